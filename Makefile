@@ -1,0 +1,54 @@
+# Every target sets up what it needs in .venv first; that is instant when nothing changed (tools/setup.sh).
+# Settings: PYTHON=python3.12  the interpreter that makes .venv
+#           TORCH_INDEX=URL    the index that pip takes torch from
+#           JOBS=4             test processes (default: one per core, at most 4)
+
+PYTHON ?=
+TORCH_INDEX ?=
+JOBS ?= auto
+export PYTHON TORCH_INDEX
+
+PY := .venv/bin/python
+SETUP := bash tools/setup.sh
+COVERED := functional state data training
+
+.PHONY: help demo test lint bench claims docs clean
+
+help:  ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## train on noisy web labels, compare, search with words, write a report
+	@$(SETUP) weights
+	@bash tools/demo.sh
+
+test:  ## every test and docstring example, with coverage
+	@$(SETUP) dev
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --cov --cov-report=
+	@for part in $(COVERED); do \
+	    echo "coverage of accord.$$part"; \
+	    $(PY) -m coverage report --include="src/accord/$$part/*" --skip-covered --fail-under=90 || exit 1; \
+	done
+
+lint:  ## ruff, mypy and the import order
+	@$(SETUP) dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+bench:  ## measure, and write benchmarks/results
+	@$(SETUP) dev
+	$(PY) benchmarks/import_time.py
+
+claims:  ## run every claim (hours), and write claims/results
+	@$(SETUP) dev
+	@for claim in claims/*.py; do echo "$$claim" && $(PY) "$$claim" || exit 1; done
+
+docs:  ## build the documentation into site/
+	@$(SETUP) dev,docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo "read it: $(PY) -m http.server --directory site"
+
+clean:  ## remove everything made here except runs/
+	rm -rf .venv site dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools benchmarks claims docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,192 @@
+"""MkDocs hook: parts of pages that are made from the code, so that they cannot fall behind it.
+
+A page says where with a comment of its own: ``<!-- made from: NAME -->``, NAME being a key of ``MAKERS``,
+``modules of PACKAGE`` for a package's reference, ``settings of CLASS`` for a table of a configuration, or
+``import of DISTRIBUTION`` for the seconds that its import takes.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from pydantic.fields import FieldInfo
+
+from accord.config import Config
+from accord.data.packs import available_packs, get_pack
+from accord.papers import PaperCard, list_cards, settings_of
+
+ROOT = Path(__file__).parent.parent
+MARK = re.compile(r"<!-- made from: (.+?) -->")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill the marked places of a page; an unknown name stops the build."""
+    return MARK.sub(lambda match: make(match[1]), markdown)
+
+
+def make(name: str) -> str:
+    """The Markdown that a mark stands for."""
+    kind, _, argument = name.partition(" of ")
+    makers = {"modules": reference, "settings": settings, "import": import_seconds}
+    return makers[kind](argument) if argument else MAKERS[name]()
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [list(header)]
+    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def document(name: str) -> str:
+    """A document at the top of the repository, with its links made to work from the site."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\[([^\]]+)\]\((?!https?:|#|[\w/-]+\.md[#)])[^)]+\)|\[([^\]]+)\]\([A-Z]+\.md\)", r"`\1\2`", text)
+
+
+def reference(package: str) -> str:
+    """A mkdocstrings block for the package and for each public module in it, however deep.
+
+    Names that a package only passes on are shown where they are defined.
+    """
+    source = ROOT / "src"
+    blocks = []
+    for path in sorted(source.joinpath(*package.split(".")).rglob("*.py")):
+        module = path.relative_to(source).with_suffix("").parts
+        if path.stem == "__init__":
+            name, members = ".".join(module[:-1]), json.dumps(defined(path))
+            heading = json.dumps(name != package)  # the page's title is the package itself
+            blocks.append(f"::: {name}\n    options: {{members: {members}, show_root_heading: {heading}}}")
+        elif not path.stem.startswith("_"):
+            blocks.append(f"::: {'.'.join(module)}")
+    return "\n\n".join(blocks)
+
+
+def defined(path: Path) -> list[str]:
+    """Public functions and classes that a file defines itself."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    names = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in names if not name.startswith("_")]
+
+
+def settings(dotted: str) -> str:
+    """The fields of a configuration class: name, default, meaning."""
+    module, _, name = dotted.rpartition(".")
+    fields: dict[str, FieldInfo] = getattr(import_module(module), name).model_fields
+    rows = [(f"`{key}`", default_of(field), field.description or "") for key, field in fields.items()]
+    return table(("setting", "default", "meaning"), rows)
+
+
+def default_of(field: FieldInfo) -> str:
+    """A default as code; nothing for a nested configuration, which has a table of its own."""
+    default = field.get_default(call_default_factory=True)
+    return "required" if field.is_required() else "" if isinstance(default, Config) else f"`{default}`"
+
+
+def packs() -> str:
+    """One line per pack."""
+    described = [get_pack(name) for name in available_packs()]
+    rows = [
+        (
+            f"`pack:{pack.name}`",
+            pack.summary,
+            f"{pack.expected_rows:,}",
+            "in the package" if pack.embedded else f"{pack.download_size / 1e6:.0f} MB to fetch",
+            pack.licence,
+        )
+        for pack in described
+    ]
+    return table(("pack", "what", "rows", "where", "licence"), rows)
+
+
+def cards() -> str:
+    """One section per card: what it is for, settings, traps."""
+    return "\n\n".join(card_section(card) for card in list_cards())
+
+
+def card_section(card: PaperCard) -> str:
+    """Everything on a card as Markdown."""
+    facts = {
+        "Paper": f"[{card.title}]({card.url}), {card.citation}" if card.url else card.citation,
+        "For": card.use,
+        "Takes": card.inputs,
+        "Gives": card.gives,
+        "Measured against": ", ".join(f"`{slug}`" for slug in card.baselines),
+        "Status": card.status,
+    }
+    parts = [f"## {card.slug}", "" if card.url else f"*{card.title}*"]
+    parts.append("\n".join(f"- **{name}**: {value}" for name, value in facts.items() if value))
+    parts.append(f"```bash\n{card.example}\n```")
+    if rows := [(f"`{s.name}`", f"`{s.default}`", s.allowed, s.description) for s in settings_of(card.slug)]:
+        parts.append(table(("setting (`--set method.NAME=…`)", "default", "allowed", "meaning"), rows))
+    parts += listed("What goes wrong silently, and what is done about it", card.traps)
+    parts += listed("What has to be true for it to be worth its cost", card.claims)
+    return "\n\n".join(part for part in parts if part)
+
+
+def listed(heading: str, items: Iterable[str]) -> list[str]:
+    """A heading and its list, or nothing."""
+    lines = "\n".join(f"- {item}" for item in items)
+    return [f"**{heading}**", lines] if lines else []
+
+
+def claims() -> str:
+    """The table of claims, from ``claims/results/*.json``."""
+    results = [json.loads(path.read_text()) for path in sorted((ROOT / "claims" / "results").glob("*.json"))]
+    rows = [
+        (
+            f"`{result['claim']}`",
+            result["statement"],
+            f"{result['effect']:+.3g} [{result['low']:+.3g}, {result['high']:+.3g}] {result['metric']}",
+            f"**{result['verdict']}**",
+            str(len(result["seeds"])),
+            f"{result['seconds'] / 60:.0f} min, {result['machine']['cores']} cores",
+        )
+        for result in results
+    ]
+    header = ("claim", "statement", "effect [95 % interval over seeds]", "verdict", "seeds", "measured in")
+    return table(header, rows) if rows else "No claim has been measured yet."
+
+
+def benchmarks() -> str:
+    """Every benchmark's rows, machine and versions, from ``benchmarks/results/*.json``."""
+    return "\n\n".join(
+        benchmark_section(json.loads(path.read_text()))
+        for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    )
+
+
+def benchmark_section(record: dict[str, Any]) -> str:
+    """One benchmark as a table, with where it was measured."""
+    header = list(record["rows"][0])
+    rows = [[str(row[name]) for name in header] for row in record["rows"]]
+    machine = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in record["machine"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"## {record['benchmark']}\n\n{table(header, rows)}\n\n*{machine}.* *{versions}.*"
+
+
+def import_seconds(distribution: str) -> str:
+    """What the import benchmark measured for a dependency, e.g. ``1.20 s``."""
+    record = json.loads((ROOT / "benchmarks" / "results" / "import_time.json").read_text())
+    measured = [row["seconds"] for row in record["rows"] if row["what"].endswith(f"({distribution})")]
+    if not measured:
+        raise PluginError(f"the import of {distribution} was never measured: make bench")
+    return f"{measured[0]:.2f} s"
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "cards": cards,
+    "packs": packs,
+    "claims": claims,
+    "benchmarks": benchmarks,
+    "README.md": lambda: document("README.md"),
+    "CHANGELOG.md": lambda: document("CHANGELOG.md"),
+}

@@ -1,0 +1,26 @@
+"""``accord compare``: a method against its baselines, over several seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = """Example:
+
+accord compare emoji-web-noise --seeds 5 --out runs/demo"""
+
+
+def compare(
+    config: Annotated[str, typer.Argument(help="YAML file of the comparison, or the name of one that ships.")],
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; intervals are over seeds.")] = 5,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the runs and the report.")] = None,
+) -> None:
+    """Train a method and its baselines on the same data and seeds, and print one table."""
+    from accord import pipeline
+    from accord.cli.output import console
+
+    comparison = pipeline.compare(config, seeds=seeds, out=out)
+    console().print(comparison.table())
+    typer.echo(f"report: {comparison.report}")

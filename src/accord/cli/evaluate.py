@@ -1,0 +1,43 @@
+"""``accord evaluate``: score a trained model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = """Example:
+
+accord evaluate runs/first --task retrieval --task zero_shot"""
+
+
+class Task(StrEnum):
+    """What a model can be scored on."""
+
+    retrieval = "retrieval"
+    zero_shot = "zero_shot"
+    classification = "classification"
+    knn = "knn"
+    linear_probe = "linear_probe"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained run.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own held-out rows.")
+    ] = None,
+    task: Annotated[
+        list[Task] | None, typer.Option(help="What to score; repeatable. Default: all that the data allow.")
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Prompt templates for zero_shot: one line each, with {}."),
+    ] = None,
+) -> None:
+    """Score a trained model, with a 95 % interval and the chance level beside every number."""
+    from accord import pipeline
+    from accord.cli.output import show_metrics
+
+    show_metrics(pipeline.evaluate(run, source, tasks=[item.value for item in task or ()], templates=templates))

@@ -1,0 +1,31 @@
+"""What verbs print: tables on stdout, as wide as the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+
+
+def console() -> Console:
+    """A console on stdout; plain text when that is not a terminal."""
+    return Console(highlight=False)
+
+
+def show_metrics(metrics: Sequence[Any]) -> None:
+    """The table of metrics with intervals and chance levels."""
+    from accord.evaluation.metric import format_metrics
+
+    console().print(format_metrics(list(metrics)))
+
+
+def show_run(run: Any) -> None:
+    """Metrics of a finished run, where it lies, and what to do next."""
+    if run.metrics:
+        show_metrics(run.metrics)
+    typer.echo(f"model:  {run.path}")
+    typer.echo(f"report: {run.path / 'report.html'}")
+    if "text" in run.model.modalities:
+        typer.echo(f'search: accord search {run.path} "your words"')

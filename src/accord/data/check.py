@@ -1,0 +1,76 @@
+"""The check before the start: every medium of a corpus is decoded once, and the verdict remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from accord.data.media import quiet_pillow
+from accord.data.quarantine import BadRow, RowError
+from accord.data.sources import cache_folder
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+_SHOW_PROGRESS_FROM = 2000  # rows; fewer are checked before a bar can be read
+
+
+def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
+    """Decode every row's media once and list those that fail.
+
+    The verdict is cached under the corpus's fingerprint, which covers size and time of every file, together with
+    Pillow's pixel limit, so that an unchanged corpus is not decoded again.
+    """
+    if not corpus.columns.media or not len(corpus):
+        return []
+    path = _verdict_path(corpus)
+    known = _read_verdict(path)
+    if known is not None:
+        return known
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool, quiet_pillow():
+        verdicts: Iterable[BadRow | None] = pool.map(_verdict_of(corpus), range(len(corpus)))
+        if len(corpus) >= _SHOW_PROGRESS_FROM and not quiet:
+            console = Console(stderr=True)
+            title = f"checking {corpus.name}"
+            verdicts = track(verdicts, title, total=len(corpus), console=console, transient=True)
+        bad = [verdict for verdict in verdicts if verdict is not None]
+    _write_verdict(path, bad)
+    return bad
+
+
+class _verdict_of:  # noqa: N801  a function with one argument bound
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+
+    def __call__(self, position: int) -> BadRow | None:
+        try:
+            self.corpus.sample(position, self.corpus.columns.media)
+        except RowError as error:
+            return BadRow(error.row, error.file, error.reason)
+        return None
+
+
+def _verdict_path(corpus: Corpus) -> Path:
+    return cache_folder("checks", f"{corpus.fingerprint}-{Image.MAX_IMAGE_PIXELS}.json")
+
+
+def _read_verdict(path: Path) -> list[BadRow] | None:
+    try:
+        return [BadRow(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_verdict(path: Path, bad: list[BadRow]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps([vars(entry) for entry in bad]), encoding="utf-8")
+    os.replace(partial, path)

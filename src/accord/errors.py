@@ -1,0 +1,65 @@
+"""The errors Accord raises, each a sentence that says what is wrong and what to do.
+
+Every one derives from :class:`AccordError`, so that the command line prints one readable line and exits with 1.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+
+class AccordError(Exception):
+    """Something the user can put right; its message says how."""
+
+
+class ShapeError(AccordError, ValueError):
+    """A tensor has the wrong shape: the message names the argument, what came and what was expected."""
+
+
+class ConfigError(AccordError, ValueError):
+    """A setting is unknown or out of range: the message names the field and what is allowed."""
+
+
+class DataError(AccordError, ValueError):
+    """A data set cannot be read as asked: the message names file, row and remedy."""
+
+
+class WeightsError(AccordError):
+    """Pretrained weights were not found or do not fit; the message lists the places tried."""
+
+
+class DivergenceError(AccordError, ArithmeticError):
+    """Training produced a value that is not finite: the message names term, stage, step and what to try."""
+
+
+class MissingExtraError(AccordError, ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it.
+
+    Args:
+        module: dotted module name, e.g. ``"soundfile"``.
+        extra: the extra of Accord that installs it, e.g. ``"audio"``.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtraError: the module is not installed.
+
+    Example:
+        >>> require("json", "audio").loads("1")
+        1
+        >>> require("no_such_module", "audio")
+        Traceback (most recent call last):
+        accord.errors.MissingExtraError: no_such_module is not installed: pip install "accord[audio]"
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingExtraError(f'{error.name} is not installed: pip install "accord[{extra}]"') from None

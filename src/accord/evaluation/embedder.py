@@ -1,0 +1,67 @@
+"""What evaluation and search ask of a model; the loaded model implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from accord.errors import DataError
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+
+class Embedder(Protocol):
+    """Turns items of any of its modalities into unit vectors of one space, in batches of its own choosing."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it embeds, of ``"image"``, ``"text"``, ``"video"`` and ``"audio"``."""
+        ...
+
+    def embed(
+        self,
+        *,
+        images: Sequence[Any] | None = None,
+        texts: Sequence[str] | None = None,
+        audio: Sequence[Any] | None = None,
+        video: Sequence[Any] | None = None,
+    ) -> Tensor:
+        """Embed the one argument that is given.
+
+        Args:
+            images: paths, PIL images or encoded bytes.
+            texts: strings.
+            audio: paths.
+            video: paths of clips or folders of frames.
+
+        Returns:
+            ``(N, D)`` float32 on the CPU, unit norm.
+        """
+        ...
+
+    def embed_corpus(self, corpus: Corpus, modality: str) -> Tensor:
+        """Embed one modality of every row in order, the first caption for ``"text"``: ``(N, D)``."""
+        ...
+
+
+def check_finite(name: str, embeddings: Tensor) -> None:
+    """Refuse embeddings that hold NaN or infinity: every comparison with them would silently count as a hit.
+
+    Raises:
+        DataError: names how many rows are not finite.
+
+    Example:
+        >>> import torch
+        >>> check_finite("images", torch.tensor([[1.0], [float("nan")]]))
+        Traceback (most recent call last):
+        accord.errors.DataError: images: 1 of 2 rows are not finite; the model diverged, ...
+    """
+    bad = int((~embeddings.isfinite()).any(dim=1).sum())
+    if bad:
+        raise DataError(
+            f"{name}: {bad} of {len(embeddings)} rows are not finite; "
+            "the model diverged, train again with a lower learning rate"
+        )

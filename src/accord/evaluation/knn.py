@@ -1,0 +1,196 @@
+"""k-nearest-neighbour classification on embeddings: exact inner-product search by faiss.
+
+Votes count equally, or with weight ``exp(similarity / T)`` as in DINO (2021, appendix F.1). Without a
+reference set the rows are classified by each other, leaving their own group out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from accord.errors import ConfigError, ShapeError
+from accord.evaluation.classification import given_labels, group_rows, label_metrics, scored_rows
+from accord.evaluation.embedder import Embedder, check_finite
+from accord.evaluation.metric import Metric
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+Votes = Literal["weighted", "majority"]
+_BLOCK = 4096
+
+
+def nearest(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k gallery rows of largest inner product with each query, exact, best first.
+
+    Args:
+        queries: ``(Q, D)``.
+        gallery: ``(G, D)``.
+        k: at most G.
+
+    Returns:
+        Similarities ``(Q, k)`` float32 and positions ``(Q, k)`` int64.
+
+    Raises:
+        ConfigError: k is out of range.
+        ShapeError: the dimensions differ.
+        DataError: embeddings are not finite.
+
+    Example:
+        >>> nearest(torch.tensor([[0.0, 1.0]]), torch.eye(2), k=1)
+        (tensor([[1.]]), tensor([[1]]))
+    """
+    import faiss
+
+    if not 1 <= k <= len(gallery):
+        raise ConfigError(f"k = {k}: expected 1 to {len(gallery)}, the number of reference rows")
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ShapeError(f"embeddings: {tuple(queries.shape)} and {tuple(gallery.shape)}; expected (Q, D) and (G, D)")
+    check_finite("query embeddings", queries)
+    check_finite("reference embeddings", gallery)
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(_float_rows(gallery))
+    similarities, positions = index.search(_float_rows(queries), k)
+    return torch.from_numpy(similarities), torch.from_numpy(positions)
+
+
+def knn_scores(
+    reference: Tensor,
+    labels: ArrayLike,
+    queries: Tensor,
+    k: int = 20,
+    votes: Votes = "weighted",
+    temperature: float = 0.07,
+    num_classes: int | None = None,
+) -> Tensor:
+    """Class scores of each query from the labels of its k nearest reference rows.
+
+    Args:
+        reference: ``(G, D)`` unit norm.
+        labels: ``(G,)`` classes (-1 votes for none) or ``(G, C)`` multi-hot.
+        queries: ``(Q, D)`` unit norm.
+        k: number of neighbours.
+        votes: ``"weighted"`` by ``exp(similarity / temperature)`` or ``"majority"``.
+        temperature: T of the weighted votes.
+        num_classes: C for class labels; None takes the largest label.
+
+    Returns:
+        ``(Q, C)`` share of the votes, rows sum to 1 for single labels.
+
+    Raises:
+        ConfigError: k is out of range.
+
+    Example:
+        >>> knn_scores(torch.eye(2), [0, 1], torch.tensor([[1.0, 0.0]]), k=2, votes="majority")
+        tensor([[0.5000, 0.5000]])
+    """
+    similarities, positions = nearest(queries, reference, k)
+    kept = torch.ones_like(positions, dtype=torch.bool)
+    return _vote(similarities, positions, kept, _targets(labels, num_classes), votes, temperature)
+
+
+def knn_leave_out(
+    embeddings: Tensor,
+    labels: ArrayLike,
+    k: int = 20,
+    votes: Votes = "weighted",
+    temperature: float = 0.07,
+    num_classes: int | None = None,
+    groups: ArrayLike | None = None,
+) -> Tensor:
+    """Class scores of each row from the other rows, never from one of its own group (itself, when None).
+
+    Args:
+        embeddings: ``(N, D)`` unit norm.
+        labels: ``(N,)`` classes or ``(N, C)`` multi-hot.
+        k: neighbours that vote.
+        votes: as for :func:`knn_scores`.
+        temperature: T of the weighted votes.
+        num_classes: C for class labels; None takes the largest label.
+        groups: ``(N,)`` rows of equal value do not vote for each other.
+
+    Returns:
+        ``(N, C)`` share of the votes.
+
+    Raises:
+        ConfigError: k plus the largest group exceeds N.
+
+    Example:
+        >>> twins = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]])
+        >>> knn_leave_out(twins, [0, 1, 0], k=2, votes="majority")
+        tensor([[0.5000, 0.5000], [1.0000, 0.0000], [0.5000, 0.5000]])
+    """
+    own = np.arange(len(embeddings)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    largest = int(np.bincount(own).max())
+    if k + largest > len(embeddings):
+        raise ConfigError(
+            f"k = {k}: expected at most {len(embeddings) - largest}, the number of rows outside the own group"
+        )
+    similarities, positions = nearest(embeddings, embeddings, k + largest)
+    group = torch.from_numpy(own)
+    foreign = group[positions] != group[:, None]  # (N, k + largest), at least k True a row
+    kept = foreign & (foreign.cumsum(dim=1) <= k)
+    return _vote(similarities, positions, kept, _targets(labels, num_classes), votes, temperature)
+
+
+def evaluate_knn(
+    model: Embedder,
+    corpus: Corpus,
+    reference: Corpus | None = None,
+    k: int = 20,
+    votes: Votes = "weighted",
+    modality: str = "image",
+) -> list[Metric]:
+    """k-NN accuracy on a corpus, its neighbours taken from ``reference``, or from its own other groups.
+
+    Args:
+        model: embeds ``modality``.
+        corpus: labelled; scored, against the hidden truth where it is known.
+        reference: labelled; votes with its given labels. None leaves the own group of each scored row out.
+        k: number of neighbours.
+        votes: as for :func:`knn_scores`.
+        modality: what is embedded.
+    """
+    rows, labels = scored_rows(corpus)
+    mine = group_rows(corpus, rows)
+    embedded = model.embed_corpus(corpus, modality)[torch.from_numpy(rows)]
+    count = len(corpus.classes)
+    if reference is None:
+        scores = knn_leave_out(embedded, given_labels(corpus)[rows], k, votes, num_classes=count, groups=mine)
+    else:
+        gallery = model.embed_corpus(reference, modality)
+        scores = knn_scores(gallery, given_labels(reference), embedded, k, votes, num_classes=count)
+    return label_metrics(scores, labels, corpus.classes, mine)
+
+
+def _targets(labels: ArrayLike, num_classes: int | None) -> Tensor:
+    """Labels as ``(G, C)`` floats."""
+    values = torch.as_tensor(np.asarray(labels))
+    if values.ndim == 2:
+        return values.float()
+    count = num_classes or int(values.max()) + 1
+    votes = torch.nn.functional.one_hot(values.long().clamp(min=0), count).float()
+    return votes * (values >= 0)[:, None]
+
+
+def _vote(
+    similarities: Tensor, positions: Tensor, kept: Tensor, targets: Tensor, votes: Votes, temperature: float
+) -> Tensor:
+    if votes == "weighted":
+        # Relative to the nearest neighbour, so that no temperature overflows.
+        weights = ((similarities - similarities[:, :1]) / temperature).exp() * kept
+    elif votes == "majority":
+        weights = kept.float()
+    else:
+        raise ConfigError(f"votes = {votes!r}: expected 'weighted' or 'majority'")
+    blocks = zip(weights.split(_BLOCK), positions.split(_BLOCK), strict=True)
+    return torch.cat([torch.einsum("qk,qkc->qc", w, targets[p]) / w.sum(dim=1, keepdim=True) for w, p in blocks])
+
+
+def _float_rows(values: Tensor) -> NDArray[Any]:
+    return np.ascontiguousarray(values.detach().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,66 @@
+"""Gathering features across processes, with the gradient that makes W processes equal one large batch.
+
+Everything is a no-op without an initialised process group, so the same line runs on a laptop and on a
+cluster.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def world_size() -> int:
+    """Number of processes, 1 when training is not distributed.
+
+    Example:
+        >>> world_size()
+        1
+    """
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, 0 when training is not distributed.
+
+    Example:
+        >>> rank()
+        0
+    """
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_features(x: Tensor, *, with_grad: bool) -> Tensor:
+    """Stack the rows of all processes, in the order of their ranks.
+
+    Args:
+        x: ``(b, ...)``, the same shape in every process.
+        with_grad: the gradient of every process's loss flows back to the rows' owner and is summed there
+            (backward is a reduce-scatter). Without it the rows of other processes are constants and only the
+            own ones carry gradient.
+
+    Returns:
+        ``(W·b, ...)``; ``x`` itself when not distributed.
+
+    Example:
+        >>> x = torch.ones(2, 3)
+        >>> gather_features(x, with_grad=True) is x
+        True
+    """
+    if world_size() == 1:
+        return x
+    if with_grad and x.requires_grad:
+        return torch.cat(_all_gather_with_grad(x.contiguous()))
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(parts, x.detach().contiguous())
+    parts[rank()] = x  # the copy that carries gradient
+    return torch.cat(parts)
+
+
+def _all_gather_with_grad(x: Tensor) -> tuple[Tensor, ...]:
+    from torch.distributed.nn.functional import (
+        all_gather,  # slow to import, and needed in distributed runs only
+    )
+
+    return all_gather(x)

@@ -1,0 +1,118 @@
+"""CLIP: Learning Transferable Visual Models From Natural Language Supervision (Radford et al., ICML 2021).
+
+Two towers, one linear projection each, and the symmetric InfoNCE of the batch's pairs under a learnable,
+clamped logit scale. The common baseline of every image-text method here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord import config as settings
+from accord.data.views import View
+from accord.encoders.base import Encoder, Features
+from accord.functional import ClipLoss
+from accord.methods.base import Batch, DataInfo, Step, TwoTower
+from accord.state import LogitScale
+
+
+class ClipConfig(settings.Config):
+    """Settings of :class:`Clip`; defaults from the paper and its reference training code."""
+
+    dim: int = Field(512, ge=1, description="size of the shared embedding space (512 for ViT-B)")
+    temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
+    learn_temperature: bool = Field(True, description="train the logit scale")
+    max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
+    local_loss: bool = Field(True, description="each process scores its own rows only: O(bB) memory, same gradient")
+    gather_with_grad: bool = Field(True, description="gradient flows through gathered features (needed for local_loss)")
+    merge_duplicates: bool = Field(
+        False,
+        description="equal captions in a batch count as positives of each other instead of false negatives",
+    )
+    crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
+
+
+class Clip(TwoTower):
+    """CLIP over any image and text encoder.
+
+    Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``.
+
+    Example:
+        >>> from accord.encoders import build_encoder
+        >>> towers = {"image": build_encoder("image", "tiny_vit"),
+        ...           "text": build_encoder("text", "tiny_text", texts=["a red ball", "a blue cup"])}
+        >>> clip = Clip({"dim": 32}, towers, DataInfo())
+        >>> ids, mask = towers["text"].input.tokenizer(["a red ball", "a blue cup"])
+        >>> size = towers["image"].input.size
+        >>> batch = {"image": torch.randn(2, 3, size, size), "text": ids, "text_mask": mask}
+        >>> sorted(clip.loss(batch, Step()))
+        ['contrastive', 'logit_scale', 'total']
+        >>> clip.embed(batch)["text"].shape
+        torch.Size([2, 32])
+    """
+
+    name: ClassVar[str] = "clip"
+    Config: ClassVar[type[settings.Config]] = ClipConfig
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {
+        "image": frozenset({"pooled"}),
+        "text": frozenset({"pooled"}),
+    }
+    config: ClipConfig
+
+    def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
+        super().__init__(config, encoders, data)
+        self.projections = nn.ModuleDict()
+        for modality in self.needs:
+            width = encoders[modality].dim
+            self.projections[modality] = nn.Linear(width, self.config.dim, bias=False)
+            nn.init.normal_(self.projections[modality].weight, std=width**-0.5)  # type: ignore[arg-type]
+        self.logit_scale = LogitScale(1 / self.config.temperature, self.config.max_logit_scale)
+        self.logit_scale.requires_grad_(self.config.learn_temperature)
+        self.contrast = ClipLoss(self.config.local_loss, self.config.gather_with_grad)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """One mild crop, nothing else."""
+        return (View(scale=self.config.crop_scale, flip=0.0),)
+
+    def towers(self, batch: Batch) -> dict[str, Tensor]:
+        """Unit-norm embeddings ``image (B, D)`` and ``text (B, D)``."""
+        return self.embed(batch)
+
+    def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Symmetric InfoNCE over the global batch."""
+        scale = self.logit_scale()
+        ids = _caption_ids(batch) if self.config.merge_duplicates else None
+        loss = self.contrast(towers["image"], towers["text"], scale, ids)
+        return {"total": loss, "contrastive": loss.detach(), "logit_scale": scale.detach()}
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        """Unit-norm embeddings of the modalities in the batch."""
+        embeddings = {}
+        for modality, encoder in self.encoders.items():
+            if modality in batch:
+                pooled = encoder(batch[modality], batch.get(f"{modality}_mask")).pooled  # (B, D_modality)
+                embeddings[modality] = F.normalize(self.projections[modality](pooled).float(), dim=-1)
+        return embeddings
+
+    def after_step(self, step: Step) -> None:
+        """Clamp the logit scale."""
+        self.logit_scale.clamp_()
+
+
+def _caption_ids(batch: Batch) -> Tensor:
+    """One id per row ``(B,)``, equal where the captions are equal (64-bit hash of tokens or frozen features)."""
+    text = batch["text"]
+    if isinstance(text, Features):
+        words = text.pooled.float().contiguous().view(torch.int32).long()  # (B, D)
+    else:
+        words = text.masked_fill(~batch["text_mask"], 0)  # (B, L): the length of the padding must not matter
+    positions = torch.arange(1, words.shape[1] + 1, device=words.device)
+    mixed = (words + 1) * (2 * positions + 1) * 0x9E3779B97F4A7C1
+    return ((mixed ^ (mixed >> 29)) * (words != 0)).sum(dim=1)

@@ -1,0 +1,169 @@
+"""CAPro's offline stage: which images of a class have a text that fits the class's definition.
+
+Texts are cleaned, repaired by smoothing over the visual nearest-neighbour graph, and compared to the class
+definitions with the k-reciprocal re-ranking distance (CAPro, stage 0, steps 1 to 5).
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from accord.functional import k_reciprocal_distance, k_reciprocal_neighbours, select_by_text, sgc_smooth
+
+_MARKUP = re.compile(r"<[^>]*>|&[a-z#0-9]+;|(?:https?://|www\.)\S+|\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg)\b")
+_WORD = re.compile(r"[^\W_]+")
+_WEB_WORDS = frozenset(
+    [
+        "jpg",
+        "jpeg",
+        "png",
+        "gif",
+        "webp",
+        "bmp",
+        "www",
+        "http",
+        "https",
+        "html",
+        "htm",
+        "php",
+        "com",
+        "net",
+        "org",
+        "img",
+        "image",
+        "images",
+        "photo",
+        "photos",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "stock",
+        "free",
+        "download",
+        "downloads",
+        "wallpaper",
+        "wallpapers",
+        "thumbnail",
+        "thumb",
+        "shutterstock",
+        "flickr",
+        "pinterest",
+        "instagram",
+        "facebook",
+        "youtube",
+        "alamy",
+        "istock",
+        "getty",
+        "copyright",
+        "click",
+        "here",
+        "page",
+        "site",
+        "website",
+        "online",
+    ]
+)
+
+
+def clean_text(text: str) -> str:
+    """A web text as lower-case words: no markup, links, image suffixes, numbers, short or web words.
+
+    Words with letters outside a–z are taken for non-English and dropped. An empty result is one blank.
+
+    Example:
+        >>> clean_text("Tiger_Cat-12.JPG <b>free</b> wallpaper of a cat http://x.y/z")
+        'tiger cat cat'
+        >>> clean_text("...")
+        ' '
+    """
+    plain = _MARKUP.sub(" ", text.lower())
+    words = [
+        word
+        for word in _WORD.findall(plain.replace("-", " ").replace("_", " "))
+        if len(word) > 2 and word.isascii() and word.isalpha() and word not in _WEB_WORDS
+    ]
+    return " ".join(words) or " "
+
+
+def enhance_texts(
+    texts: Tensor,
+    visual: Tensor,
+    neighbours: int,
+    pool: int,
+    *,
+    self_weight: float = 0.0,
+    k1: int = 20,
+    k2: int = 6,
+    lam: float = 0.3,
+) -> Tensor:
+    """Replace each text embedding by the mean of its visual neighbours' (one graph-convolution step).
+
+    Neighbours are the best ``neighbours`` of the ``pool`` nearest images by cosine after k-reciprocal
+    re-ranking; edges carry similarities (the released code carries distances, which favours the farthest).
+
+    Args:
+        texts: ``(N, Dt)`` text embeddings.
+        visual: ``(N, Dv)`` visual features.
+        neighbours: k kept per image.
+        pool: candidates per image before re-ranking.
+        self_weight: weight of the image's own text; 0 replaces it altogether.
+        k1, k2, lam: parameters of the re-ranking.
+
+    Returns:
+        ``(N, Dt)``, unit norm.
+    """
+    visual = F.normalize(visual.float(), dim=-1)
+    index, similarity = k_reciprocal_neighbours(visual, neighbours, pool=pool, k1=k1, k2=k2, lam=lam)
+    smooth = sgc_smooth(F.normalize(texts.float(), dim=-1), index, similarity, self_weight=self_weight)
+    return F.normalize(smooth, dim=-1)
+
+
+def definition_distance(
+    texts: Tensor, definitions: Tensor, labels: Tensor, *, k1: int = 20, k2: int = 6, lam: float = 0.3
+) -> Tensor:
+    """Re-ranked distance of every text to the class definitions, each ranked among the rows of the same label.
+
+    Args:
+        texts: ``(N, D)`` unit-norm text embeddings.
+        definitions: ``(C, D)`` unit-norm definition embeddings.
+        labels: ``(N,)`` class indices, or ``(N, C)`` multi-hot.
+        k1, k2, lam: parameters of the k-reciprocal distance.
+
+    Returns:
+        ``(N,)`` distance to the own label's definition for class indices; ``(N, C)`` for multi-hot labels, where
+        rows that carry the class and rows that do not are ranked apart.
+    """
+    single = labels.ndim == 1
+    members = F.one_hot(labels, len(definitions)).bool() if single else labels.bool()  # (N, C)
+    distance = torch.full(members.shape, torch.inf, device=texts.device)
+    for index, definition in enumerate(definitions):
+        for side in (members[:, index],) if single else (members[:, index], ~members[:, index]):
+            if side.any():
+                distance[side, index] = k_reciprocal_distance(definition[None], texts[side], k1=k1, k2=k2, lam=lam)[0]
+    return distance.gather(1, labels[:, None])[:, 0] if single else distance
+
+
+def trusted_rows(distance: Tensor, labels: Tensor, k: int, classes: int) -> Tensor:
+    """The pseudo few-shot set: per class the ``k`` rows whose text fits the definition best.
+
+    Args:
+        distance: from :func:`definition_distance`.
+        labels: ``(N,)`` or ``(N, C)``.
+        k: rows per class; multi-label also takes the ``k`` negatives that fit the definition worst.
+        classes: C.
+
+    Returns:
+        ``(N,)`` bool, or ``(N, C)`` bool for multi-hot labels.
+    """
+    if labels.ndim == 1:
+        return select_by_text(distance, labels, k, classes)
+    chosen = [
+        select_by_text(torch.where(label.bool(), column, -column), label.long(), k, 2)
+        for column, label in zip(distance.T, labels.T, strict=True)
+    ]
+    return torch.stack(chosen, dim=1)

@@ -1,0 +1,160 @@
+"""Cards: what a method is for, what it takes, and what to watch out for.
+
+A card is a YAML file in ``cards/``. It holds what a person has to write down; the settings and their defaults are
+taken from the method's ``Config`` when asked for, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from accord.config import Config
+from accord.errors import ConfigError
+
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+class PaperCard(Config):
+    """One method: its paper, its use and its traps."""
+
+    slug: str = Field(description="short name; also the method's registry name")
+    title: str = Field(description="title of the paper, or what the baseline is")
+    kind: Literal["paper", "baseline"] = Field("paper", description="a published method, or a yardstick for one")
+    authors: str = Field("", description="first author et al.")
+    year: int | None = Field(None, description="year of publication")
+    venue: str = Field("", description="where it was published")
+    url: str = Field("", description="where to read the paper")
+    use: str = Field(description="what it is for, in words of someone who has data and a wish")
+    inputs: str = Field(description="what a training row must hold")
+    gives: str = Field(description="what the trained model can do")
+    status: Literal["ready", "partial", "planned"] = Field("ready", description="how much of it is implemented")
+    example: str = Field(description="a command that runs as printed")
+    baselines: tuple[str, ...] = Field((), description="slugs of what it is measured against")
+    traps: tuple[str, ...] = Field((), description="what goes wrong silently, and what we do about it")
+    claims: tuple[str, ...] = Field((), description="what has to be true for the method to be worth its cost")
+
+    @property
+    def citation(self) -> str:
+        """Authors, venue and year on one line; empty for a baseline without a paper.
+
+        >>> get_card("clip").citation
+        'Radford et al., ICML 2021'
+        """
+        where = " ".join(part for part in (self.venue, str(self.year or "")) if part)
+        return ", ".join(part for part in (self.authors, where) if part)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a method, as its ``Config`` declares it.
+
+    Args:
+        name: what to write after ``--set method.``.
+        default: the default as text.
+        allowed: range or choices as text, empty when anything of the type goes.
+        description: one line.
+    """
+
+    name: str
+    default: str
+    allowed: str
+    description: str
+
+
+@cache
+def _cards() -> dict[str, PaperCard]:
+    folder = files("accord.papers") / "cards"
+    texts = [entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    cards = [PaperCard.parse(yaml.safe_load(text)) for text in texts]
+    return {card.slug: card for card in sorted(cards, key=lambda card: (card.kind == "baseline", card.slug))}
+
+
+def list_cards() -> list[PaperCard]:
+    """All cards: papers first, then baselines, each in alphabetical order.
+
+    >>> [card.slug for card in list_cards() if card.kind == "paper"][:2]
+    ['capro', 'clip']
+    """
+    return list(_cards().values())
+
+
+def get_card(slug: str) -> PaperCard:
+    """The card called ``slug``; upper and lower case, ``-`` and ``_`` are the same.
+
+    Raises:
+        ConfigError: there is no such card; suggests the nearest and lists all.
+
+    Example:
+        >>> get_card("CLIP").venue
+        'ICML'
+        >>> get_card("capo")
+        Traceback (most recent call last):
+        accord.errors.ConfigError: no card 'capo'; did you mean capro? There are: ...
+    """
+    cards = _cards()
+    wanted = slug.strip().lower().replace("-", "_")
+    if wanted in cards:
+        return cards[wanted]
+    near = get_close_matches(wanted, cards, n=2)
+    hint = f" did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(f"no card {slug!r};{hint} There are: {', '.join(cards)}")
+
+
+def settings_of(slug: str) -> list[Setting]:
+    """The settings of the method ``slug`` with their defaults, read from its ``Config``.
+
+    Nested configurations are written with dots, as ``--set method.NAME=VALUE`` takes them.
+
+    Raises:
+        ConfigError: no method has that name.
+
+    Example:
+        >>> [setting.default for setting in settings_of("clip") if setting.name == "temperature"]
+        ['0.07']
+    """
+    from accord.methods.registry import get_method  # imports torch: only when a card is asked for its settings
+
+    return list(_settings(get_method(get_card(slug).slug).Config, prefix=""))
+
+
+def _settings(config: type[Config], prefix: str) -> Iterator[Setting]:
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            yield from _settings(field.annotation, f"{prefix}{name}.")
+        else:
+            default = _as_text(field.get_default(call_default_factory=True))
+            yield Setting(f"{prefix}{name}", default, _allowed(field), field.description or "")
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_as_text(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Range or choices of a field: ``"> 0, ≤ 1"`` or ``"mean | max"``."""
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(_as_text(choice) for choice in get_args(field.annotation))
+    if field.annotation is bool:
+        return "true | false"
+    bounds = (
+        f"{sign} {_as_text(getattr(rule, name))}"
+        for rule in field.metadata
+        for name, sign in _BOUNDS.items()
+        if getattr(rule, name, None) is not None
+    )
+    return ", ".join(bounds)

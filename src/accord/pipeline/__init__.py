@@ -1,0 +1,6 @@
+"""What the command line does, as functions: train, load, evaluate, embed, search, compare."""
+
+from accord.pipeline.compare import Comparison, compare
+from accord.pipeline.run import Run, embed, evaluate, load, search, train
+
+__all__ = ["Comparison", "Run", "compare", "embed", "evaluate", "load", "search", "train"]

@@ -1,0 +1,69 @@
+"""The model card: ``README.md`` beside the weights, in the layout that model hubs read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from accord import __version__
+from accord.evaluation.metric import Metric
+from accord.papers.catalogue import get_card
+from accord.training.artifact import Model, write_atomically
+
+
+def write_card(folder: Path, model: Model, metrics: Sequence[Metric]) -> Path:
+    """Write ``folder/README.md`` from the run's configuration and metrics; returns the file."""
+    write_atomically(folder / "README.md", render_card(folder.name, model, metrics))
+    return folder / "README.md"
+
+
+def render_card(title: str, model: Model, metrics: Sequence[Metric]) -> str:
+    """The card as Markdown with a YAML header."""
+    name = model.method.name
+    paper = get_card(name)
+    source = model.config["data"]["source"]
+    header = {
+        "library_name": "accord",
+        "tags": [name, *model.modalities],
+        "datasets": [source],
+        "model-index": [{"name": title, "results": [{"metrics": [_entry(metric) for metric in metrics]}]}],
+    }
+    rows = [f"| {metric.name} | {metric.value:.1f} | {_interval(metric)} | {_chance(metric)} |" for metric in metrics]
+    encoders = [
+        f"- {modality}: {model.config.get('encoders', {}).get(modality, {}).get('name', 'default')}"
+        f" ({encoder.weights_from})"
+        for modality, encoder in model.method.encoders.items()
+    ]
+    parts = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
+        f"# {title}\n\n{paper.title}" + (f" ({paper.citation})." if paper.citation else "."),
+        f"{paper.use}",
+        f"## Use\n\n```python\nimport accord\n\nmodel = accord.load({str(title)!r})\n"
+        f"vectors = model.embed({_argument(model)})\n```",
+        f"## Data\n\nTrained on `{source}`, {model.method.data.rows} rows. What the data do not show, the model does "
+        "not know: measure it on your own rows (`accord evaluate`) before you rely on it.",
+        "## Encoders\n\n" + "\n".join(encoders),
+        "## Results on held-out rows\n\n| metric | value | 95 % interval | chance |\n|---|---|---|---|\n"
+        + "\n".join(rows),
+        f"Made with Accord {__version__}. Settings: `config.yaml`. Figures and examples: `report.html`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _argument(model: Model) -> str:
+    examples = {"image": 'images=["cat.png"]', "text": 'texts=["a cat"]', "audio": 'audio=["cat.ogg"]'}
+    return examples.get(model.modalities[0], 'video=["cat.webp"]')
+
+
+def _entry(metric: Metric) -> dict[str, object]:
+    return {"name": metric.name, "type": metric.name.replace(" ", "_"), "value": round(metric.value, 4)}
+
+
+def _interval(metric: Metric) -> str:
+    return "" if metric.low is None or metric.high is None else f"{metric.low:.1f} – {metric.high:.1f}"
+
+
+def _chance(metric: Metric) -> str:
+    return "" if metric.chance is None else f"{metric.chance:.1f}"

@@ -1,0 +1,246 @@
+"""A method against its baselines: the same data, encoders, budget and seeds for every arm, one table out.
+
+A comparison is a YAML file: a ``run`` (a whole run configuration), ``arms`` (name -> dotted changes to it), and what
+to report. Each seed is a new split, a new initialisation and a new data order, shared by all arms.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from rich.table import Table
+
+from accord.config import Config
+from accord.data.recipe import Prepared, prepare
+from accord.evaluation.metric import Metric
+from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
+from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.run import REPORT, execute, fit_model
+from accord.pipeline.score import score
+from accord.pipeline.summary import summarise
+from accord.report import summary as report
+from accord.report.html import write_report
+from accord.training.artifact import Model, load_model, write_atomically
+
+COMPARISON = "comparison.json"
+
+
+class ArmConfig(Config):
+    """One contestant."""
+
+    role: Literal["method", "baseline", "ceiling"] = Field("baseline", description="what the arm is there for")
+    note: str = Field("", description="one line on what it is")
+    changes: dict[str, Any] = Field(default_factory=dict, description="dotted settings over the common run")
+
+
+class CompareConfig(Config):
+    """A comparison."""
+
+    title: str = Field(description="headline of table and report")
+    run: dict[str, Any] = Field(description="the run that all arms share")
+    arms: dict[str, ArmConfig] = Field(description="name -> contestant; the one with role 'method' is the point")
+    report: list[str] = Field(default_factory=list, description="metrics of the table; empty takes all")
+    main: str = Field("top-1", description="the metric that decides")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcome of :func:`compare`.
+
+    Args:
+        config: what was compared.
+        values: arm -> metric -> one value per seed.
+        chance: metric -> chance level.
+        seeds: number of seeds.
+        folder: where tables and runs are.
+        seconds: wall time.
+    """
+
+    config: CompareConfig
+    values: Mapping[str, Mapping[str, list[float]]]
+    chance: Mapping[str, float | None]
+    seeds: int
+    folder: Path
+    seconds: float
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / REPORT
+
+    def interval(self, arm: str, metric: str) -> Interval:
+        """Mean of a metric over seeds with its 95 % interval."""
+        return seeds_interval(self.values[arm][metric])
+
+    def difference(self, arm: str, other: str) -> Interval:
+        """Paired difference of the main metric between two arms over the shared seeds."""
+        return paired_interval(self.values[arm][self.config.main], self.values[other][self.config.main])
+
+    def metrics(self) -> list[str]:
+        """Metrics of the table, in order."""
+        present = dict.fromkeys(name for arm in self.values.values() for name in arm)
+        return [name for name in (self.config.report or present) if name in present]
+
+    def recovered(self) -> Interval | None:
+        """Share (in percent) of the distance from the first baseline to the ceiling that the method recovers."""
+        arms = {role: [name for name, arm in self.config.arms.items() if arm.role == role] for role in _ROLES}
+        if not all(arms.values()):
+            return None
+        low, high, got = (self.values[arms[role][0]][self.config.main] for role in ("baseline", "ceiling", "method"))
+        whole = sum(high) - sum(low)
+        return seeds_interval([100 * len(got) * (g - b) / whole for g, b in zip(got, low, strict=True)])
+
+    def table(self) -> Table:
+        """The table to print."""
+        table = Table(title=f"{self.config.title}: mean over {self.seeds} seeds, 95 % interval", title_justify="left")
+        table.add_column("arm")
+        for name in self.metrics():
+            chance = self.chance.get(name)
+            table.add_column(name if chance is None else f"{name}\n(chance {chance:.1f})", justify="right")
+        for arm, metrics in self.values.items():
+            cells = [str(seeds_interval(metrics[name])) if name in metrics else "–" for name in self.metrics()]
+            table.add_row(arm, *cells, style="bold" if self.config.arms[arm].role == "method" else None)
+        return table
+
+    def sentences(self) -> list[str]:
+        """What the table says, in words: the method against each baseline, and how much of the loss it recovers."""
+        method = next(name for name, arm in self.config.arms.items() if arm.role == "method")
+        lines = []
+        for name, arm in self.config.arms.items():
+            if arm.role == "baseline":
+                gap = self.difference(method, name)
+                verdict = _verdict(gap)
+                lines.append(
+                    f"{method} against {name}: {gap.value:+.1f} points of {self.config.main} {_ends(gap)}, {verdict}."
+                )
+        recovered = self.recovered()
+        if recovered is not None:
+            lines.append(f"{method} recovers {recovered.value:.0f} % of what the noise costs {_ends(recovered)}.")
+        return lines
+
+
+_ROLES = ("baseline", "ceiling", "method")
+
+
+def _ends(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "(one seed, no interval)"
+    return f"[{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _verdict(gap: Interval) -> str:
+    """Holds, does not hold, or undecided, as the interval of the difference says.
+
+    >>> _verdict(Interval(2.0, 0.5, 3.5)), _verdict(Interval(2.0, -1.0, 5.0)), _verdict(Interval(-2.0, -3.0, -1.0))
+    ('better', 'undecided', 'worse')
+    """
+    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
+        return "undecided"
+    return "better" if gap.value > 0 else "worse"
+
+
+def compare(
+    config: str | Path | Mapping[str, Any], seeds: int = 5, out: str | Path | None = None, progress: bool = True
+) -> Comparison:
+    """Train every arm on every seed and compare them.
+
+    The first seed of the method's arm is an ordinary run under ``out/METHOD`` that can be loaded and searched.
+
+    Args:
+        config: YAML file, name of a shipped comparison, or a mapping.
+        seeds: number of seeds.
+        out: directory; default ``runs/NAME``.
+        progress: print each result as it comes.
+
+    Raises:
+        ConfigError: a setting is wrong, or ``out`` already holds the method's run.
+    """
+    values = read_config(config)
+    study = CompareConfig.parse(values)
+    folder = (
+        Path(out)
+        if out is not None
+        else Path("runs") / (Path(config).stem if isinstance(config, str | Path) else "compare")
+    )
+    started = time.perf_counter()
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
+    chance: dict[str, float | None] = {}
+    for seed in range(seeds):
+        for name, arm in study.arms.items():
+            run = RunConfig.parse(merged(study.run, {**arm.changes, "training.seed": seed, "data.split.seed": seed}))
+            metrics = _measure(run, folder / name, keep=seed == 0 and arm.role == "method")
+            for metric in metrics:
+                found[name].setdefault(metric.name, []).append(metric.value)
+                chance.setdefault(metric.name, metric.chance)
+            if progress:
+                _print_line(seed, seeds, name, study.main, metrics)
+    result = Comparison(study, found, chance, seeds, folder, time.perf_counter() - started)
+    _record(result)
+    return result
+
+
+def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
+    """Train and score one arm on one seed; the run's directory is kept only where asked."""
+    if keep:
+        return execute(run, folder, progress=False).metrics
+    prepared = prepare(run.data, quiet=True)
+    model, _ = fit_model(run, prepared, folder.with_name(f".{folder.name}"), progress=False)
+    return score(model, prepared, run.evaluate)
+
+
+def _print_line(seed: int, seeds: int, arm: str, main: str, metrics: list[Metric]) -> None:
+    from rich.console import Console
+
+    value = next((f"{metric.value:.1f}" for metric in metrics if metric.name == main), "–")
+    Console(stderr=True, highlight=False).print(f"seed {seed + 1} of {seeds}  {arm}: {main} {value}")
+
+
+def _record(result: Comparison) -> None:
+    """``comparison.json`` and the report, which extends that of the method's own run."""
+    result.folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "title": result.config.title,
+        "seeds": result.seeds,
+        "seconds": round(result.seconds, 1),
+        "values": {arm: dict(metrics) for arm, metrics in result.values.items()},
+        "chance": dict(result.chance),
+        "sentences": result.sentences(),
+    }
+    write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
+    method = next(name for name, arm in result.config.arms.items() if arm.role == "method")
+    model = load_model(result.folder / method)
+    prepared = _prepared_of(model)
+    page = summarise(
+        model,
+        prepared,
+        score(model, prepared),
+        result.folder / method,
+        seconds=result.seconds,
+        comparison=_for_report(result),
+        title=result.config.title,
+        lede=" ".join(result.sentences()),
+    )
+    write_report(page, result.report)
+
+
+def _prepared_of(model: Model) -> Prepared:
+    run = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
+    return prepare(run.data, quiet=True)
+
+
+def _for_report(result: Comparison) -> report.Comparison:
+    arms = []
+    for name, arm in result.config.arms.items():
+        metrics = [
+            Metric(metric, *result.interval(name, metric), result.chance.get(metric), result.seeds)
+            for metric in result.metrics()
+            if metric in result.values[name]
+        ]
+        arms.append(report.Arm(name, tuple(metrics), arm.role, arm.note))
+    return report.Comparison(tuple(arms), result.seeds, " ".join(result.sentences()))

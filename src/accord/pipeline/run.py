@@ -1,0 +1,239 @@
+"""The verbs: train, load, evaluate, embed, search. Each is one function that Python and the command line share."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accord.data.corpus import Corpus, open_corpus
+from accord.pipeline.card import write_card
+from accord.pipeline.score import score
+from accord.pipeline.summary import summarise
+
+from accord.data.recipe import Prepared, prepare
+from accord.errors import ConfigError
+from accord.evaluation import Metric, metrics_table
+from accord.methods import get_method
+from accord.pipeline.build import build_method, with_prepared_texts
+from accord.pipeline.config import RunConfig, merged, read_config
+from accord.report import write_report
+from accord.search import Hit, search_index, write_embeddings
+from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
+from accord.training.fit import FitResult, fit
+
+METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        path: its directory.
+        model: the trained model.
+        metrics: what was measured on held-out rows.
+        fitted: steps and time of training.
+    """
+
+    path: Path
+    model: Model
+    metrics: list[Metric]
+    fitted: FitResult
+
+
+def train(
+    data: str | Path | None = None,
+    method: str | None = None,
+    *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    encoders: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a method, evaluate it on held-out rows, and write the model with its card and report.
+
+    Args:
+        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or hub name.
+        method: registry name; default ``"clip"``.
+        config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
+        encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
+        columns: modality -> column name(s), where the guess is wrong.
+        out: directory of the run; default ``runs/METHOD-DATA``.
+        resume: go on from the last checkpoint in ``out``.
+        seed: seed of everything random but the split.
+        epochs: passes over the data, for stages that do not say.
+        batch_size: rows per optimiser step.
+        settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
+        progress: show progress bars.
+
+    Raises:
+        ConfigError: a setting is wrong, or ``out`` holds a run and ``resume`` is off.
+        DataError: the data cannot be read.
+
+    Example:
+        >>> run = accord.train("pack:emoji", method="clip", epochs=1)      # doctest: +SKIP
+        >>> run.model.embed(texts=["a red heart"]).shape                   # doctest: +SKIP
+        torch.Size([1, 512])
+    """
+    if resume and out is not None and (Path(out) / CONFIG).is_file() and config is None:
+        config = {key: value for key, value in read_config(Path(out) / CONFIG).items() if key != "data_info"}
+    changes: dict[str, Any] = {
+        "data.source": None if data is None else str(data),
+        "training.seed": seed,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
+        **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
+    }
+    if method is not None:
+        changes["method.name"] = method
+    changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
+    run = RunConfig.parse(merged(read_config(config), changes))
+    folder = Path(out) if out is not None else default_folder(run)
+    return execute(run, folder, resume=resume, progress=progress)
+
+
+def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
+    """Run ``config`` into ``folder``; see :func:`train`."""
+    _claim(folder, config, resume)
+    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
+    prepared.splits.save(folder / SPLITS)
+    started = time.perf_counter()
+    model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
+    save_model(folder, model.method, config.model_dump(mode="json"))
+    model.path = folder
+    metrics = score(model, prepared, config.evaluate)
+    write_metrics(folder, metrics)
+    summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
+    write_report(summary, folder / REPORT)
+    write_card(folder, model, metrics)
+    return Run(folder, model, metrics, fitted)
+
+
+def fit_model(
+    config: RunConfig, prepared: Prepared, folder: Path, *, resume: bool = False, progress: bool = True
+) -> tuple[Model, FitResult]:
+    """Build and train the method of ``config`` on ``prepared.train``."""
+    corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
+    method = build_method(config, corpus)
+    fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress)
+    return Model(method, config=config.model_dump(mode="json"), path=folder), fitted
+
+
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """The model of a finished run.
+
+    Raises:
+        AccordError: ``path`` is not a finished run; names what is missing.
+    """
+    return load_model(path, device)
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path | None = None,
+    tasks: Sequence[str] = (),
+    templates: str | Path | None = None,
+) -> list[Metric]:
+    """Score a run on its own held-out rows, or on other data.
+
+    Args:
+        run: the run's directory.
+        data: other data; None takes the run's held-out rows.
+        tasks: of ``retrieval zero_shot classification knn linear_probe``; empty takes all that fit.
+        templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
+
+    Returns:
+        The metrics, each with its interval and chance level.
+    """
+    model = load_model(run)
+    prepared = held_out(model) if data is None else _as_test(model, _open_like(model, data))
+    return score(model, prepared, tasks, templates=_read_templates(templates))
+
+
+def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parquet") -> Path:
+    """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file."""
+    model = load_model(run)
+    corpus = _open_like(model, data)
+    present = [name for name in model.modalities if getattr(corpus.columns, name)]
+    return write_embeddings(Path(out), corpus, {name: model.embed_corpus(corpus, name) for name in present})
+
+
+def search(
+    run: str | Path, query: str, data: str | Path | None = None, k: int = 10, ann: bool | None = None
+) -> list[Hit]:
+    """The ``k`` rows of ``data`` nearest to words or to a picture.
+
+    Args:
+        run: the run's directory; the index is kept in it and grows with new files.
+        query: words, or the path of an image.
+        data: what to search; None takes the run's own data.
+        k: number of hits.
+        ann: approximate search; None decides by size.
+    """
+    model = load_model(run)
+    source = model.config["data"]["source"] if data is None else data
+    return search_index(Path(run), model, _open_like(model, source), query, k=k, ann=ann)
+
+
+def held_out(model: Model) -> Prepared:
+    """The corpora of the run that made ``model``, split as it was trained."""
+    config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
+    return prepare(config.data, quiet=True)
+
+
+def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
+    """``metrics.json``: name -> value, interval, chance level, number of items."""
+    record = {metric.name: {k: v for k, v in metric.to_dict().items() if k != "name"} for metric in metrics}
+    write_atomically(folder / METRICS, json.dumps(record, indent=2))
+
+
+def default_folder(config: RunConfig) -> Path:
+    """``runs/METHOD-DATA``."""
+    source = Path(config.data.source.removeprefix("pack:")).name or "data"
+    return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
+
+
+def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
+    """Write the configuration first, so that an interrupted run says what it was."""
+    if (folder / CONFIG).exists() and not resume:
+        raise ConfigError(f"{folder} already holds a run: pass --resume to go on, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CONFIG).exists():
+        write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _open_like(model: Model, data: str | Path) -> Corpus:
+    """Open ``data`` with the columns of the run where it has them."""
+    wanted = model.config.get("data", {})
+    columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
+    return with_prepared_texts(open_corpus(data, columns=columns, quiet=True), type(model.method))
+
+
+def _as_test(model: Model, corpus: Corpus) -> Prepared:
+    empty = corpus.select([])
+    return Prepared(train=empty, test=corpus, val=empty, splits=None)
+
+
+def _read_templates(path: str | Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    wrong = next((line for line in lines if "{}" not in line), None)
+    if wrong is not None or not lines:
+        raise ConfigError(f"{path}: every prompt template needs {{}} for the class name; got {wrong!r}")
+    return lines
+
+
+__all__ = ["Run", "embed", "evaluate", "execute", "held_out", "load", "metrics_table", "search", "train"]

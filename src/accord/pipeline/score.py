@@ -1,0 +1,104 @@
+"""Which evaluations fit a model and its data, and running them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from accord.data.corpus import Corpus
+from accord.data.recipe import Prepared
+from accord.errors import ConfigError
+from accord.evaluation.classification import evaluate_classification
+from accord.evaluation.knn import evaluate_knn
+from accord.evaluation.linear_probe import evaluate_linear_probe
+from accord.evaluation.metric import Metric
+from accord.evaluation.noise import noise_metrics, pair_noise_metrics
+from accord.evaluation.retrieval import evaluate_retrieval
+from accord.evaluation.zero_shot import evaluate_zero_shot
+from accord.training.artifact import Model
+
+DEFAULT_TEMPLATES = "plain"
+
+
+def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
+    """The tasks that the model can do on the held-out rows, main one first."""
+    test = prepared.test
+    labelled = test.labels is not None and len(test.classes) > 1
+    paired = "text" in model.modalities and bool(test.columns.text)
+    fits = {
+        "classification": model.method.classifies and labelled,
+        "retrieval": paired and len(model.modalities) > 1,
+        "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
+        "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
+    }
+    return [task for task, fit in fits.items() if fit]
+
+
+def score(
+    model: Model, prepared: Prepared, tasks: Sequence[str] = (), *, templates: str | Sequence[str] | None = None
+) -> list[Metric]:
+    """The metrics of ``tasks`` on ``prepared.test``, and what the method's verdicts on training rows are worth.
+
+    Args:
+        model: the trained model.
+        prepared: its corpora.
+        tasks: names; empty runs those that fit.
+        templates: prompt templates for ``zero_shot``.
+
+    Raises:
+        ConfigError: there is no such task, it does not fit, or no rows were held out.
+    """
+    if not len(prepared.test):
+        if tasks:
+            raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
+        return judgement(model, prepared.train)
+    runners = _runners(model, prepared, templates)
+    unknown = [task for task in tasks if task not in runners]
+    if unknown:
+        raise ConfigError(f"no task {unknown[0]!r}; there are: {', '.join(runners)}")
+    chosen = list(tasks) or fitting_tasks(model, prepared)
+    named = [metric for task in chosen for metric in _prefixed(task, runners[task](), len(chosen) > 1)]
+    return named + judgement(model, prepared.train)
+
+
+def judgement(model: Model, train: Corpus) -> list[Metric]:
+    """Scores of the method's verdicts on the training rows against the hidden truth; empty where there is none."""
+    verdicts = model.method.verdicts()
+    if verdicts is None or train.truth is None or len(train) != len(verdicts.kept):
+        return []
+    if train.labels is not None and train.labels.ndim == 1:
+        return noise_metrics(verdicts, train.labels, train.truth, train.groups())
+    return pair_noise_metrics(verdicts, np.asarray(train.truth) == 0, train.groups())
+
+
+def _runners(
+    model: Model, prepared: Prepared, templates: str | Sequence[str] | None
+) -> dict[str, Callable[[], list[Metric]]]:
+    test, train = prepared.test, prepared.train
+    modality = _main_modality(model)
+    return {
+        "classification": lambda: evaluate_classification(_logits(model, test), test),
+        "retrieval": lambda: evaluate_retrieval(model, test, modality),
+        "zero_shot": lambda: evaluate_zero_shot(model, test, templates or DEFAULT_TEMPLATES, modality),
+        "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
+        "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
+    }
+
+
+def _main_modality(model: Model) -> str:
+    return next((name for name in model.modalities if name != "text"), "text")
+
+
+def _logits(model: Model, corpus: Corpus):  # type: ignore[no-untyped-def]
+    logits = model.classify(corpus)
+    if logits is None:
+        raise ConfigError(f"method {model.method.name} has no classifier: evaluate it by knn or linear_probe")
+    return logits
+
+
+def _prefixed(task: str, metrics: list[Metric], needed: bool) -> list[Metric]:
+    """Metric names with the task before them where several tasks could clash."""
+    if not needed:
+        return metrics
+    return [Metric.from_dict({**metric.to_dict(), "name": f"{task}: {metric.name}"}) for metric in metrics]

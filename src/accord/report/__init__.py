@@ -1,0 +1,45 @@
+"""Reports: what a run did and how well, as one HTML file that needs nothing else.
+
+>>> from accord.report import RunSummary, render_report
+>>> "<h1" in render_report(RunSummary(title="A run", method="clip"))
+True
+"""
+
+from __future__ import annotations
+
+from accord.report.curves import read_curves
+from accord.report.html import render_report, write_report
+from accord.report.projection import project
+from accord.report.summary import (
+    Arm,
+    ClassRow,
+    Comparison,
+    Confusion,
+    Example,
+    Geometry,
+    Item,
+    Noise,
+    NoisyPair,
+    Picture,
+    Quantity,
+    RunSummary,
+)
+
+__all__ = [
+    "Arm",
+    "ClassRow",
+    "Comparison",
+    "Confusion",
+    "Example",
+    "Geometry",
+    "Item",
+    "Noise",
+    "NoisyPair",
+    "Picture",
+    "Quantity",
+    "RunSummary",
+    "project",
+    "read_curves",
+    "render_report",
+    "write_report",
+]

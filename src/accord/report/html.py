@@ -1,0 +1,86 @@
+"""One self-contained HTML file per run: pictures as data URIs, charts as inline SVG, no script, no request."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import tempfile
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from accord import __version__
+from accord.report import charts
+from accord.report.summary import Picture, RunSummary
+
+_MATRIX_LIMIT = 40  # classes beyond which only the worst confusions are listed
+
+
+def write_report(summary: RunSummary, path: Path | str) -> Path:
+    """Write the report of ``summary`` atomically.
+
+    Returns:
+        The path written.
+    """
+    path, page = Path(path), render_report(summary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+        file.write(page)
+    os.chmod(file.name, 0o644)  # temporary files are private, a report is to be shared
+    os.replace(file.name, path)
+    return path
+
+
+def render_report(summary: RunSummary) -> str:
+    """The report as a string of HTML.
+
+    Every text is escaped by the template; the page's own policy forbids scripts and requests.
+    """
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        run=summary,
+        panels=charts.curve_panels(summary.curves),
+        stages=list(dict.fromkeys(name.partition("/")[0] for name in summary.curves)),
+        matrix=summary.confusion and len(summary.confusion.classes) <= _MATRIX_LIMIT,
+        version=__version__,
+        written=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("accord.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"uri": _data_uri, "slug": _slug, "count": _count, "signed": _signed}
+    environment.tests |= {"finite": math.isfinite}
+    environment.globals |= {
+        "whisker": charts.whisker,
+        "comparison_axis": charts.comparison_axis,
+        "heatmap": charts.heatmap,
+        "scatter": charts.scatter,
+    }
+    return environment
+
+
+def _data_uri(picture: Picture) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(picture.data).decode('ascii')}"
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def _signed(number: float) -> str:
+    return f"{number:.3f}".replace("-", "\u2212")

@@ -1,0 +1,1 @@
+"""Search: a corpus is embedded once, indexed with LanceDB, and asked with words, pictures or vectors."""

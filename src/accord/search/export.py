@@ -1,0 +1,55 @@
+"""Embeddings as Parquet, for whatever comes after Accord."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from accord.errors import ShapeError
+from accord.search.rows import file_paths, label_names, vector_column
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+
+def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor]) -> Path:
+    """Write one row per row of the corpus: ``id``, ``captions``, ``label``, ``path``, and a vector per modality.
+
+    The vector columns are named after their modality and hold fixed-size float32 lists. The file appears whole or
+    not at all.
+
+    Args:
+        path: Parquet file to write; its folder is made if missing.
+        corpus: where the rows come from; ``id`` is the row number in its source.
+        embeddings: modality -> ``(N, D)``.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ShapeError: not one vector per row.
+    """
+    for modality, rows in embeddings.items():
+        if rows.ndim != 2 or len(rows) != len(corpus):
+            raise ShapeError(f"{modality} embeddings: shape {tuple(rows.shape)}; expected ({len(corpus)}, D)")
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(corpus.ids, pa.int64()),
+        "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
+        "label": pa.array(label_names(corpus), pa.string()),
+        "path": pa.array(file_paths(corpus), pa.string()),
+        **{modality: vector_column(rows) for modality, rows in embeddings.items()},
+    }
+    about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
+    table = pa.table(columns).replace_schema_metadata({"accord": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(table, partial, compression="zstd")
+    os.replace(partial, path)
+    return path

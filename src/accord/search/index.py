@@ -1,0 +1,305 @@
+"""The index of a run: every row of a corpus with its vectors, kept in LanceDB under ``RUN/index``.
+
+A row is known by its content, so that only new and changed rows are embedded, wherever they stand in the source.
+Rows that are gone are removed. A retrained model starts the index anew. Every step is one LanceDB commit: what was
+embedded before an interruption is not embedded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from accord.errors import ConfigError, ShapeError
+from accord.evaluation.embedder import Embedder
+from accord.search.rows import file_stamp, row_keys, row_records
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from accord.data.corpus import Corpus
+
+ANN_ROWS = 50_000  # above that, searching every row is slower than an approximate index
+_MIN_ANN_ROWS = 256  # product quantisation learns 256 centroids
+_BLOCK = 256  # rows embedded, and committed, at a time
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer.
+
+    Args:
+        rank: place, from 1.
+        score: cosine similarity to the query.
+        row: row number in the source.
+        captions: its texts.
+        label: its class names, or None.
+        path: its file, or None when the source holds bytes.
+        thumbnail: WebP bytes of its picture, or None.
+    """
+
+    rank: int
+    score: float
+    row: int
+    captions: tuple[str, ...] = ()
+    label: str | None = None
+    path: str | None = None
+    thumbnail: bytes | None = field(default=None, repr=False)
+
+    @property
+    def caption(self) -> str:
+        """Its first text, empty without one."""
+        return self.captions[0] if self.captions else ""
+
+    def image(self) -> Image | None:
+        """The thumbnail, decoded."""
+        from PIL import Image
+
+        return None if self.thumbnail is None else Image.open(io.BytesIO(self.thumbnail)).convert("RGB")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What bringing an index up to date took.
+
+    Args:
+        rows: rows in the index now.
+        embedded: rows that were new or changed.
+        removed: rows that are gone.
+        ann: True when an approximate index is in use.
+    """
+
+    rows: int
+    embedded: int
+    removed: int
+    ann: bool
+
+
+def build_index(
+    run_dir: Path, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True
+) -> SearchIndex:
+    """The index of ``corpus`` under ``run_dir``, made on first use and brought up to date after.
+
+    Args:
+        run_dir: directory of the trained run.
+        model: its model.
+        corpus: what is to be found.
+        ann: True makes an approximate index (IVF-PQ), False none, None one above 50 000 rows.
+        progress: show a progress bar while embedding.
+
+    Returns:
+        The index; ``index.last_update`` says what was done.
+
+    Raises:
+        ConfigError: the model embeds nothing that the corpus has, or too few rows for an approximate index.
+    """
+    index = SearchIndex(run_dir, corpus)
+    index.update(model, corpus, ann, progress)
+    return index
+
+
+class SearchIndex:
+    """One corpus in the index of one run.
+
+    Args:
+        run_dir: directory of the trained run.
+        corpus: names the table; its rows come in with :meth:`update`.
+    """
+
+    def __init__(self, run_dir: Path, corpus: Corpus) -> None:
+        self.folder = Path(run_dir) / "index"
+        self.name = _table_name(corpus)
+        self.last_update: Update | None = None
+        self._weights = Path(run_dir) / "model.safetensors"
+
+    def __len__(self) -> int:
+        return self._table.count_rows() if self.name in self._tables() else 0
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality -> size of its vectors."""
+        fields = self._table.schema if self.name in self._tables() else ()
+        return {
+            item.name.removesuffix("_vector"): item.type.list_size for item in fields if item.name.endswith("_vector")
+        }
+
+    def update(self, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True) -> Update:
+        """Embed what is new or changed, remove what is gone, and see to the approximate index.
+
+        Raises:
+            ConfigError: see :func:`build_index`.
+        """
+        modalities = tuple(name for name in corpus.modalities if name in model.modalities)
+        if not modalities:
+            raise ConfigError(
+                f"the model embeds {', '.join(model.modalities)}, {corpus.name} has {', '.join(corpus.modalities)}: "
+                "nothing in common to search"
+            )
+        made_by: dict[str, Any] = {"model": file_stamp(self._weights), "modalities": list(modalities)}
+        state = {**made_by, "corpus": corpus.fingerprint}
+        before = self._read_state()
+        exists = self.name in self._tables()
+        embedded = removed = 0
+        if before != state or not exists:
+            if exists and any(before.get(key) != value for key, value in made_by.items()):
+                self._database.drop_table(self.name)
+            self._write_state(made_by)  # an interrupted update goes on from here
+            embedded, removed = self._synchronise(model, corpus, modalities, progress)
+            self._write_state(state)
+        approximate = self._see_to_ann(ann)
+        self.last_update = Update(len(self), embedded, removed, approximate)
+        return self.last_update
+
+    def search(self, vector: Tensor | np.ndarray, modality: str, k: int = 10, ann: bool | None = None) -> list[Hit]:
+        """The k rows whose ``modality`` is nearest to ``vector``.
+
+        Args:
+            vector: ``(D,)``.
+            modality: which of a row's vectors is compared, of :attr:`dims`.
+            k: how many.
+            ann: False compares every row, even where there is an approximate index.
+
+        Raises:
+            ConfigError: the modality is not in the index, or k is not positive.
+            ShapeError: the vector has another size.
+        """
+        dims = self.dims
+        if modality not in dims:
+            raise ConfigError(f"the index holds vectors of {', '.join(dims) or 'nothing yet'}, not of {modality}")
+        if k < 1:
+            raise ConfigError(f"k = {k}: expected at least 1")
+        query = np.asarray(vector, dtype=np.float32)
+        if query.shape != (dims[modality],):
+            raise ShapeError(f"query: shape {query.shape}; the index of {modality} holds ({dims[modality]},)")
+        builder = self._table.search(query, vector_column_name=f"{modality}_vector").distance_type("cosine")
+        # An approximate index finds candidates by compressed vectors; refining ranks them by the true ones.
+        builder = builder.bypass_vector_index() if ann is False else builder.nprobes(20).refine_factor(10)
+        fields = ["row", "captions", "label", "path", "thumbnail", "_distance"]
+        found = builder.select(fields).limit(k).to_list()
+        return [_hit(rank, record) for rank, record in enumerate(found, start=1)]
+
+    def _synchronise(
+        self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool
+    ) -> tuple[int, int]:
+        """Embed and insert the new rows, remove those that are gone; how many of each."""
+        keys = list(row_keys(corpus))
+        present = self._present()
+        new = [position for position, key in enumerate(keys) if key not in present]
+        blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
+        for block in track(blocks, "indexing", console=Console(stderr=True), transient=True, disable=not progress):
+            part = corpus.select(block)
+            vectors = {modality: model.embed_corpus(part, modality) for modality in modalities}
+            self._insert(row_records(part, [keys[position] for position in block], vectors))
+        gone = sorted(present.keys() - set(keys))
+        for start in range(0, len(gone), _BLOCK):
+            listed = ", ".join(f"'{key}'" for key in gone[start : start + _BLOCK])
+            self._table.delete(f"key IN ({listed})")
+        self._renumber({key: int(row) for key, row in zip(keys, corpus.ids, strict=True)}, present)
+        if new or gone:
+            self._table.optimize()  # compacts, and takes new rows into the approximate index
+        return len(new), len(gone)
+
+    def _insert(self, records: pa.Table) -> None:
+        if self.name not in self._tables():
+            self._database.create_table(self.name, records)
+        else:
+            # Not a plain append: a row that another process put in meanwhile stays single.
+            self._table.merge_insert("key").when_not_matched_insert_all().execute(records)
+
+    def _renumber(self, rows: Mapping[str, int], present: Mapping[str, int]) -> None:
+        """Rows that only moved within the source keep their vectors and get their new number."""
+        moved = {key: row for key, row in rows.items() if present.get(key, row) != row}
+        if moved:
+            changes = pa.table({"key": list(moved), "row": pa.array(moved.values(), pa.int64())})
+            self._table.merge_insert("key").when_matched_update_all().execute(changes)
+
+    def _present(self) -> dict[str, int]:
+        if self.name not in self._tables():
+            return {}
+        known = self._table.search().select(["key", "row"]).limit(self._table.count_rows()).to_arrow()
+        return dict(zip(known["key"].to_pylist(), known["row"].to_pylist(), strict=True))
+
+    def _see_to_ann(self, ann: bool | None) -> bool:
+        """Make the approximate index where it is wanted; True when there is one."""
+        rows = len(self)
+        wanted = rows > ANN_ROWS if ann is None else ann
+        if wanted and rows < _MIN_ANN_ROWS:
+            raise ConfigError(
+                f"an approximate index needs at least {_MIN_ANN_ROWS} rows, there are {rows}: leave --ann out, "
+                "the exact search is fast"
+            )
+        covered = {column for index in self._table.list_indices() for column in index.columns}
+        for modality in self.dims:
+            if wanted and f"{modality}_vector" not in covered:
+                self._make_ann(f"{modality}_vector", rows)
+        return bool(self._table.list_indices())
+
+    def _make_ann(self, column: str, rows: int) -> None:
+        from lancedb.index import IvfPq
+
+        # sqrt(N) partitions, but not so many that one is trained on fewer rows than there are centroids.
+        partitions = max(1, min(int(math.sqrt(rows)), rows // _MIN_ANN_ROWS))
+        self._table.create_index(column, config=IvfPq(distance_type="cosine", num_partitions=partitions))
+
+    @cached_property
+    def _database(self) -> Any:
+        import lancedb
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return lancedb.connect(self.folder)
+
+    def _tables(self) -> list[str]:
+        names: list[str] = []
+        token = None
+        while True:
+            page = self._database.list_tables(page_token=token)
+            names += page.tables
+            token = page.page_token
+            if not token:
+                return names
+
+    @property
+    def _table(self) -> Any:
+        return self._database.open_table(self.name)
+
+    def _read_state(self) -> dict[str, Any]:
+        path = self.folder / f"{self.name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _write_state(self, state: Mapping[str, Any]) -> None:
+        partial = self.folder / f".{self.name}.partial"
+        partial.write_text(json.dumps(state), encoding="utf-8")
+        os.replace(partial, self.folder / f"{self.name}.json")
+
+
+def _table_name(corpus: Corpus) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", corpus.name).strip("-")[:40]
+    unique = hashlib.blake2b(f"{corpus.name} {corpus.root}".encode(), digest_size=4).hexdigest()
+    return f"{readable}-{unique}"
+
+
+def _hit(rank: int, record: Mapping[str, Any]) -> Hit:
+    return Hit(
+        rank=rank,
+        score=1 - record["_distance"],
+        row=record["row"],
+        captions=tuple(record["captions"] or ()),
+        label=record["label"],
+        path=record["path"],
+        thumbnail=record["thumbnail"],
+    )

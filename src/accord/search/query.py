@@ -1,0 +1,103 @@
+"""Asking an index: words, a file, a picture or a vector becomes one vector, and the nearest rows come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.errors import ConfigError, DataError
+from accord.evaluation.embedder import Embedder
+from accord.search.index import Hit, SearchIndex
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ARGUMENTS = {"image": "images", "text": "texts", "audio": "audio", "video": "video"}
+_SUFFIXES = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
+
+
+def search(
+    index: SearchIndex,
+    model: Embedder,
+    query: str | Path | Image | Tensor | np.ndarray,
+    *,
+    k: int = 10,
+    target: str | None = None,
+    ann: bool | None = None,
+) -> list[Hit]:
+    """The k rows nearest to a query of any modality that the model embeds.
+
+    Args:
+        index: what is searched; see :func:`accord.search.index.build_index`.
+        model: the model that the index was built with.
+        query: words, a path of a picture, clip or recording, a PIL image, or a vector ``(D,)``.
+        k: how many answers.
+        target: which modality of the rows is compared; None takes the first medium whose vectors fit the query,
+            and the texts where none does.
+        ann: False compares every row, even where there is an approximate index.
+
+    Returns:
+        Hits, best first.
+
+    Raises:
+        ConfigError: the query is empty, the model cannot embed it, or ``target`` is not in the index.
+        DataError: there is no such file, or it is of no known kind.
+    """
+    vector = embed_query(model, query)
+    return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann)
+
+
+def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """The vector ``(D,)`` of a query; a vector stays as it is.
+
+    Raises:
+        ConfigError: the query is empty, or the model does not embed its modality.
+        DataError: there is no such file, or it is of no known kind.
+    """
+    if isinstance(query, Tensor | np.ndarray):
+        return query
+    modality = query_modality(query)
+    if modality not in model.modalities:
+        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}")
+    items: list[Any] = [query]
+    return model.embed(**{_ARGUMENTS[modality]: items})[0]
+
+
+def query_modality(query: str | Path | Image) -> str:
+    """``"text"`` for words, otherwise what the file or object is.
+
+    Raises:
+        ConfigError: the query is empty.
+        DataError: there is no such file, or it is of no known kind.
+
+    Example:
+        >>> query_modality("a red heart")
+        'text'
+        >>> query_modality("heart.png")
+        Traceback (most recent call last):
+        accord.errors.DataError: there is no file heart.png; give the path of a picture, or search by words
+    """
+    if not isinstance(query, str | Path):
+        return "image"
+    if not str(query).strip():
+        raise ConfigError("the query is empty: give words, or the path of a file")
+    path = Path(query)
+    kind = next((name for name, suffixes in _SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    if isinstance(query, str) and kind is None:
+        return "text"
+    if not path.exists():
+        raise DataError(f"there is no file {path}; give the path of a picture, or search by words")
+    if kind is None:
+        raise DataError(f"{path} is of no known kind; expected a picture, a clip or a recording")
+    return kind
+
+
+def _default_target(index: SearchIndex, size: int) -> str:
+    fitting = [modality for modality, dim in index.dims.items() if dim == size]
+    if not fitting:
+        raise ConfigError(f"a query of {size} numbers fits none of the index's vectors: {index.dims}")
+    return next((modality for modality in fitting if modality != "text"), fitting[0])

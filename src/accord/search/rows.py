@@ -1,0 +1,131 @@
+"""What the index and the exported files say of each row of a corpus, and how a row is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from accord.data.media import cell_path
+from accord.evaluation.embedder import check_finite
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+_THUMBNAIL = 192  # pixels of the longer side
+
+
+def row_records(corpus: Corpus, keys: Sequence[str], vectors: Mapping[str, Tensor]) -> pa.Table:
+    """What the index holds of each row: key, number, captions, class, file, thumbnail, and its vectors.
+
+    Args:
+        corpus: the rows.
+        keys: one of :func:`row_keys` for each.
+        vectors: modality -> ``(N, D)``.
+
+    Raises:
+        DataError: vectors are not finite.
+    """
+    columns: dict[str, pa.Array] = {
+        "key": pa.array(keys, pa.string()),
+        "row": pa.array(corpus.ids, pa.int64()),
+        "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
+        "label": pa.array(label_names(corpus), pa.string()),
+        "path": pa.array(file_paths(corpus), pa.string()),
+        "thumbnail": pa.array([_thumbnail(corpus, position) for position in range(len(corpus))], pa.binary()),
+    }
+    for modality, rows in vectors.items():
+        check_finite(f"{modality} embeddings", rows)
+        columns[f"{modality}_vector"] = vector_column(rows)
+    return pa.table(columns)
+
+
+def vector_column(rows: Tensor) -> pa.FixedSizeListArray:
+    """``(N, D)`` as an Arrow column of fixed-size float32 lists.
+
+    >>> import torch
+    >>> vector_column(torch.eye(2)).type
+    FixedSizeListType(fixed_size_list<item: float>[2])
+    """
+    flat = np.ascontiguousarray(rows.detach().cpu().numpy(), dtype=np.float32).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), rows.shape[1])
+
+
+def label_names(corpus: Corpus) -> list[str | None]:
+    """Class names of every row, joined by commas; None without any."""
+    if corpus.labels is None:
+        return [None] * len(corpus)
+    if corpus.labels.ndim == 1:
+        return [corpus.classes[label] if label >= 0 else None for label in corpus.labels]
+    named = [", ".join(corpus.classes[c] for c in np.flatnonzero(row)) for row in corpus.labels]
+    return [names or None for names in named]
+
+
+def file_paths(corpus: Corpus) -> list[str | None]:
+    """The file of every row's first medium; None where the source holds bytes or only text."""
+    media = list(corpus.columns.media.values())
+    if not media:
+        return [None] * len(corpus)
+    paths = [cell_path(cell, corpus.root) for cell in _cells(corpus, media[0])]
+    return [None if path is None else str(path) for path in paths]
+
+
+def _thumbnail(corpus: Corpus, position: int) -> bytes | None:
+    """A small WebP of the row's picture or of its clip's first frame."""
+    modality = next((name for name in ("image", "video") if name in corpus.modalities), None)
+    if modality is None:
+        return None
+    found = corpus.sample(position, modalities=(modality,), frames=1)[modality]
+    picture = (found[0] if modality == "video" else found).copy()
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    stream = io.BytesIO()
+    picture.save(stream, format="WEBP", quality=85)
+    return stream.getvalue()
+
+
+def row_keys(corpus: Corpus) -> Iterator[str]:
+    """A hash of each row's content; the same content again gets a running number."""
+    seen: Counter[str] = Counter()
+    media = [_cells(corpus, column) for column in corpus.columns.media.values()]
+    for texts, label, *cells in zip(corpus.texts(), label_names(corpus), *media, strict=True):
+        digest = hashlib.blake2b(json.dumps([texts, label]).encode(), digest_size=16)
+        for cell in cells:
+            _digest_cell(digest, cell, corpus.root)
+        content = digest.hexdigest()
+        yield f"{content}-{seen[content]}"
+        seen[content] += 1
+
+
+def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
+    """Bytes by content, a file by path, size and time, a list of frames one by one."""
+    if isinstance(cell, list):
+        for item in cell:
+            _digest_cell(digest, item, root)
+        return
+    path = cell_path(cell, root)
+    if path is not None:
+        digest.update(f"{path} {file_stamp(path)}".encode())
+        return
+    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    digest.update(content or b"")
+
+
+def _cells(corpus: Corpus, column: str) -> Iterator[Any]:
+    return (row[column] for row in corpus.rows.select_columns([column]))
+
+
+def file_stamp(path: Path) -> str:
+    """Size and time of a file; empty when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"

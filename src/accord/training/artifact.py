@@ -1,0 +1,174 @@
+"""The model artifact: a directory that gives a trained method back, self-contained and never unpickled.
+
+``config.yaml`` (the run's full configuration), ``encoders.json`` (architectures and tokenizers),
+``model.safetensors`` (weights). Metrics, model card and report stand beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord.data.corpus import Corpus, corpus_from_items
+from accord.data.inputs import Input
+from accord.data.loader import eval_loader
+from accord.encoders import build_encoder
+from accord.encoders.base import Encoder
+from accord.errors import AccordError, ConfigError
+from accord.methods import DataInfo, Method, get_method
+
+WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader, or a crash, never meets half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
+    """Write weights, encoder architectures and configuration of ``method`` into ``folder``, each atomically.
+
+    Args:
+        folder: the run's directory, made if missing.
+        method: the trained method.
+        config: the run's configuration as plain YAML-able values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    specs = {modality: encoder.spec() for modality, encoder in method.encoders.items()}  # type: ignore[operator]
+    write_atomically(folder / ENCODERS, json.dumps(specs))
+    record = {**config, "method": {"name": method.name, **method.config.model_dump(mode="json")}}
+    record["data_info"] = json.loads(json.dumps(asdict(method.data)))
+    write_atomically(folder / CONFIG, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
+    partial = folder / f".{WEIGHTS}.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    os.replace(partial, folder / WEIGHTS)
+
+
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The model saved in ``folder``.
+
+    Raises:
+        AccordError: the folder is not a complete artifact; names the missing file.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, ENCODERS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    specs = json.loads((folder / ENCODERS).read_text(encoding="utf-8"))
+    encoders = {modality: build_encoder(modality, spec, weights=False) for modality, spec in specs.items()}
+    info = DataInfo(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in config["data_info"].items()}
+    )
+    settings = dict(config["method"])
+    method = get_method(settings.pop("name"))(settings, encoders, info)
+    method.load_state_dict(load_file(folder / WEIGHTS))
+    return Model(method.to(device), config=config, path=folder)
+
+
+class Model:
+    """A trained method that embeds anything it has an encoder for.
+
+    Example:
+        >>> model = accord.load("runs/emoji")                          # doctest: +SKIP
+        >>> pictures = model.embed(images=["cat.png", "dog.png"])      # doctest: +SKIP
+        >>> model.similarity(model.embed(texts=["a cat"]), pictures)   # doctest: +SKIP
+    """
+
+    def __init__(self, method: Method, *, config: Mapping[str, Any] | None = None, path: Path | None = None) -> None:
+        self.method = method.eval()
+        self.config = dict(config or {})
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Model({self.method.name}, {' + '.join(self.modalities)}, from {self.path})"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the method embeds."""
+        return tuple(self.method.embeds)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of the training data."""
+        return self.method.data.classes
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """What each encoder is fed."""
+        return {modality: encoder.input for modality, encoder in self._encoders()}
+
+    def embed(
+        self,
+        *,
+        images: Sequence[Any] | None = None,
+        texts: Sequence[str] | None = None,
+        audio: Sequence[Any] | None = None,
+        video: Sequence[Any] | None = None,
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Unit-norm embeddings ``(N, D)``, float32 on the CPU, of items of one modality.
+
+        Args:
+            images: paths, PIL images or bytes.
+            texts: strings.
+            audio: paths.
+            video: paths of clips or folders of frames.
+            batch_size: items per forward pass.
+
+        Raises:
+            ConfigError: not exactly one modality is given, or the model has no encoder for it.
+            DataError: an item cannot be read.
+        """
+        given = {"image": images, "text": texts, "audio": audio, "video": video}
+        chosen = {name: list(items) for name, items in given.items() if items is not None}
+        if len(chosen) != 1:
+            raise ConfigError("embed takes items of exactly one modality: images=, texts=, audio= or video=")
+        modality, items = next(iter(chosen.items()))
+        return self.embed_corpus(corpus_from_items(modality, items), modality, batch_size=batch_size)
+
+    def embed_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> Tensor:
+        """Embeddings ``(N, D)`` of one modality of every row of ``corpus``, in order.
+
+        Raises:
+            ConfigError: the method does not embed this modality.
+        """
+        if modality not in self.modalities:
+            raise ConfigError(f"method {self.method.name} embeds {', '.join(self.modalities)}, not {modality}")
+        return self._run(corpus, modality, batch_size, lambda batch: self.method.embed(batch)[modality])
+
+    def classify(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor | None:
+        """Class logits ``(N, C)`` of every row of ``corpus``, or None when the method has no classifier."""
+        if not self.method.classifies:
+            return None
+        return self._run(corpus, "image", batch_size, self.method.classify)
+
+    @staticmethod
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        """Cosine similarity ``(N, M)`` of unit-norm ``a (N, D)`` and ``b (M, D)``."""
+        return a @ b.T
+
+    def _encoders(self) -> Iterable[tuple[str, Encoder]]:
+        return self.method.encoders.items()  # type: ignore[return-value]
+
+    @torch.inference_mode()
+    def _run(self, corpus: Corpus, modality: str, batch_size: int, forward: Any) -> Tensor:
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
+        rows = [forward(_to(batch, self.method.device)).float().cpu() for batch in loader]
+        return torch.cat(rows) if rows else torch.empty(0, 0)
+
+
+def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}

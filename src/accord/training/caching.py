@@ -1,0 +1,250 @@
+"""Features of frozen encoders, computed once: for every run, every method and every selection of the same rows.
+
+What is stored depends on the encoder's weights, the views and the content of a picture or text, and on nothing else;
+in particular not on the run's seed or on the row's place in a selection. A run draws among the stored augmentations
+as it would have drawn augmentations.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from accord.data.batches import Recipe
+from accord.data.corpus import Corpus
+from accord.data.features import FeatureCache
+from accord.data.inputs import AudioInput, ImageInput, VideoInput
+from accord.data.media import Unreadable, cell_path, read_bytes
+from accord.data.quarantine import RowError
+from accord.data.sources import cache_folder
+from accord.data.views import View, expand
+from accord.encoders.base import Encoder
+from accord.methods.base import Method
+from accord.training.config import TrainingConfig
+from accord.training.feature_store import FeatureStore, content_key
+from accord.training.identity import fixed_encoders, weights_digest
+
+_BATCH = 128  # rows encoded at once
+_FILE = 1024  # rows of one file; a run killed meanwhile loses at most these
+_LARGEST = 8 << 30  # bytes of one cache, which is held in memory
+_FORMAT = 1  # counted up when the same settings would give other features
+
+
+def feature_caches(
+    method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None = None
+) -> dict[str, FeatureCache]:
+    """Features of the modalities whose encoder is frozen and of which the method needs only ``pooled``.
+
+    Features are read from the user's cache folder; missing ones are computed and added. A cache that would take more
+    than 8 GiB is not made: the encoder then runs in every step.
+
+    Args:
+        method: its encoders, views and needs decide.
+        corpus: the rows.
+        config: ``cached_augmentations`` and ``accelerator``.
+        console: where to show progress, or None.
+
+    Returns:
+        Modality -> cache, rows in the order of the corpus.
+
+    Raises:
+        RowError: a row cannot be read any more.
+        DataError: a stored file is damaged.
+    """
+    caches = {}
+    for modality, encoder in fixed_encoders(method).items():
+        if modality not in corpus.modalities or not method.needs[modality] <= {"pooled"}:
+            continue
+        views = expand(method.views) if modality == "image" else ()
+        size = len(corpus) * (1 + len(views) * config.cached_augmentations) * encoder.dim * 4
+        if size > _LARGEST:
+            _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
+            continue
+        source = _Source(modality, encoder, views, config.cached_augmentations if views else 0)
+        with _on(encoder, _device(config)):
+            caches[modality] = (
+                _text_cache(source, corpus, console) if modality == "text" else _row_cache(source, corpus, console)
+            )
+    return caches
+
+
+class _Source:
+    """How the features of one modality come about.
+
+    Args:
+        modality: which.
+        encoder: frozen.
+        views: single augmented views.
+        augmentations: stored variants A of each view.
+    """
+
+    def __init__(self, modality: str, encoder: Encoder, views: tuple[View, ...], augmentations: int) -> None:
+        self.modality, self.encoder, self.augmentations = modality, encoder, augmentations
+        self.plain = Recipe({modality: encoder.input}, training=False)
+        self.varied = Recipe({modality: encoder.input}, views, seed=0)
+
+    def store(self) -> FeatureStore:
+        """Where features made in this way are kept."""
+        return FeatureStore(cache_folder("features", self.fingerprint))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that the features depend on, but for the content."""
+        encoder, inputs = self.encoder, self.encoder.input
+        setup = {
+            "format": _FORMAT,
+            "encoder": encoder.spec(),
+            "weights": weights_digest(encoder),
+            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
+            "views": [asdict(view) for view in self.varied.views],
+            "augmentations": self.augmentations,
+        }
+        return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
+
+    def encode(self, samples: list[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
+        """Features of decoded samples, as :class:`FeatureCache` wants them."""
+        place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
+        found = {"plain": self._pooled(self.plain.assemble(samples, place, 0), self.modality)}
+        if not self.augmentations:
+            return found
+        variants, boxes, flips = [], [], []
+        for augmentation in range(self.augmentations):
+            batch = self.varied.assemble(samples, place, augmentation)
+            views = batch.get("image_views", [batch["image"]])
+            variants.append(torch.stack([self._pooled({"image": view}, "image") for view in views], dim=1))
+            boxes.append(batch["view_boxes"])
+            flips.append(batch["view_flips"])
+        stacked = {"variants": variants, "boxes": boxes, "flips": flips}
+        return found | {name: torch.stack(parts, dim=2) for name, parts in stacked.items()}  # (B, V, A, ...)
+
+    @torch.inference_mode()
+    def _pooled(self, batch: dict[str, Any], modality: str) -> Tensor:
+        device = next(self.encoder.parameters()).device
+        mask = batch.get(f"{modality}_mask")
+        features = self.encoder(batch[modality].to(device), None if mask is None else mask.to(device))
+        return features.pooled.float().cpu()
+
+
+def _row_cache(source: _Source, corpus: Corpus, console: Console | None) -> FeatureCache:
+    """One entry per row, keyed by the content of its cell."""
+    modality, inputs = source.modality, source.encoder.input
+    keys = _cell_keys(corpus, modality)
+    background = getattr(getattr(inputs, "image", inputs), "background", (255, 255, 255))
+    frames = inputs.frames if isinstance(inputs, VideoInput) else None
+
+    def sample(position: int) -> dict[str, Any]:
+        return corpus.sample(position, (modality,), background, frames)
+
+    return FeatureCache(**_gathered(source, keys, sample, console), key=source.fingerprint)
+
+
+def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> FeatureCache:
+    """One entry per different caption, then laid out row by row; a row without text has the empty one."""
+    captions = [texts or [""] for texts in corpus.texts()]
+    counts = torch.tensor([len(texts) for texts in captions])
+    flat = [text for texts in captions for text in texts]
+    keys = [content_key(text.encode()) for text in flat]
+    features = _gathered(source, keys, lambda position: {"text": [flat[position]]}, console)["plain"]
+    starts = counts.cumsum(0) - counts
+    wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
+    variants = features[starts[:, None] + wanted]
+    return FeatureCache(features[starts], variants[:, None], counts=counts, key=source.fingerprint)
+
+
+def _gathered(
+    source: _Source, keys: list[bytes], sample: Callable[[int], dict[str, Any]], console: Console | None
+) -> dict[str, Tensor]:
+    """Features of all ``keys``; those not yet stored are computed from ``sample(position)``."""
+    store = source.store()
+    with store.lock():
+        missing = store.missing(keys)
+        with _progress(console, source, len(missing)) as advance:
+            for start in range(0, len(missing), _FILE):
+                part = missing[start : start + _FILE]
+                batches = [part[i : i + _BATCH] for i in range(0, len(part), _BATCH)]
+                found = []
+                for batch in batches:
+                    samples = [sample(position) for position in batch]
+                    found.append(source.encode(samples, [keys[position] for position in batch]))
+                    advance(len(batch))
+                tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
+                store.add([keys[position] for position in part], tensors)
+    return store.gather(keys)
+
+
+def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
+    """Hash of the content of every row's cell: the encoded picture or recording, or the frames of a clip."""
+    column = corpus.columns.media[modality]
+    keys = []
+    for batch in corpus.rows.select_columns([column]).iter(batch_size=_FILE):
+        for cell in batch[column]:
+            try:
+                keys.append(content_key(*_contents(cell, corpus.root)))
+            except Unreadable as error:
+                raise RowError(int(corpus.ids[len(keys)]), corpus.where, str(error)) from None
+    return keys
+
+
+def _contents(cell: Any, root: Path | None) -> Iterator[bytes]:
+    if isinstance(cell, list):
+        for part in cell:
+            yield from _contents(part, root)
+        return
+    path = cell_path(cell, root)
+    if path is not None and path.is_dir():
+        for file in sorted(path.iterdir()):
+            yield read_bytes(str(file), None)
+        return
+    yield read_bytes(cell, root)
+
+
+def _device(config: TrainingConfig) -> torch.device:
+    """Where the encoder runs: the configured kind of device, or the best there is."""
+    if config.accelerator != "auto":
+        return torch.device(config.accelerator)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def _on(encoder: Encoder, device: torch.device) -> Iterator[None]:
+    """The encoder in eval mode on ``device``, and back again."""
+    before, training = next(encoder.parameters()).device, encoder.training
+    encoder.to(device).eval()
+    try:
+        yield
+    finally:
+        encoder.to(before).train(training)
+
+
+@contextmanager
+def _progress(console: Console | None, source: _Source, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, one line elsewhere, nothing when there is nothing to compute."""
+    what = f"{source.modality} features"
+    clock = time.perf_counter()
+    if console is not None and console.is_terminal and total:
+        with Progress(console=console) as bar:
+            task = bar.add_task(f"{what}, once", total=total)
+            yield lambda rows: bar.advance(task, rows)
+        return
+    yield lambda rows: None
+    if total:
+        _say(console, f"{what}: {total:,} computed and stored in {time.perf_counter() - clock:.1f} s")
+
+
+def _say(console: Console | None, line: str) -> None:
+    if console is not None:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""How long, how fast and on what a method is trained: the settings that do not depend on the method.
+
+The defaults are the small-CPU profile of CLIP (Radford et al. 2021, with a learning rate and a batch that fit
+two cores); what a method's paper asks for instead stands on its card and is passed in.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from accord.config import Config
+
+# What may change between a run and its resumption without changing the result that is computed.
+_MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "tensorboard", "log_every"})
+
+
+class TrainingConfig(Config):
+    """Settings of :func:`accord.training.fit.fit`.
+
+    Example:
+        >>> TrainingConfig(epochs=3).batch_size
+        128
+        >>> TrainingConfig.parse({"lr": 0})
+        Traceback (most recent call last):
+        accord.errors.ConfigError: TrainingConfig.lr = 0: input should be greater than 0
+        >>> TrainingConfig.parse({"batch_size": 100, "devices": 3})
+        Traceback (most recent call last):
+        accord.errors.ConfigError: TrainingConfig: batch_size = 100 does not divide among devices = 3
+    """
+
+    epochs: int = Field(10, ge=1, description="passes over the training rows, for stages that do not say")
+    batch_size: int = Field(128, ge=1, description="rows of one optimiser step, over all devices together")
+    micro_batch: int | None = Field(
+        None, ge=1, description="rows forwarded at once on one device (gradient caching); None forwards all"
+    )
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors and embeddings have none")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's averaging of gradient and square, in [0, 1)")
+    eps: float = Field(1e-6, gt=0, description="AdamW's denominator offset")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")
+    grad_clip: float | None = Field(None, gt=0, description="largest gradient norm, or None for no clipping")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic of the networks; auto is bf16 on CUDA cards that have it, else fp32"
+    )
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are kept, or None")
+    seed: int = Field(0, ge=0, description="seed of data order, augmentation and dropout")
+    workers: int = Field(0, ge=0, description="processes that decode and augment, per device")
+    checkpoint_every: int = Field(500, ge=1, description="optimiser steps between checkpoints")
+    log_every: int = Field(10, ge=1, description="optimiser steps averaged in one line of train.jsonl")
+    devices: int = Field(1, ge=1, description="processes, one per device")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="auto is ddp as soon as there are two devices")
+    tensorboard: bool = Field(False, description="also write the curves for TensorBoard (extra tensorboard)")
+    cache_features: bool = Field(True, description="compute the features of frozen encoders once and store them")
+    cached_augmentations: int = Field(
+        4, ge=1, description="augmented copies of each view and image that are stored for a frozen encoder"
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both should be at least 0 and less than 1")
+        return betas
+
+    @model_validator(mode="after")
+    def _rows_divide(self) -> TrainingConfig:
+        if self.batch_size % self.devices:
+            raise ValueError(f"batch_size = {self.batch_size} does not divide among devices = {self.devices}")
+        return self
+
+    def decisive(self) -> dict[str, object]:
+        """The settings that a resumed run must share with the run it continues.
+
+        >>> "workers" in TrainingConfig().decisive()
+        False
+        """
+        return self.model_dump(mode="json", exclude=set(_MACHINE))

@@ -1,0 +1,111 @@
+"""Features on disk, one per content: whoever needs the features of a picture or a text finds those made before.
+
+A store is a folder of safetensors files. Each holds the features of some contents beside the hashes of these
+contents; files are only ever added, each written beside its place and renamed, so that a store is valid at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from accord.errors import DataError
+
+KEY_BYTES = 16
+
+
+def content_key(*contents: bytes) -> bytes:
+    """Hash of a content of one or more parts.
+
+    >>> len(content_key(b"a cat")), content_key(b"a", b"b") == content_key(b"ab")
+    (16, False)
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for content in contents:
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.digest()
+
+
+class FeatureStore:
+    """Tensors by content key, in one folder.
+
+    Args:
+        folder: where the files are; made when something is added.
+
+    Example:
+        >>> import tempfile
+        >>> store = FeatureStore(Path(tempfile.mkdtemp()))
+        >>> cat, dog = content_key(b"cat"), content_key(b"dog")
+        >>> store.add([cat], {"plain": torch.ones(1, 2)})
+        >>> store.missing([cat, dog, dog])
+        [1]
+        >>> store.gather([cat, cat])["plain"].shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def lock(self) -> FileLock:
+        """Held while features are computed, so that two runs do not compute the same ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock")
+
+    def missing(self, keys: Sequence[bytes]) -> list[int]:
+        """Positions of the contents that are not stored, each content once."""
+        known = {key for _, stored in self._files() for key in stored}
+        first = {key: position for position, key in reversed(list(enumerate(keys))) if key not in known}
+        return sorted(first.values())
+
+    def add(self, keys: Sequence[bytes], tensors: dict[str, Tensor]) -> None:
+        """Store the rows of ``tensors`` under ``keys``, in one file, atomically."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stored = torch.from_numpy(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
+        path = self.folder / f"{content_key(*keys).hex()}.safetensors"
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file({"keys": stored, **contiguous}, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def gather(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
+        """The stored rows of ``keys``, in their order; all of them must be there."""
+        places: dict[bytes, list[int]] = {}
+        for position, key in enumerate(keys):
+            places.setdefault(key, []).append(position)
+        found: dict[str, Tensor] = {}
+        for path, stored in self._files():
+            hits = [(row, position) for row, key in enumerate(stored) for position in places.get(key, ())]
+            if not hits:
+                continue
+            rows, positions = torch.tensor(hits).unbind(1)
+            for name, tensor in _tensors(path).items():
+                target = found.setdefault(name, torch.empty(len(keys), *tensor.shape[1:], dtype=tensor.dtype))
+                target[positions] = tensor[rows]
+        return found
+
+    def _files(self) -> Iterator[tuple[Path, list[bytes]]]:
+        for path in sorted(self.folder.glob("*.safetensors")):
+            content = _tensors(path, only="keys")["keys"].numpy().tobytes()
+            yield path, [content[i : i + KEY_BYTES] for i in range(0, len(content), KEY_BYTES)]
+
+
+def _tensors(path: Path, only: str | None = None) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [only] if only else [name for name in file.keys() if name != "keys"]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"stored features {path} cannot be read ({error}): delete the file, it is made anew") from None

@@ -1,0 +1,205 @@
+"""Training: a method and a corpus become a trained method, in stages, resumable at any step.
+
+One Lightning Trainer runs each stage. What a stage does at a step is in :mod:`accord.training.module`; what is
+decided here is which stage comes next, and where a resumed run starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from torch import Tensor
+
+from accord.data.corpus import Corpus
+from accord.functional.distributed import world_size
+from accord.methods.base import Method
+from accord.training.caching import feature_caches
+from accord.training.checkpoint import AtomicCheckpointIO, load_plain
+from accord.training.config import TrainingConfig
+from accord.training.identity import check_identity, fixed_encoders, identity_of, without
+from accord.training.journal import Journal
+from accord.training.module import CONTENT, Run, StageModule, check_micro_batch
+from accord.training.seeding import seed_everything
+from accord.training.stages import Position, check_stages, trained_in
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a call of :func:`fit` did.
+
+    Args:
+        steps: optimiser steps made by this call (a resumed run counts from where it resumed).
+        seconds: wall time of the stages, hooks and checkpoints included, caching of features not.
+        steps_per_second: the quotient, 0 when no step was left to make.
+    """
+
+    steps: int
+    seconds: float
+    steps_per_second: float
+
+
+def fit(
+    method: Method,
+    corpus: Corpus,
+    config: TrainingConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train ``method`` on ``corpus``, in place.
+
+    ``run_dir/train.jsonl`` receives one line per ``config.log_every`` steps (see :class:`Journal`), and
+    ``run_dir/checkpoints/last.ckpt`` the state every ``config.checkpoint_every`` steps and after each stage.
+    A run that was killed continues with ``resume=True`` as if it had not been: on a CPU, bit for bit.
+
+    Under ``torchrun`` or SLURM every process calls this function; with ``config.devices > 1`` alone, the further
+    processes are started here.
+
+    Args:
+        method: the method, freshly built with the same configuration when resuming.
+        corpus: the training rows.
+        config: the settings.
+        run_dir: folder of the run, made if need be.
+        resume: continue from the checkpoint if there is one; False starts over and replaces what is there.
+        progress: show progress on standard error.
+
+    Returns:
+        Steps and time.
+
+    Raises:
+        ConfigError: settings do not fit the method, the data or the checkpoint.
+        DataError: the checkpoint is damaged, or too many rows are.
+        DivergenceError: a loss term is not finite.
+    """
+    stages = check_stages(method)
+    check_micro_batch(method, config)
+    writes = getattr(rank_zero_only, "rank", 0) == 0
+    console = Console(stderr=True) if progress and writes else None
+    checkpoint, log = run_dir / "checkpoints" / "last.ckpt", run_dir / "train.jsonl"
+    identity = identity_of(method, corpus, config)
+    saved = _read(checkpoint, identity) if resume else None
+    if saved is None and writes:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        for old in (checkpoint, log):
+            old.unlink(missing_ok=True)
+
+    seed_everything(config.seed)
+    caches = feature_caches(method, corpus, config, console) if config.cache_features else {}
+    journal = Journal(
+        log,
+        window=config.log_every,
+        batch_size=config.batch_size,
+        average=_mean_over_processes,
+        writes=writes,
+        tensorboard=run_dir / "tensorboard" if config.tensorboard else None,
+    )
+    position = _restore(method, journal, saved) if saved else Position()
+    fixed = frozenset(fixed_encoders(method))
+    run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed)
+    start, clock = position.number, time.perf_counter()
+    with _lightning_manners():
+        for stage in stages[position.stage :]:
+            with trained_in(method, stage) as trained:
+                module = StageModule(method, stage, trained, position, run, saved if position.index else None)
+                build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
+            position = module.position
+    journal.close()
+    method.eval()
+    seconds, steps = time.perf_counter() - clock, position.number - start
+    return FitResult(steps, seconds, steps / seconds if steps else 0.0)
+
+
+def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int) -> Trainer:
+    """A Trainer that does nothing but loop: no validation, loggers or summaries of its own."""
+    distributed = config.devices > 1 or config.strategy == "ddp"
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        # terms may join the loss in later epochs, and encoders may be freed in them; buffers agree, see StageModule
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if distributed else "auto",
+        precision=_precision(config),
+        max_epochs=epochs,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=run_dir,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _precision(config: TrainingConfig) -> Any:
+    """Lightning's name of the configured precision."""
+    cuda = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
+    fast = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = config.precision == "bf16" or (config.precision == "auto" and fast)
+    return "bf16-mixed" if half else "32-true"
+
+
+def _read(checkpoint: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint to continue from, None when the run was stopped before its first.
+
+    Raises:
+        ConfigError: it belongs to a run with other settings or data.
+    """
+    if not checkpoint.exists():
+        return None
+    saved = load_plain(checkpoint)
+    check_identity(saved[CONTENT]["identity"], identity, str(checkpoint.parent.parent))
+    return saved
+
+
+def _restore(method: Method, journal: Journal, saved: dict[str, Any]) -> Position:
+    """Put the state of a checkpoint into method and journal."""
+    state = {name.removeprefix("method."): value for name, value in saved["state_dict"].items()}
+    own = method.state_dict()
+    fixed = {name: own[name] for name in own.keys() - without(own, fixed_encoders(method)).keys()}
+    method.load_state_dict({**state, **fixed})
+    position = Position(**saved[CONTENT]["position"])
+    journal.restore(saved[CONTENT]["window"], position.number)
+    return position
+
+
+def _mean_over_processes(tensor: Tensor) -> Tensor:
+    """Mean of a tensor over all processes of the run."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor / world_size()
+
+
+@contextmanager
+def _lightning_manners() -> Iterator[None]:
+    """Keep the Trainer from chatting about hardware and eval modes, and let Ctrl-C remain a Ctrl-C."""
+    chatter = logging.getLogger("lightning.pytorch")
+    level = chatter.level
+    interrupt = signal.getsignal(signal.SIGINT)
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    except SystemExit:  # what the Trainer makes of a KeyboardInterrupt
+        raise KeyboardInterrupt from None
+    finally:
+        chatter.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)

@@ -1,0 +1,301 @@
+"""The bridge between a method and the Lightning Trainer: one module per stage, optimised by hand.
+
+The Trainer brings devices, precision, processes and the loop over batches. The step itself is written out here,
+because gradient caching runs a batch twice and because a resumed run must repeat it bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from rich.console import Console
+from torch import Tensor, nn
+
+from accord.data.corpus import Corpus
+from accord.data.features import FeatureCache
+from accord.data.inputs import Input
+from accord.data.loader import EpochLoader, eval_loader, train_loader
+from accord.encoders.base import Encoder
+from accord.errors import ConfigError
+from accord.functional.distributed import world_size
+from accord.methods.base import Batch, Method, Stage, Step, TwoTower
+from accord.training.averaging import WeightAverage
+from accord.training.config import TrainingConfig
+from accord.training.gradcache import batch_rows, cached_backward
+from accord.training.identity import without
+from accord.training.journal import Journal
+from accord.training.optimiser import build_optimizer, schedule
+from accord.training.progress import StageProgress
+from accord.training.seeding import seed_everything
+from accord.training.stages import NamedParameters, Position, hold_encoders
+
+_BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
+CONTENT = "accord"  # key of our part of a checkpoint
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages of a run share.
+
+    Args:
+        corpus: the training rows.
+        config: the settings.
+        checkpoint: path of the checkpoint.
+        journal: where loss terms go.
+        caches: features of frozen encoders by modality.
+        console: where progress is shown, or None.
+        identity: what a resumed run must share with this one.
+        fixed: modalities of the encoders that no stage trains.
+    """
+
+    corpus: Corpus
+    config: TrainingConfig
+    checkpoint: Path
+    journal: Journal
+    caches: dict[str, FeatureCache]
+    console: Console | None
+    identity: dict[str, Any]
+    fixed: frozenset[str]
+
+
+def encoder_inputs(method: Method) -> dict[str, Input]:
+    """Modality -> what its encoder is fed."""
+    return {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+
+
+class HookLoader:
+    """Batches for a method's hooks: every row once, in order, un-augmented, on the method's device."""
+
+    def __init__(self, method: Method, run: Run) -> None:
+        self._device = method.device
+        self._loader = eval_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            yield move_data_to_device(batch, self._device)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+class StageModule(LightningModule):
+    """Trains one stage of a method.
+
+    Args:
+        method: what is trained.
+        stage: the stage.
+        trained: the parameters of the stage that require gradient.
+        position: where to start; later than the stage's first step on resume.
+        run: what the stages share.
+        saved: the checkpoint to continue from, or None at the start of a stage.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        stage: Stage,
+        trained: NamedParameters,
+        position: Position,
+        run: Run,
+        saved: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.method, self.stage, self.trained, self.position, self.shared = method, stage, trained, position, run
+        self.epochs = stage.epochs or run.config.epochs
+        self.average: WeightAverage | None = None
+        self._saved = saved
+        self._lr = 0.0
+
+    # --- set-up, in the order in which the Trainer calls it ---
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Optimiser and weight average of the stage, restored on resume."""
+        config = self.shared.config
+        optimizer = build_optimizer(self.trained, config)
+        if config.ema is not None:
+            self.average = WeightAverage(self.trained, config.ema)
+        if self._saved is not None:
+            optimizer.load_state_dict(self._saved["optimizer_states"][0])
+            if self.average is not None:
+                self.average.load_state_dict(self._saved[CONTENT]["average"])
+            self._saved = None
+        return optimizer
+
+    def train_dataloader(self) -> _Batches:
+        """The augmented batches of this process."""
+        run, method = self.shared, self.method
+        self._loader = train_loader(
+            run.corpus,
+            encoder_inputs(method),
+            method.views,
+            batch_size=run.config.batch_size,
+            seed=run.config.seed,
+            workers=run.config.workers,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            cache=run.caches,
+        )
+        self.total = self.epochs * len(self._loader)
+        return _Batches(self._loader, self._next_batch)
+
+    def _next_batch(self) -> dict[str, int]:
+        return {"epoch": self.position.epochs_before + self.position.epoch, "batch": self.position.batch}
+
+    @property
+    def step(self) -> Step:
+        """The step about to be made."""
+        return self.position.step(self.stage, self.total)
+
+    # --- the loop ---
+
+    def on_train_start(self) -> None:
+        """Run the method's hook before the stage, unless it ran before the checkpoint."""
+        self._rows = HookLoader(self.method, self.shared)
+        if self.position.index == 0:
+            self._hook(self.method.before_stage, _BEFORE_STAGE, self.stage)
+        console = self.shared.console if self.trainer.is_global_zero else None
+        self._progress = StageProgress(
+            self.stage.name, total=self.total, done=self.position.index, epochs=self.epochs, console=console
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or free the encoders, and run the method's hook unless the epoch was under way already."""
+        hold_encoders(self.trained, self.stage, self.position.epoch)
+        if self.position.batch == 0:
+            self._hook(self.method.before_epoch, _BEFORE_EPOCH, self.step)
+        self.method.train()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimiser step."""
+        config, step = self.shared.config, self.step
+        seed_everything(config.seed, self.position.stage, _STEP, step.index, self.trainer.global_rank)
+        self._lr = config.lr * self.stage.lr_scale * schedule(step.index, step.total, config.warmup)
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # there is one
+        for group in optimizer.param_groups:
+            group["lr"] = self._lr
+        optimizer.zero_grad()
+        terms = self._backward(batch, step)
+        if config.grad_clip is not None:
+            parameters = [parameter for _, parameter in self.trained]
+            terms["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        optimizer.step()
+        self.method.after_step(step)
+        if self.average is not None:
+            self.average.update()
+        self._advance(step, terms)
+
+    def _backward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Accumulate the gradient of the total; returns the detached terms."""
+        micro_batch = self.shared.config.micro_batch
+        if micro_batch and micro_batch < batch_rows(batch) and isinstance(self.method, TwoTower):
+            return cached_backward(self.method, batch, step, micro_batch, self._accumulate)
+        terms = self.method.loss(batch, step)
+        if "total" not in terms:
+            raise ConfigError(f"method {self.method.name}: loss() returned {sorted(terms)} without 'total'")
+        self.manual_backward(terms["total"])
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _accumulate(self, scalar: Tensor, synchronise: bool) -> None:
+        """Back-propagate; the exchange between processes is armed by ``manual_backward`` alone."""
+        if synchronise:
+            self.manual_backward(scalar)
+        else:
+            scalar.backward()
+
+    def _advance(self, step: Step, terms: dict[str, Tensor]) -> None:
+        self.position = self.position.after_step(len(self._loader))
+        epoch_ends = self.position.batch == 0
+        line = self.shared.journal.record(step, self.position.number, self._lr, terms, close=epoch_ends)
+        if line is not None:
+            self._progress.line(line, self.position.index)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Write a checkpoint when it is due; the end of the stage writes its own."""
+        position = self.position
+        if position.number % self.shared.config.checkpoint_every == 0 and position.index < self.total:
+            self._save()
+
+    def on_train_epoch_end(self) -> None:
+        """Report the epoch where no bar is shown."""
+        self._progress.epoch(self.position.epoch - 1)
+
+    def on_train_end(self) -> None:
+        """Put averaged weights in place, run the method's hook, and record that the stage is done."""
+        self._progress.close()
+        if self.average is not None:
+            self.average.apply()
+            self.average = None
+        self._hook(self.method.after_stage, _AFTER_STAGE, self.stage)
+        self.position = self.position.after_stage()
+        self._save()
+
+    def _hook(self, hook: Callable[..., None], stream: int, place: Stage | Step) -> None:
+        """Call a method's hook in eval mode, with its own random numbers and a loader over all rows."""
+        seed_everything(self.shared.config.seed, self.position.stage, stream, self.position.epoch)
+        _agree_on_buffers(self.method)
+        self.method.eval()
+        hook(place, self._rows)
+
+    # --- checkpoints ---
+
+    def _save(self) -> None:
+        self.trainer.save_checkpoint(self.shared.checkpoint, weights_only=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add where training stands; the Trainer's loop counters are not needed to resume."""
+        del checkpoint["loops"], checkpoint["callbacks"]
+        checkpoint["state_dict"] = without(checkpoint["state_dict"], self.shared.fixed, "method.")
+        checkpoint[CONTENT] = {
+            "position": asdict(self.position),
+            "identity": self.shared.identity,
+            "window": self.shared.journal.state(),
+            "average": self.average.state_dict() if self.average is not None else None,
+        }
+
+
+class _Batches:
+    """The batches of one epoch, from where training stands when the first is asked for."""
+
+    def __init__(self, loader: EpochLoader, place: Callable[[], dict[str, int]]) -> None:
+        self._loader, self._place = loader, place
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._loader.load_state_dict(self._place())
+        yield from self._loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+def _agree_on_buffers(method: Method) -> None:
+    """Give all processes the first one's buffers.
+
+    Queues and prototypes are the same everywhere, since methods gather what they take in; batch-norm statistics are
+    not, and hooks would compute something else from them in each process.
+    """
+    if world_size() > 1:
+        for buffer in method.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def check_micro_batch(method: Method, config: TrainingConfig) -> None:
+    """Refuse gradient caching for a method whose loss needs more than the towers' outputs.
+
+    Raises:
+        ConfigError: ``micro_batch`` is set and the method is not a two-tower method.
+    """
+    if config.micro_batch is not None and not isinstance(method, TwoTower):
+        raise ConfigError(
+            f"micro_batch = {config.micro_batch}: method {method.name} looks at its batch as a whole; "
+            "set micro_batch = None and a smaller batch_size"
+        )

@@ -1,0 +1,67 @@
+"""Optimiser and learning-rate schedule: AdamW or SGD, no decay on vectors, warm-up and cosine (CLIP)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from accord.training.config import TrainingConfig
+
+_NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
+_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token")
+
+
+def decays(name: str, parameter: torch.Tensor) -> bool:
+    """Whether weight decay applies: matrices only, and none of norms, biases, scales, position or class embeddings.
+
+    Example:
+        >>> decays("head.weight", torch.zeros(2, 2)), decays("head.bias", torch.zeros(2))
+        (True, False)
+        >>> decays("vit.pos_embed", torch.zeros(1, 9, 4)), decays("subnet.weight", torch.zeros(2, 2))
+        (False, True)
+    """
+    words = re.split(r"[._]|(?<=\D)(?=\d)", name)
+    return parameter.ndim >= 2 and not _NO_DECAY_WORDS.intersection(words) and not _NO_DECAY_NAMES.search(name)
+
+
+def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, object]]:
+    """Split parameters in one group with decay and one without; empty groups are left out."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in named:
+        groups[decays(name, parameter)].append(parameter)
+    return [
+        {"params": params, "weight_decay": weight_decay if decay else 0.0} for decay, params in groups.items() if params
+    ]
+
+
+def build_optimizer(named: list[tuple[str, nn.Parameter]], config: TrainingConfig) -> torch.optim.Optimizer:
+    """The configured optimiser over ``named`` parameters, with few kernel launches."""
+    groups = parameter_groups(named, config.weight_decay)
+    if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+    fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+
+
+def schedule(step: int, total: int, warmup: float) -> float:
+    """Factor on the peak learning rate: linear warm-up over ``W = round(warmup * total)`` steps, then cosine.
+
+    With t = ``step`` and T = ``total``: ``(t + 1) / W`` while t < W, then ``(1 + cos(pi (t - W) / (T - W))) / 2``.
+
+    Args:
+        step: optimiser step from 0.
+        total: number of steps.
+        warmup: share of the steps in [0, 1).
+
+    Example:
+        >>> [round(schedule(step, 10, 0.2), 3) for step in (0, 1, 2, 6, 9)]
+        [0.5, 1.0, 1.0, 0.5, 0.038]
+    """
+    rising = round(warmup * total)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1)))

@@ -1,0 +1,31 @@
+"""Random numbers that depend on where training stands and on nothing that happened before.
+
+Every optimiser step and every hook starts from its own seed, so that a resumed run draws the same dropout masks
+as the run that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(*place: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators from a place in training.
+
+    Args:
+        place: non-negative integers, e.g. run seed, stage, step and process; each place has its own stream.
+
+    Example:
+        >>> seed_everything(0, 1, 2)
+        >>> first = torch.rand(3)
+        >>> seed_everything(0, 1, 2)
+        >>> bool((torch.rand(3) == first).all())
+        True
+    """
+    words = np.random.SeedSequence(place).generate_state(3, np.uint32)
+    torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)  # 63 bits, as torch takes
+    np.random.seed(words[2])
+    random.seed(int(words[2]))

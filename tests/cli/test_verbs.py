@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from accord.data import packs
+
+
+def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path) -> None:
+    words = "--method capro --image picture --text title --text tags --label query --group concept"
+    words += " --image-encoder tiny_vit --text-encoder minilm --epochs 5 --batch-size 64 --seed 3 --resume --quiet"
+    words += " --set method.temperature=0.2 --set training.ema=null"
+    result = accord_cli("train", "pictures", *words.split(), "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert pipeline.calls == [
+        (
+            "train",
+            ("pictures",),
+            {
+                "method": "capro",
+                "config": None,
+                "encoders": {"image": "tiny_vit", "text": "minilm"},
+                "columns": {"image": "picture", "text": ["title", "tags"], "label": "query", "group": "concept"},
+                "out": tmp_path / "run",
+                "resume": True,
+                "seed": 3,
+                "epochs": 5,
+                "batch_size": 64,
+                "settings": {"method.temperature": 0.2, "training.ema": None},
+                "progress": False,
+            },
+        )
+    ]
+
+
+def test_train_leaves_what_is_not_said_to_the_configuration(pipeline, accord_cli, tmp_path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("method: capro\n")
+    assert accord_cli("train", "--config", config).exit_code == 0
+    _, args, options = pipeline.calls[0]
+    assert args == (None,)
+    assert options["config"] == str(config)
+    assert "method" not in options
+    assert (options["encoders"], options["columns"], options["settings"]) == ({}, {}, {})
+
+
+def test_train_prints_metrics_with_intervals_and_what_to_do_next(pipeline, accord_cli) -> None:
+    output = accord_cli("train", "pictures").stdout
+    for part in ("top-1", "53.8 %", "[50.0, 57.6]", "3.8", "734", "report.html", "accord search "):
+        assert part in output
+
+
+def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
+    assert "[50.0, 57.6]" in result.stdout
+    expected = {"tasks": ["retrieval", "zero_shot"], "templates": None}
+    assert pipeline.calls == [("evaluate", (tmp_path, "other"), expected)]
+
+
+def test_embed_says_what_it_wrote(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("embed", tmp_path, "pictures", "--out", "v.parquet")
+    assert result.stdout == f"wrote {tmp_path / 'vectors.parquet'}\n"
+    assert pipeline.calls == [("embed", (tmp_path, "pictures"), {"out": Path("v.parquet")})]
+
+
+def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("search", tmp_path, "red heart", "-k", "3")
+    assert "0.830" in result.stdout
+    assert "red heart [big]" in result.stdout
+    assert pipeline.calls == [("search", (tmp_path, "red heart"), {"data": None, "k": 3, "ann": None})]
+
+
+@pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])
+def test_search_can_be_told_to_be_exact(pipeline, accord_cli, tmp_path, flag, ann) -> None:
+    accord_cli("search", tmp_path, "heart", flag)
+    assert pipeline.calls[0][2]["ann"] is ann
+
+
+def test_search_open_writes_the_contact_sheet(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("search", tmp_path, "heart", "--open")
+    assert f"contact sheet: {tmp_path / 'search.png'}" in result.stdout
+    with Image.open(tmp_path / "search.png") as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("compare", "demo.yaml", "--seeds", "3", "--out", tmp_path)
+    assert "capro" in result.stdout
+    assert f"report: {tmp_path / 'report.html'}" in result.stdout
+    assert pipeline.calls == [("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path})]
+
+
+def test_papers_list_names_every_method(accord_cli) -> None:
+    result = accord_cli("papers", "list")
+    assert result.exit_code == 0
+    for name in ("capro", "clip", "cross_entropy", "prototypical", "NeurIPS 2023"):
+        assert name in result.stdout
+
+
+def test_papers_show_prints_card_and_settings_of_the_method(accord_cli) -> None:
+    result = accord_cli("papers", "show", "clip")
+    assert result.exit_code == 0, result.output
+    for part in ("Radford et al., ICML 2021", "Settings", "temperature", "0.07", "Traps", "Claims"):
+        assert part in result.stdout
+
+
+def test_unknown_pack_is_one_line(accord_cli) -> None:
+    result = accord_cli("data", "info", "emojis")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: there is no pack 'emojis'")
+
+
+def test_data_list_and_info_describe_the_packs(accord_cli) -> None:
+    assert "emoji" in accord_cli("data", "list").stdout
+    assert "licence" in accord_cli("data", "info", "emoji").stdout
+
+
+def test_data_get_reports_and_says_how_to_use_it(accord_cli, monkeypatch) -> None:
+    def fetch(name: str, force: bool, say) -> SimpleNamespace:
+        say(f"fetching {name}, force {force}")
+        return SimpleNamespace(pack=SimpleNamespace(name=name), rows=951)
+
+    monkeypatch.setattr(packs, "fetch_pack", fetch)
+    result = accord_cli("data", "get", "stamps", "--force")
+    assert result.stdout == "fetching stamps, force True\nuse it as pack:stamps (951 rows)\n"
+
+
+def test_data_build_takes_a_folder(accord_cli, monkeypatch, tmp_path) -> None:
+    def build(name: str, folder: Path, say) -> SimpleNamespace:
+        assert folder == tmp_path
+        return SimpleNamespace(pack=SimpleNamespace(name=name), rows=951)
+
+    monkeypatch.setattr(packs, "build_pack", build)
+    assert accord_cli("data", "build", "stamps", tmp_path).stdout == "use it as pack:stamps (951 rows)\n"

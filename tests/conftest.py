@@ -1,0 +1,10 @@
+"""Makes the helpers beside this file importable (``functional.tester``, ``two_processes``), also in workers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)

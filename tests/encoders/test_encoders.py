@@ -1,0 +1,356 @@
+"""One class of tests for every encoder: what the contract in ``encoders/base.py`` promises."""
+
+import copy
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from accord.encoders import Encoder, Features, build_encoder
+from accord.encoders.tokenizer import train_bpe
+from accord.errors import ConfigError, ShapeError
+
+TEXTS = ["a red fish swims", "a blue bird flies over the sea", "fish"]
+TOKENIZER = train_bpe(TEXTS, vocabulary=300, length=16)
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 16,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+WHISPER = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 16,
+    "vocab_size": 50,
+    "max_source_positions": 20,
+    "num_mel_bins": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+TINY_VIT = {"name": "tiny_vit", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2}
+RELATIONS = [("author", "writes", "paper"), ("paper", "by", "author"), ("paper", "cites", "paper")]
+GRAPH = {"name": "hetero", "nodes": {"paper": 4, "author": 3}, "edges": RELATIONS, "target": "paper", "width": 16}
+
+
+def hf(pool: str = "mean") -> dict[str, Any]:
+    return {"name": "bert", "pool": pool, "length": 16, "config": BERT, "tokenizer": TOKENIZER}
+
+
+def tiny_text(pool: str) -> dict[str, Any]:
+    return {"name": "tiny_text", "width": 16, "depth": 2, "heads": 2, "length": 16, "pool": pool} | {
+        "tokenizer": TOKENIZER
+    }
+
+
+def images(size: int) -> Callable[[], tuple[Any, None]]:
+    return lambda: (torch.rand(3, 3, size, size), None)
+
+
+def lengths_to_mask(lengths: list[int]) -> torch.Tensor:
+    return torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+
+
+def texts() -> tuple[Any, torch.Tensor]:
+    mask = lengths_to_mask([4, 7, 2])
+    return torch.randint(4, 290, mask.shape), mask
+
+
+def videos(size: int = 16) -> Callable[[], tuple[Any, torch.Tensor]]:
+    return lambda: (torch.rand(3, 3, 3, size, size), lengths_to_mask([2, 3, 1]))
+
+
+def sounds() -> tuple[Any, torch.Tensor]:
+    mask = lengths_to_mask([9, 22, 12])
+    return torch.randn(3, 8, 22), mask
+
+
+def graph() -> tuple[Any, None]:
+    from torch_geometric.data import HeteroData
+
+    data = HeteroData(paper={"x": torch.randn(3, 4)}, author={"x": torch.randn(2, 3)})
+    data["author", "writes", "paper"].edge_index = torch.tensor([[0, 1, 1], [0, 1, 2]])
+    data["paper", "by", "author"].edge_index = torch.tensor([[0, 1, 2], [0, 1, 1]])
+    data["paper", "cites", "paper"].edge_index = torch.tensor([[0, 1], [1, 2]])
+    return data, None
+
+
+@dataclass(frozen=True)
+class Case:
+    modality: str
+    spec: dict[str, Any]
+    inputs: Callable[[], tuple[Any, torch.Tensor | None]]
+    wrong: Callable[[], tuple[Any, torch.Tensor | None]]
+    says: str  # what the error for the wrong input names
+
+    def build(self) -> Encoder:
+        torch.manual_seed(0)
+        return build_encoder(self.modality, self.spec, weights=False)
+
+
+def wrong_text() -> tuple[Any, None]:
+    return torch.zeros(2, 99, dtype=torch.int64), None
+
+
+def wrong_graph() -> tuple[Any, None]:
+    data, _ = graph()
+    data["author"].x = torch.zeros(2, 9)
+    return data, None
+
+
+def grey() -> tuple[Any, None]:
+    return torch.zeros(2, 1, 16, 16), None
+
+
+CASES = {
+    "tiny_vit": Case("image", TINY_VIT, images(16), images(24), "(B, 3, 16, 16)"),
+    "tiny_convnet": Case("image", {"name": "tiny_convnet", "width": 64}, images(32), grey, "(B, 3, H, W)"),
+    "lite0": Case("image", {"name": "efficientnet_lite0", "size": 32}, images(32), grey, "(B, 3, H, W)"),
+    "hf_mean": Case("text", hf(), texts, wrong_text, "at most 16"),
+    "hf_cls": Case("text", hf("cls"), texts, lambda: (torch.zeros(2, 5), None), "token ids"),
+    "hf_pooler": Case("text", hf("pooler"), texts, lambda: (torch.zeros(2, 5, 1), None), "(B, L)"),
+    "tiny_text_end": Case("text", tiny_text("end"), texts, wrong_text, "at most 16"),
+    "tiny_text_mean": Case("text", tiny_text("mean"), texts, lambda: (texts()[0], torch.ones(3, 2)), "text_mask"),
+    "frames_mean": Case("video", {"name": "frames", "image": TINY_VIT}, videos(), images(16), "(B, T, 3, H, W)"),
+    "frames_transformer": Case(
+        "video",
+        {"name": "frames", "image": TINY_VIT, "temporal": "transformer", "depth": 1, "heads": 2},
+        videos(),
+        lambda: (videos()()[0], lengths_to_mask([2, 2, 2])),
+        "video_mask",
+    ),
+    "frames_convnet": Case("video", {"name": "frames:resnet10t"}, videos(32), images(32), "(B, T, 3, H, W)"),
+    "tiny_audio": Case(
+        "audio",
+        {"name": "tiny_audio", "mels": 8, "width": 16, "depth": 2, "heads": 2},
+        sounds,
+        lambda: (torch.zeros(2, 9, 20), None),
+        "(B, 8, T)",
+    ),
+    "whisper": Case(
+        "audio",
+        {"name": "whisper:none", "config": WHISPER},
+        sounds,
+        lambda: (torch.zeros(2, 8, 50), None),
+        "at most 40",
+    ),
+    "hetero": Case("graph", GRAPH, graph, wrong_graph, "(nodes, 3)"),
+}
+NORMALISED = ["lite0", "frames_convnet"]  # those with batch normalisation
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> Case:
+    return CASES[request.param]
+
+
+def alone(x: Any, mask: torch.Tensor | None, row: int) -> tuple[Any, torch.Tensor | None]:
+    """Row ``row`` without its neighbours and without its padding."""
+    if mask is None:
+        return x[row : row + 1], None
+    length = int(mask[row].sum())
+    time = 2 if x.ndim == 3 else 1  # spectrograms have time last
+    return x[row : row + 1].narrow(time, 0, length), None
+
+
+class TestEveryEncoder:
+    def test_gives_what_it_states_with_these_shapes(self, case):
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        features = encoder(x, mask)
+        assert encoder.modality == case.modality
+        assert features.pooled.shape == (3, encoder.dim)
+        assert (features.tokens is not None) == ("tokens" in encoder.gives)
+        assert (features.maps is not None) == ("maps" in encoder.gives)
+        if features.tokens is not None:
+            assert features.tokens.shape[0] == 3
+            assert features.mask is None or features.mask.shape == features.tokens.shape[:2]
+        for stride, level in (features.maps or {}).items():
+            assert level.shape[0] == 3
+            assert level.shape[-1] == -(-x.shape[-1] // stride)
+
+    def test_padding_and_neighbours_change_nothing(self, case):
+        if case.modality == "graph":
+            pytest.skip("a graph has no padding")
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        together = encoder(x, mask)
+        for row in range(3):
+            single = encoder(*alone(x, mask, row))
+            torch.testing.assert_close(together.pooled[row], single.pooled[0], atol=1e-5, rtol=1e-5)
+            if single.tokens is not None:
+                real = together.tokens[row, : single.tokens.shape[1]]
+                torch.testing.assert_close(real, single.tokens[0], atol=1e-5, rtol=1e-5)
+
+    def test_padding_may_hold_anything(self, case):
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        if mask is None:
+            pytest.skip("never padded")
+        where = mask[:, None] if x.ndim == 3 else mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+        for padding in [0, 7] if x.dtype == torch.int64 else [0.0, 1e4, float("nan")]:
+            other = encoder(torch.where(where, x, torch.full_like(x, padding)), mask)
+            torch.testing.assert_close(other.pooled, encoder(x, mask).pooled, atol=1e-5, rtol=1e-5)
+
+    def test_eval_mode_is_deterministic(self, case):
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        assert torch.equal(encoder(x, mask).pooled, encoder(x, mask).pooled)
+
+    def test_every_trainable_parameter_gets_a_gradient(self, case):
+        encoder, (x, mask) = case.build().train(), case.inputs()
+        pooled = encoder(x, mask).pooled
+        (pooled * torch.randn_like(pooled)).sum().backward()
+        without = [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
+        assert without == []
+        assert all(p.grad.isfinite().all() for p in encoder.parameters() if p.grad is not None)
+
+    def test_frozen_whole_it_computes_no_gradient(self, case):
+        encoder, (x, mask) = case.build().freeze("all").train(), case.inputs()
+        assert encoder.frozen
+        assert not encoder.training
+        assert not encoder(x, mask).pooled.requires_grad
+
+    @pytest.mark.parametrize("k", [0, 1, 2])
+    def test_only_the_last_k_blocks_train(self, case, k):
+        encoder, (x, mask) = case.build().freeze(k).train(), case.inputs()
+        blocks = encoder.blocks()
+        trained = {id(p) for block in blocks[len(blocks) - k :] for p in block.parameters()}
+        assert {id(p) for p in encoder.parameters() if p.requires_grad} == trained
+        assert bool(trained) == (k > 0)
+        if k:
+            encoder(x, mask).pooled.square().sum().backward()
+        assert {id(p) for p in encoder.parameters() if p.grad is not None} == trained
+
+    def test_unfreezing_gives_all_parameters_back(self, case):
+        fresh = {n for n, p in case.build().named_parameters() if p.requires_grad}
+        encoder = case.build().freeze("all").freeze("none").train()
+        assert {n for n, p in encoder.named_parameters() if p.requires_grad} == fresh
+        assert encoder.training
+
+    def test_blocks_cover_the_network_without_overlap(self, case):
+        encoder = case.build()
+        seen = [id(module) for block in encoder.blocks() for module in block.modules() if leaf(module)]
+        assert len(seen) == len(set(seen))
+        assert set(seen) == {id(module) for module in encoder.modules() if leaf(module)}
+
+    def test_bfloat16_autocast_is_finite_with_the_same_shapes(self, case):
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        exact = encoder(x, mask)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = encoder(x, mask)
+        assert features.pooled.shape == exact.pooled.shape
+        assert features.pooled.isfinite().all()
+        torch.testing.assert_close(features.pooled.float(), exact.pooled, atol=0.15, rtol=0.15)
+
+    def test_spec_and_state_rebuild_it(self, case):
+        encoder, (x, mask) = case.build().eval(), case.inputs()
+        spec = json.loads(json.dumps(encoder.spec()))
+        torch.manual_seed(1)
+        again = build_encoder(case.modality, spec, weights=False).eval()
+        again.load_state_dict(encoder.state_dict())
+        assert torch.equal(again(x, mask).pooled, encoder(x, mask).pooled)
+        assert again.spec() == encoder.spec()
+        if case.modality != "text":  # tokenizers compare by identity
+            assert again.input == encoder.input
+
+    def test_a_copy_is_independent(self, case):
+        encoder, (x, mask) = case.build().freeze(1).eval(), case.inputs()
+        twin = copy.deepcopy(encoder)
+        before = encoder(x, mask).pooled
+        with torch.no_grad():
+            [p.add_(1) for p in twin.parameters()]
+        assert torch.equal(encoder(x, mask).pooled, before)
+
+    def test_features_pass_through(self, case):
+        features = Features(pooled=torch.zeros(2, 5))
+        assert case.build()(features) is features
+
+    def test_a_wrong_input_is_named(self, case):
+        with pytest.raises(ShapeError) as caught:
+            case.build()(*case.wrong())
+        assert case.says in str(caught.value)
+
+    def test_an_unknown_option_is_named(self, case):
+        with pytest.raises(ConfigError, match=r"colour is not a setting"):
+            build_encoder(case.modality, case.spec | {"colour": 1}, weights=False)
+
+    def test_more_blocks_than_there_are_cannot_be_left_trainable(self, case):
+        with pytest.raises(ConfigError, match="last k of"):
+            case.build().freeze(99)
+
+
+def leaf(module: nn.Module) -> bool:
+    return bool(list(module.parameters(recurse=False)) or list(module.buffers(recurse=False))) and not list(
+        module.children()
+    )
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_batch_statistics_of_frozen_blocks_do_not_move(name):
+    encoder, (x, mask) = CASES[name].build().freeze(1).train(), CASES[name].inputs()
+    blocks = encoder.blocks()
+    before = copy.deepcopy(blocks)
+    encoder(x, mask)
+    moved = [
+        any(not torch.equal(old, new) for old, new in zip(was.buffers(), now.buffers(), strict=True))
+        for was, now in zip(before, blocks, strict=True)
+    ]
+    assert moved == [False] * (len(blocks) - 1) + [True]
+
+
+def test_padded_frames_do_not_enter_batch_statistics():
+    case = CASES["frames_convnet"]
+    (x, mask), states = case.inputs(), []
+    for padding in (0.0, 100.0):
+        encoder = case.build().train()
+        encoder(torch.where(mask[:, :, None, None, None], x, torch.full_like(x, padding)), mask)
+        states.append(encoder.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_nodes_without_connection_do_not_change_the_others():
+    encoder, (data, _) = CASES["hetero"].build().eval(), graph()
+    larger = copy.copy(data)
+    larger["paper"].x = torch.cat([data["paper"].x, torch.randn(2, 4)])
+    torch.testing.assert_close(encoder(larger).pooled[:3], encoder(data).pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_graphs_gives_each_graph_its_own_vectors():
+    from torch_geometric.data import Batch
+
+    encoder, graphs = CASES["hetero"].build().eval(), [graph()[0] for _ in range(2)]
+    together = encoder(Batch.from_data_list(graphs)).pooled
+    torch.testing.assert_close(together, torch.cat([encoder(g).pooled for g in graphs]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["hf_mean", "whisper"])
+def test_padding_changes_nothing_in_either_attention_implementation(name, implementation):
+    encoder, (x, mask) = CASES[name].build().eval(), CASES[name].inputs()
+    encoder.model.set_attn_implementation(implementation)
+    for row in range(3):
+        single = encoder(*alone(x, mask, row)).pooled[0]
+        torch.testing.assert_close(encoder(x, mask).pooled[row], single, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [random.Random(0).randrange(10**6) for _ in range(3)])
+def test_tokens_of_later_words_do_not_reach_earlier_ones_in_the_causal_tower(seed):
+    torch.manual_seed(seed)
+    encoder, (ids, mask) = CASES["tiny_text_end"].build().eval(), texts()
+    changed = ids.clone()
+    changed[:, -1] = 5
+    first, second = encoder(ids, mask).tokens, encoder(changed, mask).tokens
+    torch.testing.assert_close(first[:, :-1], second[:, :-1])

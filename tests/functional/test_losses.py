@@ -1,0 +1,308 @@
+"""Every differentiable function against a float64 re-derivation, and the properties that all of them share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from functional.tester import Case, LossTester
+from torch import Tensor
+
+from accord import functional as AF
+
+DIM = 5
+
+
+def unit(rows: int, generator: torch.Generator, dim: int = DIM) -> Tensor:
+    return F.normalize(torch.randn(rows, dim, generator=generator, dtype=torch.float64), dim=1)
+
+
+def scalar(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+# -- references: written from the papers' formulas, with loops and explicit probabilities
+
+
+def log_prob(logits: Tensor) -> Tensor:
+    """Log softmax of every row, shifted by its maximum."""
+    shifted = logits - logits.max(dim=1, keepdim=True).values
+    return shifted - shifted.exp().sum(dim=1, keepdim=True).log()
+
+
+def symmetric_reference(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor,
+    targets: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    **_: Any,
+) -> Tensor:
+    logits = logit_scale * torch.einsum("id,jd->ij", image, text)
+    rows = torch.eye(len(image), dtype=image.dtype) if targets is None else targets
+    columns = rows.T / rows.T.sum(dim=1, keepdim=True)
+    loss = image.new_zeros(())
+    for wanted, scores in ((rows, logits), (columns, logits.T)):
+        smooth = (1 - label_smoothing) * wanted + label_smoothing / len(image)
+        loss = loss - (smooth * log_prob(scores)).sum(dim=1).mean() / 2
+    return loss
+
+
+def lse_reference(query: Tensor, key: Tensor, scale: Tensor, exclude_self: bool = False, **_: Any) -> Tensor:
+    logits = scale * query @ key.T
+    if exclude_self:
+        logits = logits.masked_fill(torch.eye(len(query), dtype=torch.bool), -torch.inf)
+    return torch.logsumexp(logits, dim=1)
+
+
+def both_lse(**inputs: Any) -> Tensor:
+    return torch.cat(AF.tiled_logsumexp_both(**inputs))
+
+
+def both_lse_reference(query: Tensor, key: Tensor, scale: Tensor, **options: Any) -> Tensor:
+    return torch.cat([lse_reference(query, key, scale, **options), lse_reference(key, query, scale, **options)])
+
+
+def queue_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    losses = []
+    for q, k in zip(query, key, strict=True):
+        logits = torch.cat([(q @ k)[None], queue @ q]) / temperature
+        losses.append(torch.logsumexp(logits, 0) - logits[0])
+    return torch.stack(losses).mean()
+
+
+def prototype_reference(z: Tensor, prototypes: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    return -log_prob(z @ prototypes.T / temperature)[torch.arange(len(z)), labels].mean()
+
+
+def sigmoid_reference(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+    logits = logit_scale * image @ text.T + logit_bias
+    own = torch.eye(len(image), dtype=torch.bool)
+    return -(F.logsigmoid(logits[own]).sum() + F.logsigmoid(-logits[~own]).sum()) / len(image)
+
+
+def uniformity_reference(x: Tensor, t: float = 2.0) -> Tensor:
+    i, j = torch.triu_indices(len(x), len(x), 1)
+    return (-t * (x[i] - x[j]).square().sum(dim=1)).exp().mean().log()
+
+
+def smooth_reference(x: Tensor, nbr_idx: Tensor, nbr_sim: Tensor, self_weight: float, steps: int) -> Tensor:
+    dense = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for i in range(len(x)):
+        for j, weight in zip(nbr_idx[i].tolist(), nbr_sim[i].clamp(0, 1).to(x), strict=True):
+            dense[i, j] = weight if i != j else 0
+    dense = torch.maximum(dense, dense.T)
+    dense = dense / dense.sum(dim=1, keepdim=True) + self_weight * torch.eye(len(x), dtype=x.dtype)
+    dense = dense / dense.sum(dim=1, keepdim=True)
+    return torch.linalg.matrix_power(dense, steps) @ x
+
+
+def capro_total(keep: Tensor, labels: Tensor, **inputs: Tensor) -> Tensor:
+    return AF.capro_loss(inputs | {"keep": keep, "labels": labels}, 0.1, 0.5, 0.25, 2.0)["total"]
+
+
+def capro_reference(
+    logits: Tensor,
+    low_logits: Tensor,
+    labels: Tensor,
+    keep: Tensor,
+    bootstrap: Tensor,
+    instance_logits: Tensor,
+    feature: Tensor,
+    reconstruction: Tensor,
+    proto_logits: Tensor,
+    weight: Tensor,
+) -> Tensor:
+    total, kept = logits.new_zeros(()), [i for i in range(len(logits)) if keep[i]]
+    for i in kept:
+        low = log_prob(low_logits)[i]
+        row = -log_prob(logits)[i, labels[i]] - 0.9 * low[labels[i]] - 0.1 * (bootstrap[i] * low).sum()
+        row = row + 0.25 * (reconstruction[i] - feature[i].detach()).square().mean()
+        row = row - 2.0 * log_prob(proto_logits)[i, labels[i]]
+        total = total + weight[i] * row / len(kept)
+    return total - 0.5 * log_prob(instance_logits)[:, 0].mean()
+
+
+# -- inputs
+
+
+def pairs(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return {"image": unit(rows, generator), "text": unit(rows, generator), "logit_scale": scalar(12.0)}
+
+
+def soft_pairs(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    targets = torch.rand(rows, rows, generator=generator, dtype=torch.float64).softmax(dim=1)
+    return pairs(rows, generator) | {"targets": targets, "label_smoothing": 0.2}
+
+
+def keys(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return {"query": unit(rows, generator), "key": unit(rows + 2, generator), "scale": scalar(9.0), "tile": 3}
+
+
+def selves(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    inputs = keys(rows, generator)
+    return inputs | {"key": inputs["key"][:rows], "exclude_self": True}
+
+
+def queued(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    made = {name: unit(rows, generator) for name in ("query", "key")}
+    return made | {"queue": unit(4, generator), "temperature": 0.1}
+
+
+def classed(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    labels = torch.arange(rows) % 3
+    return {"z": unit(rows, generator), "prototypes": unit(3, generator), "labels": labels, "temperature": 0.1}
+
+
+def biased(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return pairs(rows, generator) | {"logit_bias": scalar(-6.0)}
+
+
+def two(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return {"x": unit(rows, generator), "y": unit(rows, generator)}
+
+
+def one(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return {"x": unit(rows, generator)}
+
+
+def linked(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    idx = (torch.arange(rows)[:, None] + torch.tensor([1, 2])) % rows
+    sim = torch.rand(rows, 2, generator=generator, dtype=torch.float64) + 0.1
+    return {"x": unit(rows, generator), "nbr_idx": idx, "nbr_sim": sim, "self_weight": 0.3, "steps": 2}
+
+
+def capro_step(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    def draw(width: int) -> Tensor:
+        return torch.randn(rows, width, generator=generator, dtype=torch.float64)
+
+    widths = {"logits": 4, "low_logits": 4, "instance_logits": 6, "feature": 3, "reconstruction": 3, "proto_logits": 4}
+    made: dict[str, Any] = {name: draw(width) for name, width in widths.items()}
+    made |= {"bootstrap": draw(4).softmax(dim=1), "weight": draw(1).squeeze(1).exp()}
+    return made | {"labels": torch.arange(rows) % 4, "keep": torch.arange(rows) % 3 != 1}
+
+
+HARSH_SCALE = ({"logit_scale": 1e4}, {"logit_scale": 1 / 0.005})
+HARSH_TEMPERATURE = ({"temperature": 0.005}, {"temperature": 1e-4})
+PAIR = ("image", "text", "logit_scale")
+
+CASES = [
+    Case("info_nce", AF.info_nce, symmetric_reference, pairs, PAIR, extremes=HARSH_SCALE),
+    Case("info_nce soft", AF.info_nce, symmetric_reference, soft_pairs, PAIR, extremes=HARSH_SCALE),
+    Case(
+        "info_nce tiled",
+        lambda **inputs: AF.info_nce(**inputs, tile=3),
+        symmetric_reference,
+        pairs,
+        PAIR,
+        extremes=HARSH_SCALE,
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "info_nce tiled soft",
+        lambda **inputs: AF.info_nce(**inputs, tile=2),
+        symmetric_reference,
+        soft_pairs,
+        PAIR,
+        extremes=HARSH_SCALE,
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "tiled_logsumexp",
+        AF.tiled_logsumexp,
+        lse_reference,
+        keys,
+        ("query", "key", "scale"),
+        extremes=({"scale": 1e4},),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "tiled_logsumexp_both without self",
+        both_lse,
+        both_lse_reference,
+        selves,
+        ("query", "key", "scale"),
+        fewest=2,
+        extremes=({"scale": 1e4},),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "queue_nce", AF.queue_nce, queue_reference, queued, ("query", "key", "queue"), extremes=HARSH_TEMPERATURE
+    ),
+    Case(
+        "prototype_nce",
+        AF.prototype_nce,
+        prototype_reference,
+        classed,
+        ("z", "prototypes"),
+        extremes=HARSH_TEMPERATURE,
+    ),
+    Case(
+        "sigmoid_contrast",
+        AF.sigmoid_contrast,
+        sigmoid_reference,
+        biased,
+        (*PAIR, "logit_bias"),
+        extremes=HARSH_SCALE,
+    ),
+    Case("alignment", AF.alignment, lambda x, y: (x - y).pow(2).sum() / len(x), two, ("x", "y")),
+    Case(
+        "uniformity", AF.uniformity, uniformity_reference, one, ("x",), fewest=2, extremes=({"t": 50.0},), vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "modality_gap",
+        lambda x, y: AF.modality_gap(x, y),
+        lambda x, y: (x.mean(0) - y.mean(0)).square().sum().sqrt(),
+        two,
+        ("x", "y"),
+    ),
+    Case(
+        "sgc_smooth", AF.sgc_smooth, smooth_reference, linked, ("x",), fewest=3, vmap=False, compiles=False
+    ),
+    Case(
+        "capro_loss",
+        capro_total,
+        capro_reference,
+        capro_step,
+        ("logits", "low_logits", "instance_logits", "reconstruction", "proto_logits"),
+    ),
+]
+
+CHECKS = [
+    "float64_equals_the_reference",
+    "float32_equals_the_reference",
+    "bfloat16_input_is_computed_in_float32",
+    "autocast_changes_nothing",
+    "gradients_pass_gradcheck",
+    "extremes_stay_finite",
+    "non_contiguous_input_gives_the_same",
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_function_holds(case: Case, check: str) -> None:
+    getattr(LossTester(), check)(case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.vmap], ids=str)
+def test_vmap_equals_a_loop(case: Case) -> None:
+    LossTester().vmap_equals_a_loop(case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.compiles], ids=str)
+def test_compiled_as_one_graph_gives_the_same(case: Case) -> None:
+    LossTester().compiles_to_one_graph(case)
+
+
+def test_effective_rank_counts_equal_directions_and_is_one_for_a_collapse() -> None:
+    assert math.isclose(AF.effective_rank(torch.eye(6)[:4]).item(), 4, rel_tol=1e-6)
+    assert math.isclose(AF.effective_rank(torch.ones(5, 3)).item(), 1, rel_tol=1e-3)

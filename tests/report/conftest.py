@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from accord.evaluation.metric import Metric
+from accord.papers import get_card
+from accord.report import (
+    Arm,
+    ClassRow,
+    Comparison,
+    Confusion,
+    Example,
+    Geometry,
+    Item,
+    Noise,
+    NoisyPair,
+    Picture,
+    Quantity,
+    RunSummary,
+)
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def picture() -> Picture:
+    return Picture.of(Image.new("RGB", (200, 100), "red"), "a red bar")
+
+
+@pytest.fixture
+def full(picture: Picture) -> RunSummary:
+    """A summary with every part, and hostile text wherever a data set could bring it."""
+    top = Metric("top-1", 53.8, 50.0, 57.6, 3.8, 734)
+    rank = Metric("median rank", 9.0, 7.0, 11.0, 367.0, 734, "rank")
+    hits = (Item(picture, HOSTILE, 0.7, True), Item(picture, "a blue bar", 0.6, False))
+    return RunSummary(
+        title="A full run",
+        method="capro",
+        lede="It worked.",
+        card=get_card("capro"),
+        setup={"Data": {"source": HOSTILE, "rows": "2 954"}},
+        metrics=(top, rank),
+        comparison=Comparison((Arm("capro", (top,), "method"), Arm("cross-entropy", (top,))), seeds=5),
+        curves={"vanilla/total": [(0, 3.0), (9, 2.0)], "prototypes/total": [(0, 2.0), (9, 1.0)]},
+        examples=(Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
+        confusion=Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
+        classes=(ClassRow("dog", 90.0, 10, (picture,), (Item(picture, HOSTILE),)),),
+        noise=Noise(2954, 800, 600, (top,), (NoisyPair(picture, HOSTILE, HOSTILE, "dog", "dog", 0.1),)),
+        geometry=Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
+        next_steps=("accord search runs/a 'red heart'",),
+    )

@@ -1,0 +1,49 @@
+"""Train the toy in a process of its own, alone or as one of several, to its end or to its death."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from toy_method import Toy, toy, toy_corpus
+
+from accord.methods.base import Step
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
+
+
+class Mortal(Toy):
+    """Kills its process after the optimiser has moved the weights, before anything is logged or saved."""
+
+    steps_left = -1
+
+    def after_step(self, step: Step) -> None:
+        super().after_step(step)
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = None) -> None:
+    """Train as ``task`` says and leave ``final.pt``.
+
+    Args:
+        run_dir: folder of the run.
+        task: ``training`` and ``method`` settings, ``dropout``, ``resume``, and ``kill_at``, an optimiser step.
+        world: environment of one of several processes, as torchrun sets it.
+    """
+    torch.set_num_threads(1)
+    os.environ.update(world or {})
+    rank_zero_only.rank = rank = int((world or {}).get("RANK", 0))  # this process was forked with the import done
+    method = toy(task.get("method"), dropout=task.get("dropout", 0.1))
+    if "kill_at" in task:
+        method.__class__ = Mortal
+        method.steps_left = task["kill_at"]
+    config = TrainingConfig.parse(task["training"])
+    fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)
+    if rank == 0:
+        torch.save(method.state_dict(), run_dir / "final.pt")
