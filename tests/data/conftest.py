@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-import torch
+
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
-from PIL import Image
+from data.samples import Letters, encoded
 
 
 @pytest.fixture(autouse=True)
@@ -27,28 +26,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(autouse=True)
 def logs_reach_the_test(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="accord.data")
-
-
-def picture(colour: int = 0, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Image.Image:
-    """A noise picture that is a function of ``colour``."""
-    noise = np.random.default_rng(colour).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(noise).convert(mode)
-
-
-def encoded(colour: int = 0, kind: str = "PNG", **options: object) -> bytes:
-    stream = io.BytesIO()
-    picture(colour, **{key: value for key, value in options.items() if key in ("size", "mode")}).save(stream, kind)
-    return stream.getvalue()
-
-
-class Letters:
-    """A tokenizer: one id per letter."""
-
-    def __call__(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.int64)
-        for row, text in enumerate(texts):
-            ids[row, : len(text)] = torch.tensor([ord(letter) for letter in text])
-        return ids, ids > 0
 
 
 @pytest.fixture

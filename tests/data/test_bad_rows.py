@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from accord.data.corpus import Corpus, open_corpus
-from accord.errors import DataError
 from PIL import Image
 
-from data.conftest import encoded
+from accord.data.corpus import Corpus, open_corpus
+from accord.errors import DataError
+from data.samples import encoded
 
 COLUMNS = "file_name,text,label"
 
@@ -91,9 +91,7 @@ def test_a_lower_limit_of_pillow_makes_a_bomb_of_a_smaller_picture(
     assert quarantined(folder)[1] == []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert "1600 x" not in str(quarantined(folder)[1])
-    assert quarantined(folder)[1][0]["reason"] == (
-        "decompression bomb: 40 x 40 pixels exceed the limit of 1000 pixels"
-    )
+    assert quarantined(folder)[1][0]["reason"] == ("decompression bomb: 40 x 40 pixels exceed the limit of 1000 pixels")
 
 
 def test_json_lines_that_are_not_utf8_lose_only_their_row(folder: Path) -> None:

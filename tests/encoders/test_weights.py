@@ -4,6 +4,7 @@ import io
 import pickle
 import time
 import urllib.error
+from pathlib import Path
 
 import pytest
 import torch
@@ -176,3 +177,32 @@ def test_what_was_used_is_printed_once_and_not_to_standard_output(capsys):
     captured = capsys.readouterr()
     assert captured.err.count("text encoder minilm, weights: package demo 1") == 1
     assert captured.out == ""
+
+
+class TestHubFiles:
+    @pytest.fixture
+    def snapshot(self):
+        """A repository in the local cache, as the hub client lays it out."""
+        repository = Path(constants.HF_HUB_CACHE) / "models--someone--demo"
+        folder = repository / "snapshots" / ("0" * 40)
+        folder.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0" * 40)
+        (folder / "config.json").write_text("{}")
+        return folder
+
+    def test_safetensors_are_preferred(self, snapshot):
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            (snapshot / name).touch()
+        assert weights.hub_file("someone/demo", local_only=True) == snapshot / "model.safetensors"
+        assert weights.hub_folder("someone/demo", local_only=True) == snapshot
+
+    def test_older_repositories_have_a_state_dict(self, snapshot):
+        (snapshot / "pytorch_model.bin").touch()
+        assert weights.hub_file("someone/demo", local_only=True) == snapshot / "pytorch_model.bin"
+        assert weights.hub_folder("someone/demo", local_only=True) == snapshot
+
+    def test_a_repository_without_weights_does_not_hide_the_packaged_copy(self, snapshot):
+        with pytest.raises(FileNotFoundError, match="neither"):
+            weights.hub_folder("someone/demo", local_only=True)
+        assert locate(SOURCE, None, weights.hub_folder).origin.startswith("package accord")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ class ColourModel:
 
     @staticmethod
     def _of_text(text: str) -> np.ndarray:
-        named = [np.array(COLOURS[word]) / 255 - 0.5 for word in text.split() if word in COLOURS]
+        named = [np.array(COLOURS[word]) / 255 - 0.5 for word in re.findall(r"\w+", text) if word in COLOURS]
         return np.mean(named, axis=0) if named else np.full(3, 0.01)
 
 

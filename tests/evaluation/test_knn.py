@@ -86,3 +86,19 @@ def test_the_reference_votes_with_the_labels_it_came_with_not_with_the_truth(pai
     shifted = painted.with_labels((painted.labels + 1) % 6, truth=painted.labels)
     found = {metric.name: metric.value for metric in evaluate_knn(colour_model, painted, shifted, k=1)}
     assert found["top-1"] == 0.0
+
+
+def test_few_rows_lower_the_usual_number_of_neighbours(painted, colour_model):
+    few = painted.select([0, 1, 4, 5])  # two colours, groups red0 and green0
+    assert {metric.name for metric in evaluate_knn(colour_model, few)} >= {"top-1"}
+    assert {metric.name for metric in evaluate_knn(colour_model, few, painted)} >= {"top-1"}
+    with pytest.raises(ConfigError, match="k = 20: expected"):
+        evaluate_knn(colour_model, few, few, k=20)
+
+
+def test_a_reference_of_other_classes_or_without_rows_is_refused(painted, colour_model):
+    renamed = painted.with_labels(painted.labels, classes=[*painted.classes[:-1], "zebra"])
+    with pytest.raises(DataError, match="have different classes"):
+        evaluate_knn(colour_model, painted, renamed)
+    with pytest.raises(DataError, match="no training rows"):
+        evaluate_knn(colour_model, painted, painted.select([]))

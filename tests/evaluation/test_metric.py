@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_an_undefined_ratio_has_no_interval():
 
 
 def test_table_prints_value_interval_chance_and_count():
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
+    console = Console(width=100, record=True, file=io.StringIO())
     metrics = [Metric("top-1", 61.25, 57.0, 65.5, 10.0, 200), Metric("median rank", 3.0, None, None, None, 9, "rank")]
     console.print(format_metrics(metrics, title="held-out"))
     text = console.export_text()

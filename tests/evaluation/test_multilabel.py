@@ -54,7 +54,7 @@ def test_rows_without_labels_count_as_misses_and_classes_without_rows_do_not_div
 
 
 def test_shapes_k_and_nan_are_checked():
-    with pytest.raises(ShapeError, match="expected .N, C. for both"):
+    with pytest.raises(ShapeError, match="for both"):
         multilabel_metrics(torch.eye(2), [0, 1])
     with pytest.raises(ShapeError, match="k = 3: expected 1 to 2"):
         multilabel_metrics(torch.eye(2), np.eye(2))

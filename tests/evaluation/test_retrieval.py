@@ -23,7 +23,9 @@ def by_name(metrics):
 
 
 def brute_force_ranks(scores, correct):
-    return [1 + sum(score > max(row[c] for c in right) for score in row) for row, right in zip(scores, correct)]
+    return [
+        1 + sum(score > max(row[c] for c in right) for score in row) for row, right in zip(scores, correct, strict=True)
+    ]
 
 
 @pytest.fixture

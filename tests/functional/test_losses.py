@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from functional.tester import Case, LossTester
 from torch import Tensor
 
 from accord import functional as AF
+from functional.tester import Case, LossTester
 
 DIM = 5
 
@@ -233,9 +233,7 @@ CASES = [
         vmap=False,
         compiles=False,
     ),
-    Case(
-        "queue_nce", AF.queue_nce, queue_reference, queued, ("query", "key", "queue"), extremes=HARSH_TEMPERATURE
-    ),
+    Case("queue_nce", AF.queue_nce, queue_reference, queued, ("query", "key", "queue"), extremes=HARSH_TEMPERATURE),
     Case(
         "prototype_nce",
         AF.prototype_nce,
@@ -254,7 +252,14 @@ CASES = [
     ),
     Case("alignment", AF.alignment, lambda x, y: (x - y).pow(2).sum() / len(x), two, ("x", "y")),
     Case(
-        "uniformity", AF.uniformity, uniformity_reference, one, ("x",), fewest=2, extremes=({"t": 50.0},), vmap=False,
+        "uniformity",
+        AF.uniformity,
+        uniformity_reference,
+        one,
+        ("x",),
+        fewest=2,
+        extremes=({"t": 50.0},),
+        vmap=False,
         compiles=False,
     ),
     Case(
@@ -264,9 +269,7 @@ CASES = [
         two,
         ("x", "y"),
     ),
-    Case(
-        "sgc_smooth", AF.sgc_smooth, smooth_reference, linked, ("x",), fewest=3, vmap=False, compiles=False
-    ),
+    Case("sgc_smooth", AF.sgc_smooth, smooth_reference, linked, ("x",), fewest=3, vmap=False, compiles=False),
     Case(
         "capro_loss",
         capro_total,

@@ -60,9 +60,7 @@ class LossTester:
         fn: Callable[..., Tensor], case: Case, inputs: Inputs, autocast: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Value, and the gradients of a fixed weighted sum of it."""
-        leaves = {
-            name: torch.as_tensor(inputs[name]).detach().clone().requires_grad_() for name in case.differentiable
-        }
+        leaves = {name: torch.as_tensor(inputs[name]).detach().clone().requires_grad_() for name in case.differentiable}
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             value = fn(**(inputs | leaves))
         if not leaves:

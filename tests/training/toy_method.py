@@ -115,7 +115,7 @@ class Toy(TwoTower):
 
     @torch.no_grad()
     def _enqueue(self, z: Tensor) -> None:
-        self.queue[(self.pointer + torch.arange(len(z))) % len(self.queue)] = z
+        self.queue[(self.pointer + torch.arange(len(z))) % len(self.queue)] = z.to(self.queue)
         self.pointer.add_(len(z)).remainder_(len(self.queue))
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:

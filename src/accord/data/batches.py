@@ -169,10 +169,7 @@ def _stack(crops: Sequence[Crop], view: View, spec: ImageInput) -> Tensor:
 
 def _videos(clips: Sequence[Sequence[Any]], spec: VideoInput) -> tuple[Tensor, Tensor]:
     """``(B, T, 3, H, W)`` and mask ``(B, T)``; a shorter clip is padded with zeros after normalisation."""
-    frames = [
-        normalise(torch.stack([centre_crop(frame, spec.image) for frame in clip]), spec.image)
-        for clip in clips
-    ]
+    frames = [normalise(torch.stack([centre_crop(frame, spec.image) for frame in clip]), spec.image) for clip in clips]
     batch = torch.zeros(len(clips), spec.frames, *frames[0].shape[1:])
     mask = torch.zeros(len(clips), spec.frames, dtype=torch.bool)
     for row, clip in enumerate(frames):

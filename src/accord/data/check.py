@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
 _SHOW_PROGRESS_FROM = 2000  # rows; fewer are checked before a bar can be read
+_BLOCK = 512  # rows under way at once
 
 
 def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
@@ -35,27 +38,27 @@ def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
     known = _read_verdict(path)
     if known is not None:
         return known
-    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool, quiet_pillow():
-        verdicts: Iterable[BadRow | None] = pool.map(_verdict_of(corpus), range(len(corpus)))
-        if len(corpus) >= _SHOW_PROGRESS_FROM and not quiet:
-            console = Console(stderr=True)
-            title = f"checking {corpus.name}"
-            verdicts = track(verdicts, title, total=len(corpus), console=console, transient=True)
-        bad = [verdict for verdict in verdicts if verdict is not None]
+    positions: Iterable[int] = range(len(corpus))
+    if len(corpus) >= _SHOW_PROGRESS_FROM and not quiet:
+        positions = track(positions, f"checking {corpus.name}", console=Console(stderr=True), transient=True)
+    bad = list(_decode_all(corpus, positions))
     _write_verdict(path, bad)
     return bad
 
 
-class _verdict_of:  # noqa: N801  a function with one argument bound
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
+def _decode_all(corpus: Corpus, positions: Iterable[int]) -> Iterator[BadRow]:
+    remaining = iter(positions)
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool, quiet_pillow():
+        while block := list(islice(remaining, _BLOCK)):
+            yield from filter(None, pool.map(partial(_verdict, corpus), block))
 
-    def __call__(self, position: int) -> BadRow | None:
-        try:
-            self.corpus.sample(position, self.corpus.columns.media)
-        except RowError as error:
-            return BadRow(error.row, error.file, error.reason)
-        return None
+
+def _verdict(corpus: Corpus, position: int) -> BadRow | None:
+    try:
+        corpus.sample(position, corpus.columns.media)
+    except RowError as error:
+        return BadRow(error.row, error.file, error.reason)
+    return None
 
 
 def _verdict_path(corpus: Corpus) -> Path:

@@ -101,7 +101,7 @@ def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence
     chosen = _checked_overrides(rows, overrides or {})
     taken = {column for columns in chosen.values() for column in columns}
     kinds = {column: _kind(rows, column) for column in rows.column_names if column not in taken}
-    for field in Columns.model_fields:
+    for field in ("video", *Columns.model_fields):  # video first: an animation is a picture too, but for its name
         if field not in chosen:
             column = _best(field, {name: kind for name, kind in kinds.items() if name not in taken})
             chosen[field] = (column,) if column else ()

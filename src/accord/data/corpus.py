@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from accord.data.cells import caption_fault, read_captions, read_medium
@@ -181,12 +184,11 @@ class Corpus:
         digest.update(json.dumps([self.columns.model_dump(), self.classes, self.captions]).encode())
         for array in (self.ids, self.labels, self.truth):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        if len(self):
-            for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512):
-                digest.update(table.combine_chunks().to_batches()[0].serialize())
-        for column in self.columns.media.values():
-            for cell in self._paths(column):
-                digest.update(_stamp(cell_path(cell, self.root)).encode())
+        for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
+            digest.update(table.combine_chunks().to_batches()[0].serialize())
+            for column in self.columns.media.values():
+                for name in _file_names(table.column(column)):
+                    digest.update(_stamp(cell_path(name, self.root)).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -205,19 +207,6 @@ class Corpus:
     def _file(self, cell: Any) -> str:
         name = cell_name(cell)
         return f"{name}, {self.where}" if cell_path(cell, self.root) is None and self.where else name
-
-    def _paths(self, column: str) -> list[Any]:
-        """Cells that name a file, without loading those that hold their bytes."""
-        feature = self.rows.features[column]
-        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
-            table = self.rows.select_columns([column]).flatten()
-            return [
-                {"bytes": None, "path": row["path"]}
-                for batch in table.with_format("arrow").iter(batch_size=512)
-                for row in _pathed(batch, column)
-            ]
-        holds_paths = isinstance(feature, datasets.Value) and "string" in feature.dtype
-        return list(self.rows[column]) if holds_paths else []
 
 
 def open_corpus(
@@ -245,6 +234,10 @@ def open_corpus(
 
     Raises:
         DataError: the source cannot be read, a column does not exist, or too many rows are bad.
+
+    Example:
+        >>> open_corpus("pack:emoji", check=False, quiet=True)
+        Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
     found = read_source(source)
     mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
@@ -299,8 +292,6 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
 
 def _cell_of(item: Any, position: int) -> dict[str, Any]:
     if isinstance(item, Image.Image):
-        import io
-
         stream = io.BytesIO()
         item.save(stream, format="PNG", compress_level=1)
         return {"bytes": stream.getvalue(), "path": None}
@@ -348,14 +339,15 @@ def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool
     return bad
 
 
-def _pathed(batch: Any, column: str) -> list[dict[str, Any]]:
-    import pyarrow.compute as pc
-
-    names = batch.column_names
-    without = pc.is_null(batch.column(f"{column}.bytes")) if f"{column}.bytes" in names else None
-    paths = batch.column(f"{column}.path").to_pylist()
-    flags = without.to_pylist() if without is not None else [True] * len(paths)
-    return [{"path": path} for path, flag in zip(paths, flags, strict=True) if flag]
+def _file_names(cells: pa.ChunkedArray) -> list[str]:
+    """The files that cells name, without looking at those that hold their bytes."""
+    if pa.types.is_struct(cells.type):
+        outside = pc.is_null(pc.struct_field(cells, "bytes"))
+        cells = pc.struct_field(cells, "path").filter(outside)
+    if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
+        cells = pc.list_flatten(cells)
+    is_text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+    return cells.drop_null().to_pylist() if is_text else []
 
 
 def _stamp(path: Path | None) -> str:

@@ -123,7 +123,7 @@ class EpochLoader:
         self.dataset, self.quarantine = dataset, Quarantine()
         self._order, self._workers = order, workers
         self._next, self._resume = (0, 0), False  # epoch and batch that come next; whether to start amid an epoch
-        self._pending: Iterable[Key] = ()
+        self._pending = _Pending()
         self._loader: DataLoader[Fetched] | None = None
         self._runs, self._seen = 0, 0
         self._known: set[BadRow] = set()
@@ -157,6 +157,10 @@ class EpochLoader:
             self._report(fetched.replaced)
             yield fetched.batch
 
+    def close(self) -> None:
+        """Stop the workers now rather than when the loader is collected; iterating again starts new ones."""
+        self._loader = None
+
     def __reduce__(self) -> Any:
         raise TypeError("an EpochLoader is not pickled: save its state_dict()")
 
@@ -165,7 +169,7 @@ class EpochLoader:
         if not self._workers:
             yield from (self.dataset[key] for key in keys)
             return
-        run, self._pending = self._runs, keys
+        run, self._pending.keys = self._runs, keys
         batches = iter(self._parallel())
         while run == self._runs:
             try:
@@ -174,6 +178,9 @@ class EpochLoader:
                 raise self._explained(error) from error
             if fetched is None:
                 return
+            if fetched.error:
+                del batches  # else the traceback would keep the workers waiting
+                self.close()
             yield fetched
         raise RuntimeError("this iteration ended when another one over the same loader began")
 
@@ -181,7 +188,7 @@ class EpochLoader:
         if self._loader is None:
             self._loader = DataLoader(
                 self.dataset,
-                sampler=_Pending(self),
+                sampler=self._pending,
                 batch_size=None,
                 num_workers=self._workers,
                 collate_fn=_unchanged,
@@ -205,20 +212,19 @@ class EpochLoader:
         processes = {int(number) for number in re.findall(r"\d+", str(error))}
         rows = [self.dataset.describe(note) for note in self.dataset.watch.notes(processes)]
         where = f" while reading {' and '.join(rows)}" if rows else ""
-        self._loader = None
+        self.close()
         return DataError(
             f"a data worker died{where}: {str(error).splitlines()[0]}; look at that file, or run with workers=0"
         )
 
 
 class _Pending:
-    """The keys that the loader has set out, as a sampler that outlives an epoch (as the workers do)."""
+    """The keys set out for the workers, as a sampler that outlives an epoch (as they do)."""
 
-    def __init__(self, loader: EpochLoader) -> None:
-        self.loader = loader
+    keys: Iterable[Key] = ()
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self.loader._pending)
+        return iter(self.keys)
 
 
 @dataclass(frozen=True)
@@ -290,6 +296,14 @@ def train_loader(
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
         DataError: the corpus lacks a modality or is smaller than a batch.
+
+    Example:
+        >>> from PIL import Image
+        >>> from accord.data import ImageInput, View, corpus_from_items
+        >>> pictures = corpus_from_items("image", [Image.new("RGB", (40, 30))] * 8)
+        >>> batches = train_loader(pictures, {"image": ImageInput(size=32)}, (View(),), batch_size=4, seed=0)
+        >>> len(batches), next(iter(batches))["image"].shape
+        (2, torch.Size([4, 3, 32, 32]))
     """
     if batch_size < 1 or batch_size % world_size:
         raise ConfigError(f"batch_size = {batch_size}: expected a positive multiple of world_size = {world_size}")

@@ -133,7 +133,9 @@ def corrupt(corpus: Corpus, config: CorruptionConfig) -> Corpus:
         raise DataError(f"{corpus.name}: corruption {config.kind!r} needs one label a row; pass --label COL")
     if config.kind == "labels":
         corpus = corpus.select(np.flatnonzero(corpus.labels >= 0))
-        noisy = flip_labels(corpus.labels, config.rate, config.flip, len(corpus.classes), config.seed)
+        noisy = flip_labels(
+            corpus.labels, config.rate, config.flip, num_classes=len(corpus.classes), seed=config.seed
+        )
         return corpus.with_labels(noisy, truth=corpus.labels)
     missing = [name for name in corpus.classes if name not in config.queries]
     if missing:

@@ -100,8 +100,7 @@ def read_table(path: Path) -> datasets.Dataset:
         with quiet_datasets():
             rows = reader(str(readable), cache_dir=str(cache_folder("datasets")), **options)
     except Exception as error:  # pyarrow, pandas and datasets each raise their own
-        cause = error.__cause__ or error
-        raise DataError(f"{path} cannot be read as {kind}: {str(cause).splitlines()[0]}") from None
+        raise DataError(f"{path} cannot be read as {kind}: {_first_line(error.__cause__ or error)}") from None
     return _repair_strings(rows) if kind == "parquet" else rows
 
 
@@ -123,8 +122,9 @@ def find_shards(source: str) -> list[Path]:
     >>> find_shards("no/such/shard-{00..02}.tar")
     []
     """
-    patterns = _expand_ranges(os.path.expanduser(source))
-    found = [Path(name) for pattern in patterns for name in sorted(glob(pattern))]
+    path = Path(source).expanduser()
+    patterns = _expand_ranges(str(path))
+    found = [path] if path.exists() else [Path(name) for pattern in patterns for name in sorted(glob(pattern))]
     if len(found) == 1 and found[0].is_dir():
         listed = sorted(found[0].glob("*.tar"))
         return listed if listed and not _metadata_of(found[0]) else []
@@ -224,14 +224,13 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
     from accord.data.stream import read_shards
 
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    fingerprint = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
+    state = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
     try:
         with quiet_datasets():
             rows = datasets.Dataset.from_generator(
                 read_shards,
                 gen_kwargs={"shards": [str(path) for path in shards]},
-                cache_dir=str(cache_folder("datasets")),
-                fingerprint=fingerprint,
+                cache_dir=str(cache_folder("shards", state)),
             )
     except AccordError:
         raise
@@ -239,7 +238,7 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
         cause = error.__cause__ or error
         if isinstance(cause, AccordError):
             raise cause from None
-        raise DataError(f"{source}: the shards do not fit into one table: {str(cause).splitlines()[0]}") from None
+        raise DataError(f"{source}: the shards cannot be read into one table: {_first_line(cause)}") from None
     return Source(Path(source).name, rows, where=source)
 
 
@@ -253,6 +252,10 @@ def _read_hub(name: str) -> Source:
     except AccordError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
         raise DataError(f"{missing}, and the hub does not give a data set of that name: {reason}") from None
     return Source(name, rows, where=name)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -75,15 +75,15 @@ def _members(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     try:
         with tarfile.open(shard, mode="r|*") as archive:
             for member in archive:
-                folder, _, name = member.name.rpartition("/")
+                folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is None or not stem or not suffix:
                     continue
-                if f"{folder}/{stem}" != key:
+                if folder + slash + stem != key:
                     if parts:
                         yield key, parts
-                    key, parts = f"{folder}/{stem}", {}
+                    key, parts = folder + slash + stem, {}
                 parts[suffix.lower()] = stream.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         _log.warning("shard %s ends early (%s): the rows after %s are lost", shard, error, key or "its start")

@@ -63,12 +63,14 @@ def _pictures(cell: Any, root: Path | None) -> list[Any] | None:
 def _animation(content: bytes, background: tuple[int, int, int], frames: int | None) -> list[Image.Image]:
     found = []
     with open_image(io.BytesIO(content)) as image:
-        for position in spaced(getattr(image, "n_frames", 1), frames):
-            try:
+        try:
+            for position in spaced(getattr(image, "n_frames", 1), frames):
                 image.seek(position)
-            except Exception as error:
-                raise Unreadable(f"damaged clip: frame {position}: {error}") from None
-            found.append(flatten(image.copy(), background))
+                found.append(flatten(image, background))
+        except Unreadable:
+            raise
+        except Exception as error:  # decoders raise anything on damaged frames
+            raise Unreadable(f"damaged clip: {error}") from None
     return found
 
 

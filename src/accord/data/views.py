@@ -143,9 +143,7 @@ def normalise(pixels: Tensor, spec: ImageInput, lighting: Tensor | None = None) 
     return pixels * (1 / (255 * std))[:, None, None] + (offset / std)[..., None, None]
 
 
-def _resized_crop(
-    image: Image.Image, box: tuple[int, int, int, int], size: int, spec: ImageInput
-) -> Image.Image:
+def _resized_crop(image: Image.Image, box: tuple[int, int, int, int], size: int, spec: ImageInput) -> Image.Image:
     mode = InterpolationMode(spec.interpolation)
     return F.resized_crop(image, *box, [size, size], interpolation=mode, antialias=True)
 

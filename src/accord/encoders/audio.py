@@ -19,11 +19,12 @@ from accord.config import Config
 from accord.data.inputs import AudioInput
 from accord.encoders.base import Encoder, Features, Freeze
 from accord.encoders.pooling import masked_mean
+from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.transformer import Transformer, sinusoids
 from accord.encoders.weights import Source, hub_file, hub_folder, load_into, locate
-from accord.errors import ConfigError, ShapeError, WeightsError
+from accord.errors import ConfigError, ShapeError
 
 _PREFIX = "whisper:"
 
@@ -126,7 +127,8 @@ class WhisperEncoder(Encoder):
         # (B, 1, 1, T / 2): added to the attention scores of every head and query.
         bias = None if mask is None else _score_bias(mask, tokens.dtype)
         for layer in self.model.layers:
-            tokens = layer(tokens, bias)
+            out = layer(tokens, bias)
+            tokens = out[0] if isinstance(out, tuple) else out  # a tuple until transformers 5.0
         tokens = self.model.layer_norm(tokens)
         return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
 
@@ -204,12 +206,7 @@ def _whisper(config: WhisperConfig, given: Path | None, *, load: bool) -> Whispe
     config = config.model_copy(update={"config": json.loads(settings.to_json_string())})
     if not load:
         return WhisperEncoder(WhisperModel(settings).encoder, config)
-    try:
-        model = WhisperModel.from_pretrained(
-            found.path, config=settings, dtype=torch.float32, weights_only=True, local_files_only=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{found.path} cannot be loaded: {error}") from None
+    model = load_pretrained(WhisperModel, found, settings)
     encoder = WhisperEncoder(model.encoder, config)
     encoder.weights_from = found.origin
     return encoder

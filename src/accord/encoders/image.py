@@ -198,25 +198,31 @@ def _pretrained(config: TimmConfig, given: Path | None, *, load: bool) -> TimmEn
 
 
 def _create(architecture: str, arguments: dict[str, Any], found: Found | None) -> Any:
-    if found is None:
-        return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
-    state = read_state(found.path)
-    if is_reference(state):
-        bare: Any = timm.create_model(architecture, pretrained=False)
-        state = to_timm(state, [len(stage) for stage in bare.blocks])
+    """The timm model without classifier; timm takes our tensors in place of a download, and fits them."""
+    wanted: dict[str, Any] = {"pretrained": False}
+    if found is not None:
+        wanted = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": _state(architecture, found)}}
     try:
-        # timm takes the tensors in place of a download, and fits position tables and the stem to the input.
-        model: Any = timm.create_model(
-            architecture,
-            pretrained=True,
-            pretrained_cfg_overlay={"state_dict": state},
-            num_classes=0,
-            **arguments,
-        )
+        model: Any = timm.create_model(architecture, num_classes=0, **wanted, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"{architecture}: timm does not take these options {arguments}: {error}") from None
     except (RuntimeError, KeyError) as error:
+        if found is None:
+            raise
         raise WeightsError(f"{found.path} does not fit {architecture}: {error}") from None
-    model.pretrained_cfg.pop("state_dict")  # it would keep a second copy of the weights alive
+    model.pretrained_cfg.pop("state_dict", None)  # it would keep a second copy of the weights alive
     return model
+
+
+def _state(architecture: str, found: Found) -> dict[str, Tensor]:
+    """The checkpoint under timm's names."""
+    state = read_state(found.path)
+    if not is_reference(state):
+        return state
+    stages = getattr(timm.create_model(architecture, pretrained=False), "blocks", None)
+    if stages is None:
+        raise WeightsError(f"{found.path} holds an EfficientNet-Lite and does not fit {architecture}")
+    return to_timm(state, [len(stage) for stage in stages])
 
 
 def _input(defaults: Any, size: int, lite0: bool) -> ImageInput:

@@ -18,6 +18,7 @@ from accord.config import Config
 from accord.data.inputs import TextInput
 from accord.encoders.base import Encoder, Features
 from accord.encoders.pooling import last_real, masked_mean
+from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
@@ -203,7 +204,11 @@ def _transformers(config: HFTextConfig, given: Path | None, *, load: bool) -> HF
         found = _folder(config.name, given)
         config = _filled(config, found)
     settings = AutoConfig.for_model(**dict(config.config or {}))
-    model = _load(found, settings) if load and found is not None else AutoModel.from_config(settings)
+    if load and found is not None:
+        unused = None if config.pool == "pooler" else "pooler"
+        model = load_pretrained(AutoModel, found, settings, unused=unused)
+    else:
+        model = AutoModel.from_config(settings)
     encoder = HFTextEncoder(_text_part(model), config)
     if load and found is not None:
         encoder.weights_from = found.origin
@@ -225,12 +230,17 @@ def _filled(config: HFTextConfig, found: Found) -> HFTextConfig:
     """Configuration, tokenizer, pooling and length from the folder, where the user did not set them."""
     from transformers import AutoConfig, AutoTokenizer
 
-    settings = AutoConfig.from_pretrained(found.path)
-    tokenizer = AutoTokenizer.from_pretrained(found.path)
+    try:
+        settings = AutoConfig.from_pretrained(found.path)
+        tokenizer = AutoTokenizer.from_pretrained(found.path)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{found.path}: configuration or tokenizer cannot be read: {reason}") from None
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise ConfigError(f"{config.name}: its tokenizer has no tokenizer.json form; choose another text encoder")
     length = config.length or _length(found.path, settings, tokenizer)
-    text = with_length(tokenizer.backend_tokenizer.to_str(), length, tokenizer.pad_token)
+    pad = tokenizer.pad_token or tokenizer.eos_token  # some models were never padded; the mask hides it
+    text = with_length(tokenizer.backend_tokenizer.to_str(), length, pad)
     plain = json.loads(settings.to_json_string())
     plain.pop("_name_or_path", None)  # a folder of this machine
     pool = config.pool or _pool(found.path)
@@ -246,7 +256,7 @@ def _filled(config: HFTextConfig, found: Found) -> HFTextConfig:
 
 def _length(folder: Path, settings: Any, tokenizer: Any) -> int:
     limits = [512, int(min(tokenizer.model_max_length, 10**6))]
-    limits.append(int(getattr(settings, "max_position_embeddings", 512)))
+    limits.append(int(getattr(settings.get_text_config(), "max_position_embeddings", 512)))
     limits.append(int(_read(folder / "sentence_bert_config.json").get("max_seq_length") or 512))
     return min(limits)
 
@@ -258,25 +268,6 @@ def _pool(folder: Path) -> Literal["mean", "cls"]:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _load(found: Found, settings: Any) -> Any:
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        return AutoModel.from_pretrained(
-            found.path, config=settings, dtype=torch.float32, weights_only=True, local_files_only=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{found.path} cannot be loaded: {error}") from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _text_part(model: Any) -> Any:

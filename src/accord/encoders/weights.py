@@ -150,7 +150,11 @@ def hub_file(repository: str, local_only: bool) -> Path:
 
 
 def hub_folder(repository: str, local_only: bool) -> Path:
-    """The folder of a repository with configuration, tokenizer and weights, safetensors if it has them."""
+    """The folder of a repository with configuration, tokenizer and weights, safetensors if it has them.
+
+    Raises:
+        FileNotFoundError: the repository, or what is cached of it, holds no weights.
+    """
     from huggingface_hub import snapshot_download
 
     def get(*patterns: str) -> Path:
@@ -161,7 +165,11 @@ def hub_folder(repository: str, local_only: bool) -> Path:
         )
 
     folder = get("*.safetensors")
-    return folder if any(folder.glob("*.safetensors")) else get("pytorch_model*.bin")
+    if not any(folder.glob("*.safetensors")):
+        folder = get("pytorch_model*.bin")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise FileNotFoundError(f"{repository} holds neither *.safetensors nor pytorch_model*.bin")
+    return folder
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Percentile bootstrap (Efron, 1979) of means, medians, ratios and ranking curves, vectorised over resamples.
+"""Percentile bootstrap (Efron, 1979) of means, medians and ratios of sums, vectorised over resamples.
 
 Items that are not independent (two drawings of one concept, several captions of one picture) are drawn
 together: pass their group and whole groups are resampled.
@@ -7,10 +7,11 @@ together: pass their group and whole groups are resampled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from accord.errors import ShapeError
 
@@ -19,6 +20,7 @@ Floats = NDArray[np.float64]
 RESAMPLES = 1000
 LEVEL = 0.95
 _CELLS = 4_000_000  # numbers held at once while resampling
+_NARROW = 16  # columns up to which rows of the same kind are looked for
 
 
 def bootstrap_interval(
@@ -52,66 +54,44 @@ def bootstrap_interval(
     """
     values = np.asarray(scores, dtype=np.float64)
     if statistic == "median":
-        order = np.argsort(values, kind="stable")
-        ordered = values[order]
-        medians = bootstrap(lambda drawn: _medians(ordered, drawn[:, order]), len(values), seed, resamples, groups)
+        distinct, codes = np.unique(values, return_inverse=True)
+        counts = csr_array((np.ones(len(values)), (np.arange(len(values)), codes)), shape=(len(values), len(distinct)))
+        medians = bootstrap_totals(counts, seed, resamples, groups, lambda totals: _medians(distinct, totals))
         return percentile_interval(medians)
-    ones = np.ones_like(values)
-    totals = bootstrap_totals(np.stack([values, ones], axis=1), seed, resamples, groups)
+    totals = bootstrap_totals(np.stack([values, np.ones_like(values)], axis=1), seed, resamples, groups)
     return percentile_interval(totals[:, 0] / totals[:, 1])
 
 
 def bootstrap_totals(
-    parts: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, groups: ArrayLike | None = None
+    parts: ArrayLike | csr_array,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    groups: ArrayLike | None = None,
+    statistic: Callable[[Floats], Floats] | None = None,
 ) -> Floats:
     """Column sums of ``parts`` on every resample; any ratio of counts is then a ratio of columns.
 
     Args:
-        parts: ``(N, M)`` additive quantities of each item, e.g. hits and trials.
+        parts: ``(N, M)`` additive quantities of each item, e.g. hits and trials; may be sparse.
         seed: seed of the resampling.
         resamples: number of resamples R.
         groups: ``(N,)`` items of equal value are drawn together.
+        statistic: maps ``(r, M)`` totals of some resamples to ``(r, ...)``, so that not all totals are held at once.
 
     Returns:
-        ``(R, M)`` totals.
+        ``(R, M)`` totals, or what ``statistic`` makes of them.
+
+    Raises:
+        ShapeError: no items, or ``groups`` of another length.
 
     Example:
         >>> bootstrap_totals([[1.0, 2.0]] * 5, resamples=2)
         array([[ 5., 10.],
                [ 5., 10.]])
     """
-    values = np.asarray(parts, dtype=np.float64)
-    codes, count = _group_codes(groups, len(values))
-    summed = np.zeros((count, values.shape[1]))
-    np.add.at(summed, codes, values)
-    return np.concatenate([weights @ summed for weights in _weights(count, seed, resamples)])
-
-
-def bootstrap(
-    statistic: Callable[[Floats], NDArray[Any]],
-    count: int,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    groups: ArrayLike | None = None,
-) -> NDArray[Any]:
-    """``statistic`` of the item weights of every resample.
-
-    Args:
-        statistic: maps weights ``(r, N)`` (how often each item was drawn) to ``(r, ...)``.
-        count: number of items N.
-        seed: seed of the resampling.
-        resamples: number of resamples R.
-        groups: ``(N,)`` items of equal value are drawn together.
-
-    Returns:
-        ``(R, ...)``.
-
-    Example:
-        >>> bootstrap(lambda weights: weights.sum(axis=1), count=4, resamples=3)
-        array([4., 4., 4.])
-    """
-    codes, drawn = _group_codes(groups, count)
-    return np.concatenate([statistic(weights[:, codes]) for weights in _weights(drawn, seed, resamples, width=count)])
+    values = _by_group(parts if isinstance(parts, csr_array) else np.asarray(parts, dtype=np.float64), groups)
+    blocks = (np.asarray(weights @ rows) for weights, rows in _resamples(values, seed, resamples))
+    return np.concatenate([block if statistic is None else statistic(block) for block in blocks])
 
 
 def percentile_interval(samples: ArrayLike) -> tuple[float, float]:
@@ -125,83 +105,43 @@ def percentile_interval(samples: ArrayLike) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def ranking_curve(scores: ArrayLike, positive: ArrayLike) -> Callable[[Floats], tuple[Floats, Floats]]:
-    """Weighted true and false positives at each distinct threshold, from the highest score down.
-
-    Args:
-        scores: ``(N,)`` higher is more likely positive; equal scores share one threshold.
-        positive: ``(N,)`` bool.
-
-    Returns:
-        A function of weights ``(R, N)`` that gives cumulated ``(R, T)`` true and false positives.
-
-    Example:
-        >>> hits, misses = ranking_curve([0.9, 0.5, 0.5], [True, False, True])(np.ones((1, 3)))
-        >>> hits, misses
-        (array([[1., 2.]]), array([[0., 1.]]))
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    truth = np.asarray(positive, dtype=bool)[order]
-    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # the end of each run of ties
-
-    def curve(weights: Floats) -> tuple[Floats, Floats]:
-        drawn = weights[:, order]
-        hits = np.cumsum(drawn * truth, axis=1)[:, last]
-        misses = np.cumsum(drawn * ~truth, axis=1)[:, last]
-        return hits, misses
-
-    return curve
-
-
-def average_precision(hits: Floats, misses: Floats) -> Floats:
-    """Area under precision over recall, step-wise, from :func:`ranking_curve`; NaN without positives.
-
-    >>> average_precision(np.array([[1.0, 1.0, 2.0]]), np.array([[0.0, 1.0, 1.0]])).round(3)
-    array([0.833])
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(hits / (hits + misses))
-        gained = np.diff(hits, axis=1, prepend=0.0)
-        return np.asarray((gained * precision).sum(axis=1) / hits[:, -1])
-
-
-def auroc(hits: Floats, misses: Floats) -> Floats:
-    """Probability that a positive scores above a negative (ties count half), from :func:`ranking_curve`.
-
-    >>> auroc(np.array([[1.0, 1.0, 2.0]]), np.array([[0.0, 1.0, 1.0]]))
-    array([0.5])
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        before = hits - np.diff(hits, axis=1, prepend=0.0) / 2
-        fell = np.diff(misses, axis=1, prepend=0.0)
-        return np.asarray((fell * before).sum(axis=1) / (hits[:, -1] * misses[:, -1]))
-
-
-def _group_codes(groups: ArrayLike | None, count: int) -> tuple[NDArray[np.int64], int]:
+def _by_group(values: Floats | csr_array, groups: ArrayLike | None) -> Floats | csr_array:
+    """Sums ``(G, M)`` of the rows of each group: what is drawn as one."""
+    count = values.shape[0]
     if count == 0:
         raise ShapeError("scores: no items to resample; check that the evaluated split is not empty")
     if groups is None:
-        return np.arange(count), count
+        return values
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     if len(codes) != count:
         raise ShapeError(f"groups: {len(codes)} entries for {count} scores; expected one group per score")
-    return codes.reshape(-1), len(names)
+    member = csr_array((np.ones(count), (codes.reshape(-1), np.arange(count))), shape=(len(names), count))
+    return member @ values
 
 
-def _weights(count: int, seed: int, resamples: int, width: int | None = None) -> Iterator[Floats]:
-    """How often each of ``count`` units is drawn, in blocks ``(r, count)`` of a bounded size."""
+def _resamples(values: Floats | csr_array, seed: int, resamples: int) -> Iterator[tuple[Floats, Floats | csr_array]]:
+    """Blocks ``(r, U)`` of how often each row was drawn, beside the ``(U, M)`` rows.
+
+    Rows of few kinds (0/1 scores) are drawn by kind: the counts of the kinds are multinomial.
+    """
     rng = np.random.default_rng(seed)
-    block = max(1, _CELLS // max(count, width or 0))
+    count, width = values.shape
+    if not isinstance(values, csr_array) and width <= _NARROW:
+        kinds, sizes = np.unique(values, axis=0, return_counts=True)
+        if len(kinds) * 8 <= count:
+            yield rng.multinomial(count, sizes / count, size=resamples).astype(np.float64), kinds
+            return
+    block = max(1, _CELLS // max(count, width))
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = rng.integers(0, count, size=(rows, count)) + np.arange(rows)[:, None] * count
-        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64), values
 
 
-def _medians(ordered: Floats, weights: Floats) -> Floats:
-    cumulated = np.cumsum(weights, axis=1)
+def _medians(distinct: Floats, counts: Floats) -> Floats:
+    """Median of values that occur ``counts (r, U)`` times each, ``distinct (U,)`` ascending."""
+    cumulated = np.cumsum(counts, axis=1)
     half = cumulated[:, -1:] / 2
     lower = np.argmax(cumulated >= half, axis=1)
     upper = np.argmax(cumulated > half, axis=1)
-    return np.asarray((ordered[lower] + ordered[upper]) / 2)
+    return np.asarray((distinct[lower] + distinct[upper]) / 2)

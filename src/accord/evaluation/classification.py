@@ -129,6 +129,21 @@ def given_labels(corpus: Corpus) -> NDArray[np.int64]:
     return np.asarray(corpus.labels, dtype=np.int64)
 
 
+def check_same_classes(corpus: Corpus, reference: Corpus) -> None:
+    """Refuse a reference whose class indices would mean something else, or that has no rows.
+
+    Raises:
+        DataError: the reference is empty, or the classes differ; names one.
+    """
+    if not len(reference):
+        raise DataError("there are no training rows to learn the classes from; evaluate on the run's own data")
+    if corpus.classes != reference.classes:
+        alien = sorted(set(corpus.classes) ^ set(reference.classes)) or ["the order"]
+        raise DataError(
+            f"{corpus.name} and {reference.name} have different classes ({alien[0]}): open both with the same classes"
+        )
+
+
 def scored_rows(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of a corpus that can be scored and what they are scored against.
 

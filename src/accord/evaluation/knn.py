@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from accord.errors import ConfigError, ShapeError
-from accord.evaluation.classification import given_labels, group_rows, label_metrics, scored_rows
+from accord.evaluation.classification import check_same_classes, given_labels, group_rows, label_metrics, scored_rows
 from accord.evaluation.embedder import Embedder, check_finite
 from accord.evaluation.metric import Metric
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
 Votes = Literal["weighted", "majority"]
+K = 20
 _BLOCK = 4096
 
 
@@ -63,7 +64,7 @@ def knn_scores(
     reference: Tensor,
     labels: ArrayLike,
     queries: Tensor,
-    k: int = 20,
+    k: int = K,
     votes: Votes = "weighted",
     temperature: float = 0.07,
     num_classes: int | None = None,
@@ -97,7 +98,7 @@ def knn_scores(
 def knn_leave_out(
     embeddings: Tensor,
     labels: ArrayLike,
-    k: int = 20,
+    k: int = K,
     votes: Votes = "weighted",
     temperature: float = 0.07,
     num_classes: int | None = None,
@@ -125,8 +126,8 @@ def knn_leave_out(
         >>> knn_leave_out(twins, [0, 1, 0], k=2, votes="majority")
         tensor([[0.5000, 0.5000], [1.0000, 0.0000], [0.5000, 0.5000]])
     """
-    own = np.arange(len(embeddings)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    largest = int(np.bincount(own).max())
+    own = _own_groups(len(embeddings), groups)
+    largest = _largest(own)
     if k + largest > len(embeddings):
         raise ConfigError(
             f"k = {k}: expected at most {len(embeddings) - largest}, the number of rows outside the own group"
@@ -142,7 +143,7 @@ def evaluate_knn(
     model: Embedder,
     corpus: Corpus,
     reference: Corpus | None = None,
-    k: int = 20,
+    k: int | None = None,
     votes: Votes = "weighted",
     modality: str = "image",
 ) -> list[Metric]:
@@ -152,20 +153,38 @@ def evaluate_knn(
         model: embeds ``modality``.
         corpus: labelled; scored, against the hidden truth where it is known.
         reference: labelled; votes with its given labels. None leaves the own group of each scored row out.
-        k: number of neighbours.
+        k: number of neighbours; None takes 20, or all there are when they are fewer.
         votes: as for :func:`knn_scores`.
         modality: what is embedded.
+
+    Raises:
+        ConfigError: there are fewer than k neighbours, or none at all.
+        DataError: labels are missing, or the two corpora have different classes.
     """
     rows, labels = scored_rows(corpus)
     mine = group_rows(corpus, rows)
     embedded = model.embed_corpus(corpus, modality)[torch.from_numpy(rows)]
     count = len(corpus.classes)
     if reference is None:
+        k = k or max(1, min(K, len(rows) - _largest(_own_groups(len(rows), mine))))
         scores = knn_leave_out(embedded, given_labels(corpus)[rows], k, votes, num_classes=count, groups=mine)
     else:
+        check_same_classes(corpus, reference)
         gallery = model.embed_corpus(reference, modality)
+        k = k or min(K, len(gallery))
         scores = knn_scores(gallery, given_labels(reference), embedded, k, votes, num_classes=count)
     return label_metrics(scores, labels, corpus.classes, mine)
+
+
+def _own_groups(count: int, groups: ArrayLike | None) -> NDArray[np.int64]:
+    """A number for the group of each row; every row is its own when None."""
+    if groups is None:
+        return np.arange(count)
+    return np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+
+
+def _largest(groups: NDArray[np.int64]) -> int:
+    return int(np.bincount(groups).max(initial=0))
 
 
 def _targets(labels: ArrayLike, num_classes: int | None) -> Tensor:

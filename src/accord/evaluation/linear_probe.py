@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.evaluation.classification import given_labels, group_rows, label_metrics, scored_rows
+from accord.evaluation.classification import check_same_classes, given_labels, group_rows, label_metrics, scored_rows
 from accord.evaluation.embedder import Embedder, check_finite
 from accord.evaluation.metric import Metric
 
@@ -101,7 +101,11 @@ def evaluate_linear_probe(
         reference: labelled with the same classes; fitted on, with its given labels.
         modality: what is embedded.
         seed: seed of the inner split that chooses C.
+
+    Raises:
+        DataError: labels are missing, the reference is empty, or the two corpora have different classes.
     """
+    check_same_classes(corpus, reference)
     rows, labels = scored_rows(corpus)
     targets = given_labels(reference)
     known = np.flatnonzero(targets >= 0) if targets.ndim == 1 else np.arange(len(targets))

@@ -28,7 +28,7 @@ class Metric:
         high: upper end of the 95 % interval.
         chance: what guessing would give, or None where that has no meaning.
         n: number of items it was measured on.
-        unit: ``"%"`` for shares, else what the value counts (``"rank"``), or ``""``.
+        unit: ``"%"`` for shares, ``""`` for ranks and sums.
 
     Example:
         >>> str(Metric("top-1", 61.25, 57.0, 65.5, chance=10.0, n=200))

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.evaluation.bootstrap import average_precision, bootstrap, percentile_interval, ranking_curve
 from accord.evaluation.embedder import check_finite
 from accord.evaluation.metric import Metric, ratio_metric
+from accord.evaluation.ranking import area_metric, average_precision
 
 _EPSILON = 1e-4  # in the sheet's denominators
 
@@ -97,12 +97,12 @@ def _sample_wise(totals: NDArray[np.float64]) -> tuple[Any, Any]:
 
 
 def _micro_map(scores: Tensor, truth: NDArray[np.bool_], groups: ArrayLike | None) -> Metric:
-    rows, classes = truth.shape
-    curve = ranking_curve(scores.detach().cpu().numpy().ravel(), truth.ravel())
-
-    def precision(weights: Any) -> Any:
-        return 100 * average_precision(*curve(np.repeat(weights, classes, axis=1)))
-
-    low, high = percentile_interval(bootstrap(precision, rows, groups=groups))
-    value = float(precision(np.ones((1, rows)))[0])
-    return Metric("mAP", value, low, high, float(100 * truth.mean()), rows)
+    return area_metric(
+        "mAP",
+        average_precision,
+        scores.detach().cpu().numpy().ravel(),
+        truth.ravel(),
+        chance=float(100 * truth.mean()),
+        items=np.repeat(np.arange(len(truth)), truth.shape[1]),
+        groups=groups,
+    )

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accord.errors import ShapeError
-from accord.evaluation.bootstrap import auroc, bootstrap, percentile_interval, ranking_curve
 from accord.evaluation.metric import Metric, mean_metric
+from accord.evaluation.ranking import area_metric, auroc
 
 if TYPE_CHECKING:
     from accord.methods.base import Verdicts
@@ -109,12 +109,8 @@ def _separation(score: Any, right: Flags, groups: Any) -> list[Metric]:
     usable = np.isfinite(values)
     if right[usable].all() or not right[usable].any():
         return []
-    curve = ranking_curve(values[usable], right[usable])
-    count = int(usable.sum())
     mine = None if groups is None else np.asarray(groups)[usable]
-    samples = bootstrap(lambda weights: 100 * auroc(*curve(weights)), count, groups=mine)
-    value = float(100 * auroc(*curve(np.ones((1, count))))[0])
-    return [Metric("score AUROC", value, *percentile_interval(samples), 50.0, count)]
+    return [area_metric("score AUROC", auroc, values[usable], right[usable], chance=50.0, groups=mine)]
 
 
 def _flags(values: Any, count: int) -> Flags:

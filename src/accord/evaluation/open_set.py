@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from accord.errors import DataError
-from accord.evaluation.bootstrap import auroc, bootstrap, percentile_interval, ranking_curve
 from accord.evaluation.embedder import check_finite
 from accord.evaluation.metric import Metric
+from accord.evaluation.ranking import area_metric, auroc
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,9 @@ def open_set_sweep(logits: Tensor, labels: ArrayLike, groups: ArrayLike | None =
     thresholds = np.linspace(0.01, 0.99, 100)
     accepted = confidence >= thresholds[:, None]  # (T, N)
     right = (predicted == truth) & ~outside
-    curve = ranking_curve(confidence, ~outside)
-    samples = bootstrap(lambda weights: 100 * auroc(*curve(weights)), len(truth), groups=groups)
-    value = float(100 * auroc(*curve(np.ones((1, len(truth)))))[0])
     return OpenSet(
         thresholds=thresholds,
         known=100 * (accepted & right)[:, ~outside].mean(axis=1),
         unknown=100 * (~accepted)[:, outside].mean(axis=1),
-        separation=Metric("known against unknown AUROC", value, *percentile_interval(samples), 50.0, len(truth)),
+        separation=area_metric("known against unknown AUROC", auroc, confidence, ~outside, chance=50.0, groups=groups),
     )

@@ -153,7 +153,7 @@ class Direction:
         low, high = bootstrap_interval(self.ranks.rank, groups=self.groups, statistic="median")
         guess = float(chance_median_rank(self.correct, self.gallery))
         rank = self.ranks.rank
-        median = Metric(f"{self.name} median rank", float(np.median(rank)), low, high, guess, len(rank), "rank")
+        median = Metric(f"{self.name} median rank", float(np.median(rank)), low, high, guess, len(rank), "")
         ties = mean_metric(f"{self.name} tied queries", self.ranks.tied, chance=None, groups=self.groups)
         return [*recalls, median, ties]
 

@@ -3,7 +3,7 @@
 Every softmax-contrastive loss is ``logsumexp(similarities) - similarity of the positives``. The second term
 is linear in memory; the first needs the whole matrix, unless it is walked through in blocks of rows with an
 online log-sum-exp and recomputed block by block in the backward pass. Values and gradients are those of the
-dense form.
+dense form. Second derivatives work too, but hold the whole matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from accord.functional.checks import as_float, check_range, check_same_width
 
@@ -140,9 +139,12 @@ class _TiledLogSumExp(torch.autograd.Function):
         ctx.save_for_backward(query, key, scale, *output)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, scale, rows, columns = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+            levels, grads = (rows, columns), (row_grad, column_grad)
+            dense = _dense_gradient(query, key, scale, levels, grads, ctx.columns, ctx.exclude_self)
+            return *dense, None, None, None
         query_grad, key_grad = torch.zeros_like(query), torch.zeros_like(key)
         with torch.autocast(query.device.type, enabled=False):
             for start, block in _blocks(query, key, scale, ctx.exclude_self, ctx.tile):
@@ -154,6 +156,27 @@ class _TiledLogSumExp(torch.autograd.Function):
                 key_grad.addmm_(weight.T, query[here])
         scale_grad = (query * query_grad).sum()  # Σ_ij weight_ij · (q_i · k_j)
         return query_grad.mul_(scale), key_grad.mul_(scale), scale_grad, None, None, None
+
+
+def _dense_gradient(
+    query: Tensor,
+    key: Tensor,
+    scale: Tensor,
+    levels: tuple[Tensor, Tensor],
+    grads: tuple[Tensor, Tensor],
+    has_columns: bool,
+    exclude_self: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same gradient in differentiable operations, for second derivatives; holds the whole matrix."""
+    with torch.autocast(query.device.type, enabled=False):
+        logits = scale * query @ key.T
+        weight = torch.exp(logits - levels[0][:, None]) * grads[0][:, None]
+        if has_columns:
+            weight = weight + torch.exp(logits - levels[1]) * grads[1]
+        if exclude_self:
+            weight = weight * ~torch.eye(len(query), dtype=torch.bool, device=query.device)
+        unscaled = weight @ key
+        return scale * unscaled, scale * weight.T @ query, (query * unscaled).sum()
 
 
 def _blocks(query: Tensor, key: Tensor, scale: Tensor, exclude_self: bool, tile: int) -> Iterator[tuple[int, Tensor]]:

@@ -1,10 +1,9 @@
 """Methods, reached by name through the registry."""
 
-from accord.methods.base import Card, DataInfo, Loader, Method, Stage, Step, TwoTower, Verdicts
+from accord.methods.base import DataInfo, Loader, Method, Stage, Step, TwoTower, Verdicts
 from accord.methods.registry import available, get_method
 
 __all__ = [
-    "Card",
     "DataInfo",
     "Loader",
     "Method",

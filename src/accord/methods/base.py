@@ -6,7 +6,7 @@ Training, evaluation, search, reports and serving are written once against this 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -98,21 +98,6 @@ class Loader(Protocol):
     def __iter__(self) -> Iterable[Batch]: ...  # type: ignore[override]
 
     def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Card:
-    """What ``accord papers show`` prints and the documentation lists."""
-
-    slug: str
-    title: str
-    year: int
-    venue: str
-    use: str
-    inputs: str
-    status: str
-    url: str = ""
-    baselines: tuple[str, ...] = field(default=())
 
 
 class Method(nn.Module):
@@ -234,7 +219,6 @@ class TwoTower(Method):
 
 __all__ = [
     "Batch",
-    "Card",
     "DataInfo",
     "Freeze",
     "Loader",

@@ -22,6 +22,7 @@ class EncoderConfig(Config):
     name: str = Field(description="encoder name, path or hub name; see the docs page on encoders")
     freeze: str | int = Field("none", description="'all', 'none', or how many of the last blocks are trained")
     weights: str | None = Field(None, description="path of weights to load instead of the published ones")
+    options: dict[str, Any] = Field(default_factory=dict, description="that encoder's own settings, such as size")
 
 
 class RunConfig(Config):

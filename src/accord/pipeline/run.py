@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from accord.data.corpus import Corpus, open_corpus
-from accord.pipeline.card import write_card
-from accord.pipeline.score import score
-from accord.pipeline.summary import summarise
 
+from accord.data.corpus import Corpus, open_corpus
 from accord.data.recipe import Prepared, prepare
 from accord.errors import ConfigError
-from accord.evaluation import Metric, metrics_table
+from accord.evaluation.metric import Metric
 from accord.methods import get_method
 from accord.pipeline.build import build_method, with_prepared_texts
+from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
-from accord.report import write_report
-from accord.search import Hit, search_index, write_embeddings
+from accord.pipeline.score import score
+from accord.pipeline.summary import summarise
+from accord.report.html import write_report
+from accord.search.export import write_embeddings
+from accord.search.index import Hit, build_index
+from accord.search.query import search as query_index
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
 
@@ -184,7 +186,8 @@ def search(
     """
     model = load_model(run)
     source = model.config["data"]["source"] if data is None else data
-    return search_index(Path(run), model, _open_like(model, source), query, k=k, ann=ann)
+    index = build_index(Path(run), model, _open_like(model, source), ann=ann)
+    return query_index(index, model, query, k=k, ann=ann)
 
 
 def held_out(model: Model) -> Prepared:
@@ -234,6 +237,3 @@ def _read_templates(path: str | Path | None) -> list[str] | None:
     if wrong is not None or not lines:
         raise ConfigError(f"{path}: every prompt template needs {{}} for the class name; got {wrong!r}")
     return lines
-
-
-__all__ = ["Run", "embed", "evaluate", "execute", "held_out", "load", "metrics_table", "search", "train"]

@@ -15,7 +15,7 @@ from accord import __version__
 from accord.data.corpus import Corpus
 from accord.data.quarantine import RowError
 from accord.data.recipe import Prepared
-from accord.diagnostics.gap import embedding_geometry
+from accord.diagnostics.gap import embedding_diagnostics
 from accord.evaluation.classification import Classification, score_classes
 from accord.evaluation.metric import Metric
 from accord.evaluation.retrieval import retrieve_examples
@@ -164,7 +164,7 @@ def _retrievals(model: Model, test: Corpus) -> Iterator[Example]:
 
 
 def _related(corpus: Corpus, query: int, hit: int) -> bool:
-    """Whether a hit is right: the same concept where groups are known, the same class where labels are, else the row."""
+    """Whether a hit is right: of the same class where labels are known, of the same concept where groups are."""
     groups = corpus.groups()
     if groups is not None and corpus.labels is None:
         return bool(groups[query] == groups[hit])
@@ -212,7 +212,7 @@ def _geometry(model: Model, test: Corpus) -> Geometry | None:
     if not present or len(test) < 3:
         return None
     embeddings: dict[str, Tensor] = {name: model.embed_corpus(test, name) for name in present}
-    numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in embedding_geometry(embeddings))
+    numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in embedding_diagnostics(embeddings))
     return Geometry(numbers, project({name: rows.numpy() for name, rows in embeddings.items()}))
 
 

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from accord.errors import ShapeError
 from accord.methods.base import Batch, Step, TwoTower
+from accord.training.seeding import seed_torch
 
 Backward = Callable[[Tensor, bool], None]
 
@@ -52,7 +53,7 @@ def cached_backward(
     backward(terms["total"], not trained)
     start = 0
     for number, (piece, seed) in enumerate(zip(pieces, seeds, strict=True) if trained else ()):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         towers = method.towers(piece)
         rows = slice(start, start := start + batch_rows(piece))
         backward(_surrogate(towers, leaves, trained, rows), number == len(pieces) - 1)
@@ -68,7 +69,7 @@ def _collect(method: TwoTower, pieces: list[Batch], seeds: list[int]) -> tuple[d
     trained: list[str] = []
     with _still_statistics(method):
         for number, (piece, seed) in enumerate(zip(pieces, seeds, strict=True)):
-            torch.manual_seed(seed)
+            seed_torch(seed)
             with torch.set_grad_enabled(number == 0):
                 towers = method.towers(piece)
             trained += [name for name, output in towers.items() if output.requires_grad]

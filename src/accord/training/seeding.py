@@ -26,6 +26,19 @@ def seed_everything(*place: int) -> None:
         True
     """
     words = np.random.SeedSequence(place).generate_state(3, np.uint32)
-    torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)  # 63 bits, as torch takes
+    seed_torch(int(words[0]) << 31 | int(words[1]) >> 1)  # 63 bits, as torch takes
     np.random.seed(words[2])
     random.seed(int(words[2]))
+
+
+def seed_torch(seed: int) -> None:
+    """Seed the generators of the CPU and of the devices in use.
+
+    As :func:`torch.manual_seed`, which however queues a call with its stack trace for every device that has not
+    been used yet: slow at every step, and it grows.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

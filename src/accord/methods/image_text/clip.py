@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
 from accord.data.views import View
-from accord.encoders.base import Encoder, Features
+from accord.encoders.base import Encoder
 from accord.functional import ClipLoss
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
 from accord.state import LogitScale
@@ -31,10 +30,6 @@ class ClipConfig(settings.Config):
     max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
     local_loss: bool = Field(True, description="each process scores its own rows only: O(bB) memory, same gradient")
     gather_with_grad: bool = Field(True, description="gradient flows through gathered features (needed for local_loss)")
-    merge_duplicates: bool = Field(
-        False,
-        description="equal captions in a batch count as positives of each other instead of false negatives",
-    )
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
 
 
@@ -44,6 +39,7 @@ class Clip(TwoTower):
     Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``.
 
     Example:
+        >>> import torch
         >>> from accord.encoders import build_encoder
         >>> towers = {"image": build_encoder("image", "tiny_vit"),
         ...           "text": build_encoder("text", "tiny_text", texts=["a red ball", "a blue cup"])}
@@ -88,8 +84,7 @@ class Clip(TwoTower):
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Symmetric InfoNCE over the global batch."""
         scale = self.logit_scale()
-        ids = _caption_ids(batch) if self.config.merge_duplicates else None
-        loss = self.contrast(towers["image"], towers["text"], scale, ids)
+        loss = self.contrast(towers["image"], towers["text"], scale)
         return {"total": loss, "contrastive": loss.detach(), "logit_scale": scale.detach()}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
@@ -104,15 +99,3 @@ class Clip(TwoTower):
     def after_step(self, step: Step) -> None:
         """Clamp the logit scale."""
         self.logit_scale.clamp_()
-
-
-def _caption_ids(batch: Batch) -> Tensor:
-    """One id per row ``(B,)``, equal where the captions are equal (64-bit hash of tokens or frozen features)."""
-    text = batch["text"]
-    if isinstance(text, Features):
-        words = text.pooled.float().contiguous().view(torch.int32).long()  # (B, D)
-    else:
-        words = text.masked_fill(~batch["text_mask"], 0)  # (B, L): the length of the padding must not matter
-    positions = torch.arange(1, words.shape[1] + 1, device=words.device)
-    mixed = (words + 1) * (2 * positions + 1) * 0x9E3779B97F4A7C1
-    return ((mixed ^ (mixed >> 29)) * (words != 0)).sum(dim=1)

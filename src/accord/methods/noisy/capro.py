@@ -9,7 +9,7 @@ drop out-of-set images and pull clusters together, while a queue of past embeddi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,9 @@ class CaproConfig(settings.Config):
     neighbours: int = Field(5, ge=1, description="k of that graph")
     pool: int = Field(20, ge=1, description="candidates per image before re-ranking (4k)")
     self_weight: float = Field(0.0, ge=0, description="weight of an image's own text in the smoothing")
+    edges: Literal["similarity", "distance"] = Field(
+        "similarity", description="weights of that graph; distance is the released code's"
+    )
     rerank_k1: int = Field(20, ge=1, description="k1 of the k-reciprocal distance")
     rerank_k2: int = Field(6, ge=1, description="k2 of the k-reciprocal distance")
     rerank_lambda: float = Field(0.3, ge=0, le=1, description="weight of the plain distance in it")
@@ -164,7 +167,9 @@ class Capro(Method):
         texts = torch.cat([self._text_features(batch["text"], batch.get("text_mask")) for batch in rows])
         if cfg.smooth_texts:
             visual = torch.cat([self.encoders["image"](batch["image"]).pooled for batch in rows])
-            texts = enhance_texts(texts, visual, cfg.neighbours, cfg.pool, self_weight=cfg.self_weight, **rerank)
+            texts = enhance_texts(
+                texts, visual, cfg.neighbours, cfg.pool, self_weight=cfg.self_weight, edges=cfg.edges, **rerank
+            )
         definitions = self._definition_features()
         distance = definition_distance(texts, definitions, labels, **rerank)
         return trusted_rows(distance, labels, cfg.few_shot, len(self.data.classes))
@@ -196,7 +201,7 @@ class Capro(Method):
         out["reconstruction"] = self.reconstructor(z.detach() if aligned else z)
         with torch.no_grad():
             key = self.project(self.key_encoder(strong).pooled)
-        out["instance_logits"] = queue_logits(z, key, self.queue.vectors, cfg.temperature)  # queue without these keys
+        out["instance_logits"] = queue_logits(z, key, self.queue.features, cfg.temperature)  # queue without these keys
         self.queue.enqueue(key)
 
         if aligned:
@@ -297,7 +302,7 @@ class Capro(Method):
     @torch.no_grad()
     def _bootstrap(self, z: Tensor) -> Tensor:
         """Collective bootstrapping target ``(B, C)``: what the queue's neighbours are thought to be."""
-        queue = self.queue.vectors
+        queue = self.queue.features
         opinion = mixed_posterior(self.head(queue), self._closeness(queue), self.config.mix)
         return collective_bootstrap(z, queue, opinion, multi_label=self.data.multi_label)
 

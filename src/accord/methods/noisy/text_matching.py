@@ -7,6 +7,7 @@ definitions with the k-reciprocal re-ranking distance (CAPro, stage 0, steps 1 t
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +98,7 @@ def enhance_texts(
     pool: int,
     *,
     self_weight: float = 0.0,
+    edges: Literal["similarity", "distance"] = "similarity",
     k1: int = 20,
     k2: int = 6,
     lam: float = 0.3,
@@ -104,7 +106,7 @@ def enhance_texts(
     """Replace each text embedding by the mean of its visual neighbours' (one graph-convolution step).
 
     Neighbours are the best ``neighbours`` of the ``pool`` nearest images by cosine after k-reciprocal
-    re-ranking; edges carry similarities (the released code carries distances, which favours the farthest).
+    re-ranking.
 
     Args:
         texts: ``(N, Dt)`` text embeddings.
@@ -112,14 +114,17 @@ def enhance_texts(
         neighbours: k kept per image.
         pool: candidates per image before re-ranking.
         self_weight: weight of the image's own text; 0 replaces it altogether.
+        edges: what the graph's edges carry. ``"distance"`` is what the released code does, which gives the farthest
+            neighbour the most weight; it is there for comparisons with it.
         k1, k2, lam: parameters of the re-ranking.
 
     Returns:
         ``(N, Dt)``, unit norm.
     """
     visual = F.normalize(visual.float(), dim=-1)
-    index, similarity = k_reciprocal_neighbours(visual, neighbours, pool=pool, k1=k1, k2=k2, lam=lam)
-    smooth = sgc_smooth(F.normalize(texts.float(), dim=-1), index, similarity, self_weight=self_weight)
+    near = k_reciprocal_neighbours(visual, neighbours, pool=pool, k1=k1, k2=k2, lam=lam)
+    weight = near.dist if edges == "distance" else near.sim
+    smooth = sgc_smooth(F.normalize(texts.float(), dim=-1), near.idx, weight, self_weight=self_weight)
     return F.normalize(smooth, dim=-1)
 
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from small import small_run
+
+from accord import pipeline
+from accord.data.recipe import DataConfig, prepare
+from accord.errors import ConfigError
+from accord.pipeline.config import merged, read_config, shipped
+
+CAPRO = {
+    "name": "capro",
+    "dim": 8,
+    "queue_size": 32,
+    "few_shot": 4,
+    "neighbours": 2,
+    "pool": 6,
+    "rerank_k1": 4,
+    "rerank_k2": 2,
+    "vanilla_epochs": 1,
+    "prototype_epochs": 3,
+    "init_epoch": 0,
+    "clean_epoch": 1,
+    "finetune_epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def study(shapes, tmp_path_factory):
+    run = small_run(shapes)
+    run["data"] |= {"corruption": {"kind": "labels", "rate": 0.4}, "columns": {"label": "label", "group": "group"}}
+    run["training"] |= {"epochs": 2}
+    config = {
+        "title": "shapes",
+        "run": run,
+        "arms": {
+            "clean": {"role": "ceiling", "changes": {"method": "cross_entropy", "data.corruption": None}},
+            "noisy": {"changes": {"method": "cross_entropy"}},
+            "capro": {"role": "method", "changes": {"method": CAPRO}},
+        },
+    }
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_: folder / "cache")
+        return pipeline.compare(config, seeds=2, out=folder / "out", progress=False)
+
+
+def test_every_arm_is_measured_on_every_seed(study):
+    assert list(study.values) == ["clean", "noisy", "capro"]
+    assert all(len(values["top-1"]) == 2 for values in study.values.values())
+    assert "purity of trusted rows" in study.values["capro"]
+    record = json.loads((study.folder / "comparison.json").read_text())
+    assert record["values"]["noisy"]["top-1"] == study.values["noisy"]["top-1"]
+
+
+def test_the_table_and_the_sentences_say_who_is_better(study):
+    assert study.table().row_count == 3
+    assert any(line.startswith("capro against noisy") for line in study.sentences())
+
+
+def test_the_report_compares_the_arms_and_shows_doubted_rows(study):
+    page = study.report.read_text()
+    assert "noisy" in page
+    assert "clean" in page
+
+
+def test_the_first_run_of_the_method_can_be_loaded(study):
+    assert pipeline.load(study.folder / "capro").classes == ("blue", "green", "red")
+
+
+def test_shipped_comparison_is_complete():
+    assert {"emoji-web", "emoji-clip"} <= set(shipped())
+    study = read_config("emoji-web")
+    queries = study["run"]["data"]["corruption"]["queries"]
+    assert set(queries) == set(study["run"]["data"]["classes"]) == set(study["run"]["data"]["definitions"])
+
+
+def test_emoji_web_noise_is_what_it_says():
+    config = merged(read_config("emoji-web")["run"]["data"], {"split.seed": 0})
+    prepared = prepare(DataConfig.parse(config), quiet=True)
+    right = (prepared.train.labels == prepared.train.truth).mean()
+    assert 0.44 < right < 0.50
+    assert not set(prepared.train.groups()) & set(prepared.test.groups())
+    assert (prepared.test.labels >= 0).all()
+
+
+def test_an_unknown_configuration_lists_those_that_ship():
+    with pytest.raises(ConfigError, match="emoji-web"):
+        read_config("emoji-wob")

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from accord.errors import ConfigError, DataError
+from accord.search.index import build_index
+from accord.search.query import query_modality, search
+
+
+@pytest.fixture
+def index(run, model, write, rows):
+    return build_index(run, model, write(rows), progress=False)
+
+
+@pytest.mark.parametrize("colour", ["red", "green", "blue", "yellow"])
+def test_words_find_pictures(index, model, colour):
+    hits = search(index, model, f"something {colour}", k=3)
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+    assert all(colour in hit.caption for hit in hits)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_picture_finds_itself_by_path_by_string_and_opened(index, model, folder):
+    path = folder / "blue1.png"
+    for query in (path, str(path), Image.open(path)):
+        assert search(index, model, query, k=1)[0].path == str(path)
+
+
+def test_a_vector_is_used_as_it_is(index, model):
+    query = model.embed(texts=["yellow"])[0]
+    expected = [hit.row for hit in search(index, model, "yellow", k=3)]
+    assert [hit.row for hit in search(index, model, query, k=3)] == expected
+    assert [hit.row for hit in search(index, model, np.asarray(query), k=3)] == expected
+
+
+def test_the_texts_can_be_searched_instead_of_the_pictures(index, model):
+    hits = search(index, model, "a red card", k=3, target="text")
+    assert all(hit.score == pytest.approx(1, abs=1e-5) for hit in hits)
+
+
+def test_words_are_compared_with_texts_where_no_picture_vector_has_their_size(run, model, write, rows):
+    pictures = model.embed_corpus
+    model.embed_corpus = lambda corpus, modality: (
+        pictures(corpus, modality) if modality == "text" else torch.eye(5)[corpus.ids % 5]
+    )
+    index = build_index(run, model, write(rows), progress=False)
+    assert index.dims == {"image": 5, "text": 3}
+    assert "green" in search(index, model, "green", k=1)[0].caption
+    with pytest.raises(ConfigError, match="a query of 7 numbers fits none of the index's vectors"):
+        search(index, model, torch.ones(7))
+
+
+def test_what_the_model_cannot_embed_is_refused(index, model):
+    model.modalities = ("image",)
+    with pytest.raises(ConfigError, match="the model embeds image; it cannot search by text"):
+        search(index, model, "red")
+
+
+def test_empty_words_missing_files_and_unknown_kinds_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="the query is empty"):
+        query_modality("  ")
+    with pytest.raises(DataError, match=r"there is no file missing\.png"):
+        query_modality("missing.png")
+    odd = tmp_path / "notes.docx"
+    odd.write_bytes(b"x")
+    with pytest.raises(DataError, match="is of no known kind"):
+        query_modality(odd)
+
+
+def test_a_sentence_that_ends_in_a_dot_is_words():
+    assert query_modality("a red heart.") == "text"
+    assert query_modality("version 2.5 of the logo") == "text"

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import nn
+from toy_method import BagEncoder, Toy, toy, toy_corpus
+
+from accord.config import Config
+from accord.data.corpus import corpus_from_items
+from accord.data.features import Features
+from accord.data.inputs import ImageInput
+from accord.data.loader import eval_loader, train_loader
+from accord.data.quarantine import RowError
+from accord.data.views import View
+from accord.encoders.base import Encoder
+from accord.errors import DataError
+from accord.methods.base import DataInfo, Method
+from accord.training import caching
+from accord.training.caching import feature_caches
+from accord.training.config import TrainingConfig
+from accord.training.feature_store import FeatureStore, content_key
+from accord.training.fit import fit
+
+CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=3, accelerator="cpu")
+
+
+class Thumbnail(Encoder):
+    """The picture itself, shrunk, times a weight."""
+
+    modality = "image"
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.dim, self.input, self.calls = 12, ImageInput(size=8), 0
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def encode(self, x: torch.Tensor, mask: Any = None) -> Features:
+        self.calls += len(x)
+        return Features(self.weight * nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+    def blocks(self) -> list[nn.Module]:
+        return []
+
+    def spec(self) -> dict[str, Any]:
+        return {"name": "thumbnail"}
+
+
+class PairConfig(Config):
+    """No settings."""
+
+
+class Pair(Method):
+    """Two views of a picture under one linear map."""
+
+    name, Config = "pair", PairConfig
+    needs = {"image": frozenset({"pooled"})}  # noqa: RUF012
+    views = (View(scale=(0.5, 1.0)), View(size=4, scale=(0.2, 0.5), count=2))
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__({}, {"image": encoder}, DataInfo())
+        self.head = nn.Linear(12, 4)
+
+    def loss(self, batch, step):
+        first, second, third = (self.head(self.encoders["image"](view).pooled) for view in batch["image_views"])
+        return {"total": (first - second).square().mean() + (third - 1).square().mean()}
+
+
+def pictures(count: int = 9) -> list[Image.Image]:
+    draw = np.random.default_rng(0)
+    return [Image.fromarray(draw.integers(0, 255, (16, 12, 3), dtype=np.uint8)) for _ in range(count)]
+
+
+def frozen(weight: float = 1.0) -> Thumbnail:
+    encoder = Thumbnail(weight)
+    encoder.requires_grad_(False)
+    return encoder
+
+
+@pytest.fixture
+def corpus():
+    return corpus_from_items("image", pictures())
+
+
+def test_plain_features_are_those_of_the_encoder(corpus):
+    method = Pair(frozen())
+    cache = feature_caches(method, corpus, CONFIG)["image"]
+    batches = eval_loader(corpus, {"image": method.encoders["image"].input})
+    expected = torch.cat([method.encoders["image"](batch["image"]).pooled for batch in batches])
+    torch.testing.assert_close(cache.plain, expected)
+    assert cache.variants.shape == (9, 3, 3, 12)
+    assert cache.boxes.shape == (9, 3, 3, 4)
+    assert cache.flips.shape == (9, 3, 3)
+    assert not torch.equal(cache.variants[:, 1, 0], cache.variants[:, 1, 1])
+
+
+def test_features_are_computed_once_and_reused_by_every_selection_and_method(corpus):
+    encoder = frozen()
+    whole = feature_caches(Pair(encoder), corpus, CONFIG)["image"]
+    made = encoder.calls
+    assert made == 9 * (1 + 3 * 3)
+    rows = [7, 2, 2, 0]
+    part = feature_caches(Pair(encoder), corpus.select(rows), CONFIG.model_copy(update={"seed": 5}))["image"]
+    assert encoder.calls == made
+    torch.testing.assert_close(part.plain, whole.plain[rows])
+    torch.testing.assert_close(part.variants, whole.variants[rows])
+    assert part.key == whole.key
+
+
+def test_a_selection_that_came_first_does_not_change_the_features(corpus, own_cache, monkeypatch, tmp_path):
+    feature_caches(Pair(frozen()), corpus.select([8, 3]), CONFIG)
+    grown = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
+    fresh = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    torch.testing.assert_close(grown.variants, fresh.variants)
+    torch.testing.assert_close(grown.boxes, fresh.boxes)
+
+
+@pytest.mark.parametrize("change", ["weights", "views", "augmentations", "size"])
+def test_other_weights_views_or_sizes_give_other_features(change, corpus):
+    encoder, config = frozen(), CONFIG
+    before = feature_caches(Pair(encoder), corpus, config)["image"]
+    method = Pair(frozen(2.0) if change == "weights" else encoder)
+    if change == "views":
+        method.__class__ = type("Other", (Pair,), {"views": (View(scale=(0.1, 0.2)), *Pair.views[1:])})
+    if change == "augmentations":
+        config = config.model_copy(update={"cached_augmentations": 2})
+    if change == "size":
+        encoder.input = ImageInput(size=6)
+    calls = method.encoders["image"].calls
+    after = feature_caches(method, corpus, config)["image"]
+    assert method.encoders["image"].calls > calls
+    assert after.key != before.key
+
+
+def test_a_run_on_cached_features_never_calls_the_encoder(corpus, tmp_path):
+    encoder = frozen()
+    feature_caches(Pair(encoder), corpus, CONFIG)
+    made = encoder.calls
+    method = Pair(encoder)
+    before = method.head.weight.clone()
+    fit(method, corpus, CONFIG, tmp_path, progress=False)
+    assert encoder.calls == made
+    assert not torch.equal(method.head.weight, before)
+
+
+def test_training_draws_among_the_stored_augmentations(corpus):
+    method = Pair(frozen())
+    caches = feature_caches(method, corpus, CONFIG)
+    loader = train_loader(
+        corpus, {"image": method.encoders["image"].input}, Pair.views, batch_size=9, seed=0, cache=caches
+    )
+    epochs = [next(iter(loader)) for _ in range(6)]
+    drawn = {tuple(batch["image_views"][1].pooled[batch["index"] == 4][0].tolist()) for batch in epochs}
+    assert 1 < len(drawn) <= 3
+    assert drawn <= {tuple(variant.tolist()) for variant in caches["image"].variants[4, 1]}
+
+
+@pytest.mark.parametrize("reason", ["trained", "needs tokens", "switched off", "too large"])
+def test_features_are_not_cached_when(reason, corpus, tmp_path, monkeypatch):
+    encoder, config = frozen(), CONFIG
+    if reason == "trained":
+        encoder.requires_grad_(True)
+    method = Pair(encoder)
+    if reason == "needs tokens":
+        encoder.gives = frozenset({"pooled", "tokens"})
+        method.__class__ = type("Fine", (Pair,), {"needs": {"image": frozenset({"tokens"})}})
+    if reason == "switched off":
+        config = config.model_copy(update={"cache_features": False})
+    if reason == "too large":
+        monkeypatch.setattr(caching, "_LARGEST", 100)
+    fit(method, corpus, config, tmp_path, progress=False)
+    assert encoder.calls == 2 * 2 * 4 * 3  # epochs, batches, rows, views
+
+
+def test_a_cache_that_is_too_large_is_announced(corpus, monkeypatch, capsys):
+    monkeypatch.setattr(caching, "_LARGEST", 100)
+    assert feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True)) == {}
+    assert "image features would take 0 GiB, so they are computed in every step" in capsys.readouterr().err
+
+
+def test_texts_are_cached_caption_by_caption():
+    corpus = toy_corpus(4).with_texts([["red", "cat dog"], ["sun"], ["red"], []])
+    encoder = BagEncoder(dropout=0.5)
+    encoder.freeze("all")
+    method = Toy({}, {"text": encoder}, DataInfo(classes=("a", "b", "c")))
+    cache = feature_caches(method, corpus, CONFIG)["text"]
+    assert cache.counts.tolist() == [2, 1, 1, 1]
+    assert cache.variants.shape == (4, 1, 2, 16)
+    assert torch.equal(cache.plain[0], cache.plain[2])
+    for row, caption, text in [(0, 0, "red"), (0, 1, "cat dog"), (1, 0, "sun")]:
+        ids, mask = encoder.input.tokenizer([text])
+        torch.testing.assert_close(cache.variants[row, 0, caption], encoder(ids, mask).pooled[0])
+
+
+def test_training_on_cached_texts_equals_training_on_texts(tmp_path):
+    trained = []
+    for cached in (True, False):
+        method = toy(dropout=0.0)
+        method.encoders["text"].freeze("all")
+        config = TrainingConfig(epochs=2, batch_size=32, cache_features=cached)
+        fit(method, toy_corpus(), config, tmp_path, progress=False)
+        trained.append(method.classifier.weight)
+    torch.testing.assert_close(trained[0], trained[1], atol=1e-5, rtol=0)
+
+
+def test_weights_of_a_frozen_encoder_are_not_in_the_checkpoint_but_are_compared_on_resume(tmp_path):
+    from accord.errors import ConfigError
+
+    def method():
+        made = toy(dropout=0.0)
+        made.encoders["text"].freeze("all")
+        return made
+
+    config = TrainingConfig(epochs=1, batch_size=32)
+    first = method()
+    fit(first, toy_corpus(), config, tmp_path, progress=False)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not [name for name in saved["state_dict"] if "encoders." in name]
+    again = method()
+    fit(again, toy_corpus(), config, tmp_path, resume=True, progress=False)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    other = method()
+    other.encoders["text"].table.weight.data += 1
+    with pytest.raises(ConfigError, match="trained with frozen text encoder"):
+        fit(other, toy_corpus(), config, tmp_path, resume=True, progress=False)
+
+
+def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch):
+    monkeypatch.setattr(caching, "_FILE", 4)
+    monkeypatch.setattr(caching, "_BATCH", 2)
+    encoder = frozen()
+    encode, done = encoder.encode, []
+
+    def dies(x, mask=None):
+        done.append(len(x))
+        if sum(done) > 5 * 10:
+            raise KeyboardInterrupt
+        return encode(x, mask)
+
+    encoder.encode = dies
+    with pytest.raises(KeyboardInterrupt):
+        feature_caches(Pair(encoder), corpus, CONFIG)
+    healthy = frozen()
+    cache = feature_caches(Pair(healthy), corpus, CONFIG)["image"]
+    assert healthy.calls == 5 * 10
+    assert len(cache) == 9
+
+
+def test_a_file_that_has_gone_is_named(tmp_path):
+    for number, picture in enumerate(pictures(3)):
+        picture.save(tmp_path / f"{number}.png")
+    corpus = corpus_from_items("image", [tmp_path / f"{number}.png" for number in range(3)])
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(RowError, match=r"row 1 .*: missing file"):
+        feature_caches(Pair(frozen()), corpus, CONFIG)
+
+
+def test_files_and_bytes_of_the_same_picture_share_their_features(tmp_path):
+    encoder, paths = frozen(), []
+    for number, picture in enumerate(pictures(3)):
+        paths.append(tmp_path / f"{number}.png")
+        picture.save(paths[-1])
+    feature_caches(Pair(encoder), corpus_from_items("image", paths), CONFIG)
+    made = encoder.calls
+    feature_caches(Pair(encoder), corpus_from_items("image", [path.read_bytes() for path in paths]), CONFIG)
+    assert encoder.calls == made
+
+
+def test_progress_is_one_line_where_there_is_no_terminal(corpus, capsys):
+    feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True))
+    assert "image features: 9 computed and stored in" in capsys.readouterr().err
+    feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True))
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_a_bar_on_a_terminal(corpus):
+    console = Console(force_terminal=True, width=100, record=True)
+    feature_caches(Pair(frozen()), corpus, CONFIG, console)
+    assert "image features, once" in console.export_text()
+
+
+def test_a_damaged_file_of_the_store_is_named(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.add([content_key(b"a")], {"plain": torch.ones(1, 2)})
+    path = next(tmp_path.glob("*.safetensors"))
+    path.write_bytes(b"not tensors")
+    with pytest.raises(DataError, match=rf"stored features .*{path.name} cannot be read .* delete the file"):
+        store.missing([content_key(b"a")])
+
+
+def test_the_store_holds_nothing_but_whole_files(tmp_path):
+    store = FeatureStore(tmp_path)
+    with pytest.raises(Exception, match="meta"):
+        store.add([content_key(b"a")], {"plain": torch.ones(1, 2, device="meta")})
+    assert list(tmp_path.iterdir()) == []
