@@ -10,6 +10,7 @@ accord() {
     .venv/bin/python -m accord "$@"
 }
 
+rm -rf runs/demo runs/demo-clip  # what an earlier demo left
 accord compare emoji-web --seeds 5 --out runs/demo
 accord train pack:emoji --config emoji-clip --out runs/demo-clip
 accord search runs/demo-clip "a red fruit"
@@ -23,6 +24,6 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
   runs/demo-clip/report.html  the image-text model that answered the searches
 
 Now your own folder of pictures, with captions in metadata.csv (columns file_name,text):
-  .venv/bin/accord train path/to/folder --config emoji-clip --out runs/mine
+  .venv/bin/accord train path/to/folder --method clip --out runs/mine
   .venv/bin/accord search runs/mine "words" --open
 END

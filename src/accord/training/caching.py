@@ -72,32 +72,46 @@ def feature_caches(
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
             continue
-        source = _Source(modality, encoder, views, config.cached_augmentations if views else 0)
+        plain = _Source(modality, encoder)
+        varied = [
+            _Source(modality, encoder, view, views[:place].count(view), config.cached_augmentations)
+            for place, view in enumerate(views)
+        ]
         with _on(encoder, _device(config)):
             caches[modality] = (
-                _text_cache(source, corpus, console) if modality == "text" else _row_cache(source, corpus, console)
+                _text_cache(plain, corpus, console)
+                if modality == "text"
+                else _row_cache(plain, varied, corpus, console)
             )
     return caches
 
 
 class _Source:
-    """How the features of one modality come about.
+    """How one kind of features comes about: un-augmented, or those of one view, whoever declares that view.
 
     Args:
         modality: which.
         encoder: frozen.
-        views: single augmented views.
-        augmentations: stored variants A of each view.
+        view: one augmented view, or None.
+        copy: how many equal views stand before it, so that each has augmentations of its own.
+        augmentations: stored variants A of the view.
     """
 
-    def __init__(self, modality: str, encoder: Encoder, views: tuple[View, ...], augmentations: int) -> None:
-        self.modality, self.encoder, self.augmentations = modality, encoder, augmentations
-        self.plain = Recipe({modality: encoder.input}, training=False)
-        self.varied = Recipe({modality: encoder.input}, views, seed=0)
+    def __init__(
+        self, modality: str, encoder: Encoder, view: View | None = None, copy: int = 0, augmentations: int = 0
+    ) -> None:
+        self.modality, self.encoder, self.view = modality, encoder, view
+        self.epochs = range(copy * augmentations, (copy + 1) * augmentations)  # one draw of augmentations each
+        self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None)
 
     def store(self) -> FeatureStore:
         """Where features made in this way are kept."""
         return FeatureStore(cache_folder("features", self.fingerprint))
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+        return f"{self.modality} features" + (", augmented" if self.view else "")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,38 +122,34 @@ class _Source:
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
             "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
-            "views": [asdict(view) for view in self.varied.views],
-            "augmentations": self.augmentations,
+            "view": asdict(self.view) if self.view else None,
+            "augmentations": list(self.epochs),
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
 
     def encode(self, samples: list[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """Features of decoded samples, as :class:`FeatureCache` wants them."""
+        """``features (B, D)`` of decoded samples; of a view ``features (B, A, D)``, ``boxes`` and ``flips``."""
         place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
-        found = {"plain": self._pooled(self.plain.assemble(samples, place, 0), self.modality)}
-        if not self.augmentations:
-            return found
-        variants, boxes, flips = [], [], []
-        for augmentation in range(self.augmentations):
-            batch = self.varied.assemble(samples, place, augmentation)
-            views = batch.get("image_views", [batch["image"]])
-            variants.append(torch.stack([self._pooled({"image": view}, "image") for view in views], dim=1))
-            boxes.append(batch["view_boxes"])
-            flips.append(batch["view_flips"])
-        stacked = {"variants": variants, "boxes": boxes, "flips": flips}
-        return found | {name: torch.stack(parts, dim=2) for name, parts in stacked.items()}  # (B, V, A, ...)
+        if self.view is None:
+            return {"features": self._pooled(self.recipe.assemble(samples, place, 0))}
+        batches = [self.recipe.assemble(samples, place, epoch) for epoch in self.epochs]
+        return {
+            "features": torch.stack([self._pooled(batch) for batch in batches], dim=1),
+            "boxes": torch.stack([batch["view_boxes"][:, 0] for batch in batches], dim=1),
+            "flips": torch.stack([batch["view_flips"][:, 0] for batch in batches], dim=1),
+        }
 
     @torch.inference_mode()
-    def _pooled(self, batch: dict[str, Any], modality: str) -> Tensor:
+    def _pooled(self, batch: dict[str, Any]) -> Tensor:
         device = next(self.encoder.parameters()).device
-        mask = batch.get(f"{modality}_mask")
-        features = self.encoder(batch[modality].to(device), None if mask is None else mask.to(device))
+        mask = batch.get(f"{self.modality}_mask")
+        features = self.encoder(batch[self.modality].to(device), None if mask is None else mask.to(device))
         return features.pooled.float().cpu()
 
 
-def _row_cache(source: _Source, corpus: Corpus, console: Console | None) -> FeatureCache:
+def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
     """One entry per row, keyed by the content of its cell."""
-    modality, inputs = source.modality, source.encoder.input
+    modality, inputs = plain.modality, plain.encoder.input
     keys = _cell_keys(corpus, modality)
     background = getattr(getattr(inputs, "image", inputs), "background", (255, 255, 255))
     frames = inputs.frames if isinstance(inputs, VideoInput) else None
@@ -147,7 +157,13 @@ def _row_cache(source: _Source, corpus: Corpus, console: Console | None) -> Feat
     def sample(position: int) -> dict[str, Any]:
         return corpus.sample(position, (modality,), background, frames)
 
-    return FeatureCache(**_gathered(source, keys, sample, console), key=source.fingerprint)
+    unchanged = _gathered(plain, keys, sample, console)["features"]
+    key = content_key(*(source.fingerprint.encode() for source in (plain, *views))).hex()
+    if not views:
+        return FeatureCache(unchanged, key=key)
+    parts = [_gathered(view, keys, sample, console) for view in views]
+    stacked = {name: torch.stack([part[name] for part in parts], dim=1) for name in parts[0]}  # (N, V, A, ...)
+    return FeatureCache(unchanged, stacked.pop("features"), **stacked, key=key)
 
 
 def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> FeatureCache:
@@ -156,7 +172,7 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     counts = torch.tensor([len(texts) for texts in captions])
     flat = [text for texts in captions for text in texts]
     keys = [content_key(text.encode()) for text in flat]
-    features = _gathered(source, keys, lambda position: {"text": [flat[position]]}, console)["plain"]
+    features = _gathered(source, keys, lambda position: {"text": [flat[position]]}, console)["features"]
     starts = counts.cumsum(0) - counts
     wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
     variants = features[starts[:, None] + wanted]
@@ -233,7 +249,7 @@ def _on(encoder: Encoder, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _progress(console: Console | None, source: _Source, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, one line elsewhere, nothing when there is nothing to compute."""
-    what = f"{source.modality} features"
+    what = source.name
     clock = time.perf_counter()
     if console is not None and console.is_terminal and total:
         with Progress(console=console) as bar:
