@@ -1,4 +1,4 @@
-"""Modules that remember: learnable scale, queue, momentum encoder, prototype bank.
+"""Modules that remember: learnable scale, queue, momentum encoder, prototype bank, feature statistics.
 
 All state lies in parameters and buffers, so that ``state_dict`` holds everything; all processes of a
 distributed run hold the same state.
@@ -9,5 +9,13 @@ from accord.state.momentum import MomentumEncoder
 from accord.state.prototypes import PrototypeBank
 from accord.state.queue import FeatureQueue
 from accord.state.scale import LogitScale
+from accord.state.standardise import FeatureStandardiser
 
-__all__ = ["FeatureQueue", "FullPrecisionState", "LogitScale", "MomentumEncoder", "PrototypeBank"]
+__all__ = [
+    "FeatureQueue",
+    "FeatureStandardiser",
+    "FullPrecisionState",
+    "LogitScale",
+    "MomentumEncoder",
+    "PrototypeBank",
+]

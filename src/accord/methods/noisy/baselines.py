@@ -14,8 +14,9 @@ from accord import config as settings
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
-from accord.methods.base import Batch, DataInfo, Loader, Method, Step
+from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step
 from accord.methods.noisy.capro import Capro, CaproConfig
+from accord.state import FeatureStandardiser
 
 
 class CrossEntropyConfig(settings.Config):
@@ -39,12 +40,19 @@ class CrossEntropy(Method):
         super().__init__(config, encoders, data)
         if len(data.classes) < 2:
             raise ConfigError(f"method {self.name} needs labels of at least 2 classes, got {len(data.classes)}")
+        self.standardise = FeatureStandardiser(encoders["image"].dim)
         self.classifier = nn.Linear(encoders["image"].dim, len(data.classes))
 
     @property
     def views(self) -> tuple[View, ...]:
         """The weak view of CAPro."""
         return (View(scale=(0.8, 1.0), lighting=0.1),)
+
+    @torch.no_grad()
+    def before_stage(self, stage: Stage, loader: Loader) -> None:
+        """The feature statistics of a frozen encoder."""
+        if self.encoders["image"].frozen:
+            self.standardise.fit(torch.cat([self._features(batch["image"]) for batch in loader]))
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Cross-entropy; binary cross-entropy over classes when labels are multi-hot."""
@@ -56,12 +64,15 @@ class CrossEntropy(Method):
         return {"total": loss}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """Unit-norm encoder features."""
-        return {"image": F.normalize(self.encoders["image"](batch["image"]).pooled.float(), dim=-1)}
+        """Unit-norm encoder features, as the classifier sees them."""
+        return {"image": F.normalize(self._features(batch["image"]).float(), dim=-1)}
 
     def classify(self, batch: Batch) -> Tensor:
         """Class logits ``(B, C)``."""
-        return self.classifier(self.encoders["image"](batch["image"]).pooled).float()
+        return self.classifier(self._features(batch["image"])).float()
+
+    def _features(self, image: Any) -> Tensor:
+        return self.standardise(self.encoders["image"](image).pooled)
 
 
 class PrototypicalConfig(CaproConfig):

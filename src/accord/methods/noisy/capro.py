@@ -33,7 +33,7 @@ from accord.functional import (
 from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step, Verdicts
 from accord.methods.noisy.labelling import MultiLabelHead, SingleLabelHead
 from accord.methods.noisy.text_matching import clean_text, definition_distance, enhance_texts, trusted_rows
-from accord.state import FeatureQueue, MomentumEncoder, PrototypeBank
+from accord.state import FeatureQueue, FeatureStandardiser, MomentumEncoder, PrototypeBank
 
 
 class CaproConfig(settings.Config):
@@ -112,6 +112,7 @@ class Capro(Method):
             raise ConfigError(f"method {self.name} needs labels of at least 2 classes, got {classes}")
         if "text" in self.encoders:
             encoders["text"].freeze("all")
+        self.standardise = FeatureStandardiser(width)
         self.classifier = nn.Linear(width, classes, bias=False)
         self.projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim))
         self.reconstructor = nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, width))
@@ -153,7 +154,9 @@ class Capro(Method):
     # ---- stage 0, after vanilla training: which images to trust -------------------------------------------------
 
     def before_stage(self, stage: Stage, loader: Loader) -> None:
-        """Before ``prototypes``: match texts to class definitions."""
+        """Before all: the statistics of a frozen encoder. Before ``prototypes``: match texts to definitions."""
+        if stage.name == self.stages[0].name and self.encoders["image"].frozen:
+            self.standardise.fit(torch.cat([self._features(batch["image"]) for batch in self._rows(loader)]))
         if stage.name == "prototypes":
             self.trusted.copy_(self.select_trusted(loader))
 
@@ -166,7 +169,7 @@ class Capro(Method):
         labels = torch.cat([batch["label"] for batch in rows])
         texts = torch.cat([self._text_features(batch["text"], batch.get("text_mask")) for batch in rows])
         if cfg.smooth_texts:
-            visual = torch.cat([self.encoders["image"](batch["image"]).pooled for batch in rows])
+            visual = torch.cat([self._features(batch["image"]) for batch in rows])
             texts = enhance_texts(
                 texts, visual, cfg.neighbours, cfg.pool, self_weight=cfg.self_weight, edges=cfg.edges, **rerank
             )
@@ -195,12 +198,12 @@ class Capro(Method):
         out = {"labels": label, "keep": torch.ones(len(label), dtype=torch.bool, device=label.device)}
         out["weight"] = self._row_weight(label)
 
-        out["feature"] = self.encoders["image"](weak).pooled  # (B, D)
+        out["feature"] = self._features(weak)  # (B, D)
         out["logits"], z = self.classifier(out["feature"]), self.project(out["feature"])  # (B, C), (B, d)
         out["low_logits"] = self.head(z)
         out["reconstruction"] = self.reconstructor(z.detach() if aligned else z)
         with torch.no_grad():
-            key = self.project(self.key_encoder(strong).pooled)
+            key = self._key(strong)
         out["instance_logits"] = queue_logits(z, key, self.queue.features, cfg.temperature)  # queue without these keys
         self.queue.enqueue(key)
 
@@ -251,7 +254,7 @@ class Capro(Method):
             return
         for batch in self._rows(loader):
             rows, label = batch["index"], batch["label"]
-            features = self.encoders["image"](batch["image"]).pooled
+            features = self._features(batch["image"])
             logits, closeness = self.classifier(features), self._closeness(self.project(features))
             cleaned, kept = self._correct(logits, closeness, label, self.trusted[rows])
             self.cleaned_label[rows], self.kept[rows] = cleaned, kept
@@ -271,7 +274,7 @@ class Capro(Method):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Projected image embedding."""
-        return {"image": self.project(self.encoders["image"](batch["image"]).pooled)}
+        return {"image": self.project(self._features(batch["image"]))}
 
     def classify(self, batch: Batch) -> Tensor:
         """Class logits ``(B, C)`` of the linear classifier."""
@@ -285,8 +288,14 @@ class Capro(Method):
 
     # ---- parts ----------------------------------------------------------------------------------------------------
 
+    def _features(self, image: Any) -> Tensor:
+        return self.standardise(self.encoders["image"](image).pooled)
+
+    def _key(self, image: Any) -> Tensor:
+        return self.project(self.standardise(self.key_encoder(image).pooled))
+
     def _logits(self, image: Any) -> Tensor:
-        return self.classifier(self.encoders["image"](image).pooled)
+        return self.classifier(self._features(image))
 
     def _closeness(self, z: Tensor) -> Tensor:
         return self.prototypes.logits(self.head.prototype_input(z), self.config.temperature)
@@ -311,7 +320,7 @@ class Capro(Method):
         """Class means of the trusted images; a multi-label class also takes its trusted negatives."""
         for_bank = [
             (
-                self.head.prototype_input(self.project(self.key_encoder(batch["image"]).pooled)),
+                self.head.prototype_input(self._key(batch["image"])),
                 batch["label"].masked_fill(~self.trusted[batch["index"]], -1),
             )
             for batch in self._rows(loader)
