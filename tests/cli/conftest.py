@@ -34,7 +34,9 @@ class Pipeline(ModuleType):
             "evaluate": [METRIC],
             "embed": folder / "vectors.parquet",
             "search": [Hit(1, 0.83, row=7, captions=("red heart [big]",), label="heart")],
-            "compare": SimpleNamespace(table=lambda: table, report=folder / "report.html"),
+            "compare": SimpleNamespace(
+                table=lambda: table, sentences=lambda: ["capro is better."], report=folder / "report.html"
+            ),
         }
         for name in self.answers:
             setattr(self, name, self._recorder(name))

@@ -88,7 +88,7 @@ def test_search_open_writes_the_contact_sheet(pipeline, accord_cli, tmp_path) ->
 
 def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("compare", "demo.yaml", "--seeds", "3", "--out", tmp_path)
-    assert "capro" in result.stdout
+    assert "capro is better." in result.stdout
     assert f"report: {tmp_path / 'report.html'}" in result.stdout
     assert pipeline.calls == [("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path})]
 

@@ -37,7 +37,7 @@ class Given(nn.Module):
 
 
 def test_a_training_step_of_the_method_equals_the_reference_implementation(towers, golden):
-    data = DataInfo(rows=8, classes=tuple("abcde"), definitions=tuple("abcde"), label_counts=(2, 2, 2, 1, 1))
+    data = DataInfo(rows=32, classes=tuple("abcde"), definitions=tuple("abcde"), label_counts=(2, 2, 2, 1, 1))
     capro = get_method("capro")(SMALL, towers, data)
     capro.projector = nn.Identity()
     capro.reconstructor = Given(golden["in.q"])
@@ -48,7 +48,7 @@ def test_a_training_step_of_the_method_equals_the_reference_implementation(tower
     capro.queue.features.copy_(golden["in.queue"].T)
     capro.prototypes.prototypes.copy_(golden["in.prototypes"])
     capro.prototypes.initialised.fill_(True)
-    capro.trusted.copy_(golden["in.is_fewshot"])
+    capro.trusted[:8] = golden["in.is_fewshot"]
     batch = {
         "image_views": [Features(golden["in.q"]), Features(golden["in.k"])],
         "label": golden["in.web_label"],
@@ -67,6 +67,12 @@ def test_a_training_step_of_the_method_equals_the_reference_implementation(tower
         torch.testing.assert_close(terms[name], value, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(capro.queue.features.T, golden["out.queue_after"], atol=1e-5, rtol=0)
     torch.testing.assert_close(capro.prototypes.prototypes, golden["out.prototypes_after"], atol=1e-5, rtol=0)
+
+
+def test_the_queue_never_holds_most_images_twice(towers):
+    for rows, size in ((20, 10), (100, 16)):
+        data = DataInfo(rows=rows, classes=("a", "b"), definitions=("a", "b"), label_counts=(rows // 2, rows // 2))
+        assert len(get_method("capro")(SMALL, towers, data).queue.features) == size
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -58,6 +59,28 @@ def test_every_arm_is_measured_on_every_seed(study):
 def test_the_table_and_the_sentences_say_who_is_better(study):
     assert study.table().row_count == 3
     assert any(line.startswith("capro against noisy") for line in study.sentences())
+
+
+def test_the_table_fits_a_terminal_of_80_columns(study):
+    from rich.console import Console
+
+    console = Console(width=80, record=True, quiet=False, file=io.StringIO())
+    console.print(study.table())
+    text = console.export_text()
+    assert "capro" in text
+    assert "…" not in text
+
+
+def test_a_second_comparison_does_not_overwrite_the_first(study):
+    with pytest.raises(ConfigError, match="already holds a comparison"):
+        pipeline.compare(study.config.model_dump(), seeds=1, out=study.folder, progress=False)
+
+
+def test_a_comparison_without_a_method_is_refused(study):
+    config = study.config.model_dump()
+    config["arms"].pop("capro")
+    with pytest.raises(ConfigError, match="exactly one arm needs role: method, got none"):
+        pipeline.compare(config, seeds=1, out=study.folder / "other", progress=False)
 
 
 def test_the_report_compares_the_arms_and_shows_doubted_rows(study):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from accord.errors import ShapeError
 from accord.functional import queue_nce
-from accord.state import FeatureQueue, LogitScale, MomentumEncoder, PrototypeBank
+from accord.state import FeatureQueue, FeatureStandardiser, LogitScale, MomentumEncoder, PrototypeBank
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -243,3 +244,29 @@ def test_a_thousand_small_steps_in_bfloat16_still_move_the_prototype() -> None:
     for _ in range(1000):
         bank.update(torch.tensor([[0.0, 1.0]], dtype=torch.bfloat16), torch.tensor([0]))
     assert bank.prototypes[0, 1] > 0.7
+
+
+# -- standardiser
+
+
+def test_standardised_features_have_zero_mean_and_unit_variance_and_a_constant_one_is_only_shifted() -> None:
+    features = 3 + 2 * torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    features[:, 3] = 7.0
+    standardise = FeatureStandardiser(4)
+    torch.testing.assert_close(standardise(features), features)  # nothing before it is fitted
+    standardise.fit(features)
+    deviation, mean = torch.std_mean(standardise(features), dim=0, correction=0)
+    torch.testing.assert_close(mean, torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(deviation, torch.tensor([1.0, 1.0, 1.0, 0.0]), atol=1e-5, rtol=0)
+
+
+def test_the_standardiser_keeps_its_statistics_in_full_precision() -> None:
+    features = 100 + torch.rand(64, 2, generator=torch.Generator().manual_seed(0))
+    standardise = FeatureStandardiser(2)
+    standardise.fit(features)
+    standardise.to(torch.bfloat16)
+    assert standardise.mean.dtype == torch.float32
+    torch.testing.assert_close(standardise.mean, features.mean(dim=0))
+    assert standardise(features.bfloat16()).dtype == torch.bfloat16
+    with pytest.raises(ShapeError, match="features"):
+        standardise.fit(torch.zeros(3, 5))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -233,12 +234,13 @@ def test_weights_of_a_frozen_encoder_are_not_in_the_checkpoint_but_are_compared_
 def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch):
     monkeypatch.setattr(caching, "_FILE", 4)
     monkeypatch.setattr(caching, "_BATCH", 2)
+    everything = len(corpus) * (1 + 3 * CONFIG.cached_augmentations)  # plain, and three views
     encoder = frozen()
     encode, done = encoder.encode, []
 
     def dies(x, mask=None):
         done.append(len(x))
-        if sum(done) > 5 * 10:
+        if sum(done) > everything // 2:
             raise KeyboardInterrupt
         return encode(x, mask)
 
@@ -247,8 +249,21 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch
         feature_caches(Pair(encoder), corpus, CONFIG)
     healthy = frozen()
     cache = feature_caches(Pair(healthy), corpus, CONFIG)["image"]
-    assert healthy.calls == 5 * 10
+    lost = healthy.calls + sum(done[:-1]) - everything
+    assert 0 <= lost <= 4 * CONFIG.cached_augmentations  # at most the file under way
     assert len(cache) == 9
+
+
+def test_a_run_that_waits_for_another_one_says_so(corpus, monkeypatch, capsys):
+    monkeypatch.setattr(caching, "_PATIENCE", 0)
+    encoder = frozen()
+    feature_caches(Pair(encoder), corpus, CONFIG)
+    source = caching._Source("image", encoder)
+    held = source.store().lock()
+    held.acquire()
+    threading.Timer(0.3, lambda: held.release()).start()
+    feature_caches(Pair(encoder), corpus, CONFIG, Console(stderr=True))
+    assert "image features: another run is computing these; waiting for it" in capsys.readouterr().err
 
 
 def test_a_file_that_has_gone_is_named(tmp_path):

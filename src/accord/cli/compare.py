@@ -9,7 +9,7 @@ import typer
 
 EXAMPLE = """Example:
 
-accord compare emoji-web-noise --seeds 5 --out runs/demo"""
+accord compare emoji-web --seeds 5 --out runs/demo"""
 
 
 def compare(
@@ -23,4 +23,6 @@ def compare(
 
     comparison = pipeline.compare(config, seeds=seeds, out=out)
     console().print(comparison.table())
+    for sentence in comparison.sentences():
+        console().print(sentence)
     typer.echo(f"report: {comparison.report}")

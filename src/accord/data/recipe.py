@@ -131,19 +131,17 @@ def corrupt(corpus: Corpus, config: CorruptionConfig) -> Corpus:
         return corpus.with_texts(texts, moved=moved)
     if corpus.labels is None or corpus.multi_label:
         raise DataError(f"{corpus.name}: corruption {config.kind!r} needs one label a row; pass --label COL")
+    labels = corpus.labels
     if config.kind == "labels":
-        corpus = corpus.select(np.flatnonzero(corpus.labels >= 0))
-        noisy = flip_labels(
-            corpus.labels, config.rate, config.flip, num_classes=len(corpus.classes), seed=config.seed
-        )
-        return corpus.with_labels(noisy, truth=corpus.labels)
+        rows = np.flatnonzero(labels >= 0)
+        noisy = flip_labels(labels[rows], config.rate, config.flip, num_classes=len(corpus.classes), seed=config.seed)
+        return corpus.select(rows).with_labels(noisy, truth=labels[rows])
     missing = [name for name in corpus.classes if name not in config.queries]
     if missing:
         raise DataError(f"corruption web_query: no query words for class {missing[0]!r}")
     queries = {name: config.queries[name] for name in corpus.classes}
-    rows, labels = web_noise_by_query(corpus.texts(), queries)
-    found = corpus.select(rows)
-    return found.with_labels(labels, truth=corpus.labels[rows])
+    rows, found = web_noise_by_query(corpus.texts(), queries)
+    return corpus.select(rows).with_labels(found, truth=labels[rows])
 
 
 def _labelled(corpus: Corpus) -> Corpus:

@@ -1,4 +1,4 @@
-"""Open-set classification: rows of none of the classes are rejected by their confidence (CAPro sheet, inference)."""
+"""Open-set classification: rows of none of the classes are rejected by their confidence (CAPro, inference)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Training, evaluation, search, reports and serving are written once against this 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -95,7 +95,7 @@ class Verdicts:
 class Loader(Protocol):
     """Batches of the training rows in order, without augmentation, that hooks may go through."""
 
-    def __iter__(self) -> Iterable[Batch]: ...  # type: ignore[override]
+    def __iter__(self) -> Iterator[Batch]: ...
 
     def __len__(self) -> int: ...
 

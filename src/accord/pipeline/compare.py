@@ -11,13 +11,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from accord.config import Config
 from accord.data.recipe import Prepared, prepare
+from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.pipeline.config import RunConfig, merged, read_config
@@ -26,7 +28,7 @@ from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
-from accord.training.artifact import Model, load_model, write_atomically
+from accord.training.artifact import CONFIG, Model, load_model, write_atomically
 
 COMPARISON = "comparison.json"
 
@@ -47,6 +49,18 @@ class CompareConfig(Config):
     arms: dict[str, ArmConfig] = Field(description="name -> contestant; the one with role 'method' is the point")
     report: list[str] = Field(default_factory=list, description="metrics of the table; empty takes all")
     main: str = Field("top-1", description="the metric that decides")
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Self:
+        methods = [name for name, arm in self.arms.items() if arm.role == "method"]
+        if len(methods) != 1:
+            raise ValueError(f"exactly one arm needs role: method, got {methods or 'none'}")
+        return self
+
+    @property
+    def method(self) -> str:
+        """The arm that the comparison is about."""
+        return next(name for name, arm in self.arms.items() if arm.role == "method")
 
 
 @dataclass(frozen=True)
@@ -97,20 +111,22 @@ class Comparison:
         return seeds_interval([100 * len(got) * (g - b) / whole for g, b in zip(got, low, strict=True)])
 
     def table(self) -> Table:
-        """The table to print."""
+        """The table to print: means, with intervals below them so that it fits a terminal of 80 columns."""
         table = Table(title=f"{self.config.title}: mean over {self.seeds} seeds, 95 % interval", title_justify="left")
+        table.box, table.padding = SIMPLE_HEAD, (0, 1, 1, 0)
         table.add_column("arm")
         for name in self.metrics():
             chance = self.chance.get(name)
-            table.add_column(name if chance is None else f"{name}\n(chance {chance:.1f})", justify="right")
+            table.add_column(name if chance is None else f"{name} (chance {chance:.1f})", justify="right")
         for arm, metrics in self.values.items():
-            cells = [str(seeds_interval(metrics[name])) if name in metrics else "–" for name in self.metrics()]
+            found = [seeds_interval(metrics[name]) if name in metrics else None for name in self.metrics()]
+            cells = ["–" if interval is None else f"{interval.value:.1f}\n{_ends(interval)}" for interval in found]
             table.add_row(arm, *cells, style="bold" if self.config.arms[arm].role == "method" else None)
         return table
 
     def sentences(self) -> list[str]:
         """What the table says, in words: the method against each baseline, and how much of the loss it recovers."""
-        method = next(name for name, arm in self.config.arms.items() if arm.role == "method")
+        method = self.config.method
         lines = []
         for name, arm in self.config.arms.items():
             if arm.role == "baseline":
@@ -130,7 +146,7 @@ _ROLES = ("baseline", "ceiling", "method")
 
 def _ends(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
-        return "(one seed, no interval)"
+        return "(one seed)"
     return f"[{interval.low:.1f}, {interval.high:.1f}]"
 
 
@@ -168,6 +184,8 @@ def compare(
         if out is not None
         else Path("runs") / (Path(config).stem if isinstance(config, str | Path) else "compare")
     )
+    if (folder / study.method / CONFIG).exists():
+        raise ConfigError(f"{folder} already holds a comparison: pass another --out, or delete it")
     started = time.perf_counter()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     chance: dict[str, float | None] = {}
@@ -213,7 +231,7 @@ def _record(result: Comparison) -> None:
         "sentences": result.sentences(),
     }
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
-    method = next(name for name, arm in result.config.arms.items() if arm.role == "method")
+    method = result.config.method
     model = load_model(result.folder / method)
     prepared = _prepared_of(model)
     page = summarise(

@@ -13,6 +13,7 @@ import yaml
 
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.recipe import Prepared, prepare
+from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.methods import get_method
@@ -226,7 +227,7 @@ def _open_like(model: Model, data: str | Path) -> Corpus:
 
 def _as_test(model: Model, corpus: Corpus) -> Prepared:
     empty = corpus.select([])
-    return Prepared(train=empty, test=corpus, val=empty, splits=None)
+    return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
 
 
 def _read_templates(path: str | Path | None) -> list[str] | None:

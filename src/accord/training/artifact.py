@@ -45,8 +45,11 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         config: the run's configuration as plain YAML-able values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    specs = {modality: encoder.spec() for modality, encoder in method.encoders.items()}  # type: ignore[operator]
-    write_atomically(folder / ENCODERS, json.dumps(specs))
+    built = {
+        modality: {"spec": encoder.spec(), "weights_from": encoder.weights_from}  # type: ignore[operator]
+        for modality, encoder in method.encoders.items()
+    }
+    write_atomically(folder / ENCODERS, json.dumps(built))
     record = {**config, "method": {"name": method.name, **method.config.model_dump(mode="json")}}
     record["data_info"] = json.loads(json.dumps(asdict(method.data)))
     write_atomically(folder / CONFIG, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
@@ -67,13 +70,15 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
         if not (folder / name).is_file():
             raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    specs = json.loads((folder / ENCODERS).read_text(encoding="utf-8"))
-    encoders = {modality: build_encoder(modality, spec, weights=False) for modality, spec in specs.items()}
-    info = DataInfo(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in config["data_info"].items()}
-    )
+    built = json.loads((folder / ENCODERS).read_text(encoding="utf-8"))
+    encoders = {modality: build_encoder(modality, made["spec"], weights=False) for modality, made in built.items()}
+    for modality, made in built.items():
+        encoders[modality].weights_from = made["weights_from"]
+    facts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in config["data_info"].items()
+    }
     settings = dict(config["method"])
-    method = get_method(settings.pop("name"))(settings, encoders, info)
+    method = get_method(settings.pop("name"))(settings, encoders, DataInfo(**facts))
     method.load_state_dict(load_file(folder / WEIGHTS))
     return Model(method.to(device), config=config, path=folder)
 

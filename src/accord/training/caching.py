@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import Timeout
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -39,6 +40,7 @@ from accord.training.identity import fixed_encoders, weights_digest
 _BATCH = 128  # rows encoded at once
 _FILE = 1024  # rows of one file; a run killed meanwhile loses at most these
 _LARGEST = 8 << 30  # bytes of one cache, which is held in memory
+_PATIENCE = 1  # seconds of silent waiting for another run
 _FORMAT = 1  # counted up when the same settings would give other features
 
 
@@ -184,7 +186,7 @@ def _gathered(
 ) -> dict[str, Tensor]:
     """Features of all ``keys``; those not yet stored are computed from ``sample(position)``."""
     store = source.store()
-    with store.lock():
+    with _alone(store, source, console):
         missing = store.missing(keys)
         with _progress(console, source, len(missing)) as advance:
             for start in range(0, len(missing), _FILE):
@@ -198,6 +200,21 @@ def _gathered(
                 tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
                 store.add([keys[position] for position in part], tensors)
     return store.gather(keys)
+
+
+@contextmanager
+def _alone(store: FeatureStore, source: _Source, console: Console | None) -> Iterator[None]:
+    """Hold the store's lock; says so when another run has it."""
+    lock = store.lock()
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        _say(console, f"{source.name}: another run is computing these; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:

@@ -9,7 +9,7 @@ drop out-of-set images and pull clusters together, while a queue of past embeddi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.inputs import TextInput
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
@@ -41,7 +42,9 @@ class CaproConfig(settings.Config):
 
     dim: int = Field(128, ge=2, description="size d of the projection and the prototypes")
     temperature: float = Field(0.1, gt=0, description="softmax temperature T of instance and prototype logits")
-    queue_size: int = Field(8192, ge=1, description="embeddings kept for instance loss and bootstrapping")
+    queue_size: int = Field(
+        8192, ge=1, description="embeddings kept for instance loss and bootstrapping, at most half the rows"
+    )
     momentum: float = Field(0.999, ge=0, le=1, description="EMA factor of the key encoder")
     prototype_momentum: float = Field(0.999, ge=0, le=1, description="EMA factor of the prototypes")
     mix: float = Field(0.5, ge=0, le=1, description="a: weight of the classifier against the prototypes")
@@ -118,7 +121,8 @@ class Capro(Method):
         self.reconstructor = nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, width))
         self.head = MultiLabelHead(classes, dim) if data.multi_label else SingleLabelHead(classes, dim)
         self.key_encoder = MomentumEncoder(encoders["image"], self.config.momentum)
-        self.queue = FeatureQueue(self.config.queue_size, dim)
+        # A longer queue would hold every image several times: most negatives of an image would be the image itself.
+        self.queue = FeatureQueue(min(self.config.queue_size, max(1, data.rows // 2)), dim)
         self.prototypes = PrototypeBank(classes, dim, self.config.prototype_momentum, multi_label=data.multi_label)
         per_row = (data.rows, classes) if data.multi_label else (data.rows,)
         counts = torch.tensor(data.label_counts, dtype=torch.float32)
@@ -164,7 +168,7 @@ class Capro(Method):
     def select_trusted(self, loader: Loader) -> Tensor:
         """Rows whose text, repaired over the visual neighbour graph, fits their class's definition best."""
         cfg = self.config
-        rerank = {"k1": cfg.rerank_k1, "k2": cfg.rerank_k2, "lam": cfg.rerank_lambda}
+        rerank: dict[str, Any] = {"k1": cfg.rerank_k1, "k2": cfg.rerank_k2, "lam": cfg.rerank_lambda}
         rows = list(self._rows(loader))
         labels = torch.cat([batch["label"] for batch in rows])
         texts = torch.cat([self._text_features(batch["text"], batch.get("text_mask")) for batch in rows])
@@ -336,7 +340,8 @@ class Capro(Method):
         return F.normalize(self.encoders["text"](text, mask).pooled.float(), dim=-1)
 
     def _definition_features(self) -> Tensor:
-        ids, mask = self.encoders["text"].input.tokenizer([clean_text(text) for text in self.data.definitions])
+        inputs = cast(TextInput, self.encoders["text"].input)
+        ids, mask = inputs.tokenizer([clean_text(text) for text in self.data.definitions])
         return self._text_features(ids.to(self.device), mask.to(self.device))
 
     def _rows(self, loader: Loader) -> Iterator[Batch]:
