@@ -41,7 +41,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/import_time.py
 
 claims:  ## run every claim (hours), and write claims/results
-	@$(SETUP) dev
+	@$(SETUP) dev,bench
 	@for claim in claims/*.py; do echo "$$claim" && $(PY) "$$claim" || exit 1; done
 
 docs:  ## build the documentation into site/

@@ -1,4 +1,4 @@
-"""Two gloo processes against one, and against the gradient table of CLIP's sheet."""
+"""Two gloo processes against one, and against the gradients that local and global losses ought to give."""
 
 from __future__ import annotations
 

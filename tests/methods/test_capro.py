@@ -39,7 +39,7 @@ class Given(nn.Module):
 def test_a_training_step_of_the_method_equals_the_reference_implementation(towers, golden):
     data = DataInfo(rows=32, classes=tuple("abcde"), definitions=tuple("abcde"), label_counts=(2, 2, 2, 1, 1))
     capro = get_method("capro")(SMALL, towers, data)
-    capro.projector = nn.Identity()
+    capro.projector = capro.standardise = nn.Identity()
     capro.reconstructor = Given(golden["in.q"])
     capro.key_encoder = nn.Identity()
     capro.classifier = Given(golden["in.cls_logits"])

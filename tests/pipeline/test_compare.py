@@ -35,6 +35,7 @@ def study(shapes, tmp_path_factory):
     run["training"] |= {"epochs": 2}
     config = {
         "title": "shapes",
+        "report": ["top-1", "purity of trusted rows", "purity of kept rows", "wrong labels found"],
         "run": run,
         "arms": {
             "clean": {"role": "ceiling", "changes": {"method": "cross_entropy", "data.corruption": None}},
@@ -64,7 +65,7 @@ def test_the_table_and_the_sentences_say_who_is_better(study):
 def test_the_table_fits_a_terminal_of_80_columns(study):
     from rich.console import Console
 
-    console = Console(width=80, record=True, quiet=False, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(study.table())
     text = console.export_text()
     assert "capro" in text

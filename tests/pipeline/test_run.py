@@ -10,6 +10,7 @@ from small import small_run
 
 import accord
 from accord import pipeline
+from accord.data.corpus import open_corpus
 from accord.errors import AccordError, ConfigError, DataError
 
 
@@ -49,6 +50,21 @@ def test_a_loaded_model_embeds_as_the_trained_one(trained):
     torch.testing.assert_close(loaded.embed(texts=texts), trained.model.embed(texts=texts))
     pictures = loaded.embed(images=[str(path) for path in sorted(trained.path.parent.glob("nothing"))] or [_red()])
     assert loaded.similarity(loaded.embed(texts=texts), pictures).shape == (2, 1)
+
+
+def test_a_loaded_model_knows_where_its_weights_came_from(trained):
+    loaded = accord.load(trained.path)
+    for modality, encoder in trained.model.method.encoders.items():
+        assert loaded.method.encoders[modality].weights_from == encoder.weights_from
+
+
+def test_a_corpus_is_embedded_once_by_a_model(trained, shapes, monkeypatch):
+    model, corpus = accord.load(trained.path), open_corpus(str(shapes), quiet=True)
+    first = model.embed_corpus(corpus, "image")
+    monkeypatch.setattr(model.method, "embed", lambda batch: pytest.fail("embedded again"))
+    assert model.embed_corpus(corpus, "image") is first
+    with pytest.raises(pytest.fail.Exception, match="embedded again"):
+        model.embed_corpus(corpus.select([0, 1]), "image")
 
 
 def _red():

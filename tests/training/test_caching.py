@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -259,11 +260,19 @@ def test_a_run_that_waits_for_another_one_says_so(corpus, monkeypatch, capsys):
     encoder = frozen()
     feature_caches(Pair(encoder), corpus, CONFIG)
     source = caching._Source("image", encoder)
-    held = source.store().lock()
-    held.acquire()
-    threading.Timer(0.3, lambda: held.release()).start()
+    taken = threading.Event()
+
+    def other_run():
+        with source.store().lock():
+            taken.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=other_run)
+    other.start()
+    taken.wait()
     feature_caches(Pair(encoder), corpus, CONFIG, Console(stderr=True))
     assert "image features: another run is computing these; waiting for it" in capsys.readouterr().err
+    other.join()
 
 
 def test_a_file_that_has_gone_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Multi-label metrics of the CAPro sheet, with the names used there.
+"""Multi-label metrics as CAPro's code computes them (Qin et al. 2023), under the paper's names.
 
 They differ from the usual pooled ones: ``C-`` averages over classes, ``O-`` averages over *samples*, and ``mAP`` is
 the *micro* average precision.
@@ -18,7 +18,7 @@ from accord.evaluation.embedder import check_finite
 from accord.evaluation.metric import Metric, ratio_metric
 from accord.evaluation.ranking import area_metric, average_precision
 
-_EPSILON = 1e-4  # in the sheet's denominators
+_EPSILON = 1e-4  # in the code's denominators
 
 
 def multilabel_metrics(scores: Tensor, target: ArrayLike, k: int = 3, groups: ArrayLike | None = None) -> list[Metric]:

@@ -1,8 +1,8 @@
 """Retrieval between two modalities: recall@K, median rank, mean recall and rsum, in both directions.
 
 The rank of a query is that of its best correct item, and only items that score strictly higher push it down;
-recall is in percent (CLIP sheet, evaluation). Scores are made in blocks, never as one N × M matrix. Because
-ties are free, a collapsed model would look perfect; the share of tied queries is therefore reported beside.
+recall is in percent. Scores are made in blocks, never as one N × M matrix. Because ties are free, a collapsed model
+would look perfect; the share of tied queries is therefore reported beside.
 """
 
 from __future__ import annotations

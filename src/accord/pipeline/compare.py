@@ -111,16 +111,16 @@ class Comparison:
         return seeds_interval([100 * len(got) * (g - b) / whole for g, b in zip(got, low, strict=True)])
 
     def table(self) -> Table:
-        """The table to print: means, with intervals below them so that it fits a terminal of 80 columns."""
-        table = Table(title=f"{self.config.title}: mean over {self.seeds} seeds, 95 % interval", title_justify="left")
-        table.box, table.padding = SIMPLE_HEAD, (0, 1, 1, 0)
-        table.add_column("arm")
+        """The table to print: mean ± half of the 95 % interval, so that five metrics fit 80 columns."""
+        title = f"{self.config.title}: mean over {self.seeds} seeds ± half of its 95 % interval"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("arm", no_wrap=True)
         for name in self.metrics():
             chance = self.chance.get(name)
             table.add_column(name if chance is None else f"{name} (chance {chance:.1f})", justify="right")
         for arm, metrics in self.values.items():
             found = [seeds_interval(metrics[name]) if name in metrics else None for name in self.metrics()]
-            cells = ["–" if interval is None else f"{interval.value:.1f}\n{_ends(interval)}" for interval in found]
+            cells = ["–" if interval is None else _plus_minus(interval) for interval in found]
             table.add_row(arm, *cells, style="bold" if self.config.arms[arm].role == "method" else None)
         return table
 
@@ -148,6 +148,16 @@ def _ends(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return "(one seed)"
     return f"[{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _plus_minus(interval: Interval) -> str:
+    """Student's interval is symmetric.
+
+    >>> _plus_minus(Interval(50.0, 48.5, 51.5)), _plus_minus(Interval(50.0, None, None))
+    ('50.0 ± 1.5', '50.0')
+    """
+    half = "" if interval.high is None else f" ± {interval.high - interval.value:.1f}"
+    return f"{interval.value:.1f}{half}"
 
 
 def _verdict(gap: Interval) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import yaml
@@ -86,6 +87,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
 class Model:
     """A trained method that embeds anything it has an encoder for.
 
+    It does not change any more, so what a corpus embeds to is computed once and remembered as long as the corpus
+    lives: several evaluations and the report read the same vectors.
+
     Example:
         >>> model = accord.load("runs/emoji")                          # doctest: +SKIP
         >>> pictures = model.embed(images=["cat.png", "dog.png"])      # doctest: +SKIP
@@ -96,6 +100,7 @@ class Model:
         self.method = method.eval()
         self.config = dict(config or {})
         self.path = path
+        self._known: WeakKeyDictionary[Corpus, dict[str, Tensor]] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"Model({self.method.name}, {' + '.join(self.modalities)}, from {self.path})"
@@ -152,13 +157,13 @@ class Model:
         """
         if modality not in self.modalities:
             raise ConfigError(f"method {self.method.name} embeds {', '.join(self.modalities)}, not {modality}")
-        return self._run(corpus, modality, batch_size, lambda batch: self.method.embed(batch)[modality])
+        return self._run(corpus, modality, modality, batch_size, lambda batch: self.method.embed(batch)[modality])
 
     def classify(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor | None:
         """Class logits ``(N, C)`` of every row of ``corpus``, or None when the method has no classifier."""
         if not self.method.classifies:
             return None
-        return self._run(corpus, "image", batch_size, self.method.classify)
+        return self._run(corpus, "image", "logits", batch_size, self.method.classify)
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -169,10 +174,14 @@ class Model:
         return self.method.encoders.items()  # type: ignore[return-value]
 
     @torch.inference_mode()
-    def _run(self, corpus: Corpus, modality: str, batch_size: int, forward: Any) -> Tensor:
+    def _run(self, corpus: Corpus, modality: str, result: str, batch_size: int, forward: Any) -> Tensor:
+        known = self._known.setdefault(corpus, {})
+        if result in known:
+            return known[result]
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
         rows = [forward(_to(batch, self.method.device)).float().cpu() for batch in loader]
-        return torch.cat(rows) if rows else torch.empty(0, 0)
+        known[result] = torch.cat(rows) if rows else torch.empty(0, 0)
+        return known[result]
 
 
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

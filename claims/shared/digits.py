@@ -1,0 +1,165 @@
+"""The data of the claims, made from the 1,797 real 8×8 digits that scikit-learn brings along.
+
+*Digit scenes* are pictures of four digits with captions that name some of them and where they stand, for methods
+that learn from pairs. *Web digits* carry labels and texts as a search engine would return them, for methods that
+expect wrong labels. Test rows are always made from digits that training never sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from accord.data.columns import Columns
+from accord.data.corpus import Corpus, corpus_from_items
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PLACES = (  # two names for each cell of the grid, row by row
+    ("top left", "upper left"),
+    ("top right", "upper right"),
+    ("bottom left", "lower left"),
+    ("bottom right", "lower right"),
+)
+OPENINGS = ("a picture with", "a picture of", "showing", "here we see", "look at")
+
+MEANINGS = {0: 5, 1: 6, 2: 7}  # labels whose query means two things, and the other digit that it finds
+CONFUSED = (*MEANINGS, *MEANINGS.values())
+RANDOM = 0.1  # share of the remaining rows whose label is any other
+JUNK = 0.35  # share of the texts that say nothing about their picture
+TEXT_DIM, TEXT_NOISE = (
+    32,
+    2.5,
+)  # of a text's vector: its size, and the length of the noise in it over that of the meaning
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Single digits.
+
+    Args:
+        pixels: ``(N, 8, 8)`` uint8.
+        labels: ``(N,)`` int64.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WebDigits:
+    """Digits with noisy labels and texts.
+
+    Args:
+        train: rows with their noisy labels, the true ones as ``truth``, and one word as text.
+        test: held-out rows with true labels.
+        words: all texts that occur, those of the rows first, then the definitions of the classes.
+        vectors: ``(len(words), D)`` float32, what a sentence encoder would make of each.
+        definitions: class name -> its text.
+    """
+
+    train: Corpus
+    test: Corpus
+    words: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    definitions: dict[str, str]
+
+
+def split_digits(seed: int) -> tuple[Digits, Digits]:
+    """The digits, 70 % for training and 30 % for testing, classes shared out evenly."""
+    data, target = load_digits(return_X_y=True)
+    pixels = np.round(data.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    shares = train_test_split(pixels, target.astype(np.int64), test_size=0.3, stratify=target, random_state=seed)
+    return Digits(shares[0], shares[2]), Digits(shares[1], shares[3])
+
+
+def digit_scenes(seed: int, train: int = 4096, test: int = 1000) -> tuple[Corpus, Corpus]:
+    """Captioned 16×16 pictures of four digits on a 2×2 grid, for training and for testing.
+
+    A caption names the digits of two to four cells in any order, each cell by one of two names. Scenes with the same
+    caption occur, and several scenes may fit one caption, so that no model reaches a recall of 100 %.
+    """
+    random = np.random.default_rng(seed)
+    corpora = []
+    for name, size, digits in zip(("train", "test"), (train, test), split_digits(seed), strict=True):
+        chosen = random.integers(len(digits.labels), size=(size, 4))
+        top_left, top_right, bottom_left, bottom_right = digits.pixels[chosen].swapaxes(0, 1)  # each (size, 8, 8)
+        pictures = np.block([[top_left, top_right], [bottom_left, bottom_right]])
+        captions = [_caption(random, row) for row in digits.labels[chosen]]
+        corpora.append(_corpus(f"digit scenes, {name}", pictures, captions))
+    return corpora[0], corpora[1]
+
+
+def web_digits(seed: int) -> WebDigits:
+    """Digits under the labels and beside the texts that a web search would give them.
+
+    For three labels the noise is directed: half of the pictures of another digit come under them and take the places
+    of half of their own, so that every second one is wrong. A tenth of the other rows has a random label. A text is
+    the definition vector of the *true* class plus noise two and a half times as long, so that their cosine is about
+    0.4; about a third of the texts is noise alone.
+    """
+    random = np.random.default_rng(seed)
+    train, test = split_digits(seed)
+    train, labels = _search(random, train)
+    classes = tuple(str(digit) for digit in range(10))
+    meaning = random.standard_normal((10, TEXT_DIM))
+    noise = TEXT_NOISE * random.standard_normal((len(labels), TEXT_DIM))
+    junk = random.permutation(len(labels))[: round(JUNK * len(labels))]
+    vectors = meaning[train.labels] + noise
+    vectors[junk] = noise[junk]
+    texts = [_spelled("row", number) for number in range(len(labels))]
+    definitions = {name: _spelled("class", number) for number, name in enumerate(classes)}
+    named = {"classes": classes}
+    return WebDigits(
+        train=replace(_corpus("web digits, train", train.pixels, texts), labels=labels, truth=train.labels, **named),
+        test=replace(_corpus("web digits, test", test.pixels, [""] * len(test.labels)), labels=test.labels, **named),
+        words=(*texts, *definitions.values()),
+        vectors=np.concatenate([vectors, meaning]).astype(np.float32),
+        definitions=definitions,
+    )
+
+
+def _caption(random: np.random.Generator, digits: NDArray[np.int64]) -> str:
+    cells = random.permutation(4)[: random.integers(2, 5)]
+    parts = [f"{WORDS[digits[cell]]} {PLACES[cell][random.integers(2)]}" for cell in cells]
+    return f"{OPENINGS[random.integers(len(OPENINGS))]} {' and '.join(parts)}"
+
+
+def _search(random: np.random.Generator, digits: Digits) -> tuple[Digits, NDArray[np.int64]]:
+    """The digits that are found, and the labels ``(N,)`` under which they are."""
+    labels, found = digits.labels.copy(), np.ones(len(digits.labels), dtype=bool)
+    for label, other in MEANINGS.items():
+        labels[_half(random, digits.labels == other)] = label
+        found[_half(random, digits.labels == label)] = False
+    digits, labels = Digits(digits.pixels[found], digits.labels[found]), labels[found]
+    right = np.flatnonzero(labels == digits.labels)
+    wrong = random.permutation(right)[: round(RANDOM * len(right))]
+    labels[wrong] = (labels[wrong] + random.integers(1, 10, len(wrong))) % 10
+    return digits, labels
+
+
+def _half(random: np.random.Generator, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    rows = np.flatnonzero(chosen)
+    return random.permutation(rows)[: len(rows) // 2]
+
+
+def _spelled(prefix: str, number: int) -> str:
+    """A word of letters alone, since cleaning takes numbers out of texts.
+
+    >>> _spelled("row", 28)
+    'rowabc'
+    """
+    letters = [chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0)]
+    return prefix + "".join(letters)
+
+
+def _corpus(name: str, pictures: NDArray[np.uint8], texts: Sequence[str]) -> Corpus:
+    """Grey pictures ``(N, H, W)`` with one text each."""
+    found = corpus_from_items("image", [Image.fromarray(picture).convert("RGB") for picture in pictures])
+    rows = found.rows.add_column("text", list(texts))
+    return replace(found, name=name, rows=rows, columns=Columns(image="image", text=("text",)))

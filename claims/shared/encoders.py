@@ -1,0 +1,87 @@
+"""Encoders small enough for 8×8 digits: a multilayer perceptron, and a sentence encoder that is a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from accord.data.inputs import ImageInput, TextInput
+from accord.encoders.base import Encoder, Features
+
+
+class DigitEncoder(Encoder):
+    """Two hidden layers on the grey values.
+
+    Args:
+        width: of both layers.
+    """
+
+    modality = "image"
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.input = ImageInput(size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+        self.dim = width
+        self.layers = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of pictures ``(B, 3, 8, 8)``, whose channels are equal but for the colour noise of a view."""
+        return Features(pooled=self.layers(x.mean(dim=1).flatten(1)))
+
+    def blocks(self) -> list[nn.Module]:
+        """The two layers."""
+        return [self.layers[:2], self.layers[2:]]
+
+    def spec(self) -> dict[str, Any]:
+        """The width."""
+        return {"name": "digit_mlp", "width": self.dim}
+
+
+class TableEncoder(Encoder):
+    """A frozen sentence encoder that knows its sentences by heart.
+
+    Args:
+        words: every text that will come.
+        vectors: ``(len(words), D)`` the embedding of each.
+    """
+
+    modality = "text"
+
+    def __init__(self, words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.input = TextInput(WholeText(words))
+        self.dim = vectors.shape[1]
+        self.table = nn.Embedding.from_pretrained(torch.from_numpy(vectors))
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of text numbers ``(B, 1)``."""
+        return Features(pooled=self.table(x[:, 0]))
+
+    def blocks(self) -> list[nn.Module]:
+        """The table."""
+        return [self.table]
+
+    def spec(self) -> dict[str, Any]:
+        """The size of the table."""
+        return {"name": "table", "words": self.table.num_embeddings, "dim": self.dim}
+
+
+class WholeText:
+    """A tokenizer for which every text is one token.
+
+    Args:
+        words: the texts, in the order of their numbers.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._number = {word: number for number, word in enumerate(words)}
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Numbers ``(B, 1)`` int64 and mask ``(B, 1)``, True throughout."""
+        ids = torch.tensor([[self._number[text]] for text in texts])
+        return ids, torch.ones_like(ids, dtype=torch.bool)
