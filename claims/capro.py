@@ -1,17 +1,23 @@
 """CAPro's claims, on web digits: real 8×8 digits whose labels and texts are as wrong as a web search's.
 
-For three labels about half of the pictures show one other digit, always the same, and a tenth of all other labels
-is random; a third of the texts is junk, and definitions exist for each class. All arms share encoder, data,
-seeds, optimiser and number of epochs; of CAPro's network, all arms share everything but how the trusted pictures are
-chosen, from which the prototypes start.
+For three labels half of the pictures show one other digit, always the same, and a tenth of all other labels is
+random; a third of the texts is junk. All arms share encoder, data, seeds, optimiser and number of epochs. The arms of
+CAPro's network differ in how the trusted pictures are chosen, from which the prototypes start, and in nothing else,
+save that pictures are protected from correction only where they were chosen, not where all of them are trusted.
 
-1. Pictures chosen by text are right more often than all pictures of a label, and classification on the six confused
-   digits profits. It could fail because a label whose pictures are half wrong may still have its prototype nearer to
-   the right half, and because junk texts may be chosen.
+1. Pictures chosen by text are right more often than all pictures of a label, and the accuracy on the six confused
+   digits profits. It could fail because the prototype of a label whose pictures are half wrong may still lie nearer
+   to the right half, and because junk texts may be chosen.
 2. Smoothing the texts over visual neighbours does not lose what texts gain. It could fail because the vanilla encoder
-   has learnt from the wrong labels who is whose neighbour, and because the text itself is replaced.
+   has learnt from the wrong labels who is whose neighbour, and because the own text is replaced.
 3. Collective bootstrapping does not lose accuracy against a low-dimensional cross-entropy without it. It could fail
-   because the queue's opinion is as wrong as the labels in the beginning.
+   because in the beginning the queue's opinion is as wrong as the labels.
+
+Settings are the paper's, save for what follows the number of rows and steps (sizes, momenta, epochs, crops), for AdamW,
+for the third stage, which is left out, and for the weight of the instance loss: 0.1 instead of 1. What becomes of the
+comparison at 1 is measured too. They, the learning rate and the noise of the texts were chosen on seeds 0 and 1, about
+ten trials, most of which looked at CAPro and fewer at the other arms; the seeds reported are others. Cross-entropy is
+still improving at the end of this budget, so that its distance to CAPro holds for this budget only.
 
     python claims/capro.py
 """
@@ -37,7 +43,7 @@ from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
-SEEDS = (10, 11, 12, 13, 14)  # the settings below were chosen on seeds 0 and 1
+SEEDS = (10, 11, 12, 13, 14)  # not those on which the settings below were chosen
 VANILLA, PROTOTYPES = 5, 20  # epochs
 NETWORK = {
     "dim": 64,
@@ -53,13 +59,15 @@ NETWORK = {
     "finetune_epochs": 0,
     "weight_instance": 0.1,
 }
-CE, LABELS, TEXTS, SMOOTHED, PLAIN = "cross_entropy", "prototypical", "capro, unsmoothed", "capro", "capro, beta = 0"
+CE, LABELS, TEXTS, SMOOTHED = "cross_entropy", "prototypical", "capro, unsmoothed", "capro"
+PLAIN, INSTANCES = "capro, beta = 0", "capro, instance loss of weight 1"
 ARMS: dict[str, tuple[type[Method], dict[str, Any]]] = {
     CE: (CrossEntropy, {}),
     LABELS: (Prototypical, {**NETWORK, "beta": 0.1}),
     TEXTS: (Capro, {**NETWORK, "smooth_texts": False}),
     SMOOTHED: (Capro, NETWORK),
     PLAIN: (Capro, {**NETWORK, "beta": 0.0}),
+    INSTANCES: (Capro, {**NETWORK, "weight_instance": 1.0}),
 }
 TRAINING = {"batch_size": 64, "lr": 5e-3, "epochs": VANILLA + PROTOTYPES}
 
@@ -99,14 +107,14 @@ COMPARISONS = (
     ),
     Comparison(
         "capro_prototypes",
-        "Prototypes from pictures chosen by text are more accurate than prototypes from all pictures of a label.",
+        "On confused digits, prototypes from pictures chosen by text are more accurate than those from all pictures.",
         SMOOTHED,
         LABELS,
         CONFUSED_ACCURACY,
     ),
     Comparison(
         "capro_prototypes_smoothing",
-        "Smoothing the texts does not cost a point of accuracy.",
+        "Smoothing the texts does not cost a point of accuracy on confused digits.",
         SMOOTHED,
         TEXTS,
         CONFUSED_ACCURACY,
@@ -114,21 +122,29 @@ COMPARISONS = (
     ),
     Comparison(
         "capro_cross_entropy_confused",
-        "CAPro is more accurate than cross-entropy on digits that queries confuse.",
+        "With the instance loss at a tenth of its weight, CAPro beats the accuracy of cross-entropy on confused "
+        "digits.",
         SMOOTHED,
         CE,
         CONFUSED_ACCURACY,
     ),
     Comparison(
         "capro_cross_entropy",
-        "CAPro is more accurate than cross-entropy over all digits.",
+        "With the instance loss at a tenth of its weight, CAPro beats the accuracy of cross-entropy over all digits.",
         SMOOTHED,
         CE,
         ACCURACY,
     ),
     Comparison(
+        "capro_instance_weight",
+        "With the instance loss at its full weight, CAPro beats the accuracy of cross-entropy on confused digits.",
+        INSTANCES,
+        CE,
+        CONFUSED_ACCURACY,
+    ),
+    Comparison(
         "capro_bootstrapping",
-        "Collective bootstrapping (beta = 0.1) does not cost a point of accuracy against beta = 0.",
+        "Collective bootstrapping (beta = 0.1 against 0) does not cost a point of accuracy.",
         SMOOTHED,
         PLAIN,
         ACCURACY,

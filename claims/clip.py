@@ -38,7 +38,7 @@ from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)  # the last two were added when three left the claim of the temperature undecided
 STEPS, SMALL, LARGE = 256, 32, 256
 RECALL = "text→image R@1"
 ENCODERS = {
