@@ -148,7 +148,7 @@ def claims() -> str:
             f"{result['effect']:+.3g} [{result['low']:+.3g}, {result['high']:+.3g}] {result['metric']}",
             f"**{result['verdict']}**",
             str(len(result["seeds"])),
-            f"{result['seconds'] / 60:.0f} min, {result['machine']['cores']} cores",
+            f"{result['seconds'] / 60:.1f} min, {result['machine']['cores']} cores",
         )
         for result in results
     ]

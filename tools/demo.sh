@@ -5,7 +5,12 @@ cd "$(dirname "$0")/.."
 
 accord() {
     printf '\n$ accord'
-    printf ' %q' "$@"
+    for word; do
+        case "$word" in
+            *" "*) printf ' "%s"' "$word" ;;
+            *) printf ' %s' "$word" ;;
+        esac
+    done
     printf '\n'
     .venv/bin/python -m accord "$@"
 }

@@ -198,19 +198,33 @@ def compare(
         raise ConfigError(f"{folder} already holds a comparison: pass another --out, or delete it")
     started = time.perf_counter()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
-    chance: dict[str, float | None] = {}
+    guesses: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     for seed in range(seeds):
         for name, arm in study.arms.items():
             run = RunConfig.parse(merged(study.run, {**arm.changes, "training.seed": seed, "data.split.seed": seed}))
             metrics = _measure(run, folder / name, keep=seed == 0 and arm.role == "method")
             for metric in metrics:
                 found[name].setdefault(metric.name, []).append(metric.value)
-                chance.setdefault(metric.name, metric.chance)
+                if metric.chance is not None:
+                    guesses[name].setdefault(metric.name, []).append(metric.chance)
             if progress:
                 _print_line(seed, seeds, name, study.main, metrics)
-    result = Comparison(study, found, chance, seeds, folder, time.perf_counter() - started)
+    result = Comparison(study, found, _common_chance(guesses), seeds, folder, time.perf_counter() - started)
     _record(result)
     return result
+
+
+def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float | None]:
+    """Mean chance level of each metric; None where it depends on the arm, as that of "found" on how many it flags.
+
+    >>> _common_chance({"a": {"top-1": [4.0], "found": [10.0]}, "b": {"top-1": [4.0], "found": [60.0]}})
+    {'top-1': 4.0, 'found': None}
+    """
+    levels: dict[str, list[float]] = {}
+    for arm in guesses.values():
+        for metric, values in arm.items():
+            levels.setdefault(metric, []).append(sum(values) / len(values))
+    return {name: means[0] if max(means) - min(means) < 1 else None for name, means in levels.items()}
 
 
 def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
