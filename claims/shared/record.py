@@ -98,7 +98,7 @@ def write(result: Result) -> Path:
     print(result, flush=True)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{result.claim}.json"
-    record = {**asdict(result), "machine": machine(), "versions": versions(*PACKAGES)}
+    record = {**asdict(result), "seeds": list(result.seeds), "machine": machine(), "versions": versions(*PACKAGES)}
     beside = path.with_suffix(".json.part")
     beside.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(beside, path)

@@ -179,7 +179,7 @@ def test_apps_reject_a_broken_icon(app_folder: Path, write: Write) -> None:
         ("*.yml.gz", None, r"holds no \*Components"),
         ("*.tar.gz", None, r"holds no \*icons-64x64"),
         ("*.yml.gz", b"\x1f\x8b broken", r"Components-amd64\.yml\.gz cannot be read"),
-        ("*.yml.gz", gzip.compress(b"a: [1\n---\n"), r"Components-amd64\.yml\.gz cannot be read"),
+        ("*.yml.gz", gzip.compress(b"a: [1\n---\n", mtime=0), r"Components-amd64\.yml\.gz cannot be read"),
         ("*.tar.gz", b"no archive", r"icons-64x64\.tar\.gz cannot be read"),
     ],
 )
@@ -197,7 +197,7 @@ def test_apps_name_the_file_that_is_missing_or_broken(
 
 def test_list_with_executable_yaml_is_not_obeyed(app_folder: Path) -> None:
     path = next(app_folder.glob("*.yml.gz"))
-    path.write_bytes(gzip.compress(b"ID: !!python/object/apply:os.getcwd []\n"))
+    path.write_bytes(gzip.compress(b"ID: !!python/object/apply:os.getcwd []\n", mtime=0))
     with pytest.raises(DataError, match="cannot be read"):
         list(apps.read(app_folder, ignore))
 
