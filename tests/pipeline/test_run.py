@@ -73,6 +73,13 @@ def _red():
     return Image.new("RGB", (40, 40), (220, 30, 30))
 
 
+@pytest.mark.parametrize("method", [{"name": "clpi"}, {"name": "clip", "temprature": 1}])
+def test_a_wrong_method_is_refused_before_anything_is_written(shapes, tmp_path, method):
+    with pytest.raises(ConfigError, match=r"no method 'clpi'|temprature is not a setting"):
+        pipeline.train(config=small_run(shapes) | {"method": method}, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_embed_takes_exactly_one_modality(trained):
     with pytest.raises(ConfigError, match="exactly one modality"):
         trained.model.embed(texts=["a"], images=["b"])
