@@ -107,7 +107,8 @@ COMPARISONS = (
     ),
     Comparison(
         "capro_prototypes",
-        "On confused digits, prototypes from pictures chosen by text are more accurate than those from all pictures.",
+        "With the instance loss at a tenth of its weight, prototypes from pictures chosen by text are more accurate on "
+        "confused digits than those from all pictures.",
         SMOOTHED,
         LABELS,
         CONFUSED_ACCURACY,

@@ -32,10 +32,8 @@ MEANINGS = {0: 5, 1: 6, 2: 7}  # labels whose query means two things, and the ot
 CONFUSED = (*MEANINGS, *MEANINGS.values())
 RANDOM = 0.1  # share of the remaining rows whose label is any other
 JUNK = 0.35  # share of the texts that say nothing about their picture
-TEXT_DIM, TEXT_NOISE = (
-    32,
-    2.5,
-)  # of a text's vector: its size, and the length of the noise in it over that of the meaning
+TEXT_DIM = 32  # size of a text's vector
+TEXT_NOISE = 2.5  # length of the noise in it over that of the meaning
 
 
 @dataclass(frozen=True)

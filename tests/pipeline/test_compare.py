@@ -84,6 +84,15 @@ def test_a_comparison_without_a_method_is_refused(study):
         pipeline.compare(config, seeds=1, out=study.folder / "other", progress=False)
 
 
+def test_a_wrong_setting_of_the_last_arm_is_told_before_the_first_one_trains(study):
+    config = study.config.model_dump()
+    config["arms"]["capro"]["changes"] = {"method": {"name": "capro", "few_shots": 3}}
+    folder = study.folder / "wrong"
+    with pytest.raises(ConfigError, match="few_shots is not a setting"):
+        pipeline.compare(config, seeds=1, out=folder, progress=False)
+    assert not list(study.folder.glob("wrong*"))
+
+
 def test_the_report_compares_the_arms_and_shows_doubted_rows(study):
     page = study.report.read_text()
     assert "noisy" in page

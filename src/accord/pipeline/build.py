@@ -15,16 +15,6 @@ from accord.methods import DataInfo, Method, get_method
 from accord.pipeline.config import EncoderConfig, RunConfig
 
 
-def check_method(config: RunConfig) -> None:
-    """Refuse a method or a setting of it that does not exist, before data are read.
-
-    Raises:
-        ConfigError: there is no such method or setting, or a value is out of range.
-    """
-    settings = dict(config.method)
-    get_method(settings.pop("name", "clip")).Config.parse(settings)
-
-
 def build_method(config: RunConfig, corpus: Corpus) -> Method:
     """The method of ``config`` with fresh encoders, for ``corpus`` (its training rows).
 

@@ -196,6 +196,8 @@ def compare(
     )
     if (folder / study.method / CONFIG).exists():
         raise ConfigError(f"{folder} already holds a comparison: pass another --out, or delete it")
+    for arm in study.arms.values():
+        RunConfig.parse(merged(study.run, arm.changes))  # a wrong arm is told before the first one trains
     started = time.perf_counter()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     guesses: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}

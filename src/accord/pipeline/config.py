@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, field_validator
@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from accord.config import Config
 from accord.data.recipe import DataConfig
 from accord.errors import ConfigError
+from accord.methods import get_method
 from accord.training.config import TrainingConfig
 
 
@@ -33,6 +34,18 @@ class RunConfig(Config):
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
     evaluate: list[str] = Field(default_factory=list, description="tasks run after training; empty picks what fits")
+
+    @classmethod
+    def parse(cls, values: dict[str, Any] | Self | None = None) -> Self:
+        """Validate ``values``, the method's own settings included, so that nothing is read or trained in vain.
+
+        Raises:
+            ConfigError: a field, the method or one of its settings is unknown or out of range.
+        """
+        run = super().parse(values)
+        settings = dict(run.method)
+        get_method(settings.pop("name", "clip")).Config.parse(settings)
+        return run
 
     @field_validator("method", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.methods import get_method
-from accord.pipeline.build import build_method, check_method, with_prepared_texts
+from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.score import score
@@ -109,7 +109,6 @@ def train(
 
 def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
     """Run ``config`` into ``folder``; see :func:`train`."""
-    check_method(config)
     _claim(folder, config, resume)
     prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
     prepared.splits.save(folder / SPLITS)

@@ -207,14 +207,12 @@ def _alone(store: FeatureStore, source: _Source, console: Console | None) -> Ite
     """Hold the store's lock; says so when another run has it."""
     lock = store.lock()
     try:
-        lock.acquire(timeout=_PATIENCE)
+        held = lock.acquire(timeout=_PATIENCE)
     except Timeout:
         _say(console, f"{source.name}: another run is computing these; waiting for it")
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
