@@ -121,7 +121,7 @@ class Capro(Method):
         self.reconstructor = nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, width))
         self.head = MultiLabelHead(classes, dim) if data.multi_label else SingleLabelHead(classes, dim)
         self.key_encoder = MomentumEncoder(encoders["image"], self.config.momentum)
-        # A longer queue would hold every image several times: most negatives of an image would be the image itself.
+        # A queue longer than the data would hold every image several times, each time as a negative of itself.
         self.queue = FeatureQueue(min(self.config.queue_size, max(1, data.rows // 2)), dim)
         self.prototypes = PrototypeBank(classes, dim, self.config.prototype_momentum, multi_label=data.multi_label)
         per_row = (data.rows, classes) if data.multi_label else (data.rows,)
