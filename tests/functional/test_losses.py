@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord import functional as AF
-from functional.tester import Case, LossTester
+from functional.tester import Case, LossTester, every
 
 DIM = 5
 
@@ -279,31 +279,9 @@ CASES = [
     ),
 ]
 
-CHECKS = [
-    "float64_equals_the_reference",
-    "float32_equals_the_reference",
-    "bfloat16_input_is_computed_in_float32",
-    "autocast_changes_nothing",
-    "gradients_pass_gradcheck",
-    "extremes_stay_finite",
-    "non_contiguous_input_gives_the_same",
-]
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "check"), every(CASES))
 def test_every_function_holds(case: Case, check: str) -> None:
     getattr(LossTester(), check)(case)
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.vmap], ids=str)
-def test_vmap_equals_a_loop(case: Case) -> None:
-    LossTester().vmap_equals_a_loop(case)
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.compiles], ids=str)
-def test_compiled_as_one_graph_gives_the_same(case: Case) -> None:
-    LossTester().compiles_to_one_graph(case)
 
 
 def test_effective_rank_counts_equal_directions_and_is_one_for_a_collapse() -> None:

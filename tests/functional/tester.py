@@ -10,10 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 Inputs = dict[str, Any]
+
+CHECKS = (
+    "float64_equals_the_reference",
+    "float32_equals_the_reference",
+    "bfloat16_input_is_computed_in_float32",
+    "autocast_changes_nothing",
+    "gradients_pass_gradcheck",
+    "extremes_stay_finite",
+    "non_contiguous_input_gives_the_same",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Case:
         rows: number of rows of the ordinary input.
         fewest: smallest number of rows that the function accepts.
         extremes: overrides of arguments that must stay finite, such as a temperature of 0.005.
+        fixed: floating-point arguments that are no rows of features, and so are never made equal.
         vmap: whether ``torch.func.vmap`` over a leading dimension applies.
         compiles: whether ``torch.compile`` traces it as one graph.
     """
@@ -41,11 +53,22 @@ class Case:
     rows: int = 7
     fewest: int = 1
     extremes: tuple[Inputs, ...] = field(default=())
+    fixed: tuple[str, ...] = ("targets",)
     vmap: bool = True
     compiles: bool = True
 
     def __str__(self) -> str:
         return self.name
+
+
+def every(cases: list[Case]) -> list[Any]:
+    """Parameters ``(case, check)`` for pytest: each case with each check that applies to it."""
+    pairs = [
+        (case, check)
+        for case in cases
+        for check in (*CHECKS, *["vmap_equals_a_loop"] * case.vmap, *["compiles_to_one_graph"] * case.compiles)
+    ]
+    return [pytest.param(case, check, id=f"{case}-{check}") for case, check in pairs]
 
 
 class LossTester:
@@ -122,7 +145,7 @@ class LossTester:
     def non_contiguous_input_gives_the_same(self, case: Case) -> None:
         inputs = self.inputs(case)
         strided = {
-            name: value.T.contiguous().T if isinstance(value, Tensor) and value.ndim == 2 else value
+            name: value.mT.contiguous().mT if isinstance(value, Tensor) and value.ndim >= 2 else value
             for name, value in inputs.items()
         }
         self.check_equal(case, strided, inputs, 1e-10)
@@ -147,9 +170,11 @@ class LossTester:
 
     def _extreme_inputs(self, case: Case) -> list[Inputs]:
         ordinary = self.inputs(case)
-        matrices = [n for n, v in ordinary.items() if isinstance(v, Tensor) and v.is_floating_point() and v.ndim == 2]
-        square = [name for name in matrices if name == "targets"]
-        features = [name for name in matrices if name not in square]
+        features = [
+            name
+            for name, value in ordinary.items()
+            if isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2 and name not in case.fixed
+        ]
         duplicate = {name: torch.cat([ordinary[name][:1], ordinary[name][:-1]]) for name in features}
         equal = {name: ordinary[name][:1].expand_as(ordinary[name]).contiguous() for name in features}
         return [ordinary, ordinary | duplicate, ordinary | equal, self.inputs(case, case.fewest)]
