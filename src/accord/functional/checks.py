@@ -50,6 +50,24 @@ def check_shape(shape: tuple[int | None, ...], **tensors: Tensor) -> None:
             raise ShapeError(f"{name} has shape {tuple(tensor.shape)}: expected ({wanted})")
 
 
+def check_trailing_shape(shape: tuple[int | None, ...], **tensors: Tensor) -> None:
+    """The last dimensions of every tensor are ``shape``, where None stands for any size.
+
+    Raises:
+        ShapeError: one differs.
+
+    Example:
+        >>> check_trailing_shape((4, 2), targets=torch.zeros(3, 2, 2))
+        Traceback (most recent call last):
+        accord.errors.ShapeError: targets has shape (3, 2, 2): expected (..., 4, 2)
+    """
+    for name, tensor in tensors.items():
+        last = tensor.shape[-len(shape) :]
+        if len(last) < len(shape) or any(want not in (None, got) for want, got in zip(shape, last, strict=True)):
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise ShapeError(f"{name} has shape {tuple(tensor.shape)}: expected (..., {wanted})")
+
+
 def check_same_shape(**tensors: Tensor) -> None:
     """Every tensor is a matrix of the shape of the first.
 

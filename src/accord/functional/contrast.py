@@ -1,11 +1,13 @@
-"""InfoNCE and its kin: symmetric, with several positives, with a queue, against prototypes, and pairwise.
+"""InfoNCE between two sets of embeddings: symmetric, soft, continuously weighted, restricted, and pairwise.
 
-CLIP (Radford et al. 2021, ICML; numpy-like pseudocode of Figure 3), MoCo (He et al. 2020, eq. 1), SigLIP
-(Zhai et al. 2023, Algorithm 1). All of them take unit-norm vectors, compute in float32 at least, also under
-autocast, and return the mean over the batch.
+CLIP (Radford et al. 2021, ICML; numpy-like pseudocode of Figure 3), CWCL (Srinivasa et al. 2023, NeurIPS), MCL (Zhang
+et al. 2024, ECCV), MEOW (Yu and Li 2023, SDM), SigLIP (Zhai et al. 2023, Algorithm 1). All of them take unit-norm
+vectors, compute in float32 at least, also under autocast, and return the mean over the batch.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,8 @@ from accord.functional.checks import (
     check_share,
 )
 from accord.functional.distributed import gather_features, rank, world_size
-from accord.functional.tiled import default_tile, tiled_logsumexp_both
+from accord.functional.engine import contrastive_loss, row_normalize
+from accord.functional.tiled import PairWeight, default_tile, tiled_logsumexp, tiled_logsumexp_both
 
 
 def contrastive_logits(
@@ -74,7 +77,7 @@ def targets_from_ids(ids: Tensor, key_ids: Tensor | None = None) -> Tensor:
     """
     key_ids = ids if key_ids is None else key_ids
     check_ndim(1, ids=ids, key_ids=key_ids)
-    return _row_stochastic((ids[:, None] == key_ids[None, :]).float())
+    return row_normalize((ids[:, None] == key_ids[None, :]).float())
 
 
 def info_nce(
@@ -84,6 +87,7 @@ def info_nce(
     *,
     logit_bias: Tensor | float | None = None,
     targets: Tensor | None = None,
+    targets_t2i: Tensor | None = None,
     label_smoothing: float = 0.0,
     tile: int | None = None,
 ) -> Tensor:
@@ -97,8 +101,9 @@ def info_nce(
         logit_scale: factor on the cosine, already exponentiated (1 / temperature).
         logit_bias: added to every logit; it cancels in a softmax and exists for one signature with
             :func:`sigmoid_contrast`.
-        targets: ``(B, B)`` row-stochastic image→text targets instead of the identity; the text→image
-            direction uses the transposed matrix with its rows normalised again.
+        targets: ``(B, B)`` row-stochastic image→text targets instead of the identity.
+        targets_t2i: ``(B, B)`` row-stochastic text→image targets; by default ``targets`` transposed, with its rows
+            normalised again.
         label_smoothing: share of every target that is spread evenly over all keys.
         tile: rows of the logits held at a time; memory is then linear in B and the logits are computed again
             in the backward pass. None chooses from B; ``tile >= B`` holds the whole matrix.
@@ -119,19 +124,22 @@ def info_nce(
     check_same_shape(image=image, text=text)
     check_positive(logit_scale=logit_scale)
     check_share(label_smoothing=label_smoothing)
+    for name, given in {"targets": targets, "targets_t2i": targets_t2i}.items():
+        if given is not None:
+            check_shape((len(image), len(text)), **{name: given})
     if targets is not None:
-        check_shape((len(image), len(text)), targets=targets)
         targets = as_float(targets)
-    back = None if targets is None else _row_stochastic(targets.T)
+        targets_t2i = row_normalize(targets.T) if targets_t2i is None else targets_t2i
     tile = default_tile(len(text)) if tile is None else tile
     if tile >= len(image):
         logits = contrastive_logits(image, text, logit_scale, logit_bias)
-        return (_cross_entropy(logits, targets, label_smoothing) + _cross_entropy(logits.T, back, label_smoothing)) / 2
+        rows = contrastive_loss(logits, targets, label_smoothing=label_smoothing)
+        return (rows + contrastive_loss(logits.T, targets_t2i, label_smoothing=label_smoothing)) / 2
     with torch.autocast(image.device.type, enabled=False):
         image, text = as_float(image), as_float(text)
         rows, columns = tiled_logsumexp_both(image, text, logit_scale, tile=tile)
         image_gain = _positive_logit(image, text, logit_scale, targets, label_smoothing)
-        text_gain = _positive_logit(text, image, logit_scale, back, label_smoothing)
+        text_gain = _positive_logit(text, image, logit_scale, targets_t2i, label_smoothing)
         return ((rows - image_gain).mean() + (columns - text_gain).mean()) / 2
 
 
@@ -228,84 +236,6 @@ class ClipLoss(nn.Module):
         return (F.cross_entropy(image_logits, positive) + F.cross_entropy(text_logits, positive)) / 2
 
 
-def queue_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: Tensor | float) -> Tensor:
-    """Logits of each query against its own key (column 0) and against a queue of negatives (MoCo, eq. 1).
-
-    Args:
-        query: ``(B, d)`` unit norm.
-        key: ``(B, d)`` unit norm, row i the positive of query i.
-        queue: ``(K, d)`` unit norm.
-        temperature: divides the cosines.
-
-    Returns:
-        ``(B, 1 + K)``.
-
-    Raises:
-        ShapeError: shapes that do not fit together.
-        ValueError: a temperature that is not finite and positive.
-
-    Example:
-        >>> queue_logits(torch.eye(2), torch.eye(2), torch.eye(2)[:1], 0.5)
-        tensor([[2., 2.],
-                [2., 0.]])
-    """
-    check_same_shape(query=query, key=key)
-    check_same_width(query=query, queue=queue)
-    check_positive(temperature=temperature)
-    with torch.autocast(query.device.type, enabled=False):
-        query, key, queue = as_float(query), as_float(key), as_float(queue)
-        own = (query * key).sum(dim=1, keepdim=True)
-        return torch.cat([own, query @ queue.T], dim=1) / temperature
-
-
-def queue_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: Tensor | float) -> Tensor:
-    """InfoNCE whose negatives come from a queue only (MoCo, eq. 1; CAPro's instance loss).
-
-    Args:
-        query: ``(B, d)`` unit norm.
-        key: ``(B, d)`` unit norm, row i the positive of query i; usually without gradient.
-        queue: ``(K, d)`` unit norm, the state *before* the keys are enqueued.
-        temperature: divides the cosines.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ShapeError: shapes that do not fit together.
-        ValueError: a temperature that is not finite and positive.
-
-    Example:
-        >>> queue_nce(torch.eye(2), torch.eye(2), -torch.eye(2), 0.01)
-        tensor(0.)
-    """
-    logits = queue_logits(query, key, queue, temperature)
-    return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
-
-
-def prototype_nce(z: Tensor, prototypes: Tensor, labels: Tensor, temperature: Tensor | float) -> Tensor:
-    """Cross-entropy of the label among prototypes: ``CE(z prototypesᵀ / T, labels)`` (CAPro's ``L_proto``).
-
-    Args:
-        z: ``(B, d)`` unit norm.
-        prototypes: ``(C, d)`` unit norm, usually without gradient.
-        labels: ``(B,)`` class indices.
-        temperature: divides the cosines.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ShapeError: shapes that do not fit together.
-        ValueError: a temperature that is not finite and positive.
-
-    Example:
-        >>> prototype_nce(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), 0.01)
-        tensor(0.)
-    """
-    check_positive(temperature=temperature)
-    return indexed_nce(z, prototypes, labels, 1 / temperature)
-
-
 def sigmoid_contrast(image: Tensor, text: Tensor, logit_scale: Tensor | float, logit_bias: Tensor | float) -> Tensor:
     """Every pair is its own yes/no question, without a softmax over the batch (SigLIP, Algorithm 1).
 
@@ -335,9 +265,197 @@ def sigmoid_contrast(image: Tensor, text: Tensor, logit_scale: Tensor | float, l
     return -F.logsigmoid(sign * logits).sum() / len(logits)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor | None, label_smoothing: float) -> Tensor:
-    wanted = torch.arange(len(logits), device=logits.device) if targets is None else targets.to(logits)
-    return F.cross_entropy(logits, wanted, label_smoothing=label_smoothing)
+def cwcl_loss(
+    trained: Tensor,
+    frozen: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    weights: Tensor | None = None,
+    reverse: Literal["infonce", "weighted"] = "infonce",
+    reverse_weight: float = 1.0,
+) -> Tensor:
+    """Continuously weighted contrast: a trained row is drawn to every frozen key as much as the keys are alike (CWCL).
+
+    ``-1/N Σ_i Σ_j (w_ij / Σ_k w_ik) log softmax_j(Z_i)`` with ``Z = logit_scale · trained frozenᵀ`` plus
+    ``reverse_weight`` times the loss in which each frozen key must find its trained row. The paper's weights are
+    ``w_ij = ⟨frozen_i, frozen_j⟩ / 2 + ½``; being affine they never need a matrix, so that memory is linear in N.
+    The minimum of the first term is the entropy of the targets, not 0.
+
+    Args:
+        trained: ``(N, D)`` unit norm, of the encoder that learns.
+        frozen: ``(N, D)`` unit norm, of the encoder that is given.
+        logit_scale: factor on the cosine (1 / temperature).
+        weights: ``(N, N)`` non-negative weights instead of the paper's, for example of a sharper kernel
+            (:func:`accord.functional.similarity_weights`); without gradient.
+        reverse: frozen→trained targets: the pair alone (``infonce``, the paper), or the transposed weights with
+            their own normalisation (``weighted``).
+        reverse_weight: factor of the frozen→trained term; 1 gives the paper's plain sum, not the mean.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: a scale that is not finite and positive, an unknown ``reverse``.
+
+    Example:
+        >>> x = torch.eye(3)
+        >>> torch.isclose(cwcl_loss(x, x, 5.0, weights=torch.eye(3)), 2 * info_nce(x, x, 5.0))
+        tensor(True)
+    """
+    check_same_shape(trained=trained, frozen=frozen)
+    check_positive(logit_scale=logit_scale)
+    if weights is not None:
+        check_shape((len(trained), len(trained)), weights=weights)
+    if reverse not in ("infonce", "weighted"):
+        raise ValueError(f"reverse = {reverse!r}: expected infonce or weighted")
+    with torch.autocast(trained.device.type, enabled=False):
+        trained, frozen = as_float(trained), as_float(frozen)
+        rows, columns = tiled_logsumexp_both(trained, frozen, logit_scale)
+        if weights is None:
+            wanted = _affine_mean(frozen, frozen)
+            found = _affine_mean(frozen, trained) if reverse == "weighted" else trained
+        else:
+            weights = weights.detach().to(trained)
+            wanted = row_normalize(weights) @ frozen
+            found = row_normalize(weights.T) @ trained if reverse == "weighted" else trained
+        soft = rows - logit_scale * (trained * wanted).sum(dim=1)
+        back = columns - logit_scale * (frozen * found).sum(dim=1)
+        return soft.mean() + reverse_weight * back.mean()
+
+
+def restricted_info_nce(
+    z1: Tensor, z2: Tensor, labels: Tensor, temperature: Tensor | float, *, symmetric: bool = True
+) -> Tensor:
+    """InfoNCE whose negatives are the rows of the anchor's own label (MCL's feature-aware negatives).
+
+    ``-log e^{s_ii} / (e^{s_ii} + Σ_{j ≠ i, label_j = label_i} e^{s_ij})``: equals plain InfoNCE on a batch of one
+    label, and 0 without gradient where all labels differ.
+
+    Args:
+        z1: ``(B, D)`` unit norm.
+        z2: ``(B, D)`` unit norm; row i is the positive of row i of ``z1``.
+        labels: ``(B,)`` integers, for example the clusters of all earlier stages.
+        temperature: divides the cosines.
+        symmetric: mean of both directions; False: ``z1`` are the anchors.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: a temperature that is not finite and positive.
+
+    Example:
+        >>> x = torch.eye(3)
+        >>> restricted_info_nce(x, x, torch.tensor([0, 1, 2]), 0.1)
+        tensor(0.)
+    """
+    check_same_shape(z1=z1, z2=z2)
+    check_shape((len(z1),), labels=labels)
+    check_positive(temperature=temperature)
+    with torch.autocast(z1.device.type, enabled=False):
+        z1, z2 = as_float(z1), as_float(z2)
+        gain = (z1 * z2).sum(dim=1) / temperature
+
+        def same(rows: slice, columns: slice) -> Tensor:
+            return labels[rows, None] == labels[columns]
+
+        if not symmetric:
+            return (tiled_logsumexp(z1, z2, 1 / temperature, pair_weight=same) - gain).mean()
+        rows, columns = tiled_logsumexp_both(z1, z2, 1 / temperature, pair_weight=same)
+        return ((rows + columns) / 2 - gain).mean()
+
+
+def weighted_infonce(
+    anchor: Tensor,
+    other: Tensor,
+    weights: Tensor | PairWeight | None,
+    tau: Tensor | float,
+    include_positive: bool = False,
+) -> Tensor:
+    """InfoNCE whose negatives weigh differently (MEOW, AdaMEOW).
+
+    ``mean_i [log Σ_j w_ij exp(⟨anchor_i, other_j⟩ / tau) - ⟨anchor_i, other_i⟩ / tau]``. An anchor whose weights are
+    all zero contributes nothing. Shrinking all weights lowers the loss, so that a learned w needs a scale of its own.
+
+    Args:
+        anchor: ``(N, d)`` unit norm.
+        other: ``(N, d)`` unit norm; row i is the positive of row i of ``anchor``.
+        weights: ``(N, N)`` non-negative, with gradient; or a function of (rows, columns) that returns the *logarithm*
+            of a block of them, without gradient and in memory linear in N; None: 1 for every pair but the positive.
+        tau: divides the cosines.
+        include_positive: give the positive weight 1, as in plain InfoNCE; else ``w_ii`` counts as it is.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: a temperature that is not finite and positive.
+
+    Example:
+        >>> x = torch.eye(3)
+        >>> plain = weighted_infonce(x, x, None, 0.5, include_positive=True)
+        >>> torch.isclose(plain, info_nce(x, x, 2.0))
+        tensor(True)
+    """
+    check_same_shape(anchor=anchor, other=other)
+    check_positive(tau=tau)
+    if isinstance(weights, Tensor):
+        check_shape((len(anchor), len(anchor)), weights=weights)
+        weights = as_float(weights)
+        if include_positive:
+            weights = weights.masked_fill(torch.eye(len(weights), dtype=torch.bool, device=weights.device), 1.0)
+        own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+        heavy = weights > 0
+        log_weight = torch.where(heavy, weights, 1.0).log()
+        logits = contrastive_logits(anchor, other, 1 / tau)
+        return contrastive_loss(logits, own, heavy, log_weight=log_weight, denominator="negatives")
+    with torch.autocast(anchor.device.type, enabled=False):
+        anchor, other = as_float(anchor), as_float(other)
+        gain = (anchor * other).sum(dim=1) / tau
+        level = tiled_logsumexp(anchor, other, 1 / tau, exclude_self=True, pair_weight=weights)
+        if include_positive:
+            level = torch.logaddexp(level, gain)
+        there = level > -torch.inf
+        return (level - gain).masked_fill(~there, 0.0).sum() / there.sum().clamp(min=1)
+
+
+def multi_positive_nce(
+    logits: Tensor, pos: Tensor, neg: Tensor, reduction: Literal["pair", "anchor"] = "pair"
+) -> Tensor:
+    """InfoNCE with several positives that never compete with each other (Hydra).
+
+    ``l_ij = log(e^{s_ij} + Σ_{n negative} e^{s_in}) - s_ij`` for every positive j of anchor i.
+
+    Args:
+        logits: ``(B, N)`` similarity over temperature.
+        pos: ``(B, N)`` bool.
+        neg: ``(B, N)`` bool; pairs that are neither are ignored.
+        reduction: ``pair``: mean over all positive pairs, so that an anchor counts as often as it has positives;
+            ``anchor``: mean over the positives of each anchor, then over all B anchors, where one without a positive
+            counts as zero.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: an unknown reduction.
+
+    Example:
+        >>> eye = torch.eye(2, dtype=torch.bool)
+        >>> multi_positive_nce(torch.zeros(2, 2), eye, ~eye)
+        tensor(0.6931)
+    """
+    check_ndim(2, logits=logits)
+    check_shape(tuple(logits.shape), pos=pos, neg=neg)
+    if reduction == "pair":
+        return contrastive_loss(logits, pos.bool(), neg.bool(), denominator="own", reduction="pair")
+    if reduction != "anchor":
+        raise ValueError(f"reduction = {reduction!r}: expected pair or anchor")
+    return contrastive_loss(logits, pos.bool(), neg.bool(), denominator="own", reduction="none").mean()
 
 
 def _positive_logit(
@@ -350,6 +468,8 @@ def _positive_logit(
     return scale * (query * wanted).sum(dim=1)
 
 
-def _row_stochastic(weights: Tensor) -> Tensor:
-    total = weights.sum(dim=1, keepdim=True)
-    return weights / total.masked_fill(total == 0, 1)
+def _affine_mean(reference: Tensor, values: Tensor) -> Tensor:
+    """``Σ_j w_ij values_j / Σ_j w_ij`` with ``w = reference referenceᵀ / 2 + ½``, without the matrix w: ``(N, D)``."""
+    reference = reference.detach()
+    total = reference @ (reference.T @ values) + values.sum(dim=0)  # 2 Σ_j w_ij values_j
+    return total / (reference @ reference.sum(dim=0) + len(reference))[:, None]
