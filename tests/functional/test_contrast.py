@@ -120,6 +120,99 @@ def test_the_functional_gradient_of_the_tiled_loss_equals_the_ordinary_one() -> 
     torch.testing.assert_close(got, image.grad)
 
 
+def test_cwcl_equals_the_public_reimplementation(golden) -> None:
+    given_ = golden("cwcl")
+    anchor, other, log_scale = (given_[name].clone().requires_grad_() for name in ("anchor", "other", "log_inv_tau"))
+    reference = F.normalize(given_["ref_single"].squeeze(1), dim=1)
+    loss = AF.cwcl_loss(anchor, other, log_scale.exp(), weights=reference @ reference.T / 2 + 0.5)
+    loss.backward()
+    close = {"rtol": 1e-6, "atol": 1e-6}  # the source's weights are in single precision
+    torch.testing.assert_close(loss.detach(), given_["loss_single"], **close)
+    for leaf, name in ((anchor, "anchor"), (other, "other"), (log_scale, "logtau")):
+        torch.testing.assert_close(leaf.grad, given_[f"grad_{name}_single"], **close)
+
+
+def test_the_paper_weights_need_no_matrix_and_give_the_same() -> None:
+    trained, frozen = unit(7).requires_grad_(), unit(7, seed=1)
+    linear = AF.cwcl_loss(trained, frozen, 9.0, reverse="weighted")
+    dense = AF.cwcl_loss(trained, frozen, 9.0, reverse="weighted", weights=frozen @ frozen.T / 2 + 0.5)
+    torch.testing.assert_close(linear, dense)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, trained)[0] for loss in (linear, dense)))
+
+
+def test_info_nce_equals_the_loss_of_mcl(golden) -> None:
+    given_ = {k.rsplit(".", 1)[1]: v for k, v in golden("mcl_multistage").items() if k.startswith("clip_loss")}
+    leaves = [given_[name].clone().requires_grad_() for name in ("image", "text")]
+    loss = AF.info_nce(*leaves, given_["logit_scale"])
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), given_["loss"], rtol=1e-5, atol=1e-5)
+    for leaf, name in zip(leaves, ("grad_image", "grad_text"), strict=True):
+        torch.testing.assert_close(leaf.grad, given_[name], rtol=1e-5, atol=1e-5)
+
+
+def test_restricted_negatives_are_all_of_a_pure_batch_and_none_of_a_mixed_one() -> None:
+    z1, z2 = unit(5).requires_grad_(), unit(5, seed=1)
+    torch.testing.assert_close(AF.restricted_info_nce(z1, z2, torch.zeros(5), 0.1), AF.info_nce(z1, z2, 10.0))
+    alone = AF.restricted_info_nce(z1, z2, torch.arange(5), 0.1)
+    torch.testing.assert_close(alone, torch.zeros(()).double())
+    torch.testing.assert_close(torch.autograd.grad(alone, z1)[0], torch.zeros_like(z1))
+
+
+def test_mixed_clusters_give_the_mean_over_pure_batches() -> None:
+    z1, z2, labels = unit(6), unit(6, seed=1), torch.tensor([0, 1, 0, 1, 1, 0])
+    pure = [AF.info_nce(z1[labels == c], z2[labels == c], 10.0) for c in (0, 1)]
+    torch.testing.assert_close(AF.restricted_info_nce(z1, z2, labels, 0.1), torch.stack(pure).mean())
+
+
+def test_an_anchor_whose_negatives_all_weigh_nothing_is_left_out() -> None:
+    anchor, other = unit(4), unit(4, seed=1)
+    weights = torch.ones(4, 4).double() - torch.eye(4)
+    weights[2] = 0
+    kept = [0, 1, 3]
+    rows = [AF.weighted_infonce(anchor, other, weights.clone().fill_diagonal_(0), 0.5)]
+    level = torch.logsumexp((anchor @ other.T / 0.5 + weights.log())[kept], dim=1)
+    torch.testing.assert_close(rows[0], (level - (anchor * other).sum(1)[kept] / 0.5).mean())
+
+
+def test_hydra_pair_mean_weighs_anchors_by_their_positives() -> None:
+    logits = torch.randn(3, 4).double()
+    pos = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
+    neg = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    terms = [
+        torch.logsumexp(torch.cat([logits[i, j, None], logits[i][neg[i]]]), 0) - logits[i, j]
+        for i, j in ((0, 0), (0, 1), (1, 0))
+    ]
+    torch.testing.assert_close(AF.multi_positive_nce(logits, pos, neg), torch.stack(terms).mean())
+    by_anchor = ((terms[0] + terms[1]) / 2 + terms[2]) / 3  # the third anchor counts as zero
+    torch.testing.assert_close(AF.multi_positive_nce(logits, pos, neg, "anchor"), by_anchor)
+
+
+def test_distilled_targets_mix_the_teacher_with_the_given_positives() -> None:
+    teacher, keys, ids = unit(3), torch.cat([unit(3), unit(2, seed=1)]), torch.tensor([4, 4, 5])
+    hard = AF.targets_from_ids(ids, torch.tensor([4, 4, 5, 4, -1]))
+    targets = AF.distill_targets(teacher, keys, 0.1, 0.25, hard)
+    wanted = 0.25 * (teacher @ keys.T / 0.1).softmax(dim=1) + 0.75 * hard
+    torch.testing.assert_close(targets, wanted.double())
+    assert AF.distill_targets(teacher, keys, 0.1, 0.0).tolist() == torch.eye(3, 5).tolist()
+
+
+def test_one_row_without_its_class_ignores_the_tile_size() -> None:
+    ids = torch.tensor([0, 0, 0, 1])
+
+    def others(rows: slice, columns: slice) -> Tensor:
+        return ids[rows, None] == ids[columns]
+
+    for tile in (1, 2, 4, None):
+        level = AF.self_logsumexp(unit(4), 3.0, pair_weight=others, tile=tile)
+        assert level[:3].isfinite().all()
+        assert level[3] == -torch.inf
+
+
+def test_second_derivatives_of_the_symmetric_walk_are_exact() -> None:
+    leaves = [unit(5, 3).requires_grad_(), torch.tensor(3.0).double().requires_grad_()]
+    assert torch.autograd.gradgradcheck(lambda *x: AF.self_logsumexp(*x, tile=2), leaves)
+
+
 def test_local_loss_without_gathered_gradients_is_refused() -> None:
     with pytest.raises(ValueError, match="drops the gradient of the keys"):
         AF.ClipLoss(local_loss=True, gather_with_grad=False)
@@ -139,6 +232,12 @@ def test_local_loss_without_gathered_gradients_is_refused() -> None:
         (lambda: AF.prototype_nce(unit(3), unit(4), torch.zeros(2), 0.1), r"index has shape \(2,\)"),
         (lambda: AF.tiled_logsumexp(unit(1), unit(1), 1.0, exclude_self=True), "exclude_self with 1 queries"),
         (lambda: AF.uniformity(unit(1)), "x has 1 rows"),
+        (lambda: AF.cwcl_loss(unit(3), unit(3), 1.0, reverse="both"), "reverse = 'both'"),
+        (lambda: AF.cwcl_loss(unit(3), unit(3), 1.0, weights=unit(3)), r"weights has shape \(3, 6\)"),
+        (lambda: AF.restricted_info_nce(unit(3), unit(3), torch.zeros(2), 0.1), r"labels has shape \(2,\)"),
+        (lambda: AF.weighted_infonce(unit(3), unit(3), unit(3), 0.1), r"weights has shape \(3, 6\)"),
+        (lambda: AF.multi_positive_nce(unit(3), unit(3) > 0, unit(3) < 0, "mean"), "reduction = 'mean'"),
+        (lambda: AF.self_logsumexp(unit(1), 1.0), "x has 1 rows"),
         (lambda: AF.contrastive_logits(unit(3)[0], unit(3), 1.0), r"image has shape \(6,\)"),
     ],
 )

@@ -84,6 +84,54 @@ def sigmoid_reference(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bi
     return -(F.logsigmoid(logits[own]).sum() + F.logsigmoid(-logits[~own]).sum()) / len(image)
 
 
+def cwcl_reference(
+    trained: Tensor,
+    frozen: Tensor,
+    logit_scale: Tensor,
+    weights: Tensor | None = None,
+    reverse: str = "infonce",
+    reverse_weight: float = 1.0,
+) -> Tensor:
+    weights = frozen.detach() @ frozen.detach().T / 2 + 0.5 if weights is None else weights
+    logits = logit_scale * trained @ frozen.T
+    back = weights.T if reverse == "weighted" else torch.eye(len(trained)).to(trained)
+    loss = trained.new_zeros(())
+    for factor, wanted, scores in ((1.0, weights, logits), (reverse_weight, back, logits.T)):
+        for i in range(len(scores)):
+            loss = loss - factor * (wanted[i] / wanted[i].sum() * log_prob(scores)[i]).sum() / len(scores)
+    return loss
+
+
+def restricted_reference(z1: Tensor, z2: Tensor, labels: Tensor, temperature: Tensor, symmetric: bool = True) -> Tensor:
+    losses = []
+    for logits in (z1 @ z2.T / temperature, z2 @ z1.T / temperature)[: 1 + symmetric]:
+        for i in range(len(z1)):
+            losses.append(torch.logsumexp(logits[i][labels == labels[i]], 0) - logits[i, i])
+    return torch.stack(losses).mean()
+
+
+def weighted_reference(
+    anchor: Tensor, other: Tensor, weights: Tensor | None, tau: Tensor, include_positive: bool = False
+) -> Tensor:
+    own = torch.eye(len(anchor)).bool()
+    weights = (~own).to(anchor) if weights is None else weights
+    weights = weights.masked_fill(own, 1.0) if include_positive else weights
+    logits, losses = anchor @ other.T / tau, []
+    for i in range(len(anchor)):
+        if (weights[i] > 0).any():
+            below = [logits[i, j] + weights[i, j].log() for j in range(len(anchor)) if weights[i, j] > 0]
+            losses.append(torch.logsumexp(torch.stack(below), 0) - logits[i, i])
+    return torch.stack(losses).mean() if losses else (anchor * 0).sum()
+
+
+def queue_batch_reference(
+    query: Tensor, key_batch: Tensor, queue: Tensor, tau: Tensor, targets: Tensor | None = None
+) -> Tensor:
+    logits = query @ torch.cat([key_batch, queue]).T / tau
+    wanted = torch.eye(*logits.shape).to(logits) if targets is None else targets
+    return -(wanted * log_prob(logits)).sum(dim=1).mean()
+
+
 def uniformity_reference(x: Tensor, t: float = 2.0) -> Tensor:
     i, j = torch.triu_indices(len(x), len(x), 1)
     return (-t * (x[i] - x[j]).square().sum(dim=1)).exp().mean().log()
@@ -155,6 +203,60 @@ def queued(rows: int, generator: torch.Generator) -> dict[str, Any]:
 def classed(rows: int, generator: torch.Generator) -> dict[str, Any]:
     labels = torch.arange(rows) % 3
     return {"z": unit(rows, generator), "prototypes": unit(3, generator), "labels": labels, "temperature": 0.1}
+
+
+def locked(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    made = {name: unit(rows, generator) for name in ("trained", "frozen")}
+    return made | {"logit_scale": scalar(9.0)}
+
+
+def kerneled(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    weights = torch.rand(rows, rows, generator=generator, dtype=torch.float64)
+    return locked(rows, generator) | {"weights": weights, "reverse": "weighted", "reverse_weight": 0.5}
+
+
+def restricted(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    made = {name: unit(rows, generator) for name in ("z1", "z2")}
+    return made | {"labels": torch.arange(rows) % 3, "temperature": scalar(0.2)}
+
+
+def weighted(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    made = {name: unit(rows, generator) for name in ("anchor", "other")}
+    weights = torch.rand(rows, rows, generator=generator, dtype=torch.float64) + 0.01
+    return made | {"weights": weights, "tau": scalar(0.3)}
+
+
+def clusters(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    """Weights that depend on two clusterings, given by blocks: the number in which two rows differ."""
+    made = {name: unit(rows, generator) for name in ("anchor", "other")}
+    assigned = torch.stack([torch.arange(rows) % 2, torch.arange(rows) % 3])
+
+    def log_weight(here: slice, there: slice) -> Tensor:
+        return (assigned[:, here, None] != assigned[:, None, there]).sum(dim=0).log()
+
+    return made | {"weights": log_weight, "tau": scalar(0.3)}
+
+
+def remembered(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    targets = torch.rand(rows, rows + 4, generator=generator, dtype=torch.float64).softmax(dim=1)
+    made = {name: unit(rows, generator) for name in ("query", "key_batch")}
+    return made | {"queue": unit(4, generator), "tau": scalar(0.1), "targets": targets}
+
+
+def other_rows(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return {"x": unit(rows, generator), "scale": scalar(9.0), "tile": 3}
+
+
+def partners(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    ids = torch.arange(rows) % 3
+    return other_rows(rows, generator) | {"pair_weight": lambda here, there: ids[here, None] != ids[there]}
+
+
+def self_reference(x: Tensor, scale: Tensor, pair_weight: Any = None, **_: Any) -> Tensor:
+    every = slice(0, len(x))
+    logits = scale * x @ x.T
+    other = ~torch.eye(len(x)).bool() & (True if pair_weight is None else pair_weight(every, every))
+    return torch.stack([torch.logsumexp(row[kept], 0) for row, kept in zip(logits, other, strict=True)])
 
 
 def biased(rows: int, generator: torch.Generator) -> dict[str, Any]:
@@ -250,6 +352,107 @@ CASES = [
         (*PAIR, "logit_bias"),
         extremes=HARSH_SCALE,
     ),
+    Case(
+        "cwcl_loss",
+        AF.cwcl_loss,
+        cwcl_reference,
+        locked,
+        ("trained", "frozen", "logit_scale"),
+        extremes=HARSH_SCALE,
+        vmap=False,
+        compiles=False,
+        gradcheck=False,
+    ),
+    Case(
+        "cwcl_loss with weights",
+        AF.cwcl_loss,
+        cwcl_reference,
+        kerneled,
+        ("trained", "frozen", "logit_scale"),
+        extremes=HARSH_SCALE,
+        fixed=("weights",),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "restricted_info_nce",
+        AF.restricted_info_nce,
+        restricted_reference,
+        restricted,
+        ("z1", "z2", "temperature"),
+        extremes=HARSH_TEMPERATURE,
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "restricted_info_nce one way",
+        lambda **inputs: AF.restricted_info_nce(**inputs, symmetric=False),
+        lambda **inputs: restricted_reference(**inputs, symmetric=False),
+        restricted,
+        ("z1", "z2", "temperature"),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "weighted_infonce",
+        AF.weighted_infonce,
+        weighted_reference,
+        weighted,
+        ("anchor", "other", "weights", "tau"),
+        extremes=({"tau": 0.005},),
+        fixed=("weights",),
+    ),
+    Case(
+        "weighted_infonce with the positive",
+        lambda **inputs: AF.weighted_infonce(**inputs, include_positive=True),
+        lambda **inputs: weighted_reference(**inputs, include_positive=True),
+        weighted,
+        ("anchor", "other", "weights", "tau"),
+        fixed=("weights",),
+    ),
+    Case(
+        "weighted_infonce by blocks",
+        AF.weighted_infonce,
+        lambda weights, **inputs: weighted_reference(
+            **inputs, weights=weights(slice(None), slice(None)).double().exp()
+        ),
+        clusters,
+        ("anchor", "other", "tau"),
+        fewest=2,
+        extremes=({"tau": 0.005},),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "queue_info_nce",
+        AF.queue_info_nce,
+        queue_batch_reference,
+        remembered,
+        ("query", "key_batch", "queue", "tau"),
+        extremes=({"tau": 0.005}, {"targets": None}),
+    ),
+    Case(
+        "self_logsumexp",
+        AF.self_logsumexp,
+        self_reference,
+        other_rows,
+        ("x", "scale"),
+        fewest=2,
+        extremes=({"scale": 1e4}, {"tile": None}),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "self_logsumexp of some pairs",
+        AF.self_logsumexp,
+        self_reference,
+        partners,
+        ("x", "scale"),
+        fewest=3,
+        extremes=({"scale": 1e4}, {"tile": None}),
+        vmap=False,
+        compiles=False,
+    ),
     Case("alignment", AF.alignment, lambda x, y: (x - y).pow(2).sum() / len(x), two, ("x", "y")),
     Case(
         "uniformity",
@@ -278,6 +481,7 @@ CASES = [
         ("logits", "low_logits", "instance_logits", "reconstruction", "proto_logits"),
     ),
 ]
+
 
 @pytest.mark.parametrize(("case", "check"), every(CASES))
 def test_every_function_holds(case: Case, check: str) -> None:

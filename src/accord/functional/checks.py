@@ -172,3 +172,13 @@ def as_float(x: Tensor) -> Tensor:
         torch.float32
     """
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def logit_scale_of(temperature: Tensor | float) -> Tensor | float:
+    """``1 / temperature``, in float32 at least: the inverse of 0.07 is 14.25 in bfloat16, not 14.29.
+
+    Example:
+        >>> logit_scale_of(0.5)
+        2.0
+    """
+    return 1 / (as_float(temperature) if isinstance(temperature, Tensor) else temperature)

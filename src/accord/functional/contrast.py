@@ -21,6 +21,7 @@ from accord.functional.checks import (
     check_same_width,
     check_shape,
     check_share,
+    logit_scale_of,
 )
 from accord.functional.distributed import gather_features, rank, world_size
 from accord.functional.engine import contrastive_loss, row_normalize
@@ -362,8 +363,8 @@ def restricted_info_nce(
             return labels[rows, None] == labels[columns]
 
         if not symmetric:
-            return (tiled_logsumexp(z1, z2, 1 / temperature, pair_weight=same) - gain).mean()
-        rows, columns = tiled_logsumexp_both(z1, z2, 1 / temperature, pair_weight=same)
+            return (tiled_logsumexp(z1, z2, logit_scale_of(temperature), pair_weight=same) - gain).mean()
+        rows, columns = tiled_logsumexp_both(z1, z2, logit_scale_of(temperature), pair_weight=same)
         return ((rows + columns) / 2 - gain).mean()
 
 
@@ -410,12 +411,12 @@ def weighted_infonce(
         own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
         heavy = weights > 0
         log_weight = torch.where(heavy, weights, 1.0).log()
-        logits = contrastive_logits(anchor, other, 1 / tau)
+        logits = contrastive_logits(anchor, other, logit_scale_of(tau))
         return contrastive_loss(logits, own, heavy, log_weight=log_weight, denominator="negatives")
     with torch.autocast(anchor.device.type, enabled=False):
         anchor, other = as_float(anchor), as_float(other)
         gain = (anchor * other).sum(dim=1) / tau
-        level = tiled_logsumexp(anchor, other, 1 / tau, exclude_self=True, pair_weight=weights)
+        level = tiled_logsumexp(anchor, other, logit_scale_of(tau), exclude_self=True, pair_weight=weights)
         if include_positive:
             level = torch.logaddexp(level, gain)
         there = level > -torch.inf

@@ -6,9 +6,12 @@ cluster.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.autograd.function import once_differentiable
 
 
 def world_size() -> int:
@@ -51,16 +54,34 @@ def gather_features(x: Tensor, *, with_grad: bool) -> Tensor:
     if world_size() == 1:
         return x
     if with_grad and x.requires_grad:
-        return torch.cat(_all_gather_with_grad(x.contiguous()))
-    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
-    dist.all_gather(parts, x.detach().contiguous())
+        return _GatherWithGrad.apply(x)
+    parts = _all_gather(x)
     parts[rank()] = x  # the copy that carries gradient
     return torch.cat(parts)
 
 
-def _all_gather_with_grad(x: Tensor) -> tuple[Tensor, ...]:
-    from torch.distributed.nn.functional import (
-        all_gather,  # slow to import, and needed in distributed runs only
-    )
+def _all_gather(x: Tensor) -> list[Tensor]:
+    x = x.detach().contiguous()
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x)
+    return parts
 
-    return all_gather(x)
+
+class _GatherWithGrad(torch.autograd.Function):
+    """All rows forward; backward the sum over processes of the gradients of the own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.cat(_all_gather(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.contiguous()  # gradients of transposed views are strided, and collectives read memory in order
+        if dist.get_backend() == "nccl":
+            own = grad.new_empty(len(grad) // world_size(), *grad.shape[1:])
+            dist.reduce_scatter_tensor(own, grad)
+            return own
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]

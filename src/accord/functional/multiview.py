@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.checks import as_float, check_ndim, check_positive, check_same_shape, check_shape
+from accord.functional.checks import as_float, check_ndim, check_positive, check_same_shape, check_shape, logit_scale_of
 from accord.functional.engine import contrastive_loss, masked_logsumexp
 from accord.functional.tiled import DENSE_ROWS, self_logsumexp, tiled_logsumexp_both
 
@@ -52,7 +52,7 @@ def nt_xent(a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: boo
     with torch.autocast(a.device.type, enabled=False):
         z = _unit(torch.cat([a, p]), normalize)
         gain = (z[: len(a)] * z[len(a) :]).sum(dim=1) / temperature  # (N,), the same for both anchors of a pair
-        return self_logsumexp(z, 1 / temperature).mean() - gain.mean()
+        return self_logsumexp(z, logit_scale_of(temperature)).mean() - gain.mean()
 
 
 def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, normalize: bool = True) -> Tensor:
@@ -92,7 +92,7 @@ def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, nor
         total = z.new_zeros(len(classes), z.shape[1]).index_add(0, member, z)
         count = torch.bincount(member, minlength=len(classes))[member] - 1
         others = (total[member] - z) / count.clamp(min=1)[:, None]  # mean of the other rows of the class
-        loss = self_logsumexp(z, 1 / temperature) - (z * others).sum(dim=1) / temperature
+        loss = self_logsumexp(z, logit_scale_of(temperature)) - (z * others).sum(dim=1) / temperature
         return loss.masked_fill(count == 0, 0.0).sum() / (count > 0).sum().clamp(min=1)
 
 
@@ -164,7 +164,7 @@ def mv_infonce(
             return other if present is None else other & present[rows, None] & present[columns]
 
         weight = None if present is None and same_view_negatives else counts
-        level = self_logsumexp(u.flatten(0, 1), 1 / tau, pair_weight=weight).view(n, m)
+        level = self_logsumexp(u.flatten(0, 1), logit_scale_of(tau), pair_weight=weight).view(n, m)
         together = masked_logsumexp(level.T, None if present is None else -torch.inf < level.T)
         return _instance_loss(together, _joint_positive(u, there, tau), there, reduction)
 
@@ -272,7 +272,7 @@ def pairwise_nt_xent(
         within = [_view_level(view, None, tau) for view in u]
         terms = []
         for a, b in combinations(range(len(u)), 2):
-            rows, columns = tiled_logsumexp_both(u[a], u[b], 1 / tau)
+            rows, columns = tiled_logsumexp_both(u[a], u[b], logit_scale_of(tau))
             gain = (u[a] * u[b]).sum(dim=1) / tau
             terms.append((torch.logaddexp(within[a], rows) + torch.logaddexp(within[b], columns)) / 2 - gain)
         loss = torch.stack(terms).mean(dim=0)
@@ -350,7 +350,7 @@ def poly_view_loss(
         def others(rows: slice, columns: slice) -> Tensor:
             return instance[rows, None] != instance[columns]
 
-        level = self_logsumexp(u.flatten(0, 1), 1 / tau, pair_weight=others).view(n, 1, m)
+        level = self_logsumexp(u.flatten(0, 1), logit_scale_of(tau), pair_weight=others).view(n, 1, m)
         term = F.softplus(level - _view_logits(u, tau))  # (N, N, M), -log p of anchor view a and view b
         pair = ~torch.eye(n, dtype=torch.bool, device=u.device)[..., None]
         if kind == "geometric":
@@ -397,8 +397,10 @@ def _joint_positive(u: Tensor, there: Tensor, tau: Tensor | float) -> Tensor:
 def _view_level(view: Tensor, there: Tensor | None, tau: Tensor | float) -> Tensor:
     """Log-sum-exp over the other instances of one view: ``(M,)``."""
     if there is None:
-        return self_logsumexp(view, 1 / tau)
-    return self_logsumexp(view, 1 / tau, pair_weight=lambda rows, columns: there[rows, None] & there[columns])
+        return self_logsumexp(view, logit_scale_of(tau))
+    return self_logsumexp(
+        view, logit_scale_of(tau), pair_weight=lambda rows, columns: there[rows, None] & there[columns]
+    )
 
 
 def _instance_loss(push: Tensor, pull: Tensor, there: Tensor, reduction: str) -> Tensor:

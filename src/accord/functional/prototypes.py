@@ -15,6 +15,7 @@ from accord.functional.checks import (
     check_positive,
     check_same_width,
     check_shape,
+    logit_scale_of,
 )
 from accord.functional.contrast import contrastive_logits, indexed_nce
 from accord.functional.engine import contrastive_loss
@@ -41,7 +42,7 @@ def prototype_nce(z: Tensor, prototypes: Tensor, labels: Tensor, temperature: Te
         tensor(0.)
     """
     check_positive(temperature=temperature)
-    return indexed_nce(z, prototypes, labels, 1 / temperature)
+    return indexed_nce(z, prototypes, labels, logit_scale_of(temperature))
 
 
 def prototype_loss(

@@ -17,6 +17,7 @@ from accord.functional.checks import (
     check_same_width,
     check_shape,
     check_share,
+    logit_scale_of,
 )
 from accord.functional.contrast import contrastive_logits
 from accord.functional.engine import contrastive_loss
@@ -105,7 +106,7 @@ def queue_info_nce(
     check_same_width(query=query, queue=queue)
     check_positive(tau=tau)
     keys = torch.cat([as_float(key_batch), queue.to(as_float(key_batch))])
-    logits = contrastive_logits(query, keys, 1 / tau)  # (B, B + Q)
+    logits = contrastive_logits(query, keys, logit_scale_of(tau))  # (B, B + Q)
     if targets is None:
         index = torch.arange(len(query), device=query.device)
         return F.cross_entropy(logits, index)
@@ -143,7 +144,7 @@ def distill_targets(
     """
     check_share(alpha=alpha)
     check_positive(tau=tau)
-    soft = contrastive_logits(teacher_q, keys, 1 / tau).softmax(dim=1)
+    soft = contrastive_logits(teacher_q, keys, logit_scale_of(tau)).softmax(dim=1)
     if hard is None:
         hard = torch.eye(len(teacher_q), len(keys), device=soft.device, dtype=soft.dtype)
     check_shape(tuple(soft.shape), hard=hard)
