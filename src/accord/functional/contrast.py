@@ -131,7 +131,7 @@ def info_nce(
     if targets is not None:
         targets = as_float(targets)
         targets_t2i = row_normalize(targets.T) if targets_t2i is None else targets_t2i
-    tile = default_tile(len(text)) if tile is None else tile
+    tile = default_tile(len(text), text.device.type) if tile is None else tile
     if tile >= len(image):
         logits = contrastive_logits(image, text, logit_scale, logit_bias)
         rows = contrastive_loss(logits, targets, label_smoothing=label_smoothing)

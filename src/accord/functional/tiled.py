@@ -9,7 +9,8 @@ symmetric: only the upper triangle is computed. Second derivatives work too, but
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from accord.functional.engine import masked_logsumexp
 
 BLOCK_ELEMENTS = 1 << 20  # similarities per block: 4 MiB in float32 stay near the cores
 SMALLEST_TILE = 256  # rows; with fewer, the traffic of the accumulated key gradient outweighs the products
-DENSE_ROWS = 512  # a set of up to so many rows against itself is faster in one dense matrix
+SELF_TILE = 128  # rows of a triangle: as fast as any from 64 to 512, with the least memory
+ACCELERATOR_FACTOR = 16  # larger blocks where a block is one kernel launch: 64 MiB in float32
+DENSE_ROWS = 256  # up to so many rows against themselves make one matrix, which `vmap` and `compile` see through
 
 PairWeight = Callable[[slice, slice], Tensor]
 """Weight of the pairs in a block, given its rows and columns: ``(rows, columns)``, bool (whether a pair counts) or the
@@ -123,23 +126,25 @@ def self_logsumexp(
     check_ndim(2, x=x)
     if len(x) < 2:
         raise ValueError(f"x has {len(x)} rows: expected at least 2")
-    rows = default_tile(len(x)) if tile is None else tile
+    rows = SELF_TILE * (1 if x.device.type == "cpu" else ACCELERATOR_FACTOR) if tile is None else tile
     check_range(1, max(rows, 1), tile=rows)
     with torch.autocast(x.device.type, enabled=False):
         x = as_float(x)
         if tile is None and len(x) <= DENSE_ROWS:
             return _dense_self(x, scale, pair_weight)
-        return _SelfLogSumExp.apply(x, torch.as_tensor(scale, device=x.device, dtype=x.dtype), pair_weight, rows)
+        factor = torch.as_tensor(scale, device=x.device, dtype=x.dtype)
+        return _SelfLogSumExp.apply(x, factor, pair_weight, rows, _bounded(x, x, factor, pair_weight))
 
 
-def default_tile(keys: int) -> int:
-    """Rows per block for a number of keys, as measured fastest on CPU cores.
+def default_tile(keys: int, device: str = "cpu") -> int:
+    """Rows per block for a number of keys: as measured fastest on CPU cores, in larger blocks elsewhere.
 
     Example:
         >>> default_tile(1024), default_tile(65536)
         (1024, 256)
     """
-    return max(SMALLEST_TILE, BLOCK_ELEMENTS // max(1, keys))
+    elements = BLOCK_ELEMENTS * (1 if device == "cpu" else ACCELERATOR_FACTOR)
+    return max(SMALLEST_TILE, elements // max(1, keys))
 
 
 def _dense_self(x: Tensor, scale: Tensor | float, pair_weight: PairWeight | None) -> Tensor:
@@ -164,12 +169,13 @@ def _apply(
     check_same_width(query=query, key=key)
     if exclude_self and (len(query) != len(key) or len(query) < 2):
         raise ValueError(f"exclude_self with {len(query)} queries and {len(key)} keys: expected equal numbers ≥ 2")
-    rows = default_tile(len(key)) if tile is None else tile
+    rows = default_tile(len(key), key.device.type) if tile is None else tile
     check_range(1, max(rows, 1), tile=rows)
     with torch.autocast(query.device.type, enabled=False):
         query, key = as_float(query), as_float(key)
         factor = torch.as_tensor(scale, device=query.device, dtype=query.dtype)
-        return _TiledLogSumExp.apply(query, key, factor, columns, exclude_self, pair_weight, rows)
+        bounded = columns and _bounded(query, key, factor, pair_weight)
+        return _TiledLogSumExp.apply(query, key, factor, columns, exclude_self, pair_weight, rows, bounded)
 
 
 class _TiledLogSumExp(torch.autograd.Function):
@@ -184,88 +190,98 @@ class _TiledLogSumExp(torch.autograd.Function):
         exclude_self: bool,
         pair_weight: PairWeight | None,
         tile: int,
+        bounded: bool,
     ) -> tuple[Tensor, Tensor]:
-        rows = query.new_empty(len(query))
-        of_column = _Running(query, len(key) if columns else 0)
-        for here, _, block in _blocks(query, key, scale, exclude_self, pair_weight, tile):
-            torch.logsumexp(block, dim=1, out=rows[here])
+        of_row = _Levels(query, len(query), bounded)
+        of_column = _Levels(query, len(key) if columns else 0, bounded)
+        for here, every, block in _blocks(query, key, scale, exclude_self, pair_weight, tile):
+            block = block.exp_() if bounded else block
+            of_row.add(here, block.T)
             if columns:
-                of_column.add(slice(None), block)
-        return rows, of_column.value()
+                of_column.add(every, block)
+        return of_row.value(), of_column.value()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        query, key, scale, ctx.columns, ctx.exclude_self, ctx.pair_weight, ctx.tile = inputs
+        query, key, scale, ctx.columns, ctx.exclude_self, ctx.pair_weight, ctx.tile, ctx.bounded = inputs
         ctx.save_for_backward(query, key, scale, *output)
 
     @staticmethod
     def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, scale, rows, columns = ctx.saved_tensors
+        query, key, scale, *levels = ctx.saved_tensors
+        rest = (None,) * 5
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            levels, grads = (rows, columns), (row_grad, column_grad)
+            grads = (row_grad, column_grad)
             dense = _dense_gradient(query, key, scale, levels, grads, ctx.columns, ctx.exclude_self, ctx.pair_weight)
-            return *dense, None, None, None, None
+            return *dense, *rest
         query_grad, key_grad = torch.zeros_like(query), torch.zeros_like(key)
-        rows, columns = _finite(rows), _finite(columns)
+        of_row = _Softmax(levels[0], row_grad, ctx.bounded)
+        of_column = _Softmax(levels[1], column_grad, ctx.bounded) if ctx.columns else None
         with torch.autocast(query.device.type, enabled=False):
-            for here, _, block in _blocks(query, key, scale, ctx.exclude_self, ctx.pair_weight, ctx.tile):
-                weight = torch.exp(block - rows[here, None]).mul_(row_grad[here, None])
-                if ctx.columns:
-                    weight.addcmul_(block.sub_(columns).exp_(), column_grad.expand_as(block))
+            for here, every, block in _blocks(query, key, scale, ctx.exclude_self, ctx.pair_weight, ctx.tile):
+                weight = _gradient_weight(block, of_row, here, of_column, every)
                 torch.mm(weight, key, out=query_grad[here])
                 key_grad.addmm_(weight.T, query[here])
         scale_grad = (query * query_grad).sum()  # Σ_ij weight_ij · (q_i · k_j)
-        return query_grad.mul_(scale), key_grad.mul_(scale), scale_grad, None, None, None, None
+        return query_grad.mul_(scale), key_grad.mul_(scale), scale_grad, *rest
 
 
 class _SelfLogSumExp(torch.autograd.Function):
     """Half a matrix product forward; half a product again, and one for the gradient, backward."""
 
     @staticmethod
-    def forward(x: Tensor, scale: Tensor, pair_weight: PairWeight | None, tile: int) -> Tensor:
-        level = _Running(x, len(x))
+    def forward(x: Tensor, scale: Tensor, pair_weight: PairWeight | None, tile: int, bounded: bool) -> Tensor:
+        level = _Levels(x, len(x), bounded)
         for here, beyond, block in _upper_blocks(x, scale, pair_weight, tile):
+            block = block.exp_() if bounded else block
             level.add(beyond, block[:, len(block) :])
             level.add(here, block.T)
         return level.value()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, scale, ctx.pair_weight, ctx.tile = inputs
+        x, scale, ctx.pair_weight, ctx.tile, ctx.bounded = inputs
         ctx.save_for_backward(x, scale, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, level = ctx.saved_tensors
+        rest = (None,) * 3
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
             none = x.new_empty(0)
-            levels, grads = (level, none), (grad, none)
-            left, right, scale_grad = _dense_gradient(x, x, scale, levels, grads, False, True, ctx.pair_weight)
-            return left + right, scale_grad, None, None
-        x_grad, level = torch.zeros_like(x), _finite(level)
+            dense = _dense_gradient(x, x, scale, [level, none], (grad, none), False, True, ctx.pair_weight)
+            return dense[0] + dense[1], dense[2], *rest
+        x_grad, softmax = torch.zeros_like(x), _Softmax(level, grad, ctx.bounded)
         with torch.autocast(x.device.type, enabled=False):
             for here, beyond, block in _upper_blocks(x, scale, ctx.pair_weight, ctx.tile):
-                columns = slice(here.start, None)
-                weight = torch.exp(block - level[here, None]).mul_(grad[here, None])
-                weight.addcmul_(block.sub_(level[columns]).exp_(), grad[columns].expand_as(block))
+                columns = slice(here.start, len(x))
+                weight = _gradient_weight(block, softmax, here, softmax, columns)
                 x_grad[here].addmm_(weight, x[columns])
                 x_grad[beyond].addmm_(weight[:, len(block) :].T, x[here])
         scale_grad = (x * x_grad).sum() / 2  # every pair stands in it twice
-        return x_grad.mul_(scale), scale_grad, None, None
+        return x_grad.mul_(scale), scale_grad, *rest
 
 
-class _Running:
-    """Online log-sum-exp of ``count`` columns: their largest value so far, and the sum of exp(value - largest)."""
+class _Levels:
+    """Log-sum-exp of ``count`` columns that come in blocks.
 
-    def __init__(self, like: Tensor, count: int) -> None:
-        self.peak = like.new_full((count,), -torch.inf)
-        self.total = torch.zeros_like(self.peak)
+    Online: the largest value so far and the sum of exp(value - largest). Where the values are bounded, blocks come
+    exponentiated, which serves rows and columns with one exponential.
+    """
+
+    def __init__(self, like: Tensor, count: int, bounded: bool) -> None:
+        self.bounded = bounded
+        self.peak = like.new_full((count,), 0.0 if bounded else -torch.inf)
+        self.total = like.new_zeros(count)
 
     def add(self, columns: slice, block: Tensor) -> None:
         """Take in ``block (rows, columns)``."""
         if not block.shape[1]:
             return
         peak, total = self.peak[columns], self.total[columns]
+        if self.bounded:
+            total.add_(block.sum(dim=0))
+            return
         higher = torch.maximum(peak, block.amax(dim=0))
         anchor = _finite(higher)  # a column without any pair so far
         total.mul_(torch.exp(peak - anchor)).add_((block - anchor).exp_().sum(dim=0))
@@ -273,6 +289,36 @@ class _Running:
 
     def value(self) -> Tensor:
         return self.peak + self.total.log()
+
+
+class _Softmax:
+    """``grad · exp(value - level)``, the gradient of log-sum-exps, for the values of a block."""
+
+    def __init__(self, level: Tensor, grad: Tensor, bounded: bool) -> None:
+        self.bounded, self.grad, self.level = bounded, grad, _finite(level)
+        self.factor = grad * torch.exp(-self.level) if bounded else grad  # bounded: times exp(value)
+
+
+def _gradient_weight(block: Tensor, rows: _Softmax, here: slice, columns: _Softmax | None, there: slice) -> Tensor:
+    """Gradient of the levels with respect to each similarity of the block, which is used up."""
+    if rows.bounded and columns is not None:
+        return block.exp_().mul_(rows.factor[here, None] + columns.factor[there])
+    weight = torch.exp(block - rows.level[here, None]).mul_(rows.grad[here, None])
+    if columns is not None:
+        weight.addcmul_(block.sub_(columns.level[there]).exp_(), columns.grad[there].expand_as(block))
+    return weight
+
+
+def _bounded(query: Tensor, key: Tensor, scale: Tensor, pair_weight: PairWeight | None) -> bool:
+    """Whether exp(similarity) can neither overflow nor vanish, so that no maximum has to be subtracted."""
+    if pair_weight is not None and pair_weight(slice(0, 1), slice(0, 1)).dtype != torch.bool:
+        return False
+    largest = scale.abs() * _largest_norm(query) * _largest_norm(key)
+    return bool(largest < 0.45 * math.log(torch.finfo(query.dtype).max))
+
+
+def _largest_norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.detach(), dim=1).max() if len(x) else x.new_zeros(())
 
 
 def _finite(level: Tensor) -> Tensor:
@@ -284,7 +330,7 @@ def _dense_gradient(
     query: Tensor,
     key: Tensor,
     scale: Tensor,
-    levels: tuple[Tensor, Tensor],
+    levels: Sequence[Tensor],
     grads: tuple[Tensor, Tensor],
     has_columns: bool,
     exclude_self: bool,

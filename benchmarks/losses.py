@@ -1,0 +1,382 @@
+"""Losses against the libraries that one would otherwise take: time, memory and agreement, as ratios in one run.
+
+Each work is a forward and a backward pass in float32. Time: both sides alternate in one fresh process, and the medians
+are compared. Memory: the rise of the peak resident set while one side runs once in a process of its own, above what
+the inputs take. Agreement: the largest difference of the value and of the gradients, relative to the largest entry.
+Where no library has the thing, the peer is the direct form, written below.
+
+    python benchmarks/losses.py [--threads 2] [WORK ...]       # only the named works; nothing is written then
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from record import write
+from torch import Tensor
+
+from accord import functional as AF
+
+Inputs = list[Tensor]
+Call = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One thing to compute in two ways.
+
+    Args:
+        name: as shown in the table.
+        peer: whose implementation it is compared with.
+        make: fresh inputs; floating-point ones get gradients where ``backward`` is set.
+        ours: our call on the inputs.
+        theirs: the peer's call; None where the peer cannot run.
+        time_goal: largest ratio of times wanted.
+        memory_goal: largest ratio of memory wanted.
+        repeats: timed runs of each side.
+        backward: whether there is a gradient.
+    """
+
+    name: str
+    peer: str
+    make: Callable[[], Inputs]
+    ours: Call
+    theirs: Callable[[], Call] | None
+    time_goal: float | None
+    memory_goal: float | None = None
+    repeats: int = 7
+    backward: bool = True
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))), dim=-1)
+
+
+def pairs(rows: int, dim: int = 512) -> Inputs:
+    image = unit(rows, dim)
+    return [image, F.normalize(image + unit(rows, dim + 1)[:, :dim], dim=-1), torch.tensor(14.3)]
+
+
+# -- peers
+
+
+def clip_loss() -> Call:
+    from open_clip.loss import ClipLoss
+
+    return ClipLoss()
+
+
+def lightly_nt_xent() -> Call:
+    from lightly.loss import NTXentLoss
+
+    return NTXentLoss(temperature=0.1)
+
+
+def metric_learning_supcon() -> Call:
+    from pytorch_metric_learning.losses import SupConLoss
+
+    loss = SupConLoss(temperature=0.1)
+    labels = torch.arange(4096) % 100
+    return lambda z: loss(z, labels)
+
+
+def lightly_sinkhorn(epsilon: float) -> Call:
+    from lightly.loss.swav_loss import sinkhorn
+
+    return lambda scores: sinkhorn(scores, epsilon=epsilon)
+
+
+def lightly_swav() -> Call:
+    from lightly.loss import SwaVLoss
+
+    loss = SwaVLoss()
+    return lambda *scores: loss(list(scores[:2]), list(scores[2:]))
+
+
+def einsum_late_interaction(image: Tensor, text: Tensor) -> Tensor:
+    similarity = torch.einsum("and,bmd->abnm", image, text)
+    return (similarity.amax(dim=3).mean(dim=2) * 14.3).logsumexp(dim=1).mean() + (
+        similarity.amax(dim=2).mean(dim=2) * 14.3
+    ).logsumexp(dim=0).mean()
+
+
+def our_late_interaction(image: Tensor, text: Tensor) -> Tensor:
+    rows, columns = AF.late_interaction_pair(image, text)
+    return (rows * 14.3).logsumexp(dim=1).mean() + (columns * 14.3).logsumexp(dim=1).mean()
+
+
+def det_volume(anchor: Tensor, *others: Tensor) -> Tensor:
+    n = 1 + len(others)
+    rows, columns = len(anchor), len(others[0])
+    gram = [[torch.empty(0)] * n for _ in range(n)]
+    gram[0][0] = (anchor * anchor).sum(dim=1)[:, None].expand(rows, columns)
+    for p, a in enumerate(others, start=1):
+        gram[0][p] = gram[p][0] = anchor @ a.T
+        for q, b in enumerate(others, start=1):
+            gram[p][q] = (a * b).sum(dim=1).expand(rows, columns)
+    matrix = torch.stack([torch.stack(row, dim=-1) for row in gram], dim=-2)  # (rows, columns, n, n)
+    return torch.linalg.det(matrix).abs().sqrt()
+
+
+def loop_mv_infonce(*views: Tensor) -> Tensor:
+    """Every pair of views has its own matrix of similarities, as one writes it at first."""
+    tau, m = 0.2, len(views[0])
+    own = torch.eye(m, dtype=torch.bool)
+    below, above = [], []
+    for a in range(len(views)):
+        for b in range(len(views)):
+            logits = views[a] @ views[b].T / tau
+            above += [logits.diagonal()] if a != b else []
+            below.append(logits.masked_fill(own, -math.inf).logsumexp(dim=1) if a == b else logits.logsumexp(dim=1))
+    return (torch.stack(below).logsumexp(dim=0) - torch.stack(above).logsumexp(dim=0)).mean()
+
+
+def loop_mv_dhel(*views: Tensor) -> Tensor:
+    """DHEL's uniformity for each pair of views, counted once per view, and the joint positive."""
+    tau, n, own = 0.2, len(views), torch.eye(len(views[0]), dtype=torch.bool)
+    spread, above = torch.zeros(len(views[0])), []
+    for a, b in combinations(range(n), 2):
+        for view in (views[a], views[b]):
+            level = (view @ view.T / tau).masked_fill(own, -math.inf).logsumexp(dim=1)
+            spread = spread + level / (n - 1)
+        above.append((views[a] * views[b]).sum(dim=1) / tau)
+    return (spread - torch.stack(above).logsumexp(dim=0)).mean()
+
+
+# -- works
+
+
+def info_nce(rows: int, goal: float | None, repeats: int, memory_goal: float | None = None) -> Work:
+    return Work(
+        f"symmetric InfoNCE, B={rows // 1024}k, D=512",
+        "open_clip ClipLoss",
+        lambda: pairs(rows),
+        AF.info_nce,
+        clip_loss if rows <= 16384 else None,
+        goal,
+        memory_goal,
+        repeats,
+    )
+
+
+def views(n: int, rows: int, dim: int) -> Callable[[], Inputs]:
+    return lambda: [unit(rows, dim + view)[:, :dim].contiguous() for view in range(n)]
+
+
+def normal(*shapes: tuple[int, ...]) -> Callable[[], Inputs]:
+    return lambda: [unit(*shape) for shape in shapes]
+
+
+LABELS = torch.arange(4096) % 100
+WORKS = [
+    info_nce(2048, 0.7, 15),
+    info_nce(8192, 0.55, 5),
+    info_nce(16384, 0.48, 3, 1 / 30),
+    info_nce(65536, None, 1),
+    Work(
+        "NT-Xent, two views, B=4k, D=128",
+        "lightly NTXentLoss",
+        views(2, 4096, 128),
+        lambda a, b: AF.nt_xent(a, b, 0.1),
+        lightly_nt_xent,
+        0.5,
+        1 / 10,
+    ),
+    Work(
+        "SupCon, B=4k, D=128, 100 classes",
+        "pytorch-metric-learning SupConLoss",
+        normal((4096, 128)),
+        lambda z: AF.supcon(z, LABELS, 0.1),
+        metric_learning_supcon,
+        0.35,
+    ),
+    Work(
+        "Sinkhorn, 4096 × 3000, 3 rounds, eps 0.05",
+        "lightly sinkhorn",
+        lambda: [unit(4096, 128) @ unit(3000, 128).T],
+        lambda scores: AF.sinkhorn(scores, eps=0.05),
+        lambda: lightly_sinkhorn(0.05),
+        1.2,
+        backward=False,
+    ),
+    Work(
+        "Sinkhorn, 4096 × 3000, 3 rounds, eps 0.01",
+        "lightly sinkhorn",
+        lambda: [unit(4096, 128) @ F.normalize(unit(3000, 128) + 2 * unit(1, 128), dim=1).T],
+        lambda scores: AF.sinkhorn(scores, eps=0.01),
+        lambda: lightly_sinkhorn(0.01),
+        1.2,
+        backward=False,
+    ),
+    Work(
+        "SwAV, 2 + 6 crops, B=256, K=3000",
+        "lightly SwaVLoss",
+        lambda: [unit(256, 128 + v) @ unit(3000, 128 + v).T for v in range(8)],
+        lambda *scores: AF.swapped_prediction_loss(list(scores)),
+        lightly_swav,
+        0.8,
+    ),
+    Work(
+        "late interaction, B=256, 49 × 32 tokens, D=256",
+        "einsum and max",
+        normal((256, 49, 256), (256, 32, 256)),
+        our_late_interaction,
+        lambda: einsum_late_interaction,
+        0.8,
+        1 / 10,
+        5,
+    ),
+    *[
+        Work(
+            f"Gramian volume, B=1024, n={n}, D=512",
+            "batched det",
+            views(n, 1024, 512),
+            lambda *mods: AF.volume(*mods),
+            lambda: det_volume,
+            1 / 5,
+        )
+        for n in (3, 4)
+    ],
+    Work(
+        "MV-InfoNCE, 4 views, B=1k, D=128",
+        "loop over pairs of views",
+        views(4, 1024, 128),
+        lambda *u: AF.mv_infonce(list(u), 0.2, normalize=False),
+        lambda: loop_mv_infonce,
+        0.5,
+        1 / 4,
+    ),
+    Work(
+        "MV-DHEL, 4 views, B=1k, D=128",
+        "loop over pairs of views",
+        views(4, 1024, 128),
+        lambda *u: AF.mv_dhel(list(u), 0.2, normalize=False),
+        lambda: loop_mv_dhel,
+        0.5,
+        1 / 4,
+    ),
+]
+
+
+# -- measuring
+
+
+def run(call: Call, inputs: Inputs, backward: bool) -> tuple[Tensor, Inputs]:
+    """The value, and the gradients of its sum."""
+    leaves = [x.detach().requires_grad_(backward) for x in inputs]
+    value = call(*leaves)
+    return value.detach(), list(torch.autograd.grad(value.sum(), leaves)) if backward else []
+
+
+def seconds(work: Work) -> dict[str, Any]:
+    """Median times of both sides in alternation, and how far their results differ."""
+    inputs, sides = work.make(), [work.ours]
+    if work.theirs is not None:
+        sides.append(work.theirs())
+    times: list[list[float]] = [[] for _ in sides]
+    for turn in range(work.repeats + 1):
+        for side, call in enumerate(sides):
+            start = time.perf_counter()
+            results = run(call, inputs, work.backward)
+            if turn or work.repeats == 1:  # the first turn warms up
+                times[side].append(time.perf_counter() - start)
+            if not turn:
+                sides_results = [results] if not side else [*sides_results, results]
+    difference = {} if len(sides) < 2 else {"difference": compare(*sides_results)}
+    return {"times": [statistics.median(t) for t in times], **difference}
+
+
+def compare(ours: tuple[Tensor, Inputs], theirs: tuple[Tensor, Inputs]) -> float | None:
+    """Largest difference of values and gradients relative to the largest entry; None where the peer is not finite."""
+    pairs_ = [(ours[0], theirs[0]), *zip(ours[1], theirs[1], strict=True)]
+    if not all(b.isfinite().all() for _, b in pairs_):
+        return None
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs_)
+
+
+def megabytes(work: Work, side: str) -> dict[str, Any]:
+    """Rise of the peak resident set while one side runs."""
+    call = work.ours if side == "ours" else work.theirs()  # type: ignore[misc]
+    inputs = work.make()
+    run(lambda x: (x @ x.T).logsumexp(1).sum(), [torch.randn(64, 64)], True)  # libraries load their kernels
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(call, inputs, work.backward)
+    return {"mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+
+
+def in_process(work: Work, what: str, threads: int) -> dict[str, Any]:
+    """Measure one thing in a fresh interpreter."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--measure", what, work.name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{work.name}, {what}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(work: Work, threads: int) -> dict[str, Any]:
+    """One row of the table."""
+    timed = in_process(work, "seconds", threads)
+    memory = {"ours": in_process(work, "ours", threads)["mb"]}
+    if work.theirs is not None:
+        memory["theirs"] = in_process(work, "theirs", threads)["mb"]
+    ours, theirs = timed["times"][0], timed["times"][1] if len(timed["times"]) > 1 else None
+    time_ratio = None if theirs is None else ours / theirs
+    memory_ratio = memory["ours"] / memory["theirs"] if memory.get("theirs", 0) > 1 else None
+    return {
+        "work": work.name,
+        "peer": work.peer,
+        "seconds": round(ours, 4),
+        "peer seconds": None if theirs is None else round(theirs, 4),
+        "time ratio": None if time_ratio is None else round(time_ratio, 3),
+        "time goal": work.time_goal,
+        "MB": round(memory["ours"], 1),
+        "peer MB": None if "theirs" not in memory else round(memory["theirs"], 1),
+        "memory ratio": None if memory_ratio is None else round(memory_ratio, 4),
+        "memory goal": None if work.memory_goal is None else round(work.memory_goal, 4),
+        "goals met": met(time_ratio, work.time_goal) and met(memory_ratio, work.memory_goal),
+        "difference": timed.get("difference"),
+    }
+
+
+def met(ratio: float | None, goal: float | None) -> bool:
+    """Whether a ratio is within its goal; nothing to compare counts as met."""
+    return ratio is None or goal is None or ratio <= goal
+
+
+def main() -> None:
+    """Measure all works and write ``results/losses.json``, or print the named ones."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("works", nargs="*", help="part of a work's name")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--measure", choices=["seconds", "ours", "theirs"], help="inside a fresh process")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.measure:
+        work = next(work for work in WORKS if work.name == options.works[0])
+        print(json.dumps(seconds(work) if options.measure == "seconds" else megabytes(work, options.measure)))
+        return
+    chosen = [work for work in WORKS if not options.works or any(part in work.name for part in options.works)]
+    rows = []
+    for work in chosen:
+        rows.append({**measure(work, options.threads), "threads": options.threads})
+        print(json.dumps(rows[-1]), flush=True)
+    if not options.works:
+        packages = ("torch", "open_clip_torch", "lightly", "pytorch-metric-learning")
+        print(write("losses", rows, packages))
+
+
+if __name__ == "__main__":
+    main()
