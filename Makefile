@@ -37,8 +37,9 @@ lint:  ## ruff, mypy and the import order
 	.venv/bin/lint-imports
 
 bench:  ## measure, and write benchmarks/results
-	@$(SETUP) dev
+	@$(SETUP) dev,bench
 	$(PY) benchmarks/import_time.py
+	$(PY) benchmarks/losses.py
 
 claims:  ## run every claim (hours), and write claims/results
 	@$(SETUP) dev,bench

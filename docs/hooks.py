@@ -167,10 +167,19 @@ def benchmarks() -> str:
 def benchmark_section(record: dict[str, Any]) -> str:
     """One benchmark as a table, with where it was measured."""
     header = list(record["rows"][0])
-    rows = [[str(row[name]) for name in header] for row in record["rows"]]
+    rows = [[cell(row[name]) for name in header] for row in record["rows"]]
     machine = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in record["machine"].items())
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return f"## {record['benchmark']}\n\n{table(header, rows)}\n\n*{machine}.* *{versions}.*"
+
+
+def cell(value: Any) -> str:
+    """A measured value as text: nothing where there is none, yes or no, three figures."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
 
 
 def import_seconds(distribution: str) -> str:
