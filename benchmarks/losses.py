@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import resource
 import statistics
 import subprocess
@@ -20,18 +19,28 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peers import (
+    Call,
+    clip_loss,
+    det_volume,
+    einsum_late_interaction,
+    lightly_nt_xent,
+    lightly_sinkhorn,
+    lightly_swav,
+    loop_mv_dhel,
+    loop_mv_infonce,
+    metric_learning_supcon,
+)
 from record import write
 from torch import Tensor
 
 from accord import functional as AF
 
 Inputs = list[Tensor]
-Call = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,104 +71,27 @@ class Work:
 
 
 def unit(*shape: int) -> Tensor:
+    """Random rows of unit norm, the same for the same shape."""
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))), dim=-1)
 
 
 def pairs(rows: int, dim: int = 512) -> Inputs:
+    """Images, texts near them, and a logit scale."""
     image = unit(rows, dim)
     return [image, F.normalize(image + unit(rows, dim + 1)[:, :dim], dim=-1), torch.tensor(14.3)]
-
-
-# -- peers
-
-
-def clip_loss() -> Call:
-    from open_clip.loss import ClipLoss
-
-    return ClipLoss()
-
-
-def lightly_nt_xent() -> Call:
-    from lightly.loss import NTXentLoss
-
-    return NTXentLoss(temperature=0.1)
-
-
-def metric_learning_supcon() -> Call:
-    from pytorch_metric_learning.losses import SupConLoss
-
-    loss = SupConLoss(temperature=0.1)
-    labels = torch.arange(4096) % 100
-    return lambda z: loss(z, labels)
-
-
-def lightly_sinkhorn(epsilon: float) -> Call:
-    from lightly.loss.swav_loss import sinkhorn
-
-    return lambda scores: sinkhorn(scores, epsilon=epsilon)
-
-
-def lightly_swav() -> Call:
-    from lightly.loss import SwaVLoss
-
-    loss = SwaVLoss()
-    return lambda *scores: loss(list(scores[:2]), list(scores[2:]))
-
-
-def einsum_late_interaction(image: Tensor, text: Tensor) -> Tensor:
-    similarity = torch.einsum("and,bmd->abnm", image, text)
-    return (similarity.amax(dim=3).mean(dim=2) * 14.3).logsumexp(dim=1).mean() + (
-        similarity.amax(dim=2).mean(dim=2) * 14.3
-    ).logsumexp(dim=0).mean()
-
-
-def our_late_interaction(image: Tensor, text: Tensor) -> Tensor:
-    rows, columns = AF.late_interaction_pair(image, text)
-    return (rows * 14.3).logsumexp(dim=1).mean() + (columns * 14.3).logsumexp(dim=1).mean()
-
-
-def det_volume(anchor: Tensor, *others: Tensor) -> Tensor:
-    n = 1 + len(others)
-    rows, columns = len(anchor), len(others[0])
-    gram = [[torch.empty(0)] * n for _ in range(n)]
-    gram[0][0] = (anchor * anchor).sum(dim=1)[:, None].expand(rows, columns)
-    for p, a in enumerate(others, start=1):
-        gram[0][p] = gram[p][0] = anchor @ a.T
-        for q, b in enumerate(others, start=1):
-            gram[p][q] = (a * b).sum(dim=1).expand(rows, columns)
-    matrix = torch.stack([torch.stack(row, dim=-1) for row in gram], dim=-2)  # (rows, columns, n, n)
-    return torch.linalg.det(matrix).abs().sqrt()
-
-
-def loop_mv_infonce(*views: Tensor) -> Tensor:
-    """Every pair of views has its own matrix of similarities, as one writes it at first."""
-    tau, m = 0.2, len(views[0])
-    own = torch.eye(m, dtype=torch.bool)
-    below, above = [], []
-    for a in range(len(views)):
-        for b in range(len(views)):
-            logits = views[a] @ views[b].T / tau
-            above += [logits.diagonal()] if a != b else []
-            below.append(logits.masked_fill(own, -math.inf).logsumexp(dim=1) if a == b else logits.logsumexp(dim=1))
-    return (torch.stack(below).logsumexp(dim=0) - torch.stack(above).logsumexp(dim=0)).mean()
-
-
-def loop_mv_dhel(*views: Tensor) -> Tensor:
-    """DHEL's uniformity for each pair of views, counted once per view, and the joint positive."""
-    tau, n, own = 0.2, len(views), torch.eye(len(views[0]), dtype=torch.bool)
-    spread, above = torch.zeros(len(views[0])), []
-    for a, b in combinations(range(n), 2):
-        for view in (views[a], views[b]):
-            level = (view @ view.T / tau).masked_fill(own, -math.inf).logsumexp(dim=1)
-            spread = spread + level / (n - 1)
-        above.append((views[a] * views[b]).sum(dim=1) / tau)
-    return (spread - torch.stack(above).logsumexp(dim=0)).mean()
 
 
 # -- works
 
 
+def our_late_interaction(image: Tensor, text: Tensor) -> Tensor:
+    """Two softmax-like scalars from both directions, as the peer makes them."""
+    rows, columns = AF.late_interaction_pair(image, text)
+    return (rows * 14.3).logsumexp(dim=1).mean() + (columns * 14.3).logsumexp(dim=1).mean()
+
+
 def info_nce(rows: int, goal: float | None, repeats: int, memory_goal: float | None = None) -> Work:
+    """Symmetric InfoNCE of so many pairs; the peer has no memory for more than 16k."""
     return Work(
         f"symmetric InfoNCE, B={rows // 1024}k, D=512",
         "open_clip ClipLoss",
@@ -173,10 +105,12 @@ def info_nce(rows: int, goal: float | None, repeats: int, memory_goal: float | N
 
 
 def views(n: int, rows: int, dim: int) -> Callable[[], Inputs]:
+    """Makes n views of so many instances."""
     return lambda: [unit(rows, dim + view)[:, :dim].contiguous() for view in range(n)]
 
 
 def normal(*shapes: tuple[int, ...]) -> Callable[[], Inputs]:
+    """Makes one input of each shape."""
     return lambda: [unit(*shape) for shape in shapes]
 
 
@@ -200,7 +134,7 @@ WORKS = [
         "pytorch-metric-learning SupConLoss",
         normal((4096, 128)),
         lambda z: AF.supcon(z, LABELS, 0.1),
-        metric_learning_supcon,
+        lambda: metric_learning_supcon(LABELS),
         0.35,
     ),
     Work(
@@ -287,6 +221,7 @@ def seconds(work: Work) -> dict[str, Any]:
     if work.theirs is not None:
         sides.append(work.theirs())
     times: list[list[float]] = [[] for _ in sides]
+    found: list[tuple[Tensor, Inputs]] = []
     for turn in range(work.repeats + 1):
         for side, call in enumerate(sides):
             start = time.perf_counter()
@@ -294,8 +229,8 @@ def seconds(work: Work) -> dict[str, Any]:
             if turn or work.repeats == 1:  # the first turn warms up
                 times[side].append(time.perf_counter() - start)
             if not turn:
-                sides_results = [results] if not side else [*sides_results, results]
-    difference = {} if len(sides) < 2 else {"difference": compare(*sides_results)}
+                found.append(results)
+    difference = {} if len(sides) < 2 else {"difference": compare(*found)}
     return {"times": [statistics.median(t) for t in times], **difference}
 
 

@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from accord.diagnostics import gap
-from accord.diagnostics.gap import embedding_diagnostics
+from accord.diagnostics.gap import embedding_diagnostics, gap_metrics, linear_separability
 from accord.errors import DataError, ShapeError
 
 
@@ -73,3 +74,46 @@ def test_one_row_unequal_rows_and_nan_are_refused():
         numbers(image=sphere(4, 4), text=sphere(5, 4))
     with pytest.raises(DataError, match="text embeddings are not finite"):
         numbers(image=sphere(4, 4), text=sphere(4, 4) / 0)
+
+
+def test_gap_metrics_equal_the_reference_values(golden):
+    stored = golden("contrastive_gap")
+    found = gap_metrics(stored["gap_image"], stored["gap_text"])
+    for name in ("centroid_distance", "centroid_cosine", "cross_uniformity"):
+        assert found[name] == pytest.approx(float(stored[name]), rel=1e-5)
+    total = (found["uniformity_x"] + found["uniformity_y"]) / 2
+    assert total == pytest.approx(float(stored["uniformity_total"]), rel=1e-5)
+    assert found["linear_separability"] == pytest.approx(float(stored["linear_separability"]), abs=0.06)
+
+
+def test_separability_equals_scikit_learn_over_many_splits(golden):
+    stored = golden("contrastive_gap")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x, y = stored["gap_image"].numpy(), stored["gap_text"].numpy()
+    scores = []
+    for seed in range(60):
+        order = np.random.default_rng(seed).permutation(len(x))
+        test, train = order[:12], order[12:]
+        labels = [np.repeat([1, 0], len(rows)) for rows in (train, test)]
+        model = linear_model.LogisticRegression().fit(np.concatenate([x[train], y[train]]), labels[0])
+        scores.append(model.score(np.concatenate([x[test], y[test]]), labels[1]))
+    found = linear_separability(stored["gap_image"], stored["gap_text"], splits=100)
+    assert found == pytest.approx(np.mean(scores), abs=0.025)
+
+
+def test_separability_is_a_half_without_a_gap_and_one_for_disjoint_sets():
+    x, y = sphere(300, 8), sphere(300, 8, 1)
+    assert linear_separability(x, y) == pytest.approx(0.5, abs=0.06)
+    lifted = normalize(y + torch.tensor([9.0] + [0.0] * 7), dim=1)
+    assert linear_separability(normalize(x - torch.tensor([9.0] + [0.0] * 7), dim=1), lifted) == 1
+
+
+def test_separability_of_identical_sides_is_a_half_since_pairs_are_never_divided():
+    x = sphere(60, 8)
+    assert linear_separability(x, x) == pytest.approx(0.5)
+
+
+def test_the_seed_decides_the_splits():
+    x, y = sphere(30, 4), sphere(30, 4, 1)
+    assert gap_metrics(x, y, 3) == gap_metrics(x, y, 3)
+    assert linear_separability(x, y, 1) != linear_separability(x, y, 2)

@@ -254,3 +254,46 @@ def test_a_shape_error_is_an_accord_error_too() -> None:
 def test_cosine_similarity_ignores_the_norm_and_a_zero_row_is_similar_to_nothing() -> None:
     a = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     torch.testing.assert_close(AF.pairwise_cosine_similarity(a), torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize("exclude_self", [True, False])
+def test_with_and_without_a_subtracted_maximum_the_walks_are_the_same(monkeypatch, bounded, exclude_self) -> None:
+    monkeypatch.setattr("accord.functional.tiled._bounded", lambda *_: bounded)
+    ids = torch.tensor([0, 1, 0, 1, 2, 0, 1])
+
+    def same_or_next(rows: slice, columns: slice) -> Tensor:
+        return (ids[rows, None] - ids[columns]).abs() < 2
+
+    x, y, scale = (
+        unit(7).requires_grad_(),
+        unit(7, seed=1).requires_grad_(),
+        torch.tensor(9.0).double().requires_grad_(),
+    )
+    levels = [
+        *AF.tiled_logsumexp_both(x, y, scale, exclude_self=exclude_self, pair_weight=same_or_next, tile=3),
+        AF.self_logsumexp(x, scale, pair_weight=same_or_next, tile=3),
+    ]
+    allowed = same_or_next(slice(None), slice(None))
+    other = allowed & ~torch.eye(7, dtype=torch.bool)
+    cross = (scale * x @ y.T).masked_fill(~(other if exclude_self else allowed), -torch.inf)
+    within = (scale * x @ x.T).masked_fill(~other, -torch.inf)
+    wanted = [cross.logsumexp(1), cross.logsumexp(0), within.logsumexp(1)]
+    cotangent = torch.linspace(0.5, 1.5, 7).double()
+    for got, want in zip(levels, wanted, strict=True):
+        torch.testing.assert_close(got, want)
+        grads = [
+            torch.autograd.grad((v * cotangent).sum(), (x, y, scale), allow_unused=True, retain_graph=True)
+            for v in (got, want)
+        ]
+        for a, b in zip(*grads, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("scale", "bounded"), [(14.3, True), (100.0, False)])
+def test_a_maximum_is_subtracted_only_where_the_exponential_could_overflow(scale: float, bounded: bool) -> None:
+    from accord.functional.tiled import _bounded
+
+    assert _bounded(unit(3).float(), unit(3).float(), torch.tensor(scale), None) is bounded

@@ -150,3 +150,6 @@ def test_the_released_distances_as_weights_favour_the_farther_neighbour() -> Non
 def test_wrong_arguments_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- meta-path graphs

@@ -13,7 +13,18 @@ from torch import Tensor, nn
 
 from accord.errors import ShapeError
 from accord.functional import queue_nce
-from accord.state import FeatureQueue, FeatureStandardiser, LogitScale, MomentumEncoder, PrototypeBank
+from accord.functional.slots import semantic_grouping
+from accord.state import (
+    Center,
+    FeatureBank,
+    FeatureQueue,
+    FeatureStandardiser,
+    LockedTower,
+    LogitScale,
+    MomentumEncoder,
+    PrototypeBank,
+    Prototypes,
+)
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -78,6 +89,58 @@ def test_a_seeded_queue_is_reproducible() -> None:
     torch.testing.assert_close(first.features, second.features)
 
 
+def test_an_empty_start_gives_only_what_was_enqueued_until_the_queue_is_full() -> None:
+    queue = FeatureQueue(5, 3, start="zeros")
+    assert queue.keys().shape == (0, 3)
+    for seen in (2, 4):
+        queue.enqueue(unit(2, 3, seed=seen))
+        assert not queue.is_full
+        assert len(queue.keys()) == seen
+    queue.enqueue(unit(2, 3))
+    assert queue.is_full
+    assert len(queue.keys()) == 5
+    torch.testing.assert_close(queue.keys().norm(dim=1), torch.ones(5))
+
+
+def test_random_vectors_serve_as_keys_from_the_start_but_do_not_fill_the_queue() -> None:
+    queue = FeatureQueue(4, 3)
+    assert queue.keys().shape == (4, 3)
+    assert not queue.is_full
+    with pytest.raises(ValueError, match="start = 'ones'"):
+        FeatureQueue(4, 3, start="ones")
+
+
+def test_the_queue_and_the_slow_projection_are_those_of_the_released_code_of_tcl(golden) -> None:
+    given_ = golden("tcl")
+    for modality, tokens in (("image", "v_tokens_m"), ("text", "t_tokens_m")):
+        tower = {"image": "vision", "text": "text"}[modality]
+        online, old = nn.Linear(10, 8).double(), nn.Linear(10, 8).double()
+        online.load_state_dict({n: given_[f"{tower}_proj_{n}"] for n in ("weight", "bias")})
+        old.load_state_dict({n: given_[f"{tower}_proj_m_{n}"] for n in ("weight", "bias")})
+        slow = MomentumEncoder(old, momentum=0.995)
+        queue = FeatureQueue(12, 8).double()
+        queue.features = given_[f"{modality}_queue"].T.clone()
+        slow.update(online)  # before the momentum features are made
+        queue.enqueue(slow(given_[tokens][:, 0]))
+        torch.testing.assert_close(queue.features.T, given_[f"{modality}_queue_after"])
+        if modality == "image":
+            torch.testing.assert_close(slow.module.weight, given_["vision_proj_m_weight_after"])
+
+
+def test_one_queue_per_view_holds_what_the_released_code_of_swav_holds(golden) -> None:
+    given_ = golden("swav")
+    before, after = given_["l_queue_filling_queue_before"], given_["l_queue_filling_queue_after"]
+    z = given_["l_queue_filling_raw_embeddings"]
+    queues = nn.ModuleList(FeatureQueue(24, 16, start="zeros") for _ in range(2))
+    for view, queue in enumerate(queues):
+        queue.enqueue(before[view, :8])
+        assert not queue.is_full  # tested before the batch is pushed: the queue is not used yet
+        queue.enqueue(z[8 * view : 8 * (view + 1)])
+        newest_first = torch.cat([queue.keys()[8:], queue.keys()[:8]])
+        torch.testing.assert_close(newest_first, after[view, :16])
+        assert not after[view, 16:].any()
+
+
 # -- momentum encoder
 
 
@@ -106,6 +169,38 @@ def test_buffers_follow_only_when_asked(buffers: bool) -> None:
     slow.update(online)
     assert slow.module.running_mean.tolist() == ([2.0, 2.0] if buffers else [0.0, 0.0])
     assert slow.module.num_batches_tracked == (7 if buffers else 0)
+
+
+def test_the_momentum_follows_a_cosine_that_goes_on_after_a_checkpoint() -> None:
+    def schedule(k: int) -> float:
+        return 1 - (1 - 0.9) * (math.cos(math.pi * min(k, 4) / 4) + 1) / 2
+
+    online = nn.Linear(2, 2).double()
+    slow = MomentumEncoder(online, momentum=0.9, total_steps=4)
+    nn.init.ones_(online.weight)
+    want = slow.module.weight.clone()
+    for k in range(7):
+        if k == 2:  # interrupted
+            saved = slow.state_dict()
+            slow = MomentumEncoder(online, momentum=0.9, total_steps=4).double()
+            slow.load_state_dict(saved)
+        assert float(slow.momentum_now()) == pytest.approx(schedule(k))
+        slow.update(online)
+        want = schedule(k) * want + (1 - schedule(k)) * online.weight.detach()
+        torch.testing.assert_close(slow.module.weight.detach(), want, rtol=1e-6, atol=1e-6)
+    assert slow.step == 7
+
+
+def test_a_momentum_given_for_one_step_takes_the_place_of_the_schedule() -> None:
+    online = nn.Linear(2, 2)
+    slow = MomentumEncoder(online, momentum=0.9, total_steps=4)
+    nn.init.ones_(online.weight)
+    slow.update(online, momentum=0.0)
+    torch.testing.assert_close(slow.module.weight, online.weight)
+    with pytest.raises(ValueError, match=r"momentum = 2.0"):
+        slow.update(online, momentum=2.0)
+    with pytest.raises(ValueError, match="total_steps = 0"):
+        MomentumEncoder(online, total_steps=0)
 
 
 def test_another_module_is_refused_by_name() -> None:
@@ -192,6 +287,134 @@ def test_wrong_arguments_are_named(call, message: str) -> None:
         call(PrototypeBank(2, 3))
 
 
+# -- learnable prototypes
+
+
+def prototypes_step(prototypes: Prototypes, optimiser: torch.optim.Optimizer, step: int) -> None:
+    optimiser.zero_grad(set_to_none=False)
+    prototypes(unit(4, 3, seed=step).float()).square().sum().backward()
+    prototypes.after_backward(step)
+    optimiser.step()
+
+
+def test_frozen_prototypes_do_not_move_by_gradient_momentum_or_decay_and_later_do() -> None:
+    prototypes = Prototypes(3, 5)
+    optimiser = torch.optim.SGD(prototypes.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    prototypes_step(prototypes, optimiser, 0)  # fills the momentum buffer
+    start = prototypes.weight.detach().clone()
+    prototypes.freeze(until_step=3)
+    for step in (1, 2):
+        prototypes_step(prototypes, optimiser, step)
+        assert torch.equal(prototypes.weight, start)
+    prototypes_step(prototypes, optimiser, 3)
+    assert not torch.equal(prototypes.weight, start)
+
+
+def test_prototypes_return_to_unit_length_in_place_and_score_in_single_precision() -> None:
+    prototypes, z = Prototypes(3, 5), unit(4, 3).float()
+    kept = prototypes.weight
+    with torch.no_grad():
+        kept.mul_(3.0)
+    prototypes.normalize_()
+    assert prototypes.weight is kept
+    torch.testing.assert_close(kept.detach().norm(dim=1), torch.ones(5))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = prototypes(z.bfloat16())
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, z.bfloat16().float() @ kept.T)
+    with pytest.raises(ShapeError, match=r"z has shape \(4, 2\): expected \(any, 3\)"):
+        prototypes(z[:, :2])
+
+
+# -- centre
+
+
+def test_the_centre_is_that_of_the_released_code_of_slotcon(golden) -> None:
+    given_ = golden("slotcon")
+    center = Center(6)
+    center.center = given_["full_center_before"]
+    maps = torch.cat([given_["full_y1"], given_["full_y2"]])
+    center.update(semantic_grouping(maps, given_["full_C_teacher_after"])[1])
+    torch.testing.assert_close(center.center, given_["full_center_after"])
+
+
+def test_the_centre_is_a_mean_over_rows_and_positions() -> None:
+    center, dots = Center(3, momentum=0.75), torch.randn(4, 3, 2, 5)
+    center.update(dots)
+    center.update(dots)
+    want = (1 - 0.75**2) * dots.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(center.center, want[None])
+    flat = Center(3, momentum=0.75)
+    flat.update(dots.movedim(1, -1).reshape(-1, 3))
+    torch.testing.assert_close(flat.center, 0.25 * dots.mean(dim=(0, 2, 3))[None])
+    flat.update(torch.zeros(0, 3))
+    assert flat.center.isfinite().all()
+    with pytest.raises(ShapeError, match=r"dots has shape \(4, 2\): expected \(any, 3, ...\)"):
+        center.update(torch.zeros(4, 2))
+
+
+# -- bank of rows
+
+
+@settings(max_examples=20, deadline=None)
+@given(batches=st.lists(st.lists(st.integers(-1, 5), max_size=8), max_size=5))
+def test_the_bank_holds_the_last_vector_of_every_row(batches: list[list[int]]) -> None:
+    bank, want = FeatureBank(6, 2).double(), {}
+    for number, rows in enumerate(batches):
+        z = torch.randn(len(rows), 2, generator=torch.Generator().manual_seed(number)).double()
+        bank.update(torch.tensor(rows, dtype=torch.long), z)
+        want |= {row: vector for row, vector in zip(rows, z, strict=True) if row >= 0}
+    assert bank.seen.nonzero().flatten().tolist() == sorted(want)
+    for row in range(6):
+        torch.testing.assert_close(bank.read(torch.tensor([row]))[0], want.get(row, torch.zeros(2).double()))
+
+
+def test_what_was_read_from_the_bank_does_not_change_with_it() -> None:
+    bank, z = FeatureBank(3, 2), torch.ones(1, 2, requires_grad=True)
+    before = bank.read(torch.tensor([0, 1]))
+    loss = (z * before).square().sum()
+    bank.update(torch.tensor([0]), z)
+    loss.backward()
+    assert not before.any()
+    assert not bank.features.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda bank: bank.update(torch.tensor([3]), torch.zeros(1, 2)), "largest index = 3"),
+        (lambda bank: bank.update(torch.tensor([0]), torch.zeros(1, 4)), r"z has shape \(1, 4\)"),
+        (lambda bank: bank.update(torch.tensor([0, 1]), torch.zeros(1, 2)), r"index has shape \(2,\)"),
+        (lambda bank: bank.read(torch.tensor([-1])), "smallest index = -1"),
+        (lambda bank: bank.read(torch.tensor([0.0])), "expected integers"),
+        (lambda bank: FeatureBank(0, 2), "rows = 0"),
+        (lambda bank: FeatureBank(2, 0), "dim = 0"),
+    ],
+)
+def test_wrong_arguments_of_the_bank_are_named(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(FeatureBank(3, 2))
+
+
+# -- locked tower
+
+
+def test_a_locked_tower_stays_as_it_is_inside_a_model_that_trains() -> None:
+    inner = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    model = nn.Sequential(LockedTower(inner), nn.Linear(3, 1)).train()
+    before = {name: value.clone() for name, value in inner.state_dict().items()}
+    x = torch.randn(8, 3, requires_grad=True)
+    first, second = model(x), model(x)
+    assert torch.equal(first, second)
+    first.sum().backward()
+    assert x.grad is None
+    assert all(parameter.grad is None for parameter in inner.parameters())
+    assert model.training
+    assert not any(module.training for module in inner.modules())
+    for name, value in inner.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 # -- all of them
 
 
@@ -200,8 +423,11 @@ def every_state() -> nn.ModuleDict:
         {
             "scale": LogitScale(),
             "queue": FeatureQueue(5, 3),
-            "slow": MomentumEncoder(nn.Linear(3, 3)),
+            "slow": MomentumEncoder(nn.Linear(3, 3), total_steps=9),
             "bank": PrototypeBank(2, 3, momentum=0.9),
+            "rows": FeatureBank(4, 3),
+            "center": Center(3),
+            "prototypes": Prototypes(3, 2),
         }
     )
 
@@ -214,6 +440,8 @@ def advance(state: nn.ModuleDict, seed: int) -> None:
     state["queue"].enqueue(unit(3, 3, seed=seed), torch.arange(3) + 10 * seed)
     state["slow"].update(online)
     state["bank"].update(unit(3, 3, seed=seed), torch.tensor([0, 1, 1]))
+    state["rows"].update(torch.tensor([seed, 0]), unit(2, 3, seed=seed))
+    state["center"].update(unit(3, 3, seed=seed))
 
 
 def test_a_checkpoint_holds_everything_that_the_next_step_needs() -> None:
@@ -232,6 +460,8 @@ def test_half_precision_leaves_the_averages_in_full_precision() -> None:
         assert state["queue"].features.dtype == torch.float32
         assert state["bank"].prototypes.dtype == torch.float32
         assert state["scale"].log_scale.dtype == torch.float32
+        assert state["rows"].features.dtype == state["center"].center.dtype == torch.float32
+        assert state["prototypes"].weight.dtype == torch.float32
         z = unit(3, 3).to(dtype)
         state["queue"].enqueue(z)
         state["bank"].update(z, torch.tensor([0, 1, 1]))

@@ -162,6 +162,42 @@ def check_range(low: int, high: int, **values: int) -> None:
             raise ValueError(f"{name} = {value}: expected an integer in [{low}, {high}]")
 
 
+def check_choice(allowed: tuple[str, ...], **values: str) -> None:
+    """Every word is one of those allowed.
+
+    Raises:
+        ValueError: one is not.
+
+    Example:
+        >>> check_choice(("mean", "sum"), reduction="max")
+        Traceback (most recent call last):
+        ValueError: reduction = 'max': expected one of mean, sum
+    """
+    for name, value in values.items():
+        if value not in allowed:
+            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+
+
+def check_finite(**tensors: Tensor) -> None:
+    """No row of any tensor holds NaN or infinity; it reads the values, so keep it out of training steps.
+
+    Raises:
+        ValueError: one does.
+
+    Example:
+        >>> check_finite(x=torch.tensor([[0.0], [float("nan")]]))
+        Traceback (most recent call last):
+        ValueError: x has 1 rows with NaN or infinity, the first is 1: expected finite rows
+    """
+    for name, tensor in tensors.items():
+        bad = ~tensor.isfinite().flatten(1).all(dim=1) if tensor.ndim > 1 else ~tensor.isfinite()
+        if bad.any():
+            raise ValueError(
+                f"{name} has {int(bad.sum())} rows with NaN or infinity, the first is {int(bad.nonzero()[0])}: "
+                "expected finite rows"
+            )
+
+
 def as_float(x: Tensor) -> Tensor:
     """``x`` itself when it has at least single precision, else its float32 copy.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from accord.functional.checks import (
     as_float,
+    check_choice,
     check_ndim,
     check_positive,
     check_same_shape,
@@ -174,13 +175,13 @@ def indexed_nce(
 class ClipLoss(nn.Module):
     """Symmetric InfoNCE over the rows of all processes.
 
-    Each process holds b of the W·b rows. With the default settings each computes its ``(b, W·b)`` part of
-    both directions, and after the averaging of gradients by DistributedDataParallel the parameters receive
-    exactly the gradient of one process with the whole batch. The returned loss is the own rows' mean: average
-    it over processes before logging, never before ``backward``.
+    Each process holds b of the W·b rows. With the default settings each computes its own rows' part of both
+    directions, in memory linear in W·b, and after the averaging of gradients by DistributedDataParallel the
+    parameters receive exactly the gradient of one process with the whole batch. The returned loss is the own
+    rows' mean: average it over processes before logging, never before ``backward``.
 
     Args:
-        local_loss: own rows against all keys, O(b·W·b) memory; False: the whole matrix in every process.
+        local_loss: own rows against all keys, 1/W of the work; False: all rows in every process.
         gather_with_grad: keys of other processes receive gradient. Without it, and without ``local_loss``,
             the encoders' averaged gradient is 1/W of the true one.
 
@@ -220,6 +221,7 @@ class ClipLoss(nn.Module):
             ShapeError: shapes that do not fit together.
         """
         check_same_shape(image=image, text=text)
+        check_positive(logit_scale=logit_scale)
         if ids is not None:
             check_shape((len(image),), ids=ids)
         all_ids = None if ids is None else gather_features(ids, with_grad=False)
@@ -229,12 +231,14 @@ class ClipLoss(nn.Module):
             targets = None if all_ids is None else targets_from_ids(all_ids)
             return info_nce(all_image, all_text, logit_scale, targets=targets)
         if ids is None or all_ids is None:
-            positive = torch.arange(len(image), device=image.device) + rank() * len(image)
+            here = torch.arange(len(image), device=image.device) + rank() * len(image)
+            own_text, own_image = all_text[here], all_image[here]
         else:
-            positive = targets_from_ids(ids, all_ids)
-        image_logits = contrastive_logits(image, all_text, logit_scale)  # (b, W·b)
-        text_logits = contrastive_logits(text, all_image, logit_scale)
-        return (F.cross_entropy(image_logits, positive) + F.cross_entropy(text_logits, positive)) / 2
+            share = targets_from_ids(ids, all_ids)
+            own_text, own_image = share.to(all_text) @ all_text, share.to(all_image) @ all_image
+        return (
+            _one_way(image, all_text, own_text, logit_scale) + _one_way(text, all_image, own_image, logit_scale)
+        ) / 2
 
 
 def sigmoid_contrast(image: Tensor, text: Tensor, logit_scale: Tensor | float, logit_bias: Tensor | float) -> Tensor:
@@ -308,8 +312,7 @@ def cwcl_loss(
     check_positive(logit_scale=logit_scale)
     if weights is not None:
         check_shape((len(trained), len(trained)), weights=weights)
-    if reverse not in ("infonce", "weighted"):
-        raise ValueError(f"reverse = {reverse!r}: expected infonce or weighted")
+    check_choice(("infonce", "weighted"), reverse=reverse)
     with torch.autocast(trained.device.type, enabled=False):
         trained, frozen = as_float(trained), as_float(frozen)
         rows, columns = tiled_logsumexp_both(trained, frozen, logit_scale)
@@ -452,11 +455,18 @@ def multi_positive_nce(
     """
     check_ndim(2, logits=logits)
     check_shape(tuple(logits.shape), pos=pos, neg=neg)
+    check_choice(("pair", "anchor"), reduction=reduction)
     if reduction == "pair":
         return contrastive_loss(logits, pos.bool(), neg.bool(), denominator="own", reduction="pair")
-    if reduction != "anchor":
-        raise ValueError(f"reduction = {reduction!r}: expected pair or anchor")
     return contrastive_loss(logits, pos.bool(), neg.bool(), denominator="own", reduction="none").mean()
+
+
+def _one_way(query: Tensor, keys: Tensor, wanted: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """InfoNCE of queries whose mean positive key is ``wanted (A, D)``, in memory linear in the keys."""
+    with torch.autocast(query.device.type, enabled=False):
+        query = as_float(query)
+        gain = logit_scale * (query * as_float(wanted)).sum(dim=1)
+        return (tiled_logsumexp(query, keys, logit_scale) - gain).mean()
 
 
 def _positive_logit(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.checks import as_float, check_share, check_trailing_shape
+from accord.functional.checks import as_float, check_choice, check_share, check_trailing_shape
 
 Numerator = Literal["each", "joint"]
 Denominator = Literal["all", "own", "negatives"]
@@ -265,14 +265,10 @@ def _check_options(
     reduction: str,
 ) -> None:
     check_share(label_smoothing=label_smoothing)
-    for name, value, allowed in (
-        ("numerator", numerator, get_args(Numerator)),
-        ("denominator", denominator, get_args(Denominator)),
-        ("direction", direction, get_args(Direction)),
-        ("reduction", reduction, get_args(Reduction)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+    check_choice(get_args(Numerator), numerator=numerator)
+    check_choice(get_args(Denominator), denominator=denominator)
+    check_choice(get_args(Direction), direction=direction)
+    check_choice(get_args(Reduction), reduction=reduction)
     if numerator == "joint" and denominator == "own":
         raise ValueError("numerator='joint' has one term per anchor: denominator='own' needs numerator='each'")
     if numerator == "joint" and targets is not None and targets.is_floating_point():

@@ -18,7 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.checks import as_float, check_ndim, check_positive, check_same_shape, check_shape, logit_scale_of
+from accord.functional.checks import (
+    as_float,
+    check_choice,
+    check_ndim,
+    check_positive,
+    check_same_shape,
+    check_shape,
+    logit_scale_of,
+)
 from accord.functional.engine import contrastive_loss, masked_logsumexp
 from accord.functional.tiled import DENSE_ROWS, self_logsumexp, tiled_logsumexp_both
 
@@ -341,8 +349,7 @@ def poly_view_loss(
     """
     u, _ = _views(views, normalize, None)
     check_positive(tau=tau)
-    if kind not in ("geometric", "arithmetic"):
-        raise ValueError(f"kind = {kind!r}: expected geometric or arithmetic")
+    check_choice(("geometric", "arithmetic"), kind=kind)
     n, m, _ = u.shape
     with torch.autocast(u.device.type, enabled=False):
         instance = torch.arange(m, device=u.device).repeat(n)

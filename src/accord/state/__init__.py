@@ -1,21 +1,28 @@
-"""Modules that remember: learnable scale, queue, momentum encoder, prototype bank, feature statistics.
+"""Modules that remember: scale, queue, bank, momentum encoder, prototypes, centre, feature statistics.
 
 All state lies in parameters and buffers, so that ``state_dict`` holds everything; all processes of a
 distributed run hold the same state.
 """
 
+from accord.state.bank import FeatureBank
 from accord.state.base import FullPrecisionState
+from accord.state.center import Center
+from accord.state.locked import LockedTower
 from accord.state.momentum import MomentumEncoder
-from accord.state.prototypes import PrototypeBank
+from accord.state.prototypes import PrototypeBank, Prototypes
 from accord.state.queue import FeatureQueue
 from accord.state.scale import LogitScale
 from accord.state.standardise import FeatureStandardiser
 
 __all__ = [
+    "Center",
+    "FeatureBank",
     "FeatureQueue",
     "FeatureStandardiser",
     "FullPrecisionState",
+    "LockedTower",
     "LogitScale",
     "MomentumEncoder",
     "PrototypeBank",
+    "Prototypes",
 ]

@@ -8,22 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.functional.checks import check_share
+from accord.functional.checks import check_range, check_share
+from accord.functional.schedule import cosine_momentum
 
 
 class MomentumEncoder(nn.Module):
     """An exponential moving average of a module, without gradient: ``slow <- m slow + (1 - m) online``.
 
     The copy starts equal to the module. Its buffers (batch-norm statistics) are its own unless ``buffers`` is
-    set.
+    set. The updates are counted in a buffer, so that a schedule goes on where a checkpoint left it.
 
     Args:
         module: the online module; copied, not held.
-        momentum: m.
+        momentum: m; with ``total_steps``, m at the first update.
         buffers: average floating-point buffers too, and copy the others.
+        total_steps: let m rise to 1 over so many updates along a cosine
+            (:func:`~accord.functional.schedule.cosine_momentum`); None keeps it.
 
     Raises:
-        ValueError: momentum outside [0, 1].
+        ValueError: momentum outside [0, 1], total_steps below 1.
 
     Example:
         >>> online = nn.Linear(2, 2)
@@ -36,11 +39,18 @@ class MomentumEncoder(nn.Module):
         True
     """
 
-    def __init__(self, module: nn.Module, momentum: float = 0.999, *, buffers: bool = False) -> None:
+    step: Tensor
+
+    def __init__(
+        self, module: nn.Module, momentum: float = 0.999, *, buffers: bool = False, total_steps: int | None = None
+    ) -> None:
         super().__init__()
         check_share(momentum=momentum)
+        if total_steps is not None:
+            check_range(1, max(total_steps, 1), total_steps=total_steps)
         self.module = deepcopy(module).requires_grad_(False)
-        self.momentum, self.buffers_too = momentum, buffers
+        self.momentum, self.buffers_too, self.total_steps = momentum, buffers, total_steps
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,28 +63,37 @@ class MomentumEncoder(nn.Module):
 
         Args:
             online: the module that was copied.
-            momentum: this step's m when it follows a schedule, by default the constructor's.
+            momentum: this step's m, by default that of the constructor or its schedule.
 
         Raises:
             ValueError: momentum outside [0, 1], or a module whose parameters have other names.
         """
-        momentum = self.momentum if momentum is None else momentum
-        check_share(momentum=momentum)
-        _blend(dict(self.module.named_parameters()), dict(online.named_parameters()), momentum)
+        if momentum is not None:
+            check_share(momentum=momentum)
+        share = 1 - (self.momentum_now() if momentum is None else momentum)
+        _blend(dict(self.module.named_parameters()), dict(online.named_parameters()), share)
         if self.buffers_too:
-            _blend(dict(self.module.named_buffers()), dict(online.named_buffers()), momentum)
+            _blend(dict(self.module.named_buffers()), dict(online.named_buffers()), share)
+        self.step = self.step + 1
+
+    def momentum_now(self) -> float | Tensor:
+        """The m of the next update; a scalar tensor when it follows a schedule, so that no step waits for it."""
+        if self.total_steps is None:
+            return self.momentum
+        return cosine_momentum(self.step, self.total_steps, self.momentum)
 
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"momentum={self.momentum}"
 
 
-def _blend(slow: dict[str, Tensor], online: dict[str, Tensor], momentum: float) -> None:
+def _blend(slow: dict[str, Tensor], online: dict[str, Tensor], share: float | Tensor) -> None:
+    """Move ``slow`` towards ``online`` by ``share``."""
     if slow.keys() != online.keys():
         differing = sorted(slow.keys() ^ online.keys())
         raise ValueError(f"the online module differs from the copied one in {', '.join(differing)}")
     for name, tensor in slow.items():
         if tensor.is_floating_point():
-            tensor.lerp_(online[name].to(tensor), 1 - momentum)
+            tensor.lerp_(online[name].to(tensor), share.to(tensor) if isinstance(share, Tensor) else share)
         else:
             tensor.copy_(online[name])

@@ -1,16 +1,76 @@
-"""One remembered unit vector per class (MoPro, CAPro: momentum prototypes)."""
+"""Prototypes: one remembered unit vector per class (MoPro, CAPro), and learnable ones without classes (SwAV)."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from accord.errors import ShapeError
 from accord.functional.checks import as_float, check_positive, check_range, check_shape, check_share
 from accord.functional.distributed import gather_features, world_size
 from accord.state.base import FullPrecisionState
+
+
+class Prototypes(FullPrecisionState):
+    """A layer of K learnable unit vectors, and the scores of embeddings with them (SwAV; Caron et al. 2020, NeurIPS).
+
+    An iteration is :meth:`normalize_`, forward, backward, :meth:`after_backward`, optimiser step.
+
+    Args:
+        dim: width d.
+        num_prototypes: K.
+
+    Raises:
+        ValueError: dim or num_prototypes below 1.
+
+    Example:
+        >>> prototypes = Prototypes(2, 3)
+        >>> prototypes(F.normalize(torch.randn(5, 2), dim=1)).shape
+        torch.Size([5, 3])
+        >>> prototypes.freeze(until_step=1)
+        >>> prototypes(torch.randn(5, 2)).sum().backward()
+        >>> prototypes.after_backward(step=0)
+        >>> prototypes.weight.grad is None
+        True
+    """
+
+    def __init__(self, dim: int, num_prototypes: int) -> None:
+        super().__init__()
+        check_range(1, max(dim, 1), dim=dim)
+        check_range(1, max(num_prototypes, 1), num_prototypes=num_prototypes)
+        self.weight = nn.Parameter(F.normalize(torch.randn(num_prototypes, dim), dim=1))
+        self.frozen_until = 0
+
+    @torch.no_grad()
+    def normalize_(self) -> None:
+        """Bring the prototypes back to unit length; call it before the forward pass."""
+        self.weight.copy_(F.normalize(self.weight, dim=1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Inner product of ``z (n, d)``, unit norm, with every prototype, in float32 even under autocast; ``(n, K)``.
+
+        Raises:
+            ShapeError: not ``(n, d)``.
+        """
+        check_shape((None, self.weight.shape[1]), z=z)
+        with torch.autocast(z.device.type, enabled=False):
+            z = as_float(z)
+            return z @ self.weight.to(z.dtype).T
+
+    def freeze(self, until_step: int) -> None:
+        """Let :meth:`after_backward` hold the prototypes still at every step below ``until_step``."""
+        self.frozen_until = until_step
+
+    def after_backward(self, step: int) -> None:
+        """While they are frozen, drop their gradient: a zero one would let momentum and weight decay move them."""
+        if step < self.frozen_until:
+            self.weight.grad = None
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"{tuple(self.weight.shape)}"
 
 
 class PrototypeBank(FullPrecisionState):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,17 +16,20 @@ from accord.state.base import FullPrecisionState
 class FeatureQueue(FullPrecisionState):
     """The last K unit vectors that were enqueued, with the ids of their samples.
 
-    A ring buffer: batches of any size wrap around the end. It begins with random unit vectors of id -1. Every
-    process enqueues the rows of all processes, so that all hold the same queue. Enqueuing replaces the buffer
-    instead of writing into it: logits that were computed with the old queue can still be back-propagated.
+    A ring buffer: batches of any size wrap around the end, and the order of the rows says nothing about their age
+    (no loss or transport over a queue depends on it). Every process enqueues the rows of all processes, so that all
+    hold the same queue. Enqueuing replaces the buffer instead of writing into it: logits that were computed with the
+    old queue can still be back-propagated. One queue holds one view; several are a :class:`~torch.nn.ModuleList`.
 
     Args:
         size: number of vectors K.
         dim: width d.
-        generator: makes the initial vectors reproducible.
+        generator: makes random initial vectors reproducible.
+        start: ``"random"`` begins with unit vectors of id -1, which serve as keys from the first step on (MoCo,
+            TCL); ``"zeros"`` begins empty, for those who wait until :attr:`is_full` (SwAV). Read before enqueuing.
 
     Raises:
-        ValueError: size or dim below 1.
+        ValueError: size or dim below 1, an unknown start.
 
     Example:
         >>> queue = FeatureQueue(3, 2)
@@ -32,22 +37,46 @@ class FeatureQueue(FullPrecisionState):
         >>> queue.features[:2], queue.ids
         (tensor([[1., 0.],
                  [0., 1.]]), tensor([ 5,  6, -1]))
+        >>> queue.is_full
+        False
     """
 
     features: Tensor
     ids: Tensor
     pointer: Tensor
+    filled: Tensor
 
-    def __init__(self, size: int, dim: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        generator: torch.Generator | None = None,
+        *,
+        start: Literal["random", "zeros"] = "random",
+    ) -> None:
         super().__init__()
         check_range(1, max(size, 1), size=size)
         check_range(1, max(dim, 1), dim=dim)
-        self.register_buffer("features", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
+        if start not in ("random", "zeros"):
+            raise ValueError(f"start = {start!r}: expected 'random' or 'zeros'")
+        self.start = start
+        features = torch.randn(size, dim, generator=generator) if start == "random" else torch.zeros(size, dim)
+        self.register_buffer("features", F.normalize(features, dim=1))
         self.register_buffer("ids", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether K vectors have been enqueued."""
+        return bool(self.filled == len(self))
+
+    def keys(self) -> Tensor:
+        """The vectors to compare with: all of them, or those enqueued so far when the start was empty; ``(n, d)``."""
+        return self.features if self.start == "random" else self.features[: int(self.filled)]
 
     @torch.no_grad()
     def enqueue(self, z: Tensor, ids: Tensor | None = None) -> None:
@@ -71,3 +100,4 @@ class FeatureQueue(FullPrecisionState):
         self.features = self.features.index_copy(0, place[fresh], z[fresh])
         self.ids = self.ids.index_copy(0, place[fresh], ids[fresh])
         self.pointer = (self.pointer + count) % len(self)
+        self.filled = (self.filled + count).clamp(max=len(self))

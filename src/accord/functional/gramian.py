@@ -1,0 +1,318 @@
+"""How far tuples of vectors are from agreeing: the volume of the parallelotope that they span (GRAM).
+
+GRAM (Cicchetti et al. 2025, ICLR): ``V = sqrt(det G)`` with G the Gram matrix of n vectors; 0 iff they are linearly
+dependent, 1 at most for unit norm. No determinant is computed here: the volume of a tuple with an anchor is the volume
+of the others times the distance of the anchor to their span, ``V_ij = Vol_j · dist(a_i, span_j)``, so that each tuple
+is orthogonalised once and all anchors follow by one product per modality. Both factors lose all digits to
+cancellation when vectors nearly coincide, therefore they are computed in float64 where the device has it.
+
+Where vectors are dependent, to within rounding, the volume is exactly 0 and so is its gradient, one of the
+subgradients of the kink that it has there. The volume does not see signs: ``x`` and ``-x`` agree perfectly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from accord.errors import ShapeError
+from accord.functional.checks import (
+    as_float,
+    check_choice,
+    check_positive,
+    check_same_shape,
+    check_same_width,
+    check_shape,
+)
+from accord.functional.engine import contrastive_loss
+
+TILE_ELEMENTS = 1 << 19  # coordinates held in float64 at a time: 4 MiB stay near the cores
+SMALLEST_TILE = 256  # anchors; with fewer, the traffic of the accumulated gradient outweighs the products
+Score = Literal["volume", "distance", "logvol"]
+
+
+def volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
+    """Volume of every anchor with every tuple of the other modalities (GRAM); small means agreement.
+
+    Args:
+        anchor: ``(B1, D)``, usually unit norm.
+        others: each ``(B2, D)``; row j of all of them is one tuple.
+        present: ``(B2, k)`` bool, False for a modality that a tuple lacks: its volume is that of the present ones
+            with the anchor. Volumes of different numbers of vectors are of different size.
+
+    Returns:
+        ``(B1, B2)``, at least float32.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+
+    Example:
+        >>> x, y, z = torch.eye(3)[:, None]
+        >>> volume(torch.cat([x, y]), (x + z) / 2**0.5).round(decimals=4)
+        tensor([[0.7071],
+                [1.0000]])
+        >>> volume(torch.cat([x, y]), y, z)
+        tensor([[1.],
+                [0.]])
+    """
+    size, distance = _factors(anchor, others, present)
+    return size * distance
+
+
+def span_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
+    """Distance of every anchor to the span of every tuple: the volume without the size of the tuple itself.
+
+    A tuple whose own modalities nearly coincide has a small volume with every anchor (a hub); its distances are not
+    affected.
+
+    Args:
+        anchor: ``(B1, D)``, usually unit norm.
+        others: each ``(B2, D)``.
+        present: ``(B2, k)`` bool, see :func:`volume`.
+
+    Returns:
+        ``(B1, B2)``, the sine of the angle between anchor and span for unit norm.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+
+    Example:
+        >>> x, y, z = torch.eye(3)[:, None]
+        >>> span_distance((x + z) / 2**0.5, x, x + 0.1 * y).round(decimals=4)
+        tensor([[0.7071]])
+    """
+    _, distance = _factors(anchor, others, present)
+    return distance
+
+
+def log_volume(anchor: Tensor, *others: Tensor, eps: float = 1e-8, present: Tensor | None = None) -> Tensor:
+    """``½ log det(G + eps I)`` of every anchor with every tuple; finite where the volume is 0.
+
+    The determinant of ``G + eps I`` is that of the Gram matrix of the vectors after each was given a coordinate of
+    its own of size ``sqrt(eps)``.
+
+    Args:
+        anchor: ``(B1, D)``, usually unit norm.
+        others: each ``(B2, D)``.
+        eps: squared length that is added to every vector in a direction of its own.
+        present: ``(B2, k)`` bool, see :func:`volume`.
+
+    Returns:
+        ``(B1, B2)``, at least ``n/2 · log(eps)``.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+        ValueError: eps that is not finite and positive.
+
+    Example:
+        >>> log_volume(torch.eye(2)[:1], torch.eye(2), eps=1e-4).round(decimals=3)
+        tensor([[-4.2590,  0.0000]])
+    """
+    check_positive(eps=eps)
+    size, distance = _factors(anchor, others, present, eps)
+    return size.log() + distance.log()
+
+
+def tuple_volume(*mods: Tensor, present: Tensor | None = None) -> Tensor:
+    """Volume of each tuple by itself, ``sqrt(det G_b)``: how well the modalities of one sample agree.
+
+    Args:
+        mods: each ``(B, D)``; row b of all of them is one tuple.
+        present: ``(B, n)`` bool, False for a modality that a tuple lacks.
+
+    Returns:
+        ``(B,)``, at least float32.
+
+    Raises:
+        ShapeError: no tensor, or shapes that do not fit together.
+
+    Example:
+        >>> tuple_volume(torch.eye(2), torch.eye(2).flip(0)), tuple_volume(torch.eye(2), -torch.eye(2))
+        (tensor([1., 1.]), tensor([0., 0.]))
+    """
+    _check_modalities(mods, present)
+    with torch.autocast(mods[0].device.type, enabled=False):
+        _, length = _orthogonalise(mods, present)
+        return length.prod(dim=1).to(as_float(mods[0]).dtype)
+
+
+def gram_matrix(*mods: Tensor) -> Tensor:
+    """Inner products of the modalities of each tuple.
+
+    Args:
+        mods: each ``(B, D)``.
+
+    Returns:
+        ``(B, n, n)``.
+
+    Raises:
+        ShapeError: no tensor, or not matrices of the same shape.
+
+    Example:
+        >>> gram_matrix(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+        tensor([[[1.0000, 0.6000],
+                 [0.6000, 1.0000]]])
+    """
+    _check_modalities(mods, None)
+    with torch.autocast(mods[0].device.type, enabled=False):
+        stacked = torch.stack([as_float(x) for x in mods], dim=1)  # (B, n, D)
+        return stacked @ stacked.mT
+
+
+def gram_contrastive_loss(
+    anchor: Tensor,
+    *others: Tensor,
+    temperature: Tensor | float,
+    label_smoothing: float = 0.1,
+    score: Score = "volume",
+    present: Tensor | None = None,
+) -> Tensor:
+    """Symmetric InfoNCE with minus the volume over the temperature as logits (GRAM).
+
+    Args:
+        anchor: ``(B, D)`` unit norm, often the text.
+        others: each ``(B, D)`` unit norm; row i belongs to row i of ``anchor``.
+        temperature: divides the volumes; a parameter in the paper (0.07 at first), to be kept above about 0.01.
+        label_smoothing: share of the target that is spread evenly over all candidates.
+        score: what is small for agreement: :func:`volume`, ``distance`` for :func:`span_distance`, ``logvol`` for
+            :func:`log_volume`.
+        present: ``(B, k)`` bool, see :func:`volume`.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+        ValueError: a temperature that is not finite and positive, smoothing outside [0, 1], an unknown score.
+
+    Example:
+        >>> x = torch.eye(4)
+        >>> gram_contrastive_loss(x, x, x, temperature=0.07, label_smoothing=0.0).round(decimals=4)
+        tensor(1.3863)
+        >>> gram_contrastive_loss(x, x, x, temperature=0.07, label_smoothing=0.0, score="distance").round(decimals=4)
+        tensor(0.)
+    """
+    check_positive(temperature=temperature)
+    check_choice(get_args(Score), score=score)
+    if others:
+        check_shape((len(anchor), None), **{"others[0]": others[0]})
+    measure = {"volume": volume, "distance": span_distance, "logvol": log_volume}[score]
+    with torch.autocast(anchor.device.type, enabled=False):
+        logits = -measure(anchor, *others, present=present) / temperature
+        return contrastive_loss(logits, label_smoothing=label_smoothing, direction="both")
+
+
+class _Distance(torch.autograd.Function):
+    """Distance of every anchor to every span; the backward pass multiplies in the precision of the input.
+
+    ``d_ij² = |a_i|² + eps - Σ_p c_pij²`` with ``c_pij = a_i · q_pj``. Only this difference needs float64: the gradient
+    ``w_ij (a_i - Σ_p c_pij q_pj)``, with w the incoming gradient over d, is a difference of vectors, not of squares.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(anchor: Tensor, basis: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Distances ``(B1, B2)`` and coordinates ``(B1, k, B2)``, both in the precision of the anchors."""
+        directions = basis.flatten(0, 1)  # (k·B2, D)
+        distances, coordinates = [], []
+        for x in anchor.to(basis.dtype).split(_tile(basis)):
+            along = (x @ directions.T).unflatten(1, basis.shape[:2])  # (t, k, B2)
+            whole = x.square().sum(dim=1, keepdim=True)
+            square = whole + eps
+            for c in along.unbind(dim=1):
+                square = torch.addcmul(square, c, c, value=-1)
+            floor = torch.full_like(whole, eps) if eps else _rounding(basis) * whole
+            distances.append(torch.where(square > floor, square, eps).sqrt().to(anchor.dtype))
+            coordinates.append(along.to(anchor.dtype))
+        return torch.cat(distances), torch.cat(coordinates)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        anchor, basis, ctx.eps = inputs
+        distance, along = output
+        ctx.mark_non_differentiable(along)
+        ctx.set_materialize_grads(False)  # no zeros for the coordinates
+        ctx.save_for_backward(anchor, basis, distance, along)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, Tensor | None, None]:
+        if grad is None:
+            return None, None, None
+        anchor, basis, distance, along = ctx.saved_tensors
+        directions = basis.flatten(0, 1).to(anchor.dtype)
+        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+            along = (anchor @ directions.T).view_as(along)
+        tiles = (tensor.split(_tile(basis)) for tensor in (anchor, grad, distance, along))
+        rows: list[Tensor] = []
+        total: Tensor | None = None
+        for x, g, d, c in zip(*tiles, strict=True):
+            real = d > ctx.eps**0.5
+            weight = torch.where(real, g / torch.where(real, d, 1.0), 0.0)
+            share = (-weight.unsqueeze(1) * c).flatten(1)
+            rows.append(weight.sum(dim=1, keepdim=True) * x + share @ directions)
+            total = share.T @ x if total is None else total.addmm_(share.T, x)
+        assert total is not None  # there is one tile at least
+        return torch.cat(rows), total.view_as(basis).to(basis.dtype), None
+
+
+def _factors(
+    anchor: Tensor, others: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """``(B2,)`` volume of each tuple by itself, and ``(B1, B2)`` distance of each anchor to its span."""
+    _check_modalities(others, present)
+    check_same_width(anchor=anchor, others=others[0])
+    with torch.autocast(anchor.device.type, enabled=False):
+        basis, length = _orthogonalise(others, present, eps)
+        distance, _ = _Distance.apply(as_float(anchor), basis.transpose(0, 1).contiguous(), eps)
+        return length.prod(dim=1).to(distance.dtype), distance
+
+
+def _orthogonalise(mods: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Orthonormal basis of each tuple ``(B, n, D)`` and its edge lengths ``(B, n)``, whose product is the volume.
+
+    Gram-Schmidt on the coefficients, so that the long vectors are only touched by two products. A vector in the span
+    of those before it has length 0 and no direction, an absent one length 1 and no direction.
+    """
+    stacked = torch.stack([_widen(x) for x in mods], dim=1)
+    gram = stacked @ stacked.mT + eps * torch.eye(len(mods), dtype=stacked.dtype, device=stacked.device)
+    rows: list[Tensor] = []  # direction p is rows[p] @ stacked
+    lengths: list[Tensor] = []
+    for place in range(len(mods)):
+        inner, row = gram[:, place], torch.zeros_like(gram[:, place])
+        row[:, place] = 1.0
+        for earlier in rows:
+            row = row - (inner * earlier).sum(dim=1, keepdim=True) * earlier
+        square = (row.unsqueeze(1) @ gram @ row.unsqueeze(2)).flatten().clamp(min=eps)
+        real = square > (0.0 if eps else _rounding(stacked) * inner[:, place])
+        here = real if present is None else real & present[:, place]
+        length = torch.where(here, square, 1.0).sqrt()
+        rows.append(torch.where(here[:, None], row / length[:, None], 0.0))
+        lengths.append(length.masked_fill(~(real if present is None else real | ~present[:, place]), 0.0))
+    return torch.stack(rows, dim=1) @ stacked, torch.stack(lengths, dim=1)
+
+
+def _tile(basis: Tensor) -> int:
+    """Anchors whose distances to all spans are computed at a time."""
+    return max(SMALLEST_TILE, TILE_ELEMENTS // (basis.shape[0] * basis.shape[1]))
+
+
+def _rounding(x: Tensor) -> float:
+    """Share of a squared length below which a difference of inner products over D coordinates is rounding."""
+    return torch.finfo(x.dtype).eps * (32 + x.shape[-1])
+
+
+def _widen(x: Tensor) -> Tensor:
+    return as_float(x) if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64
+
+
+def _check_modalities(mods: tuple[Tensor, ...], present: Tensor | None) -> None:
+    if not mods:
+        raise ShapeError("got no modality: expected at least one besides the anchor")
+    check_same_shape(**{f"modality {place}": x for place, x in enumerate(mods)})
+    if present is not None:
+        check_shape((len(mods[0]), len(mods)), present=present)
+        if present.dtype != torch.bool:
+            raise ValueError(f"present has type {present.dtype}: expected bool")
