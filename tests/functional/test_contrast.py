@@ -111,6 +111,7 @@ def test_second_derivatives_of_the_tiled_walk_are_exact(exclude_self: bool) -> N
 
     assert torch.autograd.gradgradcheck(walk, leaves)
     assert torch.autograd.gradgradcheck(lambda *x: AF.tiled_logsumexp(*x, tile=3), leaves)
+    assert torch.autograd.gradgradcheck(lambda *x: torch.cat(AF.tiled_pair_terms(*x, tile=3)), leaves)
 
 
 def test_the_functional_gradient_of_the_tiled_loss_equals_the_ordinary_one() -> None:

@@ -66,6 +66,14 @@ def both_lse_reference(query: Tensor, key: Tensor, scale: Tensor, **options: Any
     return torch.cat([lse_reference(query, key, scale, **options), lse_reference(key, query, scale, **options)])
 
 
+def pair_terms(**inputs: Any) -> Tensor:
+    return torch.cat(AF.tiled_pair_terms(**inputs))
+
+
+def pair_terms_reference(query: Tensor, key: Tensor, scale: Tensor, **_: Any) -> Tensor:
+    return torch.cat([both_lse_reference(query=query, key=key, scale=scale), scale * (query * key).sum(dim=1)])
+
+
 def queue_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
     losses = []
     for q, k in zip(query, key, strict=True):
@@ -188,6 +196,11 @@ def soft_pairs(rows: int, generator: torch.Generator) -> dict[str, Any]:
 
 def keys(rows: int, generator: torch.Generator) -> dict[str, Any]:
     return {"query": unit(rows, generator), "key": unit(rows + 2, generator), "scale": scalar(9.0), "tile": 3}
+
+
+def matched(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    made = keys(rows, generator)
+    return made | {"key": made["key"][:rows]}
 
 
 def selves(rows: int, generator: torch.Generator) -> dict[str, Any]:
@@ -319,6 +332,16 @@ CASES = [
         AF.tiled_logsumexp,
         lse_reference,
         keys,
+        ("query", "key", "scale"),
+        extremes=({"scale": 1e4},),
+        vmap=False,
+        compiles=False,
+    ),
+    Case(
+        "tiled_pair_terms",
+        pair_terms,
+        pair_terms_reference,
+        matched,
         ("query", "key", "scale"),
         extremes=({"scale": 1e4},),
         vmap=False,

@@ -168,7 +168,7 @@ from accord.functional.text import (
     uncertainty_weighted,
 )
 from accord.functional.text_draws import mlm_mask, pseudo_labels, sample_spans
-from accord.functional.tiled import self_logsumexp, tiled_logsumexp, tiled_logsumexp_both
+from accord.functional.tiled import self_logsumexp, tiled_logsumexp, tiled_logsumexp_both, tiled_pair_terms
 from accord.functional.tokens import (
     info_nce_from_similarity,
     late_interaction,
@@ -342,6 +342,7 @@ __all__ = [
     "targets_from_ids",
     "tiled_logsumexp",
     "tiled_logsumexp_both",
+    "tiled_pair_terms",
     "topk_neighbors",
     "triplet_ranking_loss",
     "tuple_volume",

@@ -26,7 +26,7 @@ from accord.functional.checks import (
 )
 from accord.functional.distributed import gather_features, rank, world_size
 from accord.functional.engine import contrastive_loss, row_normalize
-from accord.functional.tiled import PairWeight, default_tile, tiled_logsumexp, tiled_logsumexp_both
+from accord.functional.tiled import PairWeight, default_tile, tiled_logsumexp, tiled_logsumexp_both, tiled_pair_terms
 
 
 def contrastive_logits(
@@ -137,6 +137,9 @@ def info_nce(
         logits = contrastive_logits(image, text, logit_scale, logit_bias)
         rows = contrastive_loss(logits, targets, label_smoothing=label_smoothing)
         return (rows + contrastive_loss(logits.T, targets_t2i, label_smoothing=label_smoothing)) / 2
+    if targets is None and targets_t2i is None and not label_smoothing:
+        rows, columns, own = tiled_pair_terms(image, text, logit_scale, tile=tile)
+        return (rows.mean() + columns.mean()) / 2 - own.mean()
     with torch.autocast(image.device.type, enabled=False):
         image, text = as_float(image), as_float(text)
         rows, columns = tiled_logsumexp_both(image, text, logit_scale, tile=tile)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.functional.checks import as_float, check_ndim, check_range, check_same_width
+from accord.functional.checks import as_float, check_ndim, check_range, check_same_shape, check_same_width
 from accord.functional.engine import masked_logsumexp
 
 BLOCK_ELEMENTS = 1 << 20  # similarities per block: 4 MiB in float32 stay near the cores
@@ -62,7 +62,7 @@ def tiled_logsumexp(
         >>> torch.allclose(rows, torch.logsumexp(2 * x @ x.T, dim=1))
         True
     """
-    return _apply(query, key, scale, False, exclude_self, pair_weight, tile)[0]
+    return _apply(query, key, scale, False, False, exclude_self, pair_weight, tile)[0]
 
 
 def tiled_logsumexp_both(
@@ -96,7 +96,37 @@ def tiled_logsumexp_both(
         >>> rows.shape, columns.shape
         (torch.Size([3]), torch.Size([2]))
     """
-    return _apply(query, key, scale, True, exclude_self, pair_weight, tile)
+    rows, columns, _ = _apply(query, key, scale, True, False, exclude_self, pair_weight, tile)
+    return rows, columns
+
+
+def tiled_pair_terms(
+    query: Tensor, key: Tensor, scale: Tensor | float, *, tile: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`tiled_logsumexp_both` of matched rows, and the similarity of each pair, from the same walk.
+
+    The pairs stand on the diagonal of the blocks, so that their gradient costs neither time nor memory.
+
+    Args:
+        query: ``(B, D)``.
+        key: ``(B, D)``; row i belongs to row i of ``query``.
+        scale: scalar factor on the inner products; a tensor receives its gradient.
+        tile: rows per block; None chooses from the shape.
+
+    Returns:
+        ``(B,)`` log-sum-exp of the rows, ``(B,)`` of the columns, ``(B,)`` similarities of the pairs.
+
+    Raises:
+        ShapeError: not two matrices of the same shape.
+        ValueError: ``tile`` below 1.
+
+    Example:
+        >>> rows, columns, own = tiled_pair_terms(torch.eye(3), torch.eye(3), 2.0)
+        >>> own
+        tensor([2., 2., 2.])
+    """
+    check_same_shape(query=query, key=key)
+    return _apply(query, key, scale, True, True, False, None, tile)
 
 
 def self_logsumexp(
@@ -162,10 +192,11 @@ def _apply(
     key: Tensor,
     scale: Tensor | float,
     columns: bool,
+    pairs: bool,
     exclude_self: bool,
     pair_weight: PairWeight | None,
     tile: int | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     check_same_width(query=query, key=key)
     if exclude_self and (len(query) != len(key) or len(query) < 2):
         raise ValueError(f"exclude_self with {len(query)} queries and {len(key)} keys: expected equal numbers ≥ 2")
@@ -175,7 +206,7 @@ def _apply(
         query, key = as_float(query), as_float(key)
         factor = torch.as_tensor(scale, device=query.device, dtype=query.dtype)
         bounded = columns and _bounded(query, key, factor, pair_weight)
-        return _TiledLogSumExp.apply(query, key, factor, columns, exclude_self, pair_weight, rows, bounded)
+        return _TiledLogSumExp.apply(query, key, factor, columns, pairs, exclude_self, pair_weight, rows, bounded)
 
 
 class _TiledLogSumExp(torch.autograd.Function):
@@ -187,42 +218,47 @@ class _TiledLogSumExp(torch.autograd.Function):
         key: Tensor,
         scale: Tensor,
         columns: bool,
+        pairs: bool,
         exclude_self: bool,
         pair_weight: PairWeight | None,
         tile: int,
         bounded: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         of_row = _Levels(query, len(query), bounded)
         of_column = _Levels(query, len(key) if columns else 0, bounded)
+        own = query.new_empty(len(query) if pairs else 0)
         for here, every, block in _blocks(query, key, scale, exclude_self, pair_weight, tile):
+            if pairs:
+                own[here] = block.diagonal(here.start)
             block = block.exp_() if bounded else block
             of_row.add(here, block.T)
             if columns:
                 of_column.add(every, block)
-        return of_row.value(), of_column.value()
+        return of_row.value(), of_column.value(), own
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        query, key, scale, ctx.columns, ctx.exclude_self, ctx.pair_weight, ctx.tile, ctx.bounded = inputs
-        ctx.save_for_backward(query, key, scale, *output)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        query, key, scale, ctx.columns, ctx.pairs, ctx.exclude_self, ctx.pair_weight, ctx.tile, ctx.bounded = inputs
+        ctx.save_for_backward(query, key, scale, *output[:2])
 
     @staticmethod
-    def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor, own_grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, scale, *levels = ctx.saved_tensors
-        rest = (None,) * 5
+        rest = (None,) * 6
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            grads = (row_grad, column_grad)
-            dense = _dense_gradient(query, key, scale, levels, grads, ctx.columns, ctx.exclude_self, ctx.pair_weight)
-            return *dense, *rest
+            grads = (row_grad, column_grad if ctx.columns else None, own_grad if ctx.pairs else None)
+            return *_dense_gradient(query, key, scale, levels, grads, ctx.exclude_self, ctx.pair_weight), *rest
         query_grad, key_grad = torch.zeros_like(query), torch.zeros_like(key)
         of_row = _Softmax(levels[0], row_grad, ctx.bounded)
         of_column = _Softmax(levels[1], column_grad, ctx.bounded) if ctx.columns else None
         with torch.autocast(query.device.type, enabled=False):
             for here, every, block in _blocks(query, key, scale, ctx.exclude_self, ctx.pair_weight, ctx.tile):
                 weight = _gradient_weight(block, of_row, here, of_column, every)
+                if ctx.pairs:
+                    weight.diagonal(here.start).add_(own_grad[here])
                 torch.mm(weight, key, out=query_grad[here])
                 key_grad.addmm_(weight.T, query[here])
-        scale_grad = (query * query_grad).sum()  # Σ_ij weight_ij · (q_i · k_j)
+        scale_grad = _inner(query, query_grad)  # Σ_ij weight_ij · (q_i · k_j)
         return query_grad.mul_(scale), key_grad.mul_(scale), scale_grad, *rest
 
 
@@ -248,8 +284,7 @@ class _SelfLogSumExp(torch.autograd.Function):
         x, scale, level = ctx.saved_tensors
         rest = (None,) * 3
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            none = x.new_empty(0)
-            dense = _dense_gradient(x, x, scale, [level, none], (grad, none), False, True, ctx.pair_weight)
+            dense = _dense_gradient(x, x, scale, [level], (grad, None, None), True, ctx.pair_weight)
             return dense[0] + dense[1], dense[2], *rest
         x_grad, softmax = torch.zeros_like(x), _Softmax(level, grad, ctx.bounded)
         with torch.autocast(x.device.type, enabled=False):
@@ -258,7 +293,7 @@ class _SelfLogSumExp(torch.autograd.Function):
                 weight = _gradient_weight(block, softmax, here, softmax, columns)
                 x_grad[here].addmm_(weight, x[columns])
                 x_grad[beyond].addmm_(weight[:, len(block) :].T, x[here])
-        scale_grad = (x * x_grad).sum() / 2  # every pair stands in it twice
+        scale_grad = _inner(x, x_grad) / 2  # every pair stands in it twice
         return x_grad.mul_(scale), scale_grad, *rest
 
 
@@ -331,12 +366,15 @@ def _dense_gradient(
     key: Tensor,
     scale: Tensor,
     levels: Sequence[Tensor],
-    grads: tuple[Tensor, Tensor],
-    has_columns: bool,
+    grads: tuple[Tensor, Tensor | None, Tensor | None],
     exclude_self: bool,
     pair_weight: PairWeight | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same gradient in differentiable operations, for second derivatives; holds the whole matrix."""
+    """The same gradient in differentiable operations, for second derivatives; holds the whole matrix.
+
+    ``grads`` are those of the rows' levels, of the columns' levels and of the pairs, None where there are none.
+    """
+    row_grad, column_grad, own_grad = grads
     with torch.autocast(query.device.type, enabled=False):
         logits = scale * query @ key.T
         if exclude_self:
@@ -344,11 +382,18 @@ def _dense_gradient(
             logits = logits.masked_fill(own, -torch.inf)
         if pair_weight is not None:
             logits = _weighted(logits, pair_weight(slice(0, len(query)), slice(0, len(key))))
-        weight = torch.exp(logits - _finite(levels[0])[:, None]) * grads[0][:, None]
-        if has_columns:
-            weight = weight + torch.exp(logits - _finite(levels[1])) * grads[1]
+        weight = torch.exp(logits - _finite(levels[0])[:, None]) * row_grad[:, None]
+        if column_grad is not None:
+            weight = weight + torch.exp(logits - _finite(levels[1])) * column_grad
+        if own_grad is not None:
+            weight = weight + torch.diag(own_grad)
         unscaled = weight @ key
         return scale * unscaled, scale * weight.T @ query, (query * unscaled).sum()
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """``Σ a · b`` without their product in memory."""
+    return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
 def _weighted(block: Tensor, weight: Tensor) -> Tensor:
