@@ -134,8 +134,8 @@ def tuple_volume(*mods: Tensor, present: Tensor | None = None) -> Tensor:
     """
     _check_modalities(mods, present)
     with torch.autocast(mods[0].device.type, enabled=False):
-        _, length = _orthogonalise(mods, present)
-        return length.prod(dim=1).to(as_float(mods[0]).dtype)
+        stacked = torch.stack([as_float(x) for x in mods])
+        return _cholesky(stacked, present)[0].prod(dim=0).to(stacked.dtype)
 
 
 def gram_matrix(*mods: Tensor) -> Tensor:
@@ -204,58 +204,137 @@ def gram_contrastive_loss(
         return contrastive_loss(logits, label_smoothing=label_smoothing, direction="both")
 
 
-class _Distance(torch.autograd.Function):
-    """Distance of every anchor to every span; the backward pass multiplies in the precision of the input.
-
-    ``d_ij² = |a_i|² + eps - Σ_p c_pij²`` with ``c_pij = a_i · q_pj``. Only this difference needs float64: the gradient
-    ``w_ij (a_i - Σ_p c_pij q_pj)``, with w the incoming gradient over d, is a difference of vectors, not of squares.
-    """
+class _Gram(torch.autograd.Function):
+    """Inner products of the vectors of each tuple, in float64; the backward pass has the vectors' precision."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(anchor: Tensor, basis: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """Distances ``(B1, B2)`` and coordinates ``(B1, k, B2)``, both in the precision of the anchors."""
-        directions = basis.flatten(0, 1)  # (k·B2, D)
-        distances, coordinates = [], []
-        for x in anchor.to(basis.dtype).split(_tile(basis)):
-            along = (x @ directions.T).unflatten(1, basis.shape[:2])  # (t, k, B2)
+    def forward(stacked: Tensor) -> Tensor:
+        """``(k, B, D)`` to ``(k, k, B)``."""
+        wide = _widen(stacked)
+        return torch.stack([(x * wide).sum(dim=2) for x in wide])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (stacked,) = ctx.saved_tensors
+        symmetric = (grad + grad.transpose(0, 1)).to(stacked.dtype).unsqueeze(-1)  # (k, k, B, 1)
+        return torch.stack([(row * stacked).sum(dim=0) for row in symmetric])
+
+
+class _Distance(torch.autograd.Function):
+    """Distance of every anchor to every span; the backward pass multiplies in the precision of the input.
+
+    With L the Cholesky factor of a tuple's Gram matrix, the coordinates of an anchor in the orthonormal basis of the
+    tuple are ``c = L⁻¹ (products of the anchor with the tuple)``, and ``d² = |a|² + eps - |c|²``. Only the products
+    and this difference need float64: the gradient is a difference of vectors, not of squares.
+    """
+
+    @staticmethod
+    def forward(anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Distances ``(B1, B2)`` and coordinates ``(B1, k, B2)``, both in the precision of the anchors.
+
+        ``stacked (k, B2, D)`` are the tuples, ``lower (k, k, B2)`` their L below the diagonal, and
+        ``diagonal (k, B2)``, infinite for a vector that has no direction of its own.
+        """
+        directions, inverse = _widen(stacked).flatten(0, 1), diagonal.reciprocal()  # (k·B2, D)
+        distance = anchor.new_empty(len(anchor), stacked.shape[1])
+        along = anchor.new_empty(len(anchor), *stacked.shape[:2])
+        tiles = _row_tiles(anchor, stacked)
+        room, squares = (directions.new_empty(tiles[0].stop, width) for width in (len(directions), stacked.shape[1]))
+        for rows in tiles:
+            x = _widen(anchor[rows])
+            products = torch.mm(x, directions.T, out=room[: len(x)]).unflatten(1, stacked.shape[:2])  # (t, k, B2)
             whole = x.square().sum(dim=1, keepdim=True)
-            square = whole + eps
-            for c in along.unbind(dim=1):
-                square = torch.addcmul(square, c, c, value=-1)
-            floor = torch.full_like(whole, eps) if eps else _rounding(basis) * whole
-            distances.append(torch.where(square > floor, square, eps).sqrt().to(anchor.dtype))
-            coordinates.append(along.to(anchor.dtype))
-        return torch.cat(distances), torch.cat(coordinates)
+            square = squares[: len(x)].copy_(whole + eps)
+            for p, c in enumerate(products.unbind(dim=1)):
+                for q in range(p):
+                    c.addcmul_(lower[p, q], products[:, q], value=-1)
+                square.addcmul_(c.mul_(inverse[p]), c, value=-1)
+            along[rows] = products
+            floor = torch.full_like(whole, eps) if eps else _rounding(directions) * whole
+            distance[rows] = square.masked_fill_(square <= floor, eps)
+        return distance.sqrt_(), along
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        anchor, basis, ctx.eps = inputs
+        anchor, stacked, lower, diagonal, ctx.eps = inputs
         distance, along = output
         ctx.mark_non_differentiable(along)
         ctx.set_materialize_grads(False)  # no zeros for the coordinates
-        ctx.save_for_backward(anchor, basis, distance, along)
+        ctx.save_for_backward(anchor, stacked, lower, diagonal, distance, along)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return None, None, None
-        anchor, basis, distance, along = ctx.saved_tensors
-        directions = basis.flatten(0, 1).to(anchor.dtype)
+            return (None,) * 5
+        anchor, stacked, lower, diagonal, distance, along = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            along = (anchor @ directions.T).view_as(along)
-        tiles = (tensor.split(_tile(basis)) for tensor in (anchor, grad, distance, along))
-        rows: list[Tensor] = []
-        total: Tensor | None = None
-        for x, g, d, c in zip(*tiles, strict=True):
-            real = d > ctx.eps**0.5
-            weight = torch.where(real, g / torch.where(real, d, 1.0), 0.0)
-            share = (-weight.unsqueeze(1) * c).flatten(1)
-            rows.append(weight.sum(dim=1, keepdim=True) * x + share @ directions)
-            total = share.T @ x if total is None else total.addmm_(share.T, x)
-        assert total is not None  # there is one tile at least
-        return torch.cat(rows), total.view_as(basis).to(basis.dtype), None
+            return *_dense_gradient(grad, anchor, stacked, lower, diagonal, distance, ctx.eps), None
+        directions = stacked.flatten(0, 1)  # (k·B2, D)
+        low, inverse = lower.to(anchor.dtype), diagonal.reciprocal().to(anchor.dtype)
+        of_anchor, of_directions = torch.empty_like(anchor), torch.zeros_like(directions)
+        of_lower, of_diagonal = torch.zeros_like(low), torch.zeros_like(inverse)
+        tiles = _row_tiles(anchor, stacked)
+        room, weights, product = (
+            anchor.new_empty(tiles[0].stop, *width) for width in (stacked.shape[:2], grad.shape[1:], grad.shape[1:])
+        )
+        for rows in tiles:
+            x, d, c = anchor[rows], distance[rows], along[rows]
+            weight, share, scratch = weights[: len(x)], room[: len(x)], product[: len(x)]
+            torch.div(grad[rows], d, out=weight).masked_fill_(d <= ctx.eps**0.5, 0.0)
+            torch.mul(c, weight[:, None], out=share).neg_()  # the gradient of every coordinate
+            for p in reversed(range(len(low))):  # becomes that of its product, L being undone from the bottom
+                here = share[:, p].mul_(inverse[p])
+                of_diagonal[p].sub_(torch.mul(here, c[:, p], out=scratch).sum(dim=0))
+                for q in range(p):
+                    of_lower[p, q].sub_(torch.mul(here, c[:, q], out=scratch).sum(dim=0))
+                    share[:, q].addcmul_(low[p, q], here, value=-1)
+            torch.mm(share.flatten(1), directions, out=of_anchor[rows]).addcmul_(weight.sum(dim=1, keepdim=True), x)
+            of_directions.addmm_(share.flatten(1).T, x)
+        of_factor = (of_lower.to(lower.dtype), of_diagonal.to(diagonal.dtype))
+        return of_anchor, of_directions.view_as(stacked), *of_factor, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+        """One problem after the other: the tiles are written in place."""
+        each = [
+            _Distance.apply(*(x if dim is None else x.select(dim, i) for x, dim in zip(args, in_dims, strict=True)))
+            for i in range(info.batch_size)
+        ]
+        return tuple(torch.stack(part) for part in zip(*each, strict=True)), (0, 0)
+
+
+def _dense_gradient(
+    grad: Tensor, anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, distance: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same gradient in differentiable operations, for second derivatives."""
+    low, inverse = lower.to(anchor.dtype), diagonal.reciprocal().to(anchor.dtype)
+    along: list[Tensor] = []
+    for p, x in enumerate(stacked):
+        c = anchor @ x.T
+        for q, earlier in enumerate(along):
+            c = c - low[p, q] * earlier
+        along.append(c * inverse[p])
+    real = distance > eps**0.5
+    weight = torch.where(real, grad / torch.where(real, distance, 1.0), 0.0)
+    share = [-weight * c for c in along]
+    of_lower = [[torch.zeros_like(inverse[0])] * len(along) for _ in along]
+    of_diagonal = [inverse[0]] * len(along)
+    for p in reversed(range(len(along))):
+        share[p] = share[p] * inverse[p]
+        of_diagonal[p] = -(share[p] * along[p]).sum(dim=0)
+        for q in range(p):
+            of_lower[p][q] = -(share[p] * along[q]).sum(dim=0)
+            share[q] = share[q] - low[p, q] * share[p]
+    of_anchor = weight.sum(dim=1, keepdim=True) * anchor + torch.cat(share, dim=1) @ stacked.flatten(0, 1)
+    of_stacked = torch.stack([part.T @ anchor for part in share])
+    of_factor = torch.stack([torch.stack(row) for row in of_lower]), torch.stack(of_diagonal)
+    return of_anchor, of_stacked, of_factor[0].to(lower.dtype), of_factor[1].to(diagonal.dtype)
 
 
 def _factors(
@@ -265,38 +344,47 @@ def _factors(
     _check_modalities(others, present)
     check_same_width(anchor=anchor, others=others[0])
     with torch.autocast(anchor.device.type, enabled=False):
-        basis, length = _orthogonalise(others, present, eps)
-        distance, _ = _Distance.apply(as_float(anchor), basis.transpose(0, 1).contiguous(), eps)
-        return length.prod(dim=1).to(distance.dtype), distance
+        stacked = torch.stack([as_float(x) for x in others])  # (k, B2, D)
+        length, lower, diagonal = _cholesky(stacked, present, eps)
+        distance, _ = _Distance.apply(as_float(anchor), stacked, lower, diagonal, eps)
+        return length.prod(dim=0).to(distance.dtype), distance
 
 
-def _orthogonalise(mods: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Orthonormal basis of each tuple ``(B, n, D)`` and its edge lengths ``(B, n)``, whose product is the volume.
+def _cholesky(stacked: Tensor, present: Tensor | None, eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Edge lengths ``(k, B)``, whose product is the volume, and the Cholesky factor of each tuple's Gram matrix.
 
-    Gram-Schmidt on the coefficients, so that the long vectors are only touched by two products. A vector in the span
-    of those before it has length 0 and no direction, an absent one length 1 and no direction.
+    The factor comes as ``(k, k, B)`` below the diagonal and ``(k, B)`` on it. A vector in the span of those before it
+    has length 0, an absent one length 1; both have an infinite diagonal, so that they have no coordinates.
     """
-    stacked = torch.stack([_widen(x) for x in mods], dim=1)
-    gram = stacked @ stacked.mT + eps * torch.eye(len(mods), dtype=stacked.dtype, device=stacked.device)
-    rows: list[Tensor] = []  # direction p is rows[p] @ stacked
+    gram = _Gram.apply(stacked)
+    tolerance, zero = _rounding(stacked.new_empty(0, stacked.shape[2], dtype=gram.dtype)), torch.zeros_like(gram[0, 0])
+    lower: list[list[Tensor]] = []
     lengths: list[Tensor] = []
-    for place in range(len(mods)):
-        inner, row = gram[:, place], torch.zeros_like(gram[:, place])
-        row[:, place] = 1.0
-        for earlier in rows:
-            row = row - (inner * earlier).sum(dim=1, keepdim=True) * earlier
-        square = (row.unsqueeze(1) @ gram @ row.unsqueeze(2)).flatten().clamp(min=eps)
-        real = square > (0.0 if eps else _rounding(stacked) * inner[:, place])
-        here = real if present is None else real & present[:, place]
-        length = torch.where(here, square, 1.0).sqrt()
-        rows.append(torch.where(here[:, None], row / length[:, None], 0.0))
-        lengths.append(length.masked_fill(~(real if present is None else real | ~present[:, place]), 0.0))
-    return torch.stack(rows, dim=1) @ stacked, torch.stack(lengths, dim=1)
+    diagonal: list[Tensor] = []
+    for p in range(len(stacked)):
+        row: list[Tensor] = []
+        square = gram[p, p] + eps
+        for q in range(p):
+            inner = gram[p, q]
+            for r in range(q):
+                inner = inner - row[r] * lower[q][r]
+            row.append(inner / diagonal[q])
+            square = square - row[q].square()
+        square = square.clamp(min=eps)
+        real = square > (0.0 if eps else tolerance * gram[p, p])
+        there = torch.ones_like(real) if present is None else present[:, p]
+        length = torch.where(real & there, square, 1.0).sqrt()
+        lengths.append(length.masked_fill(there & ~real, 0.0))
+        diagonal.append(length.masked_fill(~(real & there), torch.inf))
+        lower.append(row)
+    factor = torch.stack([torch.stack(row + [zero] * (len(stacked) - len(row))) for row in lower])
+    return torch.stack(lengths), factor, torch.stack(diagonal)
 
 
-def _tile(basis: Tensor) -> int:
-    """Anchors whose distances to all spans are computed at a time."""
-    return max(SMALLEST_TILE, TILE_ELEMENTS // (basis.shape[0] * basis.shape[1]))
+def _row_tiles(anchor: Tensor, stacked: Tensor) -> list[slice]:
+    """Groups of anchors whose distances to all spans are computed at a time."""
+    step = max(SMALLEST_TILE, TILE_ELEMENTS // (stacked.shape[0] * stacked.shape[1]))
+    return [slice(start, min(start + step, len(anchor))) for start in range(0, len(anchor), step)]
 
 
 def _rounding(x: Tensor) -> float:
