@@ -96,6 +96,40 @@ def test_a_duplicate_caption_is_no_longer_a_negative() -> None:
     assert AF.info_nce(image, apart, 100.0, targets=AF.targets_from_ids(torch.tensor([4, 4, 9]))) <= plain
 
 
+def test_targets_of_a_row_without_positives_leave_it_out_in_tiles_too() -> None:
+    image, text = unit(5), unit(5, seed=1)
+    targets = torch.eye(5).double()
+    targets[3] = 0
+    for smoothing in (0.0, 0.1):
+        losses = [AF.info_nce(image, text, 9.0, targets=targets, label_smoothing=smoothing, tile=t) for t in (2, 5)]
+        torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_many_keys_are_walked_in_tiles_with_the_same_result(monkeypatch, smoothing: float) -> None:
+    query, key, index = unit(4).requires_grad_(), unit(6, seed=1), torch.tensor([5, 0, 2, 2])
+    losses = []
+    for limit in (0, 1 << 20):
+        monkeypatch.setattr("accord.functional.contrast.BLOCK_ELEMENTS", limit)
+        losses.append(AF.indexed_nce(query, key, index, 7.0, label_smoothing=smoothing))
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, query)[0] for loss in losses))
+
+
+def test_constant_keys_get_no_gradient_and_change_nothing() -> None:
+    query, key, scale = unit(4).requires_grad_(), unit(6, seed=1), torch.tensor(7.0).double().requires_grad_()
+    weight = torch.linspace(0.5, 1.5, 4).double()
+    tiled = (AF.tiled_logsumexp(query, key, scale, tile=2) * weight).sum()
+    dense = (torch.logsumexp(scale * query @ key.T, dim=1) * weight).sum()
+    for got, want in zip(*(torch.autograd.grad(loss, (query, scale)) for loss in (tiled, dense)), strict=True):
+        torch.testing.assert_close(got, want)
+    only_scale = AF.tiled_logsumexp(unit(4), key, scale, tile=2) @ weight
+    torch.testing.assert_close(
+        torch.autograd.grad(only_scale, scale)[0],
+        torch.autograd.grad(torch.logsumexp(scale * unit(4) @ key.T, dim=1) @ weight, scale)[0],
+    )
+
+
 def test_indexed_nce_finds_the_named_key() -> None:
     query, key, index = unit(4), unit(6, seed=1), torch.tensor([5, 0, 2, 2])
     log_prob = (query @ key.T * 7.0).log_softmax(dim=1)
@@ -227,6 +261,8 @@ def test_local_loss_without_gathered_gradients_is_refused() -> None:
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, tile=0), "tile = 0"),
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, label_smoothing=2), r"expected a number in \[0, 1\]"),
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, targets=unit(3)), r"targets has shape \(3, 6\)"),
+        (lambda: AF.info_nce(unit(3), unit(3), 1.0, ids=torch.zeros(2)), r"ids has shape \(2,\)"),
+        (lambda: AF.info_nce(unit(3), unit(3), 1.0, ids=torch.zeros(3), targets=torch.eye(3)), "expected one of them"),
         (lambda: AF.info_nce(unit(3), unit(3), torch.ones(2)), r"logit_scale has shape \(2,\): expected a scalar"),
         (lambda: AF.queue_nce(unit(3), unit(3), unit(4, 5), 0.1), "queue has shape .* expected 6 columns"),
         (lambda: AF.queue_nce(unit(3), unit(3), unit(4), 0.0), "temperature = 0.0"),

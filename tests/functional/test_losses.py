@@ -300,6 +300,15 @@ def capro_step(rows: int, generator: torch.Generator) -> dict[str, Any]:
     return made | {"labels": torch.arange(rows) % 4, "keep": torch.arange(rows) % 3 != 1}
 
 
+def named(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    return pairs(rows, generator) | {"ids": torch.arange(rows) % 3}
+
+
+def by_id_reference(image: Tensor, text: Tensor, logit_scale: Tensor, ids: Tensor) -> Tensor:
+    same = (ids[:, None] == ids).double()
+    return symmetric_reference(image, text, logit_scale, same / same.sum(dim=1, keepdim=True))
+
+
 HARSH_SCALE = ({"logit_scale": 1e4}, {"logit_scale": 1 / 0.005})
 HARSH_TEMPERATURE = ({"temperature": 0.005}, {"temperature": 1e-4})
 PAIR = ("image", "text", "logit_scale")
@@ -322,6 +331,17 @@ CASES = [
         lambda **inputs: AF.info_nce(**inputs, tile=2),
         symmetric_reference,
         soft_pairs,
+        PAIR,
+        extremes=HARSH_SCALE,
+        vmap=False,
+        compiles=False,
+    ),
+    Case("info_nce by id", AF.info_nce, by_id_reference, named, PAIR, extremes=HARSH_SCALE),
+    Case(
+        "info_nce tiled by id",
+        lambda **inputs: AF.info_nce(**inputs, tile=2),
+        by_id_reference,
+        named,
         PAIR,
         extremes=HARSH_SCALE,
         vmap=False,

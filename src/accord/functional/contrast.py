@@ -24,9 +24,17 @@ from accord.functional.checks import (
     check_share,
     logit_scale_of,
 )
+from accord.functional.clustering import class_means
 from accord.functional.distributed import gather_features, rank, world_size
 from accord.functional.engine import contrastive_loss, row_normalize
-from accord.functional.tiled import PairWeight, default_tile, tiled_logsumexp, tiled_logsumexp_both, tiled_pair_terms
+from accord.functional.tiled import (
+    BLOCK_ELEMENTS,
+    PairWeight,
+    default_tile,
+    tiled_logsumexp,
+    tiled_logsumexp_both,
+    tiled_pair_terms,
+)
 
 
 def contrastive_logits(
@@ -88,6 +96,7 @@ def info_nce(
     logit_scale: Tensor | float,
     *,
     logit_bias: Tensor | float | None = None,
+    ids: Tensor | None = None,
     targets: Tensor | None = None,
     targets_t2i: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -103,6 +112,8 @@ def info_nce(
         logit_scale: factor on the cosine, already exponentiated (1 / temperature).
         logit_bias: added to every logit; it cancels in a softmax and exists for one signature with
             :func:`sigmoid_contrast`.
+        ids: ``(B,)`` integers; rows of equal id are positives of each other, as duplicate captions are. The targets
+            of :func:`targets_from_ids` without their matrix.
         targets: ``(B, B)`` row-stochastic image→text targets instead of the identity.
         targets_t2i: ``(B, B)`` row-stochastic text→image targets; by default ``targets`` transposed, with its rows
             normalised again.
@@ -115,7 +126,7 @@ def info_nce(
 
     Raises:
         ShapeError: not two matrices of the same shape, or targets that do not fit.
-        ValueError: a scale that is not finite and positive, smoothing outside [0, 1].
+        ValueError: a scale that is not finite and positive, smoothing outside [0, 1], both ids and targets.
 
     Example:
         >>> x = F.normalize(torch.randn(4, 8), dim=1)
@@ -129,23 +140,30 @@ def info_nce(
     for name, given in {"targets": targets, "targets_t2i": targets_t2i}.items():
         if given is not None:
             check_shape((len(image), len(text)), **{name: given})
-    if targets is not None:
-        targets = as_float(targets)
-        targets_t2i = row_normalize(targets.T) if targets_t2i is None else targets_t2i
+    if ids is not None:
+        check_shape((len(image),), ids=ids)
+        if targets is not None or targets_t2i is not None:
+            raise ValueError("ids and targets both say what belongs together: expected one of them")
     tile = default_tile(len(text), text.device.type) if tile is None else tile
     if tile >= len(image):
+        if ids is not None:
+            targets = targets_t2i = ids[:, None] == ids
+        elif targets is not None and targets_t2i is None:
+            targets_t2i = row_normalize(targets.T)
         logits = contrastive_logits(image, text, logit_scale, logit_bias)
         rows = contrastive_loss(logits, targets, label_smoothing=label_smoothing)
         return (rows + contrastive_loss(logits.T, targets_t2i, label_smoothing=label_smoothing)) / 2
-    if targets is None and targets_t2i is None and not label_smoothing:
+    if ids is None and targets is None and targets_t2i is None and not label_smoothing:
         rows, columns, own = tiled_pair_terms(image, text, logit_scale, tile=tile)
         return (rows.mean() + columns.mean()) / 2 - own.mean()
     with torch.autocast(image.device.type, enabled=False):
         image, text = as_float(image), as_float(text)
+        if targets is not None and targets_t2i is None:
+            targets_t2i = row_normalize(targets.T)
         rows, columns = tiled_logsumexp_both(image, text, logit_scale, tile=tile)
-        image_gain = _positive_logit(image, text, logit_scale, targets, label_smoothing)
-        text_gain = _positive_logit(text, image, logit_scale, targets_t2i, label_smoothing)
-        return ((rows - image_gain).mean() + (columns - text_gain).mean()) / 2
+        wanted = [_wanted(text, targets, ids), _wanted(image, targets_t2i, ids)]
+        forth = _from_levels(rows, image, text, *wanted[0], logit_scale, label_smoothing)
+        return (forth + _from_levels(columns, text, image, *wanted[1], logit_scale, label_smoothing)) / 2
 
 
 def indexed_nce(
@@ -171,8 +189,15 @@ def indexed_nce(
         tensor(0.)
     """
     check_shape((len(query),), index=index)
-    logits = contrastive_logits(query, key, logit_scale)
-    return F.cross_entropy(logits, index, label_smoothing=label_smoothing)
+    check_same_width(query=query, key=key)
+    check_positive(logit_scale=logit_scale)
+    if len(query) * len(key) <= BLOCK_ELEMENTS:
+        logits = contrastive_logits(query, key, logit_scale)
+        return F.cross_entropy(logits, index, label_smoothing=label_smoothing)
+    with torch.autocast(query.device.type, enabled=False):
+        query, key = as_float(query), as_float(key)
+        level = tiled_logsumexp(query, key, logit_scale)
+        return _from_levels(level, query, key, key[index], None, logit_scale, label_smoothing)
 
 
 class ClipLoss(nn.Module):
@@ -231,17 +256,14 @@ class ClipLoss(nn.Module):
         both = gather_features(torch.cat([image, text], dim=1), with_grad=self.gather_with_grad)
         all_image, all_text = both.chunk(2, dim=1)  # one collective instead of two
         if not self.local_loss or world_size() == 1:
-            targets = None if all_ids is None else targets_from_ids(all_ids)
-            return info_nce(all_image, all_text, logit_scale, targets=targets)
-        if ids is None or all_ids is None:
-            here = torch.arange(len(image), device=image.device) + rank() * len(image)
-            own_text, own_image = all_text[here], all_image[here]
-        else:
-            share = targets_from_ids(ids, all_ids)
-            own_text, own_image = share.to(all_text) @ all_text, share.to(all_image) @ all_image
-        return (
-            _one_way(image, all_text, own_text, logit_scale) + _one_way(text, all_image, own_image, logit_scale)
-        ) / 2
+            return info_nce(all_image, all_text, logit_scale, ids=all_ids)
+        with torch.autocast(image.device.type, enabled=False):
+            image, text, all_image, all_text = (as_float(x) for x in (image, text, all_image, all_text))
+            here = slice(rank() * len(image), (rank() + 1) * len(image))
+            own_text, own_image = (_wanted(keys, None, all_ids)[0][here] for keys in (all_text, all_image))
+            rows, columns = tiled_logsumexp(image, all_text, logit_scale), tiled_logsumexp(text, all_image, logit_scale)
+            forth = _from_levels(rows, image, all_text, own_text, None, logit_scale)
+            return (forth + _from_levels(columns, text, all_image, own_image, None, logit_scale)) / 2
 
 
 def sigmoid_contrast(image: Tensor, text: Tensor, logit_scale: Tensor | float, logit_bias: Tensor | float) -> Tensor:
@@ -464,22 +486,33 @@ def multi_positive_nce(
     return contrastive_loss(logits, pos.bool(), neg.bool(), denominator="own", reduction="none").mean()
 
 
-def _one_way(query: Tensor, keys: Tensor, wanted: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """InfoNCE of queries whose mean positive key is ``wanted (A, D)``, in memory linear in the keys."""
-    with torch.autocast(query.device.type, enabled=False):
-        query = as_float(query)
-        gain = logit_scale * (query * as_float(wanted)).sum(dim=1)
-        return (tiled_logsumexp(query, keys, logit_scale) - gain).mean()
+def _wanted(key: Tensor, targets: Tensor | None, ids: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Mean positive key of every row ``(A, D)``, and the mass of its targets ``(A,)``, None where all have 1."""
+    if targets is not None:
+        targets = targets.to(key)
+        return targets @ key, targets.sum(dim=1)
+    if ids is None:
+        return key, None
+    groups, member = ids.unique(return_inverse=True)
+    return class_means(key, member, len(groups))[0][member], None
 
 
-def _positive_logit(
-    query: Tensor, key: Tensor, scale: Tensor | float, targets: Tensor | None, label_smoothing: float
+def _from_levels(
+    level: Tensor,
+    query: Tensor,
+    key: Tensor,
+    wanted: Tensor,
+    mass: Tensor | None,
+    scale: Tensor | float,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """``Σ_j t_ij Z_ij`` without Z: by linearity the logit of query i with its mean positive key. ``(B,)``."""
-    wanted = key if targets is None else targets.to(key) @ key
+    """Cross-entropy from log-sum-exps: ``Σ_j t_ij Z_ij`` is by linearity the logit with the mean positive key."""
+    count = len(level) if mass is None else (mass > 0).sum().clamp(min=1)
     if label_smoothing:
         wanted = torch.lerp(wanted, key.mean(dim=0).expand_as(wanted), label_smoothing)
-    return scale * (query * wanted).sum(dim=1)
+        mass = None if mass is None else torch.lerp(mass, torch.ones_like(mass), label_smoothing)
+    gain = scale * (query * wanted).sum(dim=1)
+    return ((level if mass is None else level * mass) - gain).sum() / count
 
 
 def _affine_mean(reference: Tensor, values: Tensor) -> Tensor:

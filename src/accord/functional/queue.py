@@ -19,7 +19,7 @@ from accord.functional.checks import (
     check_share,
     logit_scale_of,
 )
-from accord.functional.contrast import contrastive_logits
+from accord.functional.contrast import contrastive_logits, indexed_nce
 from accord.functional.engine import contrastive_loss
 
 
@@ -106,10 +106,10 @@ def queue_info_nce(
     check_same_width(query=query, queue=queue)
     check_positive(tau=tau)
     keys = torch.cat([as_float(key_batch), queue.to(as_float(key_batch))])
-    logits = contrastive_logits(query, keys, logit_scale_of(tau))  # (B, B + Q)
     if targets is None:
         index = torch.arange(len(query), device=query.device)
-        return F.cross_entropy(logits, index)
+        return indexed_nce(query, keys, index, logit_scale_of(tau))
+    logits = contrastive_logits(query, keys, logit_scale_of(tau))  # (B, B + Q)
     check_shape(tuple(logits.shape), targets=targets)
     return contrastive_loss(logits, as_float(targets))
 

@@ -248,7 +248,9 @@ class _TiledLogSumExp(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
             grads = (row_grad, column_grad if ctx.columns else None, own_grad if ctx.pairs else None)
             return *_dense_gradient(query, key, scale, levels, grads, ctx.exclude_self, ctx.pair_weight), *rest
-        query_grad, key_grad = torch.zeros_like(query), torch.zeros_like(key)
+        needs_query, needs_key = ctx.needs_input_grad[0] or ctx.needs_input_grad[2], ctx.needs_input_grad[1]
+        query_grad = torch.empty_like(query) if needs_query else None
+        key_grad = torch.zeros_like(key) if needs_key else None  # keys of a queue or a slow teacher are constants
         of_row = _Softmax(levels[0], row_grad, ctx.bounded)
         of_column = _Softmax(levels[1], column_grad, ctx.bounded) if ctx.columns else None
         with torch.autocast(query.device.type, enabled=False):
@@ -256,10 +258,13 @@ class _TiledLogSumExp(torch.autograd.Function):
                 weight = _gradient_weight(block, of_row, here, of_column, every)
                 if ctx.pairs:
                     weight.diagonal(here.start).add_(own_grad[here])
-                torch.mm(weight, key, out=query_grad[here])
-                key_grad.addmm_(weight.T, query[here])
-        scale_grad = _inner(query, query_grad)  # Σ_ij weight_ij · (q_i · k_j)
-        return query_grad.mul_(scale), key_grad.mul_(scale), scale_grad, *rest
+                if query_grad is not None:
+                    torch.mm(weight, key, out=query_grad[here])
+                if key_grad is not None:
+                    key_grad.addmm_(weight.T, query[here])
+        scale_grad = None if query_grad is None else _inner(query, query_grad)  # Σ_ij weight_ij · (q_i · k_j)
+        scaled = (None if grad is None else grad.mul_(scale) for grad in (query_grad, key_grad))
+        return *scaled, scale_grad, *rest
 
 
 class _SelfLogSumExp(torch.autograd.Function):
