@@ -226,6 +226,14 @@ def _turned(targets: Tensor | None) -> Tensor | None:
 def row_normalize(weight: Tensor) -> Tensor:
     """Rows that sum to one; a row of zeros stays zero.
 
+    Normalise each direction by itself: the transpose of a row-stochastic matrix is not one.
+
+    Args:
+        weight: ``(..., A, N)`` non-negative.
+
+    Returns:
+        ``(..., A, N)``, float32 at least.
+
     Example:
         >>> row_normalize(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))
         tensor([[0.2500, 0.7500],
