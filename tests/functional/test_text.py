@@ -488,6 +488,14 @@ def test_a_copy_of_the_input_is_no_solution() -> None:
     assert caption_loss(ahead, ids, pad_id=0).item() == 0
 
 
+def test_padding_of_released_weights_is_shifted_by_one_position() -> None:
+    ids = torch.tensor([[5, 6, 0, 0]])
+    mask = append_class_token_mask(ids, pad_id=0, shifted_padding=True)
+    visible = torch.tensor([True, True, True, False, False])  # key k stands for token k - 1
+    assert torch.equal(mask[0], visible & torch.ones(5, 5).tril().bool())
+    assert not torch.equal(mask, append_class_token_mask(ids, pad_id=0))
+
+
 def test_the_mean_is_over_tokens_and_not_over_captions() -> None:
     logits = torch.zeros(2, 4, 3)
     logits[1, :, 1] = 4

@@ -72,15 +72,16 @@ def caption_loss(
     return each.sum() / count.clamp(min=least)
 
 
-def append_class_token_mask(ids: Tensor, pad_id: int) -> Tensor:
+def append_class_token_mask(ids: Tensor, pad_id: int, *, shifted_padding: bool = False) -> Tensor:
     """Which positions of a caption with a class token at its end may attend to which (CoCa).
 
-    Causal, and no position sees padding; the class token, which is last, sees every real word and itself. The first
-    open_clip checkpoints were trained with the padding shifted by one position; this is the intended mask.
+    Causal, and no position sees padding; the class token, which is last, sees every real word and itself.
 
     Args:
         ids: ``(B, L)``.
         pad_id: id of the padding, which comes last.
+        shifted_padding: hide position k where token k - 1 is padding, as if the class token came first. It is wrong,
+            but open_clip's released CoCa weights were trained with it and need it.
 
     Returns:
         ``(B, L + 1, L + 1)`` bool, query by key, True where it may attend. Only the first rows of a caption without any
@@ -96,7 +97,7 @@ def append_class_token_mask(ids: Tensor, pad_id: int) -> Tensor:
                  [1, 0, 1]]], dtype=torch.int32)
     """
     check_ndim(2, ids=ids)
-    real = F.pad(ids != pad_id, (0, 1), value=True)  # (B, L + 1)
+    real = F.pad(ids != pad_id, (1, 0) if shifted_padding else (0, 1), value=True)  # (B, L + 1)
     size = real.shape[1]
     return real[:, None, :] & torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
 

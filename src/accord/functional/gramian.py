@@ -28,7 +28,7 @@ from accord.functional.checks import (
 )
 from accord.functional.engine import contrastive_loss
 
-TILE_ELEMENTS = 1 << 19  # coordinates held in float64 at a time: 4 MiB stay near the cores
+TILE_ELEMENTS = 1 << 20  # coordinates held in float64 at a time: 8 MiB stay near the cores
 SMALLEST_TILE = 256  # anchors; with fewer, the traffic of the accumulated gradient outweighs the products
 Score = Literal["volume", "distance", "logvol"]
 
