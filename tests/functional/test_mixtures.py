@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.clustering import semi_supervised_kmeans
-from accord.functional.mixtures import (
+from accord.functional import (
     ClusterStatistics,
     NIWPrior,
     gaussian_mixture_1d,
@@ -25,6 +24,7 @@ from accord.functional.mixtures import (
     split_clean,
     split_merge_step,
 )
+from accord.functional.clustering import semi_supervised_kmeans
 
 Golden = Callable[[str], dict[str, Tensor]]
 NONE = torch.zeros(0, dtype=torch.long)

@@ -28,14 +28,10 @@ from accord.functional.clustering import (
 from accord.functional.contrast import (
     ClipLoss,
     contrastive_logits,
-    cwcl_loss,
     indexed_nce,
     info_nce,
-    multi_positive_nce,
-    restricted_info_nce,
     sigmoid_contrast,
     targets_from_ids,
-    weighted_infonce,
 )
 from accord.functional.correspondence import (
     assign_pseudo_captions,
@@ -89,18 +85,7 @@ from accord.functional.graph import (
     sgc_smooth,
 )
 from accord.functional.metapath import cluster_negative_weights, normalize_adjacency, pathsim, topk_neighbors
-from accord.functional.mixtures import (
-    ClusterStatistics,
-    GaussianMixture1d,
-    NIWPrior,
-    SplitMergeInfo,
-    gaussian_mixture_1d,
-    gmm_clean_probability,
-    log_hastings_merge,
-    log_hastings_split,
-    split_clean,
-    split_merge_step,
-)
+from accord.functional.mixtures import GaussianMixture1d, gaussian_mixture_1d, gmm_clean_probability, split_clean
 from accord.functional.multiview import (
     average_view_nt_xent,
     dhel,
@@ -111,6 +96,14 @@ from accord.functional.multiview import (
     poly_view_loss,
     split_views,
     supcon,
+)
+from accord.functional.niw import (
+    ClusterStatistics,
+    NIWPrior,
+    SplitMergeInfo,
+    log_hastings_merge,
+    log_hastings_split,
+    split_merge_step,
 )
 from accord.functional.noise import (
     capro_loss,
@@ -186,6 +179,7 @@ from accord.functional.transfer import (
     noise_for_cosine,
     segment_mean,
 )
+from accord.functional.weighted import cwcl_loss, multi_positive_nce, restricted_info_nce, weighted_infonce
 
 __all__ = [
     "ClipLoss",

@@ -324,7 +324,7 @@ def _shift_and_exponentiate(kernel: Tensor, eps: float) -> Tensor:
         dist.all_reduce(top, dist.ReduceOp.MAX)
     shift = kernel.sub_(top).amax(dim=1)
     lowest = math.log(1000 * torch.finfo(kernel.dtype).tiny)  # below lie denormal numbers, up to 80 times as slow
-    F.threshold_(kernel.sub_(shift[:, None]).div_(eps), lowest, lowest).exp_()
+    F.threshold(kernel.sub_(shift[:, None]).div_(eps), lowest, lowest, inplace=True).exp_()
     return shift
 
 

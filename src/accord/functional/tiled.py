@@ -357,7 +357,7 @@ def _exp_(x: Tensor) -> Tensor:
     far below the largest of their row. No sum or gradient in the same precision can tell the difference.
     """
     lowest = 0.7 * math.log(torch.finfo(x.dtype).tiny)
-    return F.threshold_(F.threshold_(x, lowest, lowest).exp_(), 2 * math.exp(lowest), 0.0)
+    return F.threshold(F.threshold(x, lowest, lowest, inplace=True).exp_(), 2 * math.exp(lowest), 0.0, inplace=True)
 
 
 def _bounded(query: Tensor, key: Tensor, scale: Tensor, pair_weight: PairWeight | None) -> bool:
