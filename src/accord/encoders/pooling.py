@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from accord.functional.text import pool
+
 
 def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the positions where ``mask`` is True.
@@ -20,12 +22,7 @@ def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
         >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([[True, False]]))
         tensor([[1.]])
     """
-    if mask is None:
-        return tokens.mean(dim=1)
-    weight = mask.unsqueeze(-1).to(tokens.dtype)  # (B, N, 1)
-    # Padding may hold anything, infinities included, and 0 · inf is NaN: it is replaced, not multiplied away.
-    total = tokens.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1)
-    return total / weight.sum(dim=1).clamp_min(1)
+    return pool(tokens, mask).to(tokens.dtype)
 
 
 def last_real(tokens: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+from accord.functional.schedule import warmup_cosine_at
 from accord.training.config import TrainingConfig
 
 _NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
@@ -61,7 +61,4 @@ def schedule(step: int, total: int, warmup: float) -> float:
         >>> [round(schedule(step, 10, 0.2), 3) for step in (0, 1, 2, 6, 9)]
         [0.5, 1.0, 1.0, 0.5, 0.038]
     """
-    rising = round(warmup * total)
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1)))
+    return warmup_cosine_at(step, round(warmup * total), total, base=1.0)
