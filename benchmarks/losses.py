@@ -92,10 +92,10 @@ def our_late_interaction(image: Tensor, text: Tensor) -> Tensor:
     return (rows * 14.3).logsumexp(dim=1).mean() + (columns * 14.3).logsumexp(dim=1).mean()
 
 
-def separated(rows: int, dim: int) -> Inputs:
-    """Images and texts that a model has learned to tell apart."""
-    image = unit(rows, dim)
-    return [image, F.normalize(image + 0.3 * unit(rows + 1, dim)[1:], dim=1)]
+def twins(rows: int, dim: int) -> Inputs:
+    """Images and texts of a trained model: close to each other and to one other pair, far from all the rest."""
+    base = unit(rows // 2, dim).repeat_interleave(2, dim=0)
+    return [F.normalize(base + 0.3 * unit(rows + other, dim)[other:], dim=1) for other in (1, 2)]
 
 
 def info_nce(rows: int, goal: float | None, repeats: int, memory_goal: float | None = None) -> Work:
@@ -137,9 +137,9 @@ WORKS = [
     info_nce(16384, 0.48, 3, 1 / 30),
     info_nce(65536, None, 1),
     Work(
-        "symmetric InfoNCE, B=2k, D=512, saturated: logit scale 100, pairs of cosine 0.96",
+        "symmetric InfoNCE, B=2k, D=512, logit scale 100, well separated pairs",
         "open_clip ClipLoss",
-        lambda: [*separated(2048, 512), torch.tensor(100.0)],
+        lambda: [*twins(2048, 512), torch.tensor(100.0)],
         AF.info_nce,
         clip_loss,
         None,
