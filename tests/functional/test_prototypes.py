@@ -81,6 +81,8 @@ def test_soft_prototype_loss_equals_protoclip(golden) -> None:
     centroids, teacher, labels = (given_[name] for name in ("student_centroids", "teacher_centroids", "labels"))
     loss = AF.prototype_loss(student, centroids, labels, scale, teacher_centroids=teacher, target_temperature=0.01)
     loss.backward()
+    accuracy = 100 * ((student @ centroids.T).argmax(dim=1) == labels).double().mean()
+    assert math.isclose(accuracy, given_["acc_soft"])
     for got, name in (
         (loss.detach(), "loss_soft"),
         (student.grad, "grad_student_soft"),
