@@ -24,7 +24,7 @@ from accord.functional.gramian import (
 )
 from functional.tester import Case, LossTester, every
 
-module = sys.modules[volume.__module__]  # the package has the function under that name
+module = sys.modules[volume.__module__]
 
 DIM = 6
 NAMES = ("anchor", "m1", "m2", "m3")
@@ -366,3 +366,36 @@ def test_a_wrong_option_is_refused() -> None:
         log_volume(x, x, eps=0.0)
     with pytest.raises(ValueError, match="present has type"):
         volume(x, x, present=torch.ones(3, 1))
+
+
+@pytest.mark.parametrize(
+    "share", [pytest.param(1, id="one pair in 64"), pytest.param(8, id="one in 8"), pytest.param(64, id="all")]
+)
+@pytest.mark.parametrize("tuples", ["apart", "nearly the same"])
+def test_few_or_many_pairs_near_the_span_keep_their_digits_in_single_precision(share: int, tuples: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second, off = (F.normalize(torch.randn(64, 48, generator=generator), dim=1) for _ in range(3))
+    if tuples == "nearly the same":
+        second[:3] = F.normalize(first[:3] + 1e-3 * second[:3], dim=1)
+    angle = torch.logspace(-3, -1, 64)[:, None]
+    anchor = F.normalize(torch.randn(64, 48, generator=generator), dim=1)
+    anchor[:share] = F.normalize(first[:share] + angle[:share] * off[:share], dim=1)
+    leaves = [x.clone().requires_grad_() for x in (anchor, first, second)]
+    exact = [x.double().requires_grad_() for x in (anchor, first, second)]
+    for function in (volume, span_distance):
+        got, want = function(*leaves), function(*exact)
+        assert ((got - want).abs() / want).max() < 2e-5
+        grads = [torch.autograd.grad(value.sum(), inputs) for value, inputs in ((got, leaves), (want, exact))]
+        for mine, true in zip(*grads, strict=True):
+            torch.testing.assert_close(mine.double(), true, rtol=1e-3, atol=1e-3 * float(true.abs().max()))
+
+
+def test_a_few_dependent_pairs_among_many_have_no_volume_and_no_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second, anchor = (F.normalize(torch.randn(64, 48, generator=generator), dim=1) for _ in range(3))
+    anchor[5] = first[5]
+    anchor.requires_grad_()
+    value = volume(anchor, first, second)
+    assert value[5, 5] == 0
+    assert (value > 0).sum() == value.numel() - 1
+    assert torch.autograd.grad(value[5, 5], anchor)[0].abs().sum() == 0

@@ -4,7 +4,7 @@ GRAM (Cicchetti et al. 2025, ICLR): ``V = sqrt(det G)`` with G the Gram matrix o
 dependent, 1 at most for unit norm. No determinant is computed here: the volume of a tuple with an anchor is the volume
 of the others times the distance of the anchor to their span, ``V_ij = Vol_j · dist(a_i, span_j)``, so that each tuple
 is orthogonalised once and all anchors follow by one product per modality. Both factors lose all digits to
-cancellation when vectors nearly coincide, therefore they are computed in float64 where the device has it.
+cancellation when vectors nearly coincide: there they are computed in float64, if the device has it.
 
 Where vectors are dependent, to within rounding, the volume is exactly 0 and so is its gradient, one of the
 subgradients of the kink that it has there. The volume does not see signs: ``x`` and ``-x`` agree perfectly.
@@ -29,6 +29,7 @@ from accord.functional.checks import (
 from accord.functional.engine import contrastive_loss
 
 TILE_ELEMENTS = 1 << 20  # coordinates held in float64 at a time: 8 MiB stay near the cores
+ENOUGH = 0.1  # share of a squared length that must be left for single precision to keep six digits of the distance
 SMALLEST_TILE = 256  # anchors; with fewer, the traffic of the accumulated gradient outweighs the products
 Score = Literal["volume", "distance", "logvol"]
 
@@ -230,8 +231,9 @@ class _Distance(torch.autograd.Function):
     """Distance of every anchor to every span; the backward pass multiplies in the precision of the input.
 
     With L the Cholesky factor of a tuple's Gram matrix, the coordinates of an anchor in the orthonormal basis of the
-    tuple are ``c = L⁻¹ (products of the anchor with the tuple)``, and ``d² = |a|² + eps - |c|²``. Only the products
-    and this difference need float64: the gradient is a difference of vectors, not of squares.
+    tuple are ``c = L⁻¹ (products of the anchor with the tuple)``, and ``d² = |a|² + eps - |c|²``. This difference needs
+    float64 where little is left: those pairs are computed again, or all when they are many. The gradient never does:
+    it is a difference of vectors, not of squares.
     """
 
     @staticmethod
@@ -241,23 +243,27 @@ class _Distance(torch.autograd.Function):
         ``stacked (k, B2, D)`` are the tuples, ``lower (k, k, B2)`` their L below the diagonal, and
         ``diagonal (k, B2)``, infinite for a vector that has no direction of its own.
         """
-        directions, inverse = _widen(stacked).flatten(0, 1), diagonal.reciprocal()  # (k·B2, D)
         distance = anchor.new_empty(len(anchor), stacked.shape[1])
         along = anchor.new_empty(len(anchor), *stacked.shape[:2])
-        tiles = _row_tiles(anchor, stacked)
-        room, squares = (directions.new_empty(tiles[0].stop, width) for width in (len(directions), stacked.shape[1]))
-        for rows in tiles:
-            x = _widen(anchor[rows])
-            products = torch.mm(x, directions.T, out=room[: len(x)]).unflatten(1, stacked.shape[:2])  # (t, k, B2)
-            whole = x.square().sum(dim=1, keepdim=True)
-            square = squares[: len(x)].copy_(whole + eps)
-            for p, c in enumerate(products.unbind(dim=1)):
-                for q in range(p):
-                    c.addcmul_(lower[p, q], products[:, q], value=-1)
-                square.addcmul_(c.mul_(inverse[p]), c, value=-1)
-            along[rows] = products
-            floor = torch.full_like(whole, eps) if eps else _rounding(directions) * whole
-            distance[rows] = square.masked_fill_(square <= floor, eps)
+        directions, inverse = stacked.flatten(0, 1), diagonal.reciprocal()  # (k·B2, D)
+        low, small = lower.to(anchor.dtype), inverse.to(anchor.dtype)
+        narrow = anchor.dtype != lower.dtype and not torch.compiler.is_compiling()
+        near = _nearly_dependent(lower, diagonal) if narrow else None
+        for rows in _row_tiles(anchor, stacked):
+            x, c, square = anchor[rows], along[rows], distance[rows]
+            if near is None:
+                _project_exactly(x, directions, lower, inverse, eps, c, square)
+                continue
+            whole = x.square().sum(dim=1, keepdim=True) + eps
+            torch.mm(x, directions.T, out=c.view(len(x), -1))
+            _solve_(c, square.copy_(whole), low, small)
+            doubtful = (square < ENOUGH * whole) | near
+            count = int(doubtful.sum())
+            if count > doubtful.numel() // 16:
+                _project_exactly(x, directions, lower, inverse, eps, c, square)
+            elif count:
+                i, j = doubtful.nonzero(as_tuple=True)
+                c[i, :, j], square[i, j] = _pairs_exactly(x[i], stacked[:, j], lower[:, :, j], inverse[:, j], eps)
         return distance.sqrt_(), along
 
     @staticmethod
@@ -309,6 +315,55 @@ class _Distance(torch.autograd.Function):
         return tuple(torch.stack(part) for part in zip(*each, strict=True)), (0, 0)
 
 
+def _nearly_dependent(lower: Tensor, diagonal: Tensor) -> Tensor:
+    """``(B,)`` bool: a vector of the tuple is mostly explained by those before it."""
+    length = torch.where(diagonal.isinf(), 1.0, diagonal).square()
+    return (length < ENOUGH * (length + lower.square().sum(dim=1))).any(dim=0)
+
+
+def _project_exactly(
+    x: Tensor, directions: Tensor, lower: Tensor, inverse: Tensor, eps: float, along: Tensor, square: Tensor
+) -> None:
+    """Coordinates ``(t, k, B2)`` and squared distances ``(t, B2)`` of all anchors, computed in float64."""
+    wide = _widen(x)
+    products = (wide @ _widen(directions).T).unflatten(1, along.shape[1:])
+    whole = wide.square().sum(dim=1, keepdim=True)
+    exact = (whole + eps).expand(square.shape).contiguous()
+    _solve_(products, exact, lower, inverse)
+    along.copy_(products)
+    square.copy_(_floored(exact, whole, directions.shape[1], eps))
+
+
+def _pairs_exactly(x: Tensor, others: Tensor, lower: Tensor, inverse: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The same for pairs of an anchor ``(n, D)`` and a tuple ``(k, n, D)``: ``(n, k)`` and ``(n,)``."""
+    step = max(1, TILE_ELEMENTS // x.shape[1])
+    products = torch.cat(
+        [
+            torch.stack([(_widen(x[part]) * _widen(other[part])).sum(dim=1) for other in others])
+            for part in (slice(start, start + step) for start in range(0, len(x), step))
+        ],
+        dim=1,
+    )[None]  # (1, k, n)
+    whole = torch.cat([_widen(part).square().sum(dim=1) for part in x.split(step)])[None]
+    exact = whole + eps
+    _solve_(products, exact, lower, inverse)
+    return products[0].T.to(x.dtype), _floored(exact, whole, x.shape[1], eps)[0].to(x.dtype)
+
+
+def _solve_(products: Tensor, square: Tensor, lower: Tensor, inverse: Tensor) -> None:
+    """In place: products ``(t, k, b)`` become coordinates, whose squares are taken from ``square (t, b)``."""
+    for p, c in enumerate(products.unbind(dim=1)):
+        for q in range(p):
+            c.addcmul_(lower[p, q], products[:, q], value=-1)
+        square.addcmul_(c.mul_(inverse[p]), c, value=-1)
+
+
+def _floored(square: Tensor, whole: Tensor, width: int, eps: float) -> Tensor:
+    """Squared distances, ``eps`` where nothing but rounding is left."""
+    floor = torch.full_like(whole, eps) if eps else _rounding(square.dtype, width) * whole
+    return square.masked_fill(square <= floor, eps)
+
+
 def _dense_gradient(
     grad: Tensor, anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, distance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -357,7 +412,7 @@ def _cholesky(stacked: Tensor, present: Tensor | None, eps: float = 0.0) -> tupl
     has length 0, an absent one length 1; both have an infinite diagonal, so that they have no coordinates.
     """
     gram = _Gram.apply(stacked)
-    tolerance, zero = _rounding(stacked.new_empty(0, stacked.shape[2], dtype=gram.dtype)), torch.zeros_like(gram[0, 0])
+    tolerance, zero = _rounding(gram.dtype, stacked.shape[2]), torch.zeros_like(gram[0, 0])
     lower: list[list[Tensor]] = []
     lengths: list[Tensor] = []
     diagonal: list[Tensor] = []
@@ -387,9 +442,9 @@ def _row_tiles(anchor: Tensor, stacked: Tensor) -> list[slice]:
     return [slice(start, min(start + step, len(anchor))) for start in range(0, len(anchor), step)]
 
 
-def _rounding(x: Tensor) -> float:
+def _rounding(dtype: torch.dtype, width: int) -> float:
     """Share of a squared length below which a difference of inner products over D coordinates is rounding."""
-    return torch.finfo(x.dtype).eps * (32 + x.shape[-1])
+    return torch.finfo(dtype).eps * (32 + width)
 
 
 def _widen(x: Tensor) -> Tensor:
