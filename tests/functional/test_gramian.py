@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import ShapeError
+from accord.functional import spans
 from accord.functional.gramian import (
     gram_contrastive_loss,
     gram_matrix,
@@ -23,8 +23,6 @@ from accord.functional.gramian import (
     volume,
 )
 from functional.tester import Case, LossTester, every
-
-module = sys.modules[volume.__module__]
 
 DIM = 6
 NAMES = ("anchor", "m1", "m2", "m3")
@@ -317,8 +315,8 @@ def test_tiles_of_any_size_give_the_same_values_and_gradients(monkeypatch: pytes
     mods = [vectors(7, torch.Generator().manual_seed(i)).requires_grad_() for i in range(3)]
     results = []
     for smallest in (256, rows):
-        monkeypatch.setattr(module, "SMALLEST_TILE", smallest)
-        monkeypatch.setattr(module, "TILE_ELEMENTS", 1)
+        monkeypatch.setattr(spans, "SMALLEST_TILE", smallest)
+        monkeypatch.setattr(spans, "TILE_ELEMENTS", 1)
         value = volume(*mods)
         results.append((value, *torch.autograd.grad(value.sin().sum(), mods)))
     torch.testing.assert_close(results[0], results[1])

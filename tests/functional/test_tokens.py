@@ -417,7 +417,7 @@ def test_a_wrong_selection_is_refused(options: dict[str, Any], message: str) -> 
 
 def test_a_wrong_reduction_or_temperature_is_refused() -> None:
     x = torch.ones(2, 3, 4)
-    with pytest.raises(ValueError, match="reduce = 'max': expected 'mean' or 'sum'"):
+    with pytest.raises(ValueError, match="reduce = 'max': expected one of mean, sum"):
         late_interaction(x, x, reduce="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="softmax_temperature = 0"):
         late_interaction(x, x, softmax_temperature=0.0)

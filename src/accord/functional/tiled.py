@@ -353,8 +353,8 @@ def _gradient_weight(block: Tensor, rows: _Softmax, here: slice, columns: _Softm
 def _exp_(x: Tensor) -> Tensor:
     """exp in place, 0 below about 1e-26 (in float32): what is made of less is soon a denormal number.
 
-    Most cores are up to 80 times as slow on those, and at scale 100 nearly all similarities of a trained model lie so
-    far below the largest of their row. No sum or gradient in the same precision can tell the difference.
+    Most cores are up to 80 times as slow on those, and at scale 100 the similarities of well separated pairs lie so far
+    below the largest of their row. No sum or gradient in the same precision can tell the difference.
     """
     lowest = 0.7 * math.log(torch.finfo(x.dtype).tiny)
     return F.threshold(F.threshold(x, lowest, lowest, inplace=True).exp_(), 2 * math.exp(lowest), 0.0, inplace=True)

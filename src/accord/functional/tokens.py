@@ -64,8 +64,7 @@ def late_interaction(
         tensor([[0.5000, 0.7000]])
     """
     _check_tokens(query, key, query_mask, key_mask)
-    if reduce not in ("mean", "sum"):
-        raise ValueError(f"reduce = {reduce!r}: expected 'mean' or 'sum'")
+    check_choice(("mean", "sum"), reduce=reduce)
     if softmax_temperature is not None:
         check_positive(softmax_temperature=softmax_temperature)
     with torch.autocast(query.device.type, enabled=False):
