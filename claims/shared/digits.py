@@ -89,7 +89,7 @@ def digit_scenes(seed: int, train: int = 4096, test: int = 1000) -> tuple[Corpus
         top_left, top_right, bottom_left, bottom_right = digits.pixels[chosen].swapaxes(0, 1)  # each (size, 8, 8)
         pictures = np.block([[top_left, top_right], [bottom_left, bottom_right]])
         captions = [_caption(random, row) for row in digits.labels[chosen]]
-        corpora.append(_corpus(f"digit scenes, {name}", pictures, captions))
+        corpora.append(with_texts(f"digit scenes, {name}", pictures, captions))
     return corpora[0], corpora[1]
 
 
@@ -114,8 +114,8 @@ def web_digits(seed: int) -> WebDigits:
     definitions = {name: _spelled("class", number) for number, name in enumerate(classes)}
     named = {"classes": classes}
     return WebDigits(
-        train=replace(_corpus("web digits, train", train.pixels, texts), labels=labels, truth=train.labels, **named),
-        test=replace(_corpus("web digits, test", test.pixels, [""] * len(test.labels)), labels=test.labels, **named),
+        train=replace(with_texts("web digits, train", train.pixels, texts), labels=labels, truth=train.labels, **named),
+        test=replace(with_texts("web digits, test", test.pixels, [""] * len(test.labels)), labels=test.labels, **named),
         words=(*texts, *definitions.values()),
         vectors=np.concatenate([vectors, meaning]).astype(np.float32),
         definitions=definitions,
@@ -156,7 +156,7 @@ def _spelled(prefix: str, number: int) -> str:
     return prefix + "".join(letters)
 
 
-def _corpus(name: str, pictures: NDArray[np.uint8], texts: Sequence[str]) -> Corpus:
+def with_texts(name: str, pictures: NDArray[np.uint8], texts: Sequence[str]) -> Corpus:
     """Grey pictures ``(N, H, W)`` with one text each."""
     found = corpus_from_items("image", [Image.fromarray(picture).convert("RGB") for picture in pictures])
     rows = found.rows.add_column("text", list(texts))

@@ -71,6 +71,37 @@ class TableEncoder(Encoder):
         return {"name": "table", "words": self.table.num_embeddings, "dim": self.dim}
 
 
+class NumberedDigits(Encoder):
+    """A text encoder whose text is the number of a digit, and which sees that digit as :class:`DigitEncoder` does.
+
+    Args:
+        pixels: ``(N, 8, 8)`` uint8, the digits in the order of their numbers.
+        width: of both layers.
+    """
+
+    modality = "text"
+
+    def __init__(self, pixels: NDArray[np.uint8], width: int = 128) -> None:
+        super().__init__()
+        self.input = TextInput(WholeText([str(number) for number in range(len(pixels))]))
+        self.dim = width
+        grey = torch.from_numpy(pixels.reshape(len(pixels), -1) / 127.5 - 1).float()
+        self.table = nn.Embedding.from_pretrained(grey)
+        self.layers = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of numbers ``(B, 1)``."""
+        return Features(pooled=self.layers(self.table(x[:, 0])))
+
+    def blocks(self) -> list[nn.Module]:
+        """The two layers."""
+        return [self.layers[:2], self.layers[2:]]
+
+    def spec(self) -> dict[str, Any]:
+        """The width, and how many digits there are."""
+        return {"name": "numbered_digits", "width": self.dim, "digits": self.table.num_embeddings}
+
+
 class WholeText:
     """A tokenizer for which every text is one token.
 

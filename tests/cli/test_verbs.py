@@ -29,6 +29,7 @@ def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path)
                 "seed": 3,
                 "epochs": 5,
                 "batch_size": 64,
+                "objective_add": (),
                 "settings": {"method.temperature": 0.2, "training.ema": None},
                 "progress": False,
             },
@@ -57,20 +58,20 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
     assert "[50.0, 57.6]" in result.stdout
     expected = {"tasks": ["retrieval", "zero_shot"], "templates": None}
-    assert pipeline.calls == [("evaluate", (tmp_path, "other"), expected)]
+    assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 
 def test_embed_says_what_it_wrote(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("embed", tmp_path, "pictures", "--out", "v.parquet")
     assert result.stdout == f"wrote {tmp_path / 'vectors.parquet'}\n"
-    assert pipeline.calls == [("embed", (tmp_path, "pictures"), {"out": Path("v.parquet")})]
+    assert pipeline.calls == [("embed", (str(tmp_path), "pictures"), {"out": Path("v.parquet")})]
 
 
 def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("search", tmp_path, "red heart", "-k", "3")
     assert "0.830" in result.stdout
     assert "red heart [big]" in result.stdout
-    assert pipeline.calls == [("search", (tmp_path, "red heart"), {"data": None, "k": 3, "ann": None})]
+    assert pipeline.calls == [("search", (str(tmp_path), "red heart"), {"data": None, "k": 3, "ann": None})]
 
 
 @pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])

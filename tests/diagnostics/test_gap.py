@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from accord.diagnostics import gap
-from accord.diagnostics.gap import embedding_diagnostics, gap_metrics, linear_separability
+from accord.diagnostics.gap import embedding_diagnostics, gap_diagnostics, gap_metrics, linear_separability
 from accord.errors import DataError, ShapeError
 
 
@@ -117,3 +117,26 @@ def test_the_seed_decides_the_splits():
     x, y = sphere(30, 4), sphere(30, 4, 1)
     assert gap_metrics(x, y, 3) == gap_metrics(x, y, 3)
     assert linear_separability(x, y, 1) != linear_separability(x, y, 2)
+
+
+def test_closing_afterwards_is_measured_on_pairs_that_did_not_fit_it():
+    x = sphere(200, 8)
+    shifted = normalize(x + torch.tensor([2.0] + [0.0] * 7), dim=1)
+    found = {item.name: item.value for item in gap_diagnostics({"image": x, "text": shifted})}
+    assert found["image–text separability"] > 95
+    assert found["image–text separability, centred"] < 75
+    assert found["image–text modality gap, centred"] < 0.3 * found["image–text modality gap"]
+
+
+def test_a_turned_modality_is_turned_back():
+    x = sphere(200, 8)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(5)))[0]
+    lifted = normalize(x + torch.tensor([1.0] + [0.0] * 7), dim=1)
+    found = {item.name: item.value for item in gap_diagnostics({"image": lifted, "text": lifted @ turn})}
+    assert found["image–text modality gap"] > 0.3
+    assert found["image–text modality gap, turned"] == pytest.approx(0, abs=1e-4)
+
+
+def test_too_few_pairs_for_a_rotation_are_refused():
+    with pytest.raises(DataError, match="at least 4"):
+        gap_diagnostics({"image": sphere(3, 4), "text": sphere(3, 4)})

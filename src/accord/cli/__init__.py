@@ -12,11 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 from accord import __version__
-from accord.cli import compare, data, embed, evaluate, papers, search, train
+from accord.cli import claims, compare, data, diagnose, embed, evaluate, papers, search, train
 from accord.errors import AccordError
 
 # Typer carries its own copy of click in some releases: the usage error is reached through what it exports.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
+_AGAIN = {  # verbs that an interruption does not undo
+    "train": "; the same command with --resume goes on",
+    "claims": "; the same command goes on with what is missing",
+}
 
 
 class AccordGroup(TyperGroup):
@@ -36,7 +40,7 @@ class AccordGroup(TyperGroup):
         except (typer.Exit, typer.Abort, _USAGE_ERROR):
             raise
         except KeyboardInterrupt:
-            again = "; the same command with --resume goes on" if ctx.invoked_subcommand == "train" else ""
+            again = _AGAIN.get(ctx.invoked_subcommand, "")
             _complain(f"interrupted{again}")
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -92,9 +96,11 @@ app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=embed.EXAMPLE)(embed.embed)
 app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.add_typer(data.app, name="data")
+app.add_typer(claims.app, name="claims")
 app.add_typer(papers.app, name="papers")
 
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.runs import RunArgument
+
 EXAMPLE = """Example:
 
 accord embed runs/first pack:emoji --out emoji-vectors.parquet"""
 
 
 def embed(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained run.")],
+    run: RunArgument,
     source: Annotated[str, typer.Argument(metavar="DATA", help="What to embed; anything that train takes.")],
     out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write.")] = Path("embeddings.parquet"),
 ) -> None:

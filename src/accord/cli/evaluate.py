@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.runs import RunArgument
+
 EXAMPLE = """Example:
 
 accord evaluate runs/first --task retrieval --task zero_shot"""
@@ -24,7 +26,7 @@ class Task(StrEnum):
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained run.")],
+    run: RunArgument,
     source: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own held-out rows.")
     ] = None,

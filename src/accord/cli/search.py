@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+
+from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
@@ -15,7 +16,7 @@ accord search runs/first "red heart" --open"""
 
 
 def search(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained run.")],
+    run: RunArgument,
     query: Annotated[str, typer.Argument(help="Words, or the path of a picture.")],
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="What to search. Default: the data of the run.")
@@ -32,12 +33,13 @@ def search(
     """Search data with words or a picture; the index is built on first use and kept up to date."""
     from accord import pipeline
     from accord.cli.output import console
+    from accord.search.place import writable_folder
     from accord.search.show import contact_sheet, format_hits
 
     hits = pipeline.search(run, query, data=data, k=k, ann=ann)
     console().print(format_hits(hits, title=escape(query)))
     if open_sheet:
-        sheet = contact_sheet(hits, run / "search.png", title=query)
+        sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=query)
         typer.echo(f"contact sheet: {sheet}")
         if sys.stdout.isatty():
             typer.launch(str(sheet))

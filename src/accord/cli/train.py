@@ -49,6 +49,10 @@ def train(
     audio_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as tiny_audio.", rich_help_panel=_ENCODERS)
     ] = None,
+    objective_add: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Objective added to the method's loss, e.g. contrastive_gap; repeatable."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
@@ -76,6 +80,7 @@ def train(
         "seed": seed,
         "epochs": epochs,
         "batch_size": batch_size,
+        "objective_add": objective_add or (),
         "settings": parse_settings(settings or ()),
         "progress": not quiet,
     }

@@ -22,6 +22,7 @@ from accord.data.features import FeatureCache
 from accord.data.inputs import Input
 from accord.data.media import quiet_pillow
 from accord.data.quarantine import BadRow, Quarantine, RowError
+from accord.data.samplers import EpisodeSampler
 from accord.data.stream import StreamCorpus, StreamedDataset, StreamOrder
 from accord.data.views import View
 from accord.data.watch import Watch
@@ -229,7 +230,10 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Order:
-    """The keys of an epoch over a corpus: this rank's share of each global batch."""
+    """The keys of an epoch over a corpus: this rank's share of each global batch.
+
+    ``episode`` is the number of rows drawn with replacement in each epoch, None for every row once.
+    """
 
     rows: int
     batch_size: int
@@ -238,13 +242,18 @@ class _Order:
     world_size: int = 1
     drop_last: bool = True
     shuffle: bool = True
+    episode: int | None = None
 
     def __len__(self) -> int:
-        return self.rows // self.batch_size if self.drop_last else -(-self.rows // self.batch_size)
+        rows = self.rows if self.episode is None else self.episode
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def __call__(self, epoch: int, first: int) -> Iterator[Key]:
         order = np.arange(self.rows)
-        if self.shuffle:
+        if self.episode is not None:
+            draws = EpisodeSampler(self.rows, self.episode, seed=seed_of(self.seed, Purpose.ORDER))
+            order = draws.rows(epoch).numpy()
+        elif self.shuffle:
             order = np.random.default_rng(seed_of(self.seed, Purpose.ORDER, epoch)).permutation(self.rows)
         for number in range(first, len(self)):
             batch = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -268,6 +277,7 @@ def train_loader(
     shuffle: bool = True,
     cache: Mapping[str, FeatureCache] | None = None,
     steps: int | None = None,
+    episode: int | None = None,
 ) -> EpochLoader:
     """Augmented batches in shuffled order.
 
@@ -292,6 +302,7 @@ def train_loader(
         shuffle: False keeps the order of the corpus.
         cache: modality -> features instead of raw input.
         steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
+        episode: rows of an epoch, drawn with replacement; None for every row once.
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
@@ -310,15 +321,19 @@ def train_loader(
     _require_modalities(corpus, inputs)
     recipe = Recipe(inputs, views, seed, cache=cache)
     if isinstance(corpus, StreamCorpus):
-        if steps is None or cache:
-            raise ConfigError("a stream needs steps=, the number of batches of an epoch, and takes no feature cache")
+        if steps is None or cache or episode:
+            raise ConfigError(
+                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache or episodes"
+            )
         share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
         return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
-    if drop_last and len(corpus) < batch_size:
-        raise DataError(f"{corpus.name} has {len(corpus)} rows, fewer than batch_size = {batch_size}: lower it")
-    order = _Order(len(corpus), batch_size, seed, rank, world_size, drop_last, shuffle)
+    rows = len(corpus) if episode is None else episode
+    if drop_last and rows < batch_size:
+        what = f"{corpus.name} has" if episode is None else "an episode has"
+        raise DataError(f"{what} {rows} rows, fewer than batch_size = {batch_size}: lower it")
+    order = _Order(len(corpus), batch_size, seed, rank, world_size, drop_last, shuffle, episode)
     return _loader(corpus, recipe, order, workers)
 
 

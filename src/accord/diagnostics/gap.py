@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import DataError, ShapeError
-from accord.functional.gap import gap_geometry, modality_gap
+from accord.functional.gap import gap_geometry, modality_gap, procrustes
 from accord.functional.regularity import alignment, effective_rank, uniformity
 
 SAMPLE = 2000  # rows for the numbers that cost N² or N D²
@@ -88,6 +88,67 @@ def gap_metrics(x: Tensor, y: Tensor, seed: int = 0) -> dict[str, float]:
     drawn = _sample({"x": x, "y": y}, seed)
     numbers = {name: float(value) for name, value in gap_geometry(drawn["x"], drawn["y"]).items()}
     return numbers | {"linear_separability": linear_separability(drawn["x"], drawn["y"], seed)}
+
+
+def gap_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
+    """How far two modalities lie apart, and what is left of it when the gap is closed after training.
+
+    *Centred* subtracts each modality's mean; *turned* rotates the second modality onto the first by a Procrustes map
+    of one half of the pairs. Both are measured on the other half, and cost nothing: training for the gap has to do
+    better than they.
+
+    Args:
+        embeddings: modality -> ``(N, D)`` unit norm; row i of all modalities belongs together.
+        seed: draws the rows when there are more than 2000, the halves, and the splits of the classifier.
+
+    Returns:
+        Gap and separability of each two modalities of one size: as they are, centred, turned.
+
+    Raises:
+        DataError: fewer than four rows, or embeddings that are not finite.
+        ShapeError: the modalities have different numbers of rows.
+
+    Example:
+        >>> x = F.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+        >>> found = gap_diagnostics({"image": x, "text": F.normalize(x + 2 * torch.ones(8), dim=1)})
+        >>> [item.name for item in found][:2], found[1].value > 95, found[3].value < 70
+        (['image–text modality gap', 'image–text separability'], True, True)
+    """
+    drawn = _sample(embeddings, seed)
+    found: list[Diagnostic] = []
+    for one, other in combinations(drawn, 2):
+        if drawn[one].shape[1] == drawn[other].shape[1]:
+            found += _closed(f"{one}–{other}", drawn[one], drawn[other], seed)
+    return found
+
+
+def _closed(names: str, x: Tensor, y: Tensor, seed: int) -> list[Diagnostic]:
+    if len(x) < 4:
+        raise DataError(f"the gap of {len(x)} pairs: expected at least 4, half of them to fit a rotation")
+    half = len(x) // 2
+    mean_x, mean_y = x[:half].mean(dim=0), y[:half].mean(dim=0)
+    turn = procrustes(x[:half], y[:half])  # x Wᵀ lies on y
+    rest = (x[half:], y[half:])
+    forms = {
+        "": rest,
+        ", centred": tuple(F.normalize(side - mean, dim=1) for side, mean in zip(rest, (mean_x, mean_y), strict=True)),
+        ", turned": (F.normalize(rest[0] @ turn.T, dim=1), rest[1]),
+    }
+    found = []
+    for how, (left, right) in forms.items():
+        found += [
+            Diagnostic(
+                f"{names} modality gap{how}",
+                float(modality_gap(left, right)),
+                "distance between the centres of the two modalities; 0 when they share one region, at most 2",
+            ),
+            Diagnostic(
+                f"{names} separability{how}",
+                100 * linear_separability(left, right, seed),
+                "percent of unseen rows whose modality a hyperplane tells; 50 without a gap, 100 when disjoint",
+            ),
+        ]
+    return found
 
 
 def linear_separability(x: Tensor, y: Tensor, seed: int = 0, splits: int = SPLITS) -> float:

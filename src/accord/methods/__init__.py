@@ -1,16 +1,35 @@
 """Methods, reached by name through the registry."""
 
-from accord.methods.base import DataInfo, Loader, Method, Stage, Step, TwoTower, Verdicts
-from accord.methods.registry import available, get_method
+from accord.methods.base import (
+    Concepts,
+    DataInfo,
+    Episode,
+    Group,
+    Loader,
+    Method,
+    Objective,
+    Paired,
+    Stage,
+    Step,
+    TwoTower,
+    Verdicts,
+)
+from accord.methods.registry import available, get_method, get_objective
 
 __all__ = [
+    "Concepts",
     "DataInfo",
+    "Episode",
+    "Group",
     "Loader",
     "Method",
+    "Objective",
+    "Paired",
     "Stage",
     "Step",
     "TwoTower",
     "Verdicts",
     "available",
     "get_method",
+    "get_objective",
 ]

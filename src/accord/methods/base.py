@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from accord.config import Config
+from accord.data.features import Features
 from accord.data.views import View
 from accord.encoders.base import Encoder, Freeze
 from accord.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accord.data.text_views import TextView
+    from accord.encoders.generation import Caption, CaptionFit, Decoding
 
 Batch = dict[str, Any]
 
@@ -29,12 +34,14 @@ class Step:
         epoch: epoch within the stage, from 0.
         index: optimiser step within the stage, from 0.
         total: optimiser steps of the whole stage.
+        epochs: epochs of the whole stage.
     """
 
     stage: str = "train"
     epoch: int = 0
     index: int = 0
     total: int = 1
+    epochs: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,30 @@ class Stage:
     lr_scale: float = 1.0
     train: tuple[str, ...] = ()
     freeze_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate of their own, or go without weight decay.
+
+    Args:
+        name: what :meth:`Method.lr_factor` is asked with; empty for the common schedule.
+        decay: whether weight decay applies to those of its parameters that are matrices.
+    """
+
+    name: str = ""
+    decay: bool = True
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An epoch of rows drawn with replacement instead of every row once (ProtoCLIP).
+
+    Args:
+        rows: how many rows an episode has; None for as many as there are.
+    """
+
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,21 @@ class Verdicts:
     trusted: Tensor | None = None
 
 
+@dataclass
+class Concepts:
+    """Which concepts of a vocabulary that modalities share an input activates, and where; see :meth:`Method.concepts`.
+
+    Args:
+        weights: ``(B, C)`` how much of each concept there is; nonnegative, rows sum to 1.
+        relevance: ``(B, N, C)`` how strongly each patch, word or frame speaks for each concept.
+        mask: ``(B, N)`` bool, True where there is a patch, word or frame, or None when all are.
+    """
+
+    weights: Tensor
+    relevance: Tensor
+    mask: Tensor | None = None
+
+
 class Loader(Protocol):
     """Batches of the training rows in order, without augmentation, that hooks may go through."""
 
@@ -99,12 +145,22 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
+    def episode(self) -> Iterator[Batch]:
+        """The augmented batches that training is about to see in this epoch, those of all processes together."""
+        ...
+
+    def texts(self) -> list[list[str]]:
+        """The captions of every training row."""
+        ...
+
 
 class Method(nn.Module):
     """Base of all methods.
 
     A subclass sets ``name`` (the registry name), ``Config``, ``needs`` and implements :meth:`loss` and
-    :meth:`embed`; everything else has a default. Its encoders are ``self.encoders[modality]``.
+    :meth:`embed`; everything else has a default. Its encoders are ``self.encoders[modality]``. Parameters and
+    buffers under a prefix of ``training_only`` (momentum copies, queues, teachers' features) are checkpointed, but
+    no part of the finished model.
 
     Args:
         config: the method's :class:`Config`.
@@ -117,12 +173,14 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]]
-    needs: ClassVar[Mapping[str, frozenset[str]]]  # modality -> features, e.g. {"image": {"pooled"}}
+    needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
+    training_only: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()
         self.config = self.Config.parse(config)
         self.data = data
+        self.needs = self.wants(self.config)
         for modality, wanted in self.needs.items():
             if modality not in encoders:
                 raise ConfigError(f"method {self.name} needs an encoder for {modality}: pass {modality}=NAME")
@@ -135,10 +193,41 @@ class Method(nn.Module):
                 )
         self.encoders = nn.ModuleDict({modality: encoders[modality] for modality in self.needs})
 
+    @classmethod
+    def wants(cls, config: Any) -> Mapping[str, frozenset[str]]:
+        """What a method with this configuration needs of which modality; ``needs`` unless settings decide."""
+        return cls.needs
+
+    @classmethod
+    def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
+        """Encoders to take where the user names none and the usual ones do not fit.
+
+        Modality -> ``name``, ``freeze`` and ``options``, as in :class:`accord.pipeline.config.EncoderConfig`.
+        """
+        return {}
+
     @property
     def views(self) -> tuple[View, ...]:
         """Augmented image views of the training data; the first is ``batch["image"]``."""
         return ()
+
+    @property
+    def text_views(self) -> tuple[TextView, ...]:
+        """Augmented views of the caption: ``batch["text_views"]``, beside ``batch["text"]``."""
+        return ()
+
+    @property
+    def sampling(self) -> Episode | None:
+        """How the rows of an epoch are drawn; None for every row once."""
+        return None
+
+    def group(self, name: str) -> Group:
+        """The group of the parameter ``name``."""
+        return Group()
+
+    def lr_factor(self, group: str, step: Step, warmup: int) -> float:
+        """Factor on the learning rate of a named group at a step, after ``warmup`` steps of warm-up."""
+        raise NotImplementedError
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -176,6 +265,78 @@ class Method(nn.Module):
         """
         raise ConfigError(f"method {self.name} has no classifier of its own; evaluate it by knn or zero_shot")
 
+    @property
+    def rescores(self) -> bool:
+        """Whether pairs that a search found can be scored more closely, see :meth:`rescore`."""
+        return type(self).rescore is not Method.rescore
+
+    def local(self, batch: Batch) -> dict[str, Features]:
+        """``tokens (B, N, D)`` and ``mask (B, N)`` of the modalities in the batch, for :meth:`rescore`.
+
+        ``pooled`` is what :meth:`embed` returns.
+
+        Raises:
+            ConfigError: the method does not rescore.
+        """
+        raise ConfigError(f"method {self.name} compares whole embeddings; it has no second stage")
+
+    def rescore(self, query: Features, candidates: Features, modality: str) -> Tensor:
+        """Scores ``(A, B)`` of A queries of a modality against B candidates of the other, both from :meth:`local`.
+
+        Raises:
+            ConfigError: the method does not rescore.
+        """
+        raise ConfigError(f"method {self.name} compares whole embeddings; it has no second stage")
+
+    @property
+    def locates_words(self) -> bool:
+        """Whether words can be traced to places in a picture, see :meth:`word_patch`."""
+        return type(self).word_patch is not Method.word_patch
+
+    def word_patch(self, batch: Batch) -> Tensor:
+        """Similarity ``(B, L, N)`` of every word of a row with every patch of its picture, 0 for padding.
+
+        Raises:
+            ConfigError: the method does not compare words with patches.
+        """
+        raise ConfigError(
+            f"method {self.name} does not compare words with patches; choose one that does, such as filip"
+        )
+
+    @property
+    def captions(self) -> bool:
+        """Whether the method writes captions, see :meth:`caption`."""
+        return type(self).caption is not Method.caption
+
+    def caption(self, batch: Batch, decoding: Decoding) -> list[Caption]:
+        """A caption for each image of the batch.
+
+        Raises:
+            ConfigError: the method writes none.
+        """
+        raise ConfigError(f"method {self.name} writes no captions")
+
+    def read_captions(self, batch: Batch) -> CaptionFit:
+        """How well each caption of the batch is predicted, word after word, from its image.
+
+        Raises:
+            ConfigError: the method writes none.
+        """
+        raise ConfigError(f"method {self.name} writes no captions")
+
+    @property
+    def has_concepts(self) -> bool:
+        """Whether inputs of all modalities are made of the same concepts, see :meth:`concepts`."""
+        return type(self).concepts is not Method.concepts
+
+    def concepts(self, batch: Batch) -> dict[str, Concepts]:
+        """What the inputs of each modality in the batch are made of.
+
+        Raises:
+            ConfigError: the method has no concepts.
+        """
+        raise ConfigError(f"method {self.name} does not express its inputs in concepts that modalities share")
+
     def verdicts(self) -> Verdicts | None:
         """The method's judgement of the training rows, or None when it makes none."""
         return None
@@ -198,31 +359,92 @@ class Method(nn.Module):
         return next(self.parameters()).device
 
 
-class TwoTower(Method):
-    """A method whose loss is a function of each modality's embedding only, so that GradCache applies.
+class Objective(nn.Module):
+    """A loss on the embeddings of any paired method, added to its own.
 
-    ``loss(batch, step)`` equals ``objective(towers(batch), batch, step)``.
+    A subclass sets ``name`` and ``Config`` and implements :meth:`forward`.
+
+    Args:
+        config: the objective's :class:`Config`.
     """
 
+    name: ClassVar[str]
+    Config: ClassVar[type[Config]]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = self.Config.parse(config)
+
+    def forward(self, embeddings: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Named scalar terms of unit-norm embeddings ``{modality: (B, D)}``; ``total`` is added to the loss."""
+        raise NotImplementedError
+
+
+class Paired(Method):
+    """A method whose loss is a function of what its towers make of a batch, embeddings of two modalities among it.
+
+    ``loss(batch, step)`` is ``objective(towers(batch), batch, step)`` plus the added objectives, which act on
+    :meth:`embeddings`.
+    """
+
+    def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
+        super().__init__(config, encoders, data)
+        self.added = nn.ModuleDict()
+
+    def add(self, objective: Objective) -> None:
+        """Add an objective to the loss.
+
+        Raises:
+            ConfigError: one of that name is there already.
+        """
+        if objective.name in self.added or objective.name == self.name:
+            raise ConfigError(f"objective {objective.name!r} is part of the loss already")
+        self.added[objective.name] = objective
+
     def towers(self, batch: Batch) -> dict[str, Tensor]:
-        """Differentiable tensors with the batch first, computed row by row (no interaction between rows)."""
+        """Differentiable tensors, among them the unit-norm embedding ``(B, D)`` of each modality."""
         raise NotImplementedError
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """The loss terms from the towers' outputs."""
         raise NotImplementedError
 
+    def embeddings(self, towers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Unit-norm embeddings ``{modality: (B, D)}`` among the towers' outputs."""
+        return {modality: towers[modality] for modality in self.needs}
+
+    def score(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
+        """:meth:`objective` and the added objectives; their terms are called ``NAME: TERM``."""
+        terms = dict(self.objective(towers, batch, step))
+        for name, objective in self.added.items():
+            extra = objective(self.embeddings(towers), step)
+            terms["total"] = terms["total"] + extra["total"]
+            terms |= {f"{name}: {term}": value.detach() for term, value in extra.items() if term != "total"}
+        return terms
+
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """``objective(towers(batch))``."""
-        return self.objective(self.towers(batch), batch, step)
+        """``score(towers(batch))``."""
+        return self.score(self.towers(batch), batch, step)
+
+
+class TwoTower(Paired):
+    """A paired method whose towers work row by row, so that gradient caching applies.
+
+    Every output of :meth:`towers` has the batch first and no row depends on another.
+    """
 
 
 __all__ = [
     "Batch",
+    "Concepts",
     "DataInfo",
+    "Episode",
     "Freeze",
+    "Group",
     "Loader",
     "Method",
+    "Objective",
+    "Paired",
     "Stage",
     "Step",
     "TwoTower",

@@ -11,22 +11,35 @@ from accord.data.corpus import Corpus
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
-from accord.methods import DataInfo, Method, get_method
+from accord.methods import DataInfo, Method, Paired, get_method, get_objective
 from accord.pipeline.config import EncoderConfig, RunConfig
 
 
-def build_method(config: RunConfig, corpus: Corpus) -> Method:
+def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder] | None = None) -> Method:
     """The method of ``config`` with fresh encoders, for ``corpus`` (its training rows).
+
+    Args:
+        config: the run.
+        corpus: its training rows.
+        given: modality -> encoder that is there already, whatever the run says.
 
     Raises:
         ConfigError: no encoder is named for a modality, or the corpus lacks what the method needs.
     """
     settings = dict(config.method)
-    method = get_method(settings.pop("name", "clip"))
+    kind = get_method(settings.pop("name", "clip"))
+    parsed = kind.Config.parse(settings)
     torch.manual_seed(config.training.seed)
-    chosen = {**default_encoders(corpus), **config.encoders}
-    encoders = {modality: _encoder(modality, chosen, corpus) for modality in method.needs}
-    return method(settings, encoders, data_info(corpus, config.data.definitions))
+    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
+    chosen = {**default_encoders(corpus), **own, **config.encoders}
+    ready = given or {}
+    encoders = {name: ready[name] if name in ready else _encoder(name, chosen, corpus) for name in kind.wants(parsed)}
+    method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
+    for name, added in config.objective_add.items():
+        if not isinstance(method, Paired):
+            raise ConfigError(f"objective_add: method {method.name} has no pairs of embeddings for {name} to act on")
+        method.add(get_objective(name)(added))
+    return method
 
 
 def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus) -> Encoder:

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from accord.config import Config
 from accord.data.recipe import DataConfig
 from accord.errors import ConfigError
-from accord.methods import get_method
+from accord.methods import get_method, get_objective
 from accord.training.config import TrainingConfig
 
 
@@ -31,6 +31,9 @@ class RunConfig(Config):
 
     data: DataConfig = Field(description="what to train on")
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "clip"}, description="method name and settings")
+    objective_add: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="objectives added to the method's loss: name -> settings"
+    )
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
     evaluate: list[str] = Field(default_factory=list, description="tasks run after training; empty picks what fits")
@@ -45,6 +48,8 @@ class RunConfig(Config):
         run = super().parse(values)
         settings = dict(run.method)
         get_method(settings.pop("name", "clip")).Config.parse(settings)
+        for name, own in run.objective_add.items():
+            get_objective(name).Config.parse(own)
         return run
 
     @field_validator("method", mode="before")

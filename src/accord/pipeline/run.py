@@ -25,7 +25,9 @@ from accord.pipeline.summary import summarise
 from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
+from accord.search.place import writable_folder
 from accord.search.query import search as query_index
+from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
 
@@ -61,6 +63,7 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    objective_add: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
@@ -77,6 +80,7 @@ def train(
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
         batch_size: rows per optimiser step.
+        objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
         settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
         progress: show progress bars.
 
@@ -98,6 +102,7 @@ def train(
         "training.batch_size": batch_size,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
         **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
+        **{f"objective_add.{name}": {} for name in objective_add},
     }
     if method is not None:
         changes["method.name"] = method
@@ -135,12 +140,12 @@ def fit_model(
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """The model of a finished run.
+    """The model of a finished run, or one that ships with Accord (``"house"``).
 
     Raises:
         AccordError: ``path`` is not a finished run; names what is missing.
     """
-    return load_model(path, device)
+    return load_model(run_folder(path), device)
 
 
 def evaluate(
@@ -160,15 +165,15 @@ def evaluate(
     Returns:
         The metrics, each with its interval and chance level.
     """
-    model = load_model(run)
-    prepared = held_out(model) if data is None else _as_test(model, _open_like(model, data))
+    model = load_model(run_folder(run))
+    prepared = held_out(model) if data is None else _as_test(model, open_like(model, data))
     return score(model, prepared, tasks, templates=_read_templates(templates))
 
 
 def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parquet") -> Path:
     """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file."""
-    model = load_model(run)
-    corpus = _open_like(model, data)
+    model = load_model(run_folder(run))
+    corpus = open_like(model, data)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
     return write_embeddings(Path(out), corpus, {name: model.embed_corpus(corpus, name) for name in present})
 
@@ -185,9 +190,10 @@ def search(
         k: number of hits.
         ann: approximate search; None decides by size.
     """
-    model = load_model(run)
+    folder = run_folder(run)
+    model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
-    index = build_index(Path(run), model, _open_like(model, source), ann=ann)
+    index = build_index(writable_folder(folder), model, open_like(model, source), ann=ann)
     return query_index(index, model, query, k=k, ann=ann)
 
 
@@ -218,7 +224,7 @@ def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
         write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _open_like(model: Model, data: str | Path) -> Corpus:
+def open_like(model: Model, data: str | Path) -> Corpus:
     """Open ``data`` with the columns of the run where it has them."""
     wanted = model.config.get("data", {})
     columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.data.corpus import Corpus, corpus_from_items
+from accord.data.features import Features
 from accord.data.inputs import Input
 from accord.data.loader import eval_loader
+from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import AccordError, ConfigError
 from accord.methods import DataInfo, Method, get_method
+from accord.methods.base import Batch
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
 
@@ -54,7 +57,11 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
     record = {**config, "method": {"name": method.name, **method.config.model_dump(mode="json")}}
     record["data_info"] = json.loads(json.dumps(asdict(method.data)))
     write_atomically(folder / CONFIG, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in method.state_dict().items()
+        if not name.startswith(_unshipped(method))
+    }
     partial = folder / f".{WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     os.replace(partial, folder / WEIGHTS)
@@ -80,8 +87,25 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     }
     settings = dict(config["method"])
     method = get_method(settings.pop("name"))(settings, encoders, DataInfo(**facts))
-    method.load_state_dict(load_file(folder / WEIGHTS))
+    _load_weights(method, folder / WEIGHTS)
     return Model(method.to(device), config=config, path=folder)
+
+
+def _unshipped(method: Method) -> tuple[str, ...]:
+    """Name prefixes of what a finished model does not need: what its method says, and added objectives."""
+    return (*method.training_only, "added.")
+
+
+def _load_weights(method: Method, path: Path) -> None:
+    """Load what :func:`save_model` wrote; what only training needs stays as it was initialised.
+
+    Raises:
+        AccordError: a tensor is missing or unknown.
+    """
+    missing, unknown = method.load_state_dict(load_file(path), strict=False)
+    wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown
+    if wrong:
+        raise AccordError(f"{path} does not fit its configuration: {wrong[0]} is missing or unknown")
 
 
 class Model:
@@ -100,7 +124,7 @@ class Model:
         self.method = method.eval()
         self.config = dict(config or {})
         self.path = path
-        self._known: WeakKeyDictionary[Corpus, dict[str, Tensor]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Corpus, dict[str, Any]] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"Model({self.method.name}, {' + '.join(self.modalities)}, from {self.path})"
@@ -142,12 +166,8 @@ class Model:
             ConfigError: not exactly one modality is given, or the model has no encoder for it.
             DataError: an item cannot be read.
         """
-        given = {"image": images, "text": texts, "audio": audio, "video": video}
-        chosen = {name: list(items) for name, items in given.items() if items is not None}
-        if len(chosen) != 1:
-            raise ConfigError("embed takes items of exactly one modality: images=, texts=, audio= or video=")
-        modality, items = next(iter(chosen.items()))
-        return self.embed_corpus(corpus_from_items(modality, items), modality, batch_size=batch_size)
+        modality, corpus = _items("embed", image=images, text=texts, audio=audio, video=video)
+        return self.embed_corpus(corpus, modality, batch_size=batch_size)
 
     def embed_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> Tensor:
         """Embeddings ``(N, D)`` of one modality of every row of ``corpus``, in order.
@@ -155,15 +175,77 @@ class Model:
         Raises:
             ConfigError: the method does not embed this modality.
         """
-        if modality not in self.modalities:
-            raise ConfigError(f"method {self.method.name} embeds {', '.join(self.modalities)}, not {modality}")
-        return self._run(corpus, modality, modality, batch_size, lambda batch: self.method.embed(batch)[modality])
+        self._check(modality)
+
+        def embed(batch: Batch) -> Tensor:
+            return self.method.embed(batch)[modality].float().cpu()
+
+        return self._run(corpus, modality, modality, batch_size, embed, _rows)
+
+    @property
+    def rescores(self) -> bool:
+        """Whether the method scores pairs in a second stage, see :meth:`rescore`."""
+        return self.method.rescores
+
+    def local(
+        self,
+        *,
+        images: Sequence[Any] | None = None,
+        texts: Sequence[str] | None = None,
+        audio: Sequence[Any] | None = None,
+        video: Sequence[Any] | None = None,
+        batch_size: int = 64,
+    ) -> TokenRows:
+        """Embeddings and tokens of items of one modality, given as to :meth:`embed`, for :meth:`rescore`.
+
+        Raises:
+            ConfigError: the method has no second stage, not exactly one modality is given, or there is no encoder.
+        """
+        modality, corpus = _items("local", image=images, text=texts, audio=audio, video=video)
+        return self.local_corpus(corpus, modality, batch_size=batch_size)
+
+    def local_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> TokenRows:
+        """Embeddings and tokens of one modality of every row of ``corpus``, in order.
+
+        Raises:
+            ConfigError: the method has no second stage, or does not embed this modality.
+        """
+        self._check(modality)
+
+        def local(batch: Batch) -> Features:
+            return self.method.local(batch)[modality].to("cpu")
+
+        rows: TokenRows = self._run(corpus, modality, f"{modality} tokens", batch_size, local, TokenRows.of)
+        self._known[corpus].setdefault(modality, rows.pooled)
+        return rows
+
+    @torch.inference_mode()
+    def rescore(self, query: Features, candidates: Features, modality: str) -> Tensor:
+        """Scores ``(A, B)`` of A queries against B candidates by their tokens, float32 on the CPU.
+
+        They order the candidates of one query more closely than cosines do, and are no cosines themselves.
+
+        Args:
+            query: tokens of one modality, as :meth:`local` gives them, padded.
+            candidates: tokens of the other.
+            modality: that of the query.
+
+        Raises:
+            ConfigError: the method has no second stage.
+        """
+        device = self.method.device
+        return self.method.rescore(query.to(device), candidates.to(device), modality).float().cpu()
 
     def classify(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor | None:
         """Class logits ``(N, C)`` of every row of ``corpus``, or None when the method has no classifier."""
         if not self.method.classifies:
             return None
-        return self._run(corpus, "image", "logits", batch_size, self.method.classify)
+
+        def classify(batch: Batch) -> Tensor:
+            return self.method.classify(batch).float().cpu()
+
+        logits: Tensor = self._run(corpus, "image", "logits", batch_size, classify, _rows)
+        return logits
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -173,15 +255,39 @@ class Model:
     def _encoders(self) -> Iterable[tuple[str, Encoder]]:
         return self.method.encoders.items()  # type: ignore[return-value]
 
+    def _check(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ConfigError(f"method {self.method.name} embeds {', '.join(self.modalities)}, not {modality}")
+
     @torch.inference_mode()
-    def _run(self, corpus: Corpus, modality: str, result: str, batch_size: int, forward: Any) -> Tensor:
+    def _run(
+        self,
+        corpus: Corpus,
+        modality: str,
+        result: str,
+        batch_size: int,
+        forward: Callable[[Batch], Any],
+        join: Callable[[list[Any]], Any],
+    ) -> Any:
         known = self._known.setdefault(corpus, {})
         if result in known:
             return known[result]
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
-        rows = [forward(_to(batch, self.method.device)).float().cpu() for batch in loader]
-        known[result] = torch.cat(rows) if rows else torch.empty(0, 0)
+        known[result] = join([forward(_to(batch, self.method.device)) for batch in loader])
         return known[result]
+
+
+def _items(verb: str, **given: Sequence[Any] | None) -> tuple[str, Corpus]:
+    """The one modality that came, and its items as a corpus."""
+    chosen = {name: list(items) for name, items in given.items() if items is not None}
+    if len(chosen) != 1:
+        raise ConfigError(f"{verb} takes items of exactly one modality: images=, texts=, audio= or video=")
+    modality, items = next(iter(chosen.items()))
+    return modality, corpus_from_items(modality, items)
+
+
+def _rows(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if parts else torch.empty(0, 0)
 
 
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def cached_backward(
     pieces = list(micro_batches(batch, micro_batch))
     seeds = torch.randint(2**62, (len(pieces),)).tolist()  # of the dropout masks of each piece
     leaves, trained = _collect(method, pieces, seeds)
-    terms = method.objective(leaves, batch, step)
+    terms = method.score(leaves, batch, step)
     backward(terms["total"], not trained)
     start = 0
     for number, (piece, seed) in enumerate(zip(pieces, seeds, strict=True) if trained else ()):
@@ -113,7 +113,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def micro_batches(batch: Batch, rows: int) -> Iterator[Batch]:
-    """Cut a batch into batches of at most ``rows`` rows: tensors, lists of tensors, dataclasses of tensors, None.
+    """Cut a batch into batches of at most ``rows`` rows: tensors, lists of them or of pairs, dataclasses of them, None.
 
     Raises:
         ShapeError: an entry is something else, or has another number of rows.
@@ -133,8 +133,8 @@ def _cut(value: Any, part: slice, total: int, name: str) -> Any:
         return value[part]
     if isinstance(value, dict):
         return {key: _cut(item, part, total, f"{name}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, list | tuple) and all(isinstance(item, Tensor) or is_dataclass(item) for item in value):
-        return [_cut(item, part, total, name) for item in value]
+    if isinstance(value, list | tuple) and all(_holds_rows(item) for item in value):
+        return type(value)(_cut(item, part, total, name) for item in value)
     if isinstance(value, list | tuple) and len(value) == total:
         return value[part]
     if is_dataclass(value) and not isinstance(value, type):
@@ -143,6 +143,13 @@ def _cut(value: Any, part: slice, total: int, name: str) -> Any:
         return None
     came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
     raise ShapeError(f"batch[{name!r}]: {came} cannot be cut into micro-batches of a batch of {total} rows")
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a list of such is a list of views: tensors, features, or pairs of ids and mask."""
+    if isinstance(value, tuple):
+        return bool(value) and all(isinstance(item, Tensor) for item in value)
+    return isinstance(value, Tensor) or is_dataclass(value)
 
 
 @contextmanager

@@ -44,6 +44,11 @@ def identity_of(method: Method, corpus: Corpus, config: TrainingConfig) -> dict[
         "method": method.name,
         "corpus": corpus.fingerprint,
         **{f"method.{name}": value for name, value in method.config.model_dump(mode="json").items()},
+        **{
+            f"objective_add.{added}.{name}": value
+            for added, objective in getattr(method, "added", {}).items()
+            for name, value in objective.config.model_dump(mode="json").items()
+        },
         **{f"training.{name}": value for name, value in config.decisive().items()},
         **{
             f"frozen {modality} encoder": weights_digest(encoder)

@@ -26,7 +26,7 @@ from accord.data.loader import EpochLoader, eval_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
-from accord.methods.base import Batch, Method, Stage, Step, TwoTower
+from accord.methods.base import Batch, Episode, Method, Stage, Step, TwoTower
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -72,10 +72,16 @@ def encoder_inputs(method: Method) -> dict[str, Input]:
 
 
 class HookLoader:
-    """Batches for a method's hooks: every row once, in order, un-augmented, on the method's device."""
+    """Batches for a method's hooks, on the method's device: every row once, in order, un-augmented.
 
-    def __init__(self, method: Method, run: Run) -> None:
-        self._device = method.device
+    Args:
+        method: decides what batches hold.
+        run: the training rows and the settings.
+        place: epoch that training stands in, counted over all stages.
+    """
+
+    def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
+        self._method, self._run, self._place, self._device = method, run, place, method.device
         self._loader = eval_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -84,6 +90,46 @@ class HookLoader:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    def episode(self) -> Iterator[Batch]:
+        """The augmented batches of the current epoch, those of all processes together, with their ``place``."""
+        loader = training_loader(self._method, self._run)
+        loader.load_state_dict({"epoch": self._place(), "batch": 0})
+        for number, batch in enumerate(loader):
+            batch["place"] = places(number, self._run.config.batch_size)
+            yield move_data_to_device(batch, self._device)
+        loader.close()
+
+    def texts(self) -> list[list[str]]:
+        """The captions of every row."""
+        return self._run.corpus.texts()
+
+
+def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1) -> EpochLoader:
+    """The augmented batches of one process."""
+    sampling = method.sampling
+    return train_loader(
+        run.corpus,
+        encoder_inputs(method),
+        method.views,
+        batch_size=run.config.batch_size,
+        seed=run.config.seed,
+        workers=run.config.workers,
+        rank=rank,
+        world_size=world_size,
+        cache=run.caches,
+        episode=(sampling.rows or len(run.corpus)) if isinstance(sampling, Episode) else None,
+    )
+
+
+def places(number: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
+    """``(b,)`` positions in the epoch of the rows that a process has in batch ``number``.
+
+    >>> places(2, 4, rank=1, world_size=2)
+    tensor([10, 11])
+    """
+    share = batch_size // world_size
+    return torch.arange(share) + number * batch_size + rank * share
 
 
 class StageModule(LightningModule):
@@ -120,7 +166,7 @@ class StageModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Optimiser and weight average of the stage, restored on resume."""
         config = self.shared.config
-        optimizer = build_optimizer(self.trained, config)
+        optimizer = build_optimizer(self.trained, config, self.method.group)
         if config.ema is not None:
             self.average = WeightAverage(self.trained, config.ema)
         if self._saved is not None:
@@ -132,34 +178,26 @@ class StageModule(LightningModule):
 
     def train_dataloader(self) -> _Batches:
         """The augmented batches of this process."""
-        run, method = self.shared, self.method
-        self._loader = train_loader(
-            run.corpus,
-            encoder_inputs(method),
-            method.views,
-            batch_size=run.config.batch_size,
-            seed=run.config.seed,
-            workers=run.config.workers,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            cache=run.caches,
-        )
+        self._loader = training_loader(self.method, self.shared, self.trainer.global_rank, self.trainer.world_size)
         self.total = self.epochs * len(self._loader)
         return _Batches(self._loader, self._next_batch)
 
     def _next_batch(self) -> dict[str, int]:
-        return {"epoch": self.position.epochs_before + self.position.epoch, "batch": self.position.batch}
+        return {"epoch": self._epoch(), "batch": self.position.batch}
+
+    def _epoch(self) -> int:
+        return self.position.epochs_before + self.position.epoch
 
     @property
     def step(self) -> Step:
         """The step about to be made."""
-        return self.position.step(self.stage, self.total)
+        return self.position.step(self.stage, self.total, self.epochs)
 
     # --- the loop ---
 
     def on_train_start(self) -> None:
         """Run the method's hook before the stage, unless it ran before the checkpoint."""
-        self._rows = HookLoader(self.method, self.shared)
+        self._rows = HookLoader(self.method, self.shared, self._epoch)
         if self.position.index == 0:
             self._hook(self.method.before_stage, _BEFORE_STAGE, self.stage)
         console = self.shared.console if self.trainer.is_global_zero else None
@@ -178,11 +216,12 @@ class StageModule(LightningModule):
         """One optimiser step."""
         config, step = self.shared.config, self.step
         seed_everything(config.seed, self.position.stage, _STEP, step.index, self.trainer.global_rank)
-        self._lr = config.lr * self.stage.lr_scale * schedule(step.index, step.total, config.warmup)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)  # there is one
-        for group in optimizer.param_groups:
-            group["lr"] = self._lr
+        self._set_lr(optimizer, step)
+        if self.method.sampling is not None:
+            own = places(self.position.batch, config.batch_size, self.trainer.global_rank, self.trainer.world_size)
+            batch["place"] = own.to(self.method.device)
         optimizer.zero_grad()
         terms = self._backward(batch, step)
         if config.grad_clip is not None:
@@ -193,6 +232,15 @@ class StageModule(LightningModule):
         if self.average is not None:
             self.average.update()
         self._advance(step, terms)
+
+    def _set_lr(self, optimizer: LightningOptimizer, step: Step) -> None:
+        """The common schedule, and that of the groups for which the method has its own."""
+        config = self.shared.config
+        peak, warmup = config.lr * self.stage.lr_scale, round(config.warmup * step.total)
+        self._lr = peak * schedule(step.index, step.total, config.warmup)
+        for group in optimizer.param_groups:
+            own = group["name"]
+            group["lr"] = peak * self.method.lr_factor(own, step, warmup) if own else self._lr
 
     def _backward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Accumulate the gradient of the total; returns the detached terms."""

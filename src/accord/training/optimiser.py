@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
 from accord.functional.schedule import warmup_cosine_at
+from accord.methods.base import Group
 from accord.training.config import TrainingConfig
 
 _NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
@@ -28,19 +29,31 @@ def decays(name: str, parameter: torch.Tensor) -> bool:
     return parameter.ndim >= 2 and not _NO_DECAY_WORDS.intersection(words) and not _NO_DECAY_NAMES.search(name)
 
 
-def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, object]]:
-    """Split parameters in one group with decay and one without; empty groups are left out."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, group: Callable[[str], Group]
+) -> list[dict[str, object]]:
+    """Split parameters by the method's groups, each in one part with decay and one without; empty ones are left out.
+
+    Args:
+        named: names and parameters.
+        weight_decay: of the parameters that decay.
+        group: the group of a name.
+    """
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
-        groups[decays(name, parameter)].append(parameter)
+        own = group(name)
+        groups.setdefault((own.name, own.decay and decays(name, parameter)), []).append(parameter)
     return [
-        {"params": params, "weight_decay": weight_decay if decay else 0.0} for decay, params in groups.items() if params
+        {"params": params, "weight_decay": weight_decay if decay else 0.0, "name": name}
+        for (name, decay), params in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
 
 
-def build_optimizer(named: list[tuple[str, nn.Parameter]], config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    named: list[tuple[str, nn.Parameter]], config: TrainingConfig, group: Callable[[str], Group] = lambda name: Group()
+) -> torch.optim.Optimizer:
     """The configured optimiser over ``named`` parameters, with few kernel launches."""
-    groups = parameter_groups(named, config.weight_decay)
+    groups = parameter_groups(named, config.weight_decay, group)
     if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)

@@ -1,0 +1,27 @@
+"""The argument RUN that most verbs take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from accord.errors import ConfigError
+from accord.shipped import run_folder
+
+
+def _known(run: str) -> str:
+    """The run as given, if there is one of that name."""
+    try:
+        run_folder(run)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+    return run
+
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", callback=_known, help="Folder of a trained run, or the name of a model that ships (house)."
+    ),
+]
