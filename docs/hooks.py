@@ -15,15 +15,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
 from pydantic.fields import FieldInfo
 
+from accord.claims.table import page, table
 from accord.config import Config
 from accord.data.packs import available_packs, get_pack
 from accord.papers import PaperCard, list_cards, settings_of
 
 ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"<!-- made from: (.+?) -->")
+RESULTS, FIGURES = ROOT / "claims" / "results", "claims"  # where the claims' figures are, and where the site has them
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the claims' figures, which lie beside the records and not below the documentation."""
+    for path in sorted(RESULTS.glob("*.png")):
+        files.append(File.generated(config, f"{FIGURES}/{path.name}", abs_src_path=str(path)))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -36,13 +47,6 @@ def make(name: str) -> str:
     kind, _, argument = name.partition(" of ")
     makers = {"modules": reference, "settings": settings, "import": import_seconds}
     return makers[kind](argument) if argument else MAKERS[name]()
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table; bars inside cells are escaped."""
-    lines = [list(header)]
-    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def document(name: str) -> str:
@@ -114,7 +118,9 @@ def cards() -> str:
 
 def card_section(card: PaperCard) -> str:
     """Everything on a card as Markdown."""
+    own = (ROOT / "docs" / "methods" / f"{card.slug}.md").is_file()
     facts = {
+        "More": f"[how it works, with a picture](methods/{card.slug}.md)" if own else "",
         "Paper": f"[{card.title}]({card.url}), {card.citation}" if card.url else card.citation,
         "For": card.use,
         "Takes": card.inputs,
@@ -139,21 +145,8 @@ def listed(heading: str, items: Iterable[str]) -> list[str]:
 
 
 def claims() -> str:
-    """The table of claims, from ``claims/results/*.json``."""
-    results = [json.loads(path.read_text()) for path in sorted((ROOT / "claims" / "results").glob("*.json"))]
-    rows = [
-        (
-            f"`{result['claim']}`",
-            result["statement"],
-            f"{result['effect']:+.3g} [{result['low']:+.3g}, {result['high']:+.3g}] {result['metric']}",
-            f"**{result['verdict']}**",
-            str(len(result["seeds"])),
-            f"{result['seconds'] / 60:.1f} min, {result['machine']['cores']} cores",
-        )
-        for result in results
-    ]
-    header = ("claim", "statement", "effect [95 % interval over seeds]", "verdict", "seeds", "measured in")
-    return table(header, rows) if rows else "No claim has been measured yet."
+    """A section per claim, from ``claims/results/*.json``; their figures come in through :func:`on_files`."""
+    return page(RESULTS, FIGURES)
 
 
 def benchmarks() -> str:

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from accord import pipeline
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+from small import small_run
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (30, 60, 220)}
 SHAPES = ("square", "circle")
@@ -32,6 +36,15 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "metadata.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file_name", "caption", "label", "group"], *rows])
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
+    """A trained run on the shapes."""
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_: folder.parent / "cache")
+        return pipeline.train(config=small_run(shapes), out=folder, progress=False)
 
 
 @pytest.fixture(autouse=True)

@@ -14,14 +14,6 @@ from accord.data.corpus import open_corpus
 from accord.errors import AccordError, ConfigError, DataError
 
 
-@pytest.fixture(scope="module")
-def trained(shapes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "shapes"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("platformdirs.user_cache_path", lambda *_: folder.parent / "cache")
-        return pipeline.train(config=small_run(shapes), out=folder, progress=False)
-
-
 def test_a_run_leaves_a_complete_artifact(trained):
     names = {path.name for path in trained.path.iterdir()}
     wanted = {"config.yaml", "encoders.json", "model.safetensors", "metrics.json", "README.md", "report.html"}

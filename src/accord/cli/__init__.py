@@ -12,7 +12,20 @@ import typer
 from typer.core import TyperGroup
 
 from accord import __version__
-from accord.cli import claims, compare, data, diagnose, embed, evaluate, papers, search, train
+from accord.cli import (
+    caption,
+    claims,
+    compare,
+    data,
+    diagnose,
+    embed,
+    evaluate,
+    explain,
+    papers,
+    search,
+    train,
+    zero_shot,
+)
 from accord.errors import AccordError
 
 # Typer carries its own copy of click in some releases: the usage error is reached through what it exports.
@@ -96,7 +109,10 @@ app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=embed.EXAMPLE)(embed.embed)
 app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=caption.EXAMPLE)(caption.caption)
+app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
+app.command(epilog=explain.EXAMPLE)(explain.explain)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.add_typer(data.app, name="data")

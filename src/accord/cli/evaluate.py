@@ -23,6 +23,7 @@ class Task(StrEnum):
     classification = "classification"
     knn = "knn"
     linear_probe = "linear_probe"
+    captions = "captions"
 
 
 def evaluate(
@@ -37,9 +38,22 @@ def evaluate(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Prompt templates for zero_shot: one line each, with {}."),
     ] = None,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Items that a method with a second stage (filip, tcl) scores for each query; 0 for none."
+        ),
+    ] = 128,
+    examples: Annotated[
+        int,
+        typer.Option(min=0, help="Captions of training rows that stand for their class beside its name in zero_shot."),
+    ] = 0,
 ) -> None:
     """Score a trained model, with a 95 % interval and the chance level beside every number."""
     from accord import pipeline
     from accord.cli.output import show_metrics
 
-    show_metrics(pipeline.evaluate(run, source, tasks=[item.value for item in task or ()], templates=templates))
+    tasks = [item.value for item in task or ()]
+    show_metrics(
+        pipeline.evaluate(run, source, tasks=tasks, templates=templates, candidates=candidates, examples=examples)
+    )

@@ -26,6 +26,14 @@ def search(
         bool | None,
         typer.Option("--ann/--exact", help="Approximate or exact. Default: approximate for large data only."),
     ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="How many of the nearest a method with a second stage (filip, tcl) scores once more; 0 for none. "
+            "Default: ten an answer, at least 100.",
+        ),
+    ] = None,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
@@ -36,7 +44,7 @@ def search(
     from accord.search.place import writable_folder
     from accord.search.show import contact_sheet, format_hits
 
-    hits = pipeline.search(run, query, data=data, k=k, ann=ann)
+    hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates)
     console().print(format_hits(hits, title=escape(query)))
     if open_sheet:
         sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=query)

@@ -1,7 +1,24 @@
-"""What the command line does, as functions: train, load, evaluate, embed, search, diagnose, compare."""
+"""What the command line does, as functions that Python and the command line share; one verb each."""
 
+from accord.pipeline.caption import Captioned, caption
 from accord.pipeline.compare import Comparison, compare
 from accord.pipeline.diagnose import diagnose
+from accord.pipeline.explain import explain
 from accord.pipeline.run import Run, embed, evaluate, load, search, train
+from accord.pipeline.zero_shot import zero_shot
 
-__all__ = ["Comparison", "Run", "compare", "diagnose", "embed", "evaluate", "load", "search", "train"]
+__all__ = [
+    "Captioned",
+    "Comparison",
+    "Run",
+    "caption",
+    "compare",
+    "diagnose",
+    "embed",
+    "evaluate",
+    "explain",
+    "load",
+    "search",
+    "train",
+    "zero_shot",
+]

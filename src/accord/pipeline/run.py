@@ -16,6 +16,7 @@ from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
+from accord.evaluation.retrieval import CANDIDATES
 from accord.methods import get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
@@ -153,21 +154,26 @@ def evaluate(
     data: str | Path | None = None,
     tasks: Sequence[str] = (),
     templates: str | Path | None = None,
+    candidates: int = CANDIDATES,
+    examples: int = 0,
 ) -> list[Metric]:
     """Score a run on its own held-out rows, or on other data.
 
     Args:
         run: the run's directory.
         data: other data; None takes the run's held-out rows.
-        tasks: of ``retrieval zero_shot classification knn linear_probe``; empty takes all that fit.
+        tasks: of ``retrieval zero_shot classification knn linear_probe captions``; empty takes all that fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
+        candidates: for a method with a second stage, how many items it scores for each query; 0 leaves it out.
+        examples: captions of training rows that count as further texts of their class in ``zero_shot``.
 
     Returns:
         The metrics, each with its interval and chance level.
     """
     model = load_model(run_folder(run))
     prepared = held_out(model) if data is None else _as_test(model, open_like(model, data))
-    return score(model, prepared, tasks, templates=_read_templates(templates))
+    read = read_templates(templates)
+    return score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
 
 
 def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parquet") -> Path:
@@ -179,7 +185,12 @@ def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parqu
 
 
 def search(
-    run: str | Path, query: str, data: str | Path | None = None, k: int = 10, ann: bool | None = None
+    run: str | Path,
+    query: str,
+    data: str | Path | None = None,
+    k: int = 10,
+    ann: bool | None = None,
+    candidates: int | None = None,
 ) -> list[Hit]:
     """The ``k`` rows of ``data`` nearest to words or to a picture.
 
@@ -189,12 +200,13 @@ def search(
         data: what to search; None takes the run's own data.
         k: number of hits.
         ann: approximate search; None decides by size.
+        candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by ``k``.
     """
     folder = run_folder(run)
     model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
     index = build_index(writable_folder(folder), model, open_like(model, source), ann=ann)
-    return query_index(index, model, query, k=k, ann=ann)
+    return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
 
 
 def held_out(model: Model) -> Prepared:
@@ -236,7 +248,12 @@ def _as_test(model: Model, corpus: Corpus) -> Prepared:
     return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
 
 
-def _read_templates(path: str | Path | None) -> list[str] | None:
+def read_templates(path: str | Path | None) -> list[str] | None:
+    """The prompt templates of a file, None for none.
+
+    Raises:
+        ConfigError: a line has no ``{}``, or there is no line.
+    """
     if path is None:
         return None
     lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

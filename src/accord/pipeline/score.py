@@ -9,13 +9,14 @@ import numpy as np
 from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared
 from accord.errors import ConfigError
+from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.classification import evaluate_classification
 from accord.evaluation.knn import evaluate_knn
 from accord.evaluation.linear_probe import evaluate_linear_probe
 from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
-from accord.evaluation.retrieval import evaluate_retrieval
-from accord.evaluation.zero_shot import evaluate_zero_shot
+from accord.evaluation.retrieval import CANDIDATES, evaluate_retrieval
+from accord.evaluation.zero_shot import class_examples, evaluate_zero_shot
 from accord.training.artifact import Model
 
 DEFAULT_TEMPLATES = "plain"
@@ -31,12 +32,19 @@ def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
         "retrieval": paired and len(model.modalities) > 1,
         "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
         "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
+        "captions": model.method.captions and paired and "image" in test.modalities,
     }
     return [task for task, fit in fits.items() if fit]
 
 
 def score(
-    model: Model, prepared: Prepared, tasks: Sequence[str] = (), *, templates: str | Sequence[str] | None = None
+    model: Model,
+    prepared: Prepared,
+    tasks: Sequence[str] = (),
+    *,
+    templates: str | Sequence[str] | None = None,
+    candidates: int = CANDIDATES,
+    examples: int = 0,
 ) -> list[Metric]:
     """The metrics of ``tasks`` on ``prepared.test``, and what the method's verdicts on training rows are worth.
 
@@ -45,6 +53,8 @@ def score(
         prepared: its corpora.
         tasks: names; empty runs those that fit.
         templates: prompt templates for ``zero_shot``.
+        candidates: how many items of a gallery a method with a second stage scores for each query; 0 leaves it out.
+        examples: captions of training rows that count as further texts of their class in ``zero_shot``.
 
     Raises:
         ConfigError: there is no such task, it does not fit, or no rows were held out.
@@ -53,7 +63,7 @@ def score(
         if tasks:
             raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
         return judgement(model, prepared.train)
-    runners = _runners(model, prepared, templates)
+    runners = _runners(model, prepared, templates, candidates, examples)
     unknown = [task for task in tasks if task not in runners]
     if unknown:
         raise ConfigError(f"no task {unknown[0]!r}; there are: {', '.join(runners)}")
@@ -73,15 +83,22 @@ def judgement(model: Model, train: Corpus) -> list[Metric]:
 
 
 def _runners(
-    model: Model, prepared: Prepared, templates: str | Sequence[str] | None
+    model: Model, prepared: Prepared, templates: str | Sequence[str] | None, candidates: int, examples: int
 ) -> dict[str, Callable[[], list[Metric]]]:
     test, train = prepared.test, prepared.train
     modality = _main_modality(model)
     return {
         "classification": lambda: evaluate_classification(_logits(model, test), test),
-        "retrieval": lambda: evaluate_retrieval(model, test, modality),
-        "zero_shot": lambda: evaluate_zero_shot(model, test, templates or DEFAULT_TEMPLATES, modality),
+        "retrieval": lambda: evaluate_retrieval(model, test, modality, candidates=candidates),
+        "zero_shot": lambda: evaluate_zero_shot(
+            model,
+            test,
+            templates or DEFAULT_TEMPLATES,
+            modality,
+            class_examples(train, examples) if examples else None,
+        ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
+        "captions": lambda: evaluate_captions(model, test),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
     }
 

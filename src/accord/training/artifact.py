@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,8 +26,9 @@ from accord.data.loader import eval_loader
 from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
+from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError
-from accord.methods import DataInfo, Method, get_method
+from accord.methods import DataInfo, Method, available, get_method
 from accord.methods.base import Batch
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
@@ -144,6 +145,12 @@ class Model:
         """What each encoder is fed."""
         return {modality: encoder.input for modality, encoder in self._encoders()}
 
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines that makes them logits: the method's own, or CLIP's largest where it has none."""
+        own = getattr(self.method, "logit_scale", None)
+        return 100.0 if own is None else float(own().detach())
+
     def embed(
         self,
         *,
@@ -246,6 +253,55 @@ class Model:
 
         logits: Tensor = self._run(corpus, "image", "logits", batch_size, classify, _rows)
         return logits
+
+    def caption(
+        self, images: Sequence[Any], *, decoding: Decoding | Mapping[str, Any] | None = None, seed: int = 0
+    ) -> list[Caption]:
+        """A caption for each image; each is a string with a ``score``.
+
+        Args:
+            images: paths, PIL images or bytes.
+            decoding: how captions are written, such as ``{"method": "nucleus", "top_p": 0.9}``; None for beam search.
+            seed: of sampling.
+
+        Raises:
+            ConfigError: the method writes no captions; names those that do.
+            DataError: an image cannot be read.
+        """
+        return self.caption_corpus(corpus_from_items("image", list(images)), decoding=decoding, seed=seed)
+
+    def caption_corpus(
+        self,
+        corpus: Corpus,
+        *,
+        decoding: Decoding | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> list[Caption]:
+        """A caption for the image of every row of ``corpus``, in order; see :meth:`caption`."""
+        self._check_captions()
+        how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding)
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            batches = [self.method.caption(_to(batch, self.method.device), how) for batch in loader]
+        return [caption for batch in batches for caption in batch]
+
+    def read_captions(self, corpus: Corpus, *, batch_size: int = 64) -> CaptionFit:
+        """How well the first caption of every row of ``corpus`` is predicted from its image, token by token.
+
+        Raises:
+            ConfigError: the method writes no captions.
+        """
+        self._check_captions()
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image", "text"))
+        fits = [self.method.read_captions(_to(batch, self.method.device)) for batch in loader]
+        return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
+
+    def _check_captions(self) -> None:
+        if not self.method.captions:
+            able = [name for name in available() if get_method(name).caption is not Method.caption]
+            raise ConfigError(f"method {self.method.name} writes no captions; methods that do: {', '.join(able)}")
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,35 @@
+"""``accord explain``: why a picture and a text match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accord.cli.runs import RunArgument
+
+EXAMPLE = """Example:
+
+accord explain runs/fdt heart.png --text "a red heart" """
+
+
+def explain(
+    run: RunArgument,
+    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Path of a picture.")],
+    text: Annotated[str, typer.Option(help="The words whose match with the picture is to be explained.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Where to look for what concepts stand for. Default: the run's own data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="PNG, SVG or PDF to draw the explanation to.")] = Path(
+        "explanation.png"
+    ),
+    k: Annotated[int, typer.Option("-k", min=1, help="How many concepts.")] = 8,
+) -> None:
+    """Say why a picture and a text match, and draw it."""
+    from accord import pipeline
+    from accord.cli.output import show_explanation
+
+    show_explanation(pipeline.explain(run, image, text, data=data, out=out, k=k))
+    typer.echo(f"figure: {out}")

@@ -1,0 +1,51 @@
+"""``accord zero-shot``: sort files into classes that are only named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accord.cli.runs import RunArgument
+
+EXAMPLE = """Example:
+
+accord zero-shot runs/first picture.png --class "red heart" --class "green apple" --class dog"""
+
+
+def zero_shot(
+    run: RunArgument,
+    items: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures or recordings, or folders of them.")],
+    name: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="A class to choose from; repeatable.")
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--classes", exists=True, dir_okay=False, help="File of class names, one a line."),
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Prompt templates, one a line with {} for the name."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each file.")] = 1,
+) -> None:
+    """Sort files into classes by their names alone; the model need not have been trained on them."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from accord import pipeline
+    from accord.cli.output import console
+
+    classes = [*(name or []), *([] if names is None else _lines(names))]
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("file", "class", "probability"):
+        table.add_column(column, justify="right" if column == "probability" else "left")
+    for found in pipeline.zero_shot(run, items, classes, templates):
+        for place, (label, share) in enumerate(found.classes[:top]):
+            table.add_row(str(found.file) if place == 0 else "", label, f"{share:.2f}")
+    console().print(table)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

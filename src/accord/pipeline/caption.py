@@ -1,0 +1,87 @@
+"""``caption``: words for pictures, by a model that was trained to write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from accord.data.check import check_media
+from accord.data.corpus import corpus_from_items
+from accord.encoders.generation import Decoding
+from accord.errors import DataError
+from accord.shipped import run_folder
+from accord.training.artifact import load_model, write_atomically
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture and what the model says of it.
+
+    Args:
+        image: path of the picture.
+        caption: the words.
+        score: mean log-likelihood of their tokens in nats; at most 0, higher is likelier.
+    """
+
+    image: Path
+    caption: str
+    score: float
+
+
+def caption(
+    run: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    decoding: Decoding | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> list[Captioned]:
+    """Write a caption for each picture.
+
+    Args:
+        run: folder of a run, or name of a model that ships; its method writes captions.
+        images: files, or folders whose pictures are taken, those in folders below among them.
+        decoding: how captions are written; None for beam search.
+        seed: of sampling.
+        out: JSON Lines file with ``image``, ``caption`` and ``score`` of each picture, or None.
+
+    Raises:
+        ConfigError: there is no such run, its method writes no captions, or a setting is wrong.
+        DataError: a path does not exist, a folder has no pictures, or a picture cannot be read.
+    """
+    model = load_model(run_folder(run))
+    given = [images] if isinstance(images, str | Path) else images
+    paths = [path for item in given for path in pictures(Path(item))]
+    corpus = corpus_from_items("image", paths)
+    bad = check_media(corpus)
+    if bad:
+        raise DataError(f"{bad[0].file} cannot be read as a picture: {bad[0].reason}; leave it out")
+    written = model.caption_corpus(corpus, decoding=decoding, seed=seed)
+    found = [Captioned(path, str(text), text.score) for path, text in zip(paths, written, strict=True)]
+    if out is not None:
+        lines = (json.dumps({**vars(item), "image": str(item.image)}, ensure_ascii=False) for item in found)
+        write_atomically(Path(out), "".join(f"{line}\n" for line in lines))
+    return found
+
+
+def pictures(path: Path) -> Iterator[Path]:
+    """The file itself, or the pictures in a folder and below, by name.
+
+    Raises:
+        DataError: there is nothing there.
+    """
+    if path.is_file():
+        yield path
+        return
+    if not path.is_dir():
+        raise DataError(f"there is no {path}: give pictures, or a folder that holds some")
+    kinds = Image.registered_extensions()
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in kinds and file.is_file())
+    if not found:
+        raise DataError(f"{path} holds no pictures, in no folder below either")
+    yield from found

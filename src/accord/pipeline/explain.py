@@ -1,0 +1,68 @@
+"""``explain``: why a picture and a text match, by what the model's method offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accord.errors import ConfigError
+from accord.explain import (
+    ConceptExplanation,
+    WordExplanation,
+    draw_concepts,
+    draw_words,
+    explain_concepts,
+    explain_words,
+)
+from accord.methods import Method, available, get_method
+from accord.pipeline.run import held_out, open_like
+from accord.shipped import run_folder
+from accord.training.artifact import load_model
+
+
+def explain(
+    run: str | Path,
+    image: str | Path,
+    text: str,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    k: int = 8,
+) -> ConceptExplanation | WordExplanation:
+    """Why ``image`` and ``text`` match, as the run's method can tell.
+
+    By the concepts that they share, and what these stand for in the data, or by where each word is in the picture.
+
+    Args:
+        run: folder of a run, or name of a model that ships.
+        image: path of a picture.
+        text: words.
+        data: where to look for what concepts stand for; None takes the training rows of the run.
+        out: PNG, SVG or PDF to draw the explanation to, or None.
+        k: how many concepts.
+
+    Raises:
+        ConfigError: the run's method cannot explain; names those that can.
+        DataError: the picture or the data cannot be read.
+    """
+    model = load_model(run_folder(run))
+    if model.method.locates_words:
+        located = explain_words(model, image, text)
+        if out is not None:
+            draw_words(located, out)
+        return located
+    if not model.method.has_concepts:
+        raise ConfigError(f"method {model.method.name} cannot say why two things match; {', '.join(explainers())} can")
+    corpus = held_out(model).train if data is None else open_like(model, data)
+    explanation = explain_concepts(model, image, text, corpus, k)
+    if out is not None:
+        draw_concepts(explanation, out)
+    return explanation
+
+
+def explainers() -> list[str]:
+    """Names of the methods that can explain."""
+    kinds = {name: get_method(name) for name in available()}
+    return [
+        name
+        for name, kind in kinds.items()
+        if kind.concepts is not Method.concepts or kind.word_patch is not Method.word_patch
+    ]

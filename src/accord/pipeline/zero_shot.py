@@ -1,0 +1,90 @@
+"""``zero-shot``: sort files into classes that are only named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.errors import ConfigError, DataError
+from accord.evaluation.zero_shot import build_zero_shot_classifier, zero_shot_logits
+from accord.pipeline.run import read_templates
+from accord.shipped import run_folder
+from accord.training.artifact import Model, load_model
+
+_KINDS = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """One file and its classes.
+
+    Args:
+        file: the file.
+        classes: names with their probabilities, most likely first.
+    """
+
+    file: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+def zero_shot(
+    run: str | Path,
+    items: Sequence[str | Path],
+    classes: Sequence[str],
+    templates: str | Path | None = None,
+) -> list[Sorted]:
+    """Classes of pictures, recordings or clips by a model that was trained on none of these classes.
+
+    Args:
+        run: folder of a run, or name of a model that ships.
+        items: files of one modality, or folders of such files.
+        classes: the names to choose from, at least two.
+        templates: file of prompt templates, one a line with ``{}``; None takes the plain names.
+
+    Raises:
+        ConfigError: fewer than two classes, files of several kinds, or a model without text.
+        DataError: a file does not exist or is of no known kind.
+    """
+    if len(set(classes)) < 2:
+        raise ConfigError(f"classes {list(classes)}: give at least two different names to choose from")
+    model = load_model(run_folder(run))
+    files, modality = _files(items, model)
+    lines: str | Sequence[str] = read_templates(templates) or "plain"
+    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, lines)
+    embedded = model.embed(**{_ARGUMENTS[modality]: files})
+    shares = zero_shot_logits(embedded, classifier, model.logit_scale).softmax(dim=1)  # (N, C)
+    order = shares.argsort(dim=1, descending=True)
+    return [
+        Sorted(file, tuple((classes[int(place)], float(share[place])) for place in best))
+        for file, share, best in zip(files, shares, order, strict=True)
+    ]
+
+
+_ARGUMENTS = {"image": "images", "audio": "audio", "video": "video"}
+
+
+def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
+    """The files and their modality; of a folder, those of a kind that the model embeds."""
+    suffixes = {suffix: kind for kind, known in _KINDS.items() for suffix in known}
+    files: list[Path] = []
+    for item in map(Path, items):
+        if item.is_dir():
+            found = sorted(file for file in item.rglob("*") if suffixes.get(file.suffix.lower()) in model.modalities)
+            if not found:
+                raise DataError(f"{item} holds no file that the model embeds ({', '.join(model.modalities)})")
+            files += found
+        elif item.is_file():
+            files.append(item)
+        else:
+            raise DataError(f"there is no file {item}")
+    kinds = {suffixes.get(file.suffix.lower(), "unknown") for file in files}
+    if len(kinds) != 1:
+        raise ConfigError(f"files of several kinds ({', '.join(sorted(kinds))}): give those of one kind at a time")
+    modality = kinds.pop()
+    if modality not in model.modalities or "text" not in model.modalities:
+        raise ConfigError(
+            f"the model embeds {', '.join(model.modalities)}: it cannot sort files of kind {modality} by words"
+        )
+    return files, modality
