@@ -41,9 +41,9 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/import_time.py
 	$(PY) benchmarks/losses.py
 
-claims:  ## run every claim (hours), and write claims/results
+claims:  ## measure every claim (hours; goes on where it was stopped), and write claims/results
 	@$(SETUP) dev,bench
-	@for claim in claims/*.py; do echo "$$claim" && $(PY) "$$claim" || exit 1; done
+	@for claim in claims/*.py; do .venv/bin/accord claims run "$$(basename "$$claim" .py)" || exit 1; done
 
 docs:  ## build the documentation into site/
 	@$(SETUP) dev,docs

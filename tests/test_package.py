@@ -139,7 +139,7 @@ def test_every_core_dependency_is_explained():
     assert [name for name in names if f"\n| {name} |" not in page] == []
 
 
-QUOTE = re.compile(r"```\w+\n# (src/\S+)\n(.+?)```", re.DOTALL)
+QUOTE = re.compile(r"```\w+\n# ((?:src|claims)/\S+)\n(.+?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize(("file", "lines"), QUOTE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))

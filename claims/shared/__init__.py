@@ -1,1 +1,1 @@
-"""What the claims share: their data, small encoders, and the files that keep their results."""
+"""What the claims share: their data, and encoders small enough for it."""

@@ -122,6 +122,17 @@ def web_digits(seed: int) -> WebDigits:
     )
 
 
+def cell_digits(scenes: Corpus) -> NDArray[np.int64]:
+    """The digits ``(N, 4)`` in the cells of scenes, row by row: every cell is one of scikit-learn's pictures."""
+    every = [digits for part in split_digits(0) for digits in zip(part.pixels, part.labels, strict=True)]
+    known = {picture.tobytes(): int(label) for picture, label in every}
+    found = []
+    for row in range(len(scenes)):
+        grey = np.asarray(scenes.sample(row, modalities=("image",))["image"])[..., 0]
+        found.append([known[grey[y : y + 8, x : x + 8].tobytes()] for y in (0, 8) for x in (0, 8)])
+    return np.array(found)
+
+
 def _caption(random: np.random.Generator, digits: NDArray[np.int64]) -> str:
     cells = random.permutation(4)[: random.integers(2, 5)]
     parts = [f"{WORDS[digits[cell]]} {PLACES[cell][random.integers(2)]}" for cell in cells]

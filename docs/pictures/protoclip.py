@@ -16,8 +16,8 @@ from accord.data.loader import eval_loader, train_loader
 from accord.methods.image_text.protoclip import ProtoClip
 from accord.training.module import encoder_inputs
 
-EPISODES, BATCH = 20, 128
-CLUSTERS, PICTURES, NAMES = 7, 7, 3
+EPISODES, BATCH = 12, 128
+CLUSTERS, PICTURES, NAMES = 6, 7, 3
 
 
 def main() -> None:
@@ -31,8 +31,9 @@ def main() -> None:
     prototypes = F.normalize(method.clusters["text"].prototypes("image"), dim=1)  # (K, d)
     nearest = prototypes @ pictures(method, prepared.test).T  # (K, held-out pictures)
     members = names(method, prepared.train)
-    figure, axes = plt.subplots(CLUSTERS, 1 + PICTURES, figsize=(12, 8.4), width_ratios=[3.2] + [1] * PICTURES)
-    for row, cluster in zip(axes, different(prototypes, members), strict=True):
+    figure, axes = plt.subplots(CLUSTERS, 1 + PICTURES, figsize=(12, 7.2), width_ratios=[3.2] + [1] * PICTURES)
+    near = nearest.topk(PICTURES, dim=1).values.mean(dim=1)
+    for row, cluster in zip(axes, different(prototypes, members, near), strict=True):
         row[0].text(1, 0.5, "\n".join(members[cluster][:NAMES]), ha="right", va="center", fontsize=11)
         for axis, place in zip(row[1:], nearest[cluster].topk(PICTURES).indices.tolist(), strict=True):
             axis.imshow(prepared.test.sample(place, modalities=("image",))["image"])
@@ -63,10 +64,14 @@ def names(method: ProtoClip, train: Corpus) -> list[list[str]]:
     return found
 
 
-def different(prototypes: Tensor, members: list[list[str]]) -> list[int]:
-    """Clusters of enough names, each as unlike the others as can be: the one farthest from those taken comes next."""
-    allowed = torch.tensor([len(found) >= NAMES for found in members])
-    taken = [int(torch.tensor([len(found) for found in members]).argmax())]
+def different(prototypes: Tensor, members: list[list[str]], near: Tensor) -> list[int]:
+    """Clusters unlike each other, of those of enough names the third with the nearest pictures.
+
+    The next is always the one farthest from those taken.
+    """
+    named = torch.tensor([len(found) >= NAMES for found in members])
+    allowed = named & (near >= near[named].quantile(2 / 3))
+    taken = [int(near.masked_fill(~allowed, -1.0).argmax())]
     while len(taken) < CLUSTERS:
         likeness = (prototypes @ prototypes[taken].T).amax(dim=1).masked_fill(~allowed, 2.0)
         taken.append(int(likeness.argmin()))

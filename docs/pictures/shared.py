@@ -13,12 +13,14 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from accord.data.recipe import Prepared, prepare
 from accord.pipeline.config import RunConfig, merged
 from accord.pipeline.run import fit_model
 from accord.training.artifact import Model
 
+LARGE = 250_000  # bytes
 IMAGES = Path(__file__).parents[1] / "methods" / "img"
 EMOJI = {"source": "pack:emoji", "columns": {"text": ["name"], "group": "concept"}, "split": {"test": 0.2}}
 
@@ -43,9 +45,11 @@ def train_emoji(method: Mapping[str, Any], changes: Mapping[str, Any] | None = N
 
 
 def save(figure: Figure, name: str) -> Path:
-    """Write ``docs/methods/img/NAME.png``, 1200 pixels wide."""
+    """Write ``docs/methods/img/NAME.png``, 1200 pixels wide; in 256 colours where it would be large."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     path = IMAGES / f"{name}.png"
     figure.savefig(path, dpi=1200 / figure.get_figwidth(), facecolor="white")
     plt.close(figure)
+    if path.stat().st_size > LARGE:
+        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
     return path

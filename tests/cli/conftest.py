@@ -32,6 +32,7 @@ class Pipeline(ModuleType):
                 path=folder / "run", metrics=[METRIC], model=SimpleNamespace(modalities=("image", "text"))
             ),
             "evaluate": [METRIC],
+            "caption": [SimpleNamespace(image=folder / "cat.png", caption="a [red] cat", score=-0.25)],
             "embed": folder / "vectors.parquet",
             "search": [Hit(1, 0.83, row=7, captions=("red heart [big]",), label="heart")],
             "compare": SimpleNamespace(

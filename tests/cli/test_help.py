@@ -16,6 +16,7 @@ VERBS = (
     ("evaluate",),
     ("embed",),
     ("search",),
+    ("caption",),
     ("compare",),
     ("data", "list"),
     ("data", "get"),
@@ -23,6 +24,9 @@ VERBS = (
     ("data", "info"),
     ("papers", "list"),
     ("papers", "show"),
+    ("claims", "list"),
+    ("claims", "run"),
+    ("claims", "table"),
 )
 HEAVY = ("torch", "torchvision", "lightning", "transformers", "datasets", "lancedb", "matplotlib", "numpy")
 
@@ -41,7 +45,7 @@ def test_every_verb_has_an_example_that_parses(accord_cli, verb, tmp_path, monke
     words = example(result.stdout)
     assert tuple(words[1 : 1 + len(verb)]) == verb
     monkeypatch.chdir(tmp_path)
-    for folder in ("runs/first", "unpacked"):
+    for folder in ("runs/first", "runs/coca", "unpacked"):
         (tmp_path / folder).mkdir(parents=True)
     context = typer.main.get_command(app).make_context("accord", words[1:])
     command = context.command
@@ -50,7 +54,9 @@ def test_every_verb_has_an_example_that_parses(accord_cli, verb, tmp_path, monke
     command.make_context(verb[-1], words[1 + len(verb) :], parent=context)
 
 
-@pytest.mark.parametrize("group", [(), ("data",), ("papers",)], ids=["accord", "data", "papers"])
+@pytest.mark.parametrize(
+    "group", [(), ("data",), ("papers",), ("claims",)], ids=lambda group: "accord " + " ".join(group)
+)
 def test_groups_without_a_verb_show_their_help(accord_cli, group) -> None:
     result = accord_cli(*group)
     assert "Commands" in result.output

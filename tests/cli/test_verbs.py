@@ -57,7 +57,7 @@ def test_train_prints_metrics_with_intervals_and_what_to_do_next(pipeline, accor
 def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
     assert "[50.0, 57.6]" in result.stdout
-    expected = {"tasks": ["retrieval", "zero_shot"], "templates": None}
+    expected = {"tasks": ["retrieval", "zero_shot"], "templates": None, "candidates": 128}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 
@@ -71,7 +71,9 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     result = accord_cli("search", tmp_path, "red heart", "-k", "3")
     assert "0.830" in result.stdout
     assert "red heart [big]" in result.stdout
-    assert pipeline.calls == [("search", (str(tmp_path), "red heart"), {"data": None, "k": 3, "ann": None})]
+    assert pipeline.calls == [
+        ("search", (str(tmp_path), "red heart"), {"data": None, "k": 3, "ann": None, "candidates": None})
+    ]
 
 
 @pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])

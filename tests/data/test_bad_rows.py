@@ -197,3 +197,26 @@ def test_the_check_shows_a_bar_for_many_rows(
     write_metadata(folder, b"")
     open_corpus(folder)
     assert "10 rows" in capsys.readouterr().err
+
+
+def test_rows_with_an_empty_cell_are_counted_apart_and_do_not_count_as_damage(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [COLUMNS, *(f"{i}.png,picture {i},x" for i in range(10)), *(f",nobody drew {i},x" for i in range(30))]
+    (folder / "metadata.csv").write_text("\n".join([*lines, "gone.png,a lost one,x"]) + "\n")
+    corpus = open_corpus(folder)
+    assert len(corpus) == 10
+    printed = capsys.readouterr()
+    assert "1 bad rows left out" in printed.out + printed.err
+    assert "30 rows without image left out" in printed.out + printed.err
+    with pytest.raises(DataError, match=r"1 of 11 rows \(9 %\) cannot be used, most often: missing file"):
+        open_corpus(folder, max_bad=0.05)
+
+
+def test_a_column_without_any_value_says_so(folder: Path) -> None:
+    rows = [{"file_name": None, "text": f"picture {i}", "label": "x"} for i in range(10)]
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(rows[0], pa.string()))), folder / "a.parquet"
+    )
+    with pytest.raises(DataError, match="has no rows: 10 rows without image"):
+        open_corpus(folder / "a.parquet", columns={"image": "file_name"}, quiet=True)

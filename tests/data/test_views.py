@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from accord.data import views
 from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInput
 from accord.data.views import View, centre_crop, expand, make_crop, normalise, to_pixels
 
@@ -121,3 +124,28 @@ def test_bicubic_is_not_bilinear() -> None:
     sharp = centre_crop(small, ImageInput(size=32, interpolation="bicubic"))
     assert not torch.equal(smooth, sharp)
     assert torch.equal(to_pixels(small)[0], torch.from_numpy(np.array(small)[..., 0]))
+
+
+def test_random_operations_follow_the_seed_and_grow_with_their_strength() -> None:
+    still = View(scale=(1.0, 1.0), ratio=(200 / 120, 200 / 120), flip=0.0)
+    plain = make_crop(gradient(), still, SPEC, 0).pixels.float()
+
+    def change(strength: float, seed: int, operations: int = 2) -> float:
+        view = replace(still, rand_augment=(operations, strength))
+        return float((make_crop(gradient(), view, SPEC, seed).pixels.float() - plain).abs().mean())
+
+    weak, strong = ([change(strength, seed) for seed in range(30)] for strength in (0.1, 1.0))
+    assert strong == [change(1.0, seed) for seed in range(30)]
+    assert 3 * sum(weak) < sum(strong)
+    assert change(1.0, 0, operations=0) == 0
+
+
+@pytest.mark.parametrize("operation", views._OPERATIONS)
+def test_no_random_operation_tints_a_grey_picture_and_what_comes_in_is_background(operation) -> None:
+    picture = Image.new("RGB", (40, 40), (90, 90, 90))
+    for strength in (-0.7, 0.7):
+        changed = to_pixels(operation(picture, strength, (255, 255, 255))).float()
+        assert changed.shape == (3, 40, 40)
+        assert torch.equal(changed[0], changed[1])
+        assert torch.equal(changed[1], changed[2])
+        assert changed.min() >= 25  # nothing black comes in

@@ -126,6 +126,7 @@ CASES = {
     "hf_cls": Case("text", hf("cls"), texts, lambda: (torch.zeros(2, 5), None), "token ids"),
     "hf_pooler": Case("text", hf("pooler"), texts, lambda: (torch.zeros(2, 5, 1), None), "(B, L)"),
     "tiny_text_end": Case("text", tiny_text("end"), texts, wrong_text, "at most 16"),
+    "tiny_text_class": Case("text", tiny_text("class"), texts, wrong_text, "at most 16"),
     "tiny_text_mean": Case("text", tiny_text("mean"), texts, lambda: (texts()[0], torch.ones(3, 2)), "text_mask"),
     "frames_mean": Case("video", {"name": "frames", "image": TINY_VIT}, videos(), images(16), "(B, T, 3, H, W)"),
     "frames_transformer": Case(

@@ -5,10 +5,13 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from accord.encoders import build_encoder
-from accord.encoders.tokenizer import END, PAD, START, JsonTokenizer, train_bpe
+from accord.encoders.text import is_causal
+from accord.encoders.tokenizer import END, PAD, START, JsonTokenizer, SpecialTokens, train_bpe
 from accord.errors import ConfigError, WeightsError
 
 TEXTS = ["a red fish swims", "a blue bird flies over the sea", "fish"]
@@ -168,6 +171,45 @@ class TestTinyText:
         end = encoder.input.tokenizer._backend.token_to_id(END)
         torch.testing.assert_close(features.pooled, features.tokens[ids == end])
 
+    def test_its_class_token_sees_every_word_and_no_word_sees_it(self):
+        encoder = build_encoder("text", {"name": "tiny_text", "pool": "class"}, texts=TEXTS).eval()
+        ids, mask = encoder.input.tokenizer(TEXTS)
+        features = encoder(ids, mask)
+        for place in range(int(mask[0].sum())):
+            other = ids.clone()
+            other[0, place] = 9
+            changed = encoder(other, mask)
+            assert not torch.allclose(changed.pooled[0], features.pooled[0], atol=1e-4)
+            torch.testing.assert_close(changed.tokens[0, :place], features.tokens[0, :place])
+        with torch.no_grad():
+            encoder.class_embedding += torch.randn_like(encoder.class_embedding)
+        moved = encoder(ids, mask)
+        torch.testing.assert_close(moved.tokens, features.tokens)
+        assert not torch.allclose(moved.pooled, features.pooled, atol=1e-3)
+
+    def test_padding_does_not_move_its_class_vector_and_its_words_come_before_the_last_norm(self):
+        encoder = build_encoder("text", {"name": "tiny_text", "pool": "class"}, texts=TEXTS).eval()
+        ids, mask = encoder.input.tokenizer(TEXTS)
+        alone_ids, alone_mask = encoder.input.tokenizer(TEXTS[2:])
+        together, alone = encoder(ids, mask), encoder(alone_ids, alone_mask)
+        torch.testing.assert_close(together.pooled[2:], alone.pooled)
+        torch.testing.assert_close(together.tokens[2:, : alone_ids.shape[1]], alone.tokens)
+        assert together.tokens.shape[:2] == ids.shape
+        assert (together.pooled.var(dim=1, unbiased=False) - 1).abs().max() < 1e-2
+        assert (together.tokens.var(dim=2) - 1).abs().mean() > 0.1
+        assert encoder.positions.shape[0] == encoder.config.length + 1
+
+    def test_a_text_of_padding_alone_is_not_nan(self):
+        encoder = build_encoder("text", {"name": "tiny_text", "pool": "class"}, texts=TEXTS)
+        ids = torch.zeros(1, 3, dtype=torch.int64)
+        assert encoder(ids, torch.zeros(1, 3, dtype=torch.bool)).pooled.isfinite().all()
+
+    @pytest.mark.parametrize(("pool", "causal"), [("class", True), ("end", True), ("mean", False)])
+    def test_whether_it_is_causal_is_found_out_by_trying(self, pool, causal):
+        encoder = build_encoder("text", {"name": "tiny_text", "pool": pool}, texts=TEXTS).train()
+        assert is_causal(encoder) is causal
+        assert encoder.training
+
     def test_it_needs_texts_or_a_tokenizer(self):
         with pytest.raises(ConfigError, match=r"pass texts=\[...\]"):
             build_encoder("text", "tiny_text")
@@ -190,6 +232,29 @@ class TestTokenizer:
         inner = set(ids[0, 1:-1].tolist())
         assert not inner & {backend.token_to_id(token) for token in (PAD, START, END, "<unk>")}
 
+    def test_its_special_tokens_are_found_by_their_usual_names(self, tokenizer):
+        assert tokenizer.special == SpecialTokens(pad=0, start=1, end=2, unknown=3, mask=4)
+        bare = Backend(WordLevel({"[CLS]": 3, "[SEP]": 4, "a": 5, "[MASK]": 6}, unk_token="a"))
+        assert JsonTokenizer(bare.to_str()).special == SpecialTokens(None, 3, 4, None, 6)
+        clip = Backend(WordLevel({"<|startoftext|>": 0, "<|endoftext|>": 1}, unk_token="x"))
+        assert JsonTokenizer(clip.to_str()).special == SpecialTokens(start=0, end=1)
+
+    @pytest.mark.parametrize("text", ["a red fish", "日本", "naïve"])
+    def test_decoding_gives_the_text_back_without_special_tokens(self, tokenizer, text):
+        ids, _ = tokenizer([text, "a"])
+        assert tokenizer.decode(ids[0]) == text
+        assert tokenizer.decode(ids[1].tolist()) == "a"
+
+    def test_a_character_cut_in_two_decodes_to_the_replacement_character(self, tokenizer):
+        ids, _ = tokenizer(["a 日"])
+        assert "\ufffd" in tokenizer.decode(ids[0, :-2])
+
+    def test_it_knows_its_length_and_its_vocabulary_by_id(self, tokenizer):
+        assert tokenizer.length == 12
+        assert tokenizer.tokens[:5] == ["<pad>", "<start>", "<end>", "<unk>", "<mask>"]
+        assert len(tokenizer.tokens) == tokenizer.vocabulary
+        assert JsonTokenizer(Backend(WordLevel({"a": 0}, unk_token="a")).to_str()).length is None
+
     def test_training_is_reproducible(self):
         assert train_bpe(TEXTS, vocabulary=300, length=12) == train_bpe(TEXTS, vocabulary=300, length=12)
 
@@ -198,5 +263,5 @@ class TestTokenizer:
         assert torch.equal(again(TEXTS)[0], tokenizer(TEXTS)[0])
 
     def test_a_vocabulary_smaller_than_the_bytes_is_refused(self):
-        with pytest.raises(ConfigError, match="vocabulary = 100: expected at least 260"):
+        with pytest.raises(ConfigError, match="vocabulary = 100: expected at least 261"):
             train_bpe(TEXTS, vocabulary=100, length=12)

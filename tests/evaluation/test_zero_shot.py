@@ -5,6 +5,7 @@ from accord.errors import ConfigError
 from accord.evaluation.zero_shot import (
     TEMPLATES,
     build_zero_shot_classifier,
+    class_examples,
     evaluate_zero_shot,
     resolve_templates,
     zero_shot,
@@ -63,3 +64,27 @@ def test_colours_are_named_without_any_training(painted, colour_model):
     outcome = zero_shot(colour_model, painted, ["{} paint"])
     assert outcome.confusion.trace() == len(painted)
     assert [metric.name for metric in outcome.per_class()] == list(painted.classes)
+
+
+def test_examples_of_a_class_count_like_templates_and_classes_may_have_different_numbers():
+    vectors = {"weather": [1.0, 0.0], "will it rain": [0.0, 5.0], "is it cold": [0.0, 1.0], "music": [2.0, 0.0]}
+    weights = build_zero_shot_classifier(
+        lambda texts: torch.tensor([vectors[text] for text in texts]),
+        ["weather", "music"],
+        examples=[["will it rain", "is it cold"], []],
+    )
+    assert torch.allclose(weights, torch.tensor([[1 / 5**0.5, 1.0], [2 / 5**0.5, 0.0]]))
+    with pytest.raises(ConfigError, match="examples of 1 classes, expected one list for each of the 2 classes"):
+        build_zero_shot_classifier(lambda texts: torch.ones(len(texts), 1), ["a", "b"], examples=[["x"]])
+
+
+def test_examples_are_the_first_different_captions_of_each_class(painted, colour_model):
+    found = class_examples(painted, 2)
+    assert len(found) == len(painted.classes)
+    for label, texts in enumerate(found):
+        mine = [texts[0] for texts, own in zip(painted.texts(), painted.labels, strict=True) if own == label]
+        assert texts == list(dict.fromkeys(mine))[:2]
+    metrics = {metric.name: metric for metric in evaluate_zero_shot(colour_model, painted, examples=found)}
+    assert metrics["top-1"].value == 100.0
+    with pytest.raises(ConfigError, match="training rows with captions and one label each"):
+        class_examples(painted.select([]), 2)

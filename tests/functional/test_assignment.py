@@ -22,8 +22,11 @@ from accord.functional.assignment import (
     ground,
     hungarian_matching,
     pool_relevance,
+    sequence_relevance,
     sinkhorn,
     sparsemax,
+    sparsemax_temperature,
+    token_relevance,
 )
 from functional.tester import Case, LossTester, every
 from two_processes import run_two_processes
@@ -401,6 +404,36 @@ def test_a_sigmoid_that_vanishes_everywhere_still_gives_an_embedding() -> None:
     torch.testing.assert_close(e, torch.ones(1, 2))  # the least impossible entry
 
 
+@pytest.mark.parametrize("pool", ["max", "mean", "sum"])
+@pytest.mark.parametrize("pad_mode", ["exclude", "zero"])
+def test_the_relevance_of_a_sequence_is_the_pooled_one_of_its_tokens(pool: Any, pad_mode: Any) -> None:
+    tokens, codebook = torch.randn(3, 5, 4).double(), torch.randn(7, 4).double()
+    mask = torch.arange(5) < torch.tensor([[5], [2], [1]])
+    relevance = token_relevance(tokens, codebook)
+    same(relevance, torch.einsum("bnd,cd->bnc", tokens, codebook) / 2, 1e-12)
+    counted = (relevance * mask[:, :, None], None) if pad_mode == "zero" else (relevance, mask)
+    expected = pooled(*counted, pool)
+    same(sequence_relevance(tokens, codebook, None, mask, pool, pad_mode), expected, 1e-12)
+
+
+@pytest.mark.parametrize("support", [0.03, 0.3, 0.9])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_at_the_temperature_found_that_share_is_in_the_support(support: float, scale: float) -> None:
+    z = scale * torch.randn(16, 50, generator=torch.Generator().manual_seed(1))
+    temperature = sparsemax_temperature(z, support)
+    share = (sparsemax(z / temperature) > 0).float().mean()
+    assert share.item() == pytest.approx(support, abs=3 / z.numel())
+    same(sparsemax_temperature(z + 5 * scale, support), temperature, 1e-3 * scale)
+
+
+def test_the_temperature_grows_with_the_support_and_the_codebook() -> None:
+    small, large = (torch.randn(8, count, generator=torch.Generator().manual_seed(2)) for count in (64, 1024))
+    course = [sparsemax_temperature(small, support) for support in (0.1, 0.2, 0.4, 0.8)]
+    assert course == sorted(course)
+    ratio = sparsemax_temperature(large, 0.3) / sparsemax_temperature(small, 0.3)
+    assert ratio.item() == pytest.approx(16, rel=0.2)
+
+
 # -- matching
 
 
@@ -452,6 +485,11 @@ def test_hungarian_matching_without_scipy_says_what_to_install(monkeypatch: pyte
         (lambda: ground(torch.zeros(2, 3, 4), torch.eye(4), temperature=0.0), ValueError, "temperature = 0.0"),
         (lambda: ground(torch.zeros(2, 3, 4), torch.eye(4), pad_mode="keep"), ValueError, "pad_mode = 'keep'"),
         (lambda: ground(torch.zeros(2, 3, 4), torch.eye(4), activation="relu"), ValueError, "activation = 'relu'"),
+        (lambda: sparsemax_temperature(torch.zeros(3), 0.5), ShapeError, "z has shape"),
+        (lambda: sparsemax_temperature(torch.randn(2, 4), 0.25), ValueError, r"support = 0.25: .* \(0.25, 1\)"),
+        (lambda: sparsemax_temperature(torch.ones(2, 4), 0.5), ValueError, "no temperature leaves 50%"),
+        (lambda: token_relevance(torch.zeros(2, 3, 4), torch.zeros(5, 3)), ShapeError, "queries has shape"),
+        (lambda: sequence_relevance(torch.zeros(2, 3, 4), torch.eye(4), pool="top"), ValueError, "pool = 'top'"),  # type: ignore[arg-type]
         (lambda: codebook_orthogonality(torch.zeros(3)), ShapeError, "codebook has shape"),
         (lambda: hungarian_matching(torch.zeros(3)), ShapeError, "cost has shape"),
     ],

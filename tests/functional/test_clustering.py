@@ -390,3 +390,21 @@ NAN = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [torch.inf, 0.0]])
 def test_wrong_input_is_named(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_principal_components_are_those_of_the_singular_value_decomposition() -> None:
+    x = draw(torch.Generator().manual_seed(0), 30, 6) * torch.tensor([5.0, 1, 3, 0.1, 2, 4]) + 7
+    left, values, _ = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)
+    got, want = clustering.principal_components(x, 3), (left * values)[:, :3]
+    same(got.abs(), want.abs(), 1e-8)  # the direction of an axis is free
+    same(clustering.principal_components(x.float(), 3).abs(), want.abs(), 1e-4)
+
+
+def test_all_principal_components_keep_the_distances() -> None:
+    x = draw(torch.Generator().manual_seed(1), 9, 4)
+    same(torch.cdist(clustering.principal_components(x, 4), clustering.principal_components(x, 4)), torch.cdist(x, x))
+
+
+def test_no_more_principal_components_than_dimensions() -> None:
+    with pytest.raises(ValueError, match="dim = 5"):
+        clustering.principal_components(torch.zeros(3, 4), 5)

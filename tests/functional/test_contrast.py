@@ -175,6 +175,35 @@ def test_the_paper_weights_need_no_matrix_and_give_the_same() -> None:
     torch.testing.assert_close(*(torch.autograd.grad(loss, trained)[0] for loss in (linear, dense)))
 
 
+def test_cwcl_can_take_the_paper_weights_from_other_features_than_the_keys() -> None:
+    trained, frozen, reference = unit(7).requires_grad_(), unit(7, seed=1), unit(7, 3, seed=2).requires_grad_()
+    linear = AF.cwcl_loss(trained, frozen, 9.0, reference=reference)
+    dense = AF.cwcl_loss(trained, frozen, 9.0, weights=reference @ reference.T / 2 + 0.5)
+    torch.testing.assert_close(linear, dense)
+    linear.backward()
+    assert reference.grad is None
+    with pytest.raises(ShapeError, match="reference"):
+        AF.cwcl_loss(trained, frozen, 9.0, reference=reference[:3])
+    with pytest.raises(ValueError, match="expected one of them"):
+        AF.cwcl_loss(trained, frozen, 9.0, reference=reference, weights=torch.eye(7))
+
+
+def test_the_weighted_direction_cannot_fall_below_the_entropy_of_its_targets(monkeypatch) -> None:
+    frozen = unit(7)
+    weights = frozen @ frozen.T / 2 + 0.5
+    target = weights / weights.sum(dim=1, keepdim=True)
+    entropy = -(target * target.log()).sum(dim=1)
+    monkeypatch.setattr("accord.functional.weighted._ROWS", 3)
+    for found in (AF.target_entropy(frozen), AF.target_entropy(frozen, weights=weights)):
+        torch.testing.assert_close(found, entropy)
+    logits = target.log().requires_grad_()  # what the weighted direction is content with
+    floor = -(target * logits.log_softmax(dim=1)).sum(dim=1)
+    torch.testing.assert_close(floor, entropy)
+    for seed in range(5):
+        loss = AF.cwcl_loss(unit(7, seed=seed), frozen, 9.0, reverse_weight=0.0)
+        assert loss >= entropy.mean()
+
+
 def test_info_nce_equals_the_loss_of_mcl(golden) -> None:
     given_ = {k.rsplit(".", 1)[1]: v for k, v in golden("mcl_multistage").items() if k.startswith("clip_loss")}
     leaves = [given_[name].clone().requires_grad_() for name in ("image", "text")]
@@ -334,3 +363,17 @@ def test_a_maximum_is_subtracted_only_where_the_exponential_could_overflow(scale
     from accord.functional.tiled import _bounded
 
     assert _bounded(unit(3).float(), unit(3).float(), torch.tensor(scale), None) is bounded
+
+
+def test_a_teachers_classes_share_the_target_with_the_label() -> None:
+    logits, teacher = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 4, 2])
+    target = 0.7 * torch.eye(5, dtype=torch.float64)[labels] + 0.3 * teacher.softmax(dim=1)
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    loss = AF.distilled_cross_entropy(logits, labels, teacher, alpha=0.3)
+    torch.testing.assert_close(loss, expected)
+    assert torch.autograd.grad(loss, teacher, allow_unused=True) == (None,)
+    assert AF.distilled_cross_entropy(logits[:0], labels[:0], teacher[:0], alpha=0.3) == 0
+    assert AF.distilled_cross_entropy(logits.bfloat16(), labels, teacher.bfloat16(), 0.3).dtype == torch.float32
+    with pytest.raises(ValueError, match="alpha"):
+        AF.distilled_cross_entropy(logits, labels, teacher, alpha=1.5)

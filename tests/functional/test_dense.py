@@ -742,3 +742,18 @@ def test_many_anchors_are_walked_through_in_chunks(monkeypatch: pytest.MonkeyPat
 def test_wrong_input_is_named(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_grids_that_do_not_divide_are_pooled_over_overlapping_windows() -> None:
+    grid = torch.arange(49.0).view(1, 49, 1)
+    with pytest.raises(ValueError, match="expected a square whose side is a multiple of 4"):
+        grid_pool(grid)
+    pooled = grid_pool(grid, uneven=True).view(4, 4)
+    square = grid.view(7, 7)
+    for row, rows in enumerate((slice(0, 2), slice(1, 4), slice(3, 6), slice(5, 7))):
+        for column, columns in enumerate((slice(0, 2), slice(1, 4), slice(3, 6), slice(5, 7))):
+            assert pooled[row, column] == square[rows, columns].mean()
+    even = torch.randn(2, 64, 3)
+    assert torch.equal(grid_pool(even, uneven=True), grid_pool(even))
+    with pytest.raises(ValueError, match="tokens has 50 rows: expected a square"):
+        grid_pool(torch.zeros(1, 50, 1), uneven=True)

@@ -19,6 +19,7 @@ from accord.functional import (
     append_class_token_mask,
     binary_nce,
     caption_loss,
+    caption_nll,
     captions,
     cline_sentence_loss,
     contrastive_tension_loss,
@@ -29,6 +30,7 @@ from accord.functional import (
     pseudo_labels,
     sample_spans,
     simcse_loss,
+    token_mean,
     uncertainty_weighted,
 )
 from functional.tester import Case, LossTester, every
@@ -502,6 +504,15 @@ def test_the_mean_is_over_tokens_and_not_over_captions() -> None:
     ids = torch.tensor([[1, 2, 2, 2], [1, 1, 0, 0]])
     each = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0, reduction="sum") / 4
     torch.testing.assert_close(caption_loss(logits, ids, pad_id=0), each)
+
+
+def test_the_loss_of_a_batch_is_put_together_from_parts_of_it() -> None:
+    logits, ids = torch.randn(3, 5, 7), torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 1, 2], [3, 1, 0, 0, 0]])
+    parts = [caption_nll(logits[rows], ids[rows], pad_id=0) for rows in (slice(0, 2), slice(2, 3))]
+    assert [float(row) for row in parts[0][0, 2:]] == [0, 0, 0]
+    total, count = sum(part.sum() for part in parts), (ids[:, 1:] != 0).sum()
+    torch.testing.assert_close(token_mean(total, count), caption_loss(logits, ids, pad_id=0))
+    assert token_mean(torch.zeros(()), torch.tensor(0)) == 0
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])

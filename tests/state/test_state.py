@@ -24,6 +24,7 @@ from accord.state import (
     MomentumEncoder,
     PrototypeBank,
     Prototypes,
+    Temperature,
 )
 
 
@@ -500,3 +501,16 @@ def test_the_standardiser_keeps_its_statistics_in_full_precision() -> None:
     assert standardise(features.bfloat16()).dtype == torch.bfloat16
     with pytest.raises(ShapeError, match="features"):
         standardise.fit(torch.zeros(3, 5))
+
+
+def test_a_plain_temperature_is_learnt_as_it_is_and_kept_in_its_range() -> None:
+    temperature = Temperature(0.07, min=0.01, max=0.5)
+    temperature().backward()
+    assert temperature.value.grad == 1
+    for wild, tame in ((-1.0, 0.01), (0.2, 0.2), (3.0, 0.5)):
+        temperature.value.data.fill_(wild)
+        temperature.clamp_()
+        torch.testing.assert_close(temperature(), torch.tensor(tame))
+    assert temperature.to(torch.bfloat16)().dtype == torch.float32
+    with pytest.raises(ValueError, match=r"init = 0\.6: expected a temperature in"):
+        Temperature(0.6)

@@ -18,6 +18,7 @@ from accord.data.features import Features
 from accord.data.inputs import ImageInput
 from accord.data.loader import eval_loader, train_loader
 from accord.data.quarantine import RowError
+from accord.data.text_views import TextView
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import DataError
@@ -183,6 +184,13 @@ def test_a_cache_that_is_too_large_is_announced(corpus, monkeypatch, capsys):
     monkeypatch.setattr(caching, "_LARGEST", 100)
     assert feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True)) == {}
     assert "image features would take 0 GiB, so they are computed in every step" in capsys.readouterr().err
+
+
+def test_texts_are_not_cached_when_the_method_augments_them(monkeypatch):
+    encoder = BagEncoder()
+    encoder.freeze("all")
+    monkeypatch.setattr(Toy, "text_views", (TextView(swap=1.0),))
+    assert feature_caches(Toy({}, {"text": encoder}, DataInfo(classes=("a", "b"))), toy_corpus(4), CONFIG) == {}
 
 
 def test_texts_are_cached_caption_by_caption():

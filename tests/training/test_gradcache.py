@@ -151,6 +151,7 @@ def test_batches_are_cut_with_all_they_hold():
         "names": list("abcde"),
         "nested": {"x": torch.arange(5)},
         "absent": None,
+        "text_views": [(torch.arange(10).view(5, 2), torch.ones(5, 2) > 0)] * 5,  # as many views as rows
     }
     first, second, third = micro_batches(batch, 2)
     assert first["image_views"][1].tolist() == [0, 10]
@@ -159,6 +160,8 @@ def test_batches_are_cut_with_all_they_hold():
     assert third["names"] == ["e"]
     assert third["nested"]["x"].tolist() == [4]
     assert third["absent"] is None
+    assert len(second["text_views"]) == 5
+    assert [part.tolist() for part in second["text_views"][4]] == [[[4, 5], [6, 7]], [[True, True]] * 2]
 
 
 @pytest.mark.parametrize(("value", "came"), [(torch.zeros(3), r"shape \(3,\)"), (7, "int")])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accord.data.quarantine import Quarantine, RowError
     from accord.data.splits import Splits, split
     from accord.data.stream import StreamCorpus, open_stream
+    from accord.data.text_views import TextView
     from accord.data.views import View
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "quarantine": ("Quarantine", "RowError"),
     "splits": ("Splits", "split"),
     "stream": ("StreamCorpus", "open_stream"),
+    "text_views": ("TextView",),
     "views": ("View",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -45,6 +47,7 @@ __all__ = [
     "Splits",
     "StreamCorpus",
     "TextInput",
+    "TextView",
     "VideoInput",
     "View",
     "corpus_from_items",

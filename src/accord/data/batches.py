@@ -19,6 +19,7 @@ from accord.data.draws import Purpose, draw
 from accord.data.features import FeatureCache, Features
 from accord.data.inputs import AudioInput, ImageInput, Input, TextInput, VideoInput
 from accord.data.quarantine import BadRow
+from accord.data.text_views import TextView, augment
 from accord.data.views import Crop, View, centre_crop, expand, make_crop, normalise
 from accord.errors import AccordError, DataError
 
@@ -46,9 +47,10 @@ class Recipe:
         seed: of everything random.
         training: draw captions, views and variants; otherwise first caption and evaluation view.
         cache: modality -> features that replace its raw input.
+        text_views: declared views of the training captions.
 
     Raises:
-        DataError: the cache holds fewer views than declared.
+        DataError: the cache holds fewer views than declared, or texts of which views are declared.
     """
 
     inputs: Mapping[str, Input]
@@ -56,8 +58,11 @@ class Recipe:
     seed: int = 0
     training: bool = True
     cache: Mapping[str, FeatureCache] | None = None
+    text_views: tuple[TextView, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.training and self.text_views and "text" in self.cached:
+            raise DataError("the method augments captions, so their features cannot be cached: leave text out of it")
         held, wanted = self.cached.get("image"), len(expand(self.views))
         if self.training and held is not None and held.variants is not None and held.views < wanted:
             raise DataError(f"the feature cache holds {held.views} views, the method declares {wanted}: rebuild it")
@@ -94,6 +99,8 @@ class Recipe:
                 batch |= self._images(values, spec, keys, epoch)
             elif isinstance(spec, TextInput):
                 batch["text"], batch["text_mask"] = spec.tokenizer(self._captions(values, keys, epoch))
+                if self.training and self.text_views:
+                    batch["text_views"] = self._text_views(values, spec, keys, epoch)
             elif isinstance(spec, VideoInput):
                 batch["video"], batch["video_mask"] = _videos(values, spec)
             elif isinstance(spec, AudioInput):
@@ -155,6 +162,21 @@ class Recipe:
             return [row[0] if row else "" for row in captions]
         hashes = draw(self.seed, Purpose.CAPTION, epoch, keys)
         return [row[int(number % np.uint64(len(row)))] for row, number in zip(captions, hashes, strict=True)]
+
+    def _text_views(
+        self, captions: Sequence[Sequence[str]], spec: TextInput, keys: np.ndarray, epoch: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Ids and mask of every view, each of a caption that it draws for itself."""
+        views = expand(self.text_views)
+        hashes = draw(self.seed, Purpose.TEXT_VIEW, epoch, keys[:, None, None], np.arange(len(views))[:, None], [0, 1])
+        texts = [
+            [
+                augment(row[int(which % np.uint64(len(row)))], view, int(seed))
+                for view, (which, seed) in zip(views, drawn, strict=True)
+            ]
+            for row, drawn in zip(captions, hashes, strict=True)
+        ]
+        return [spec.tokenizer(list(column)) for column in zip(*texts, strict=True)]
 
 
 def label_tensor(labels: np.ndarray) -> Tensor:

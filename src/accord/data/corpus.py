@@ -21,7 +21,7 @@ from accord.data.cells import caption_fault, read_captions, read_medium
 from accord.data.check import check_media
 from accord.data.columns import Columns, describe_columns, guess_columns
 from accord.data.labels import Labels, read_labels
-from accord.data.media import Unreadable, cell_name, cell_path
+from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path
 from accord.data.quarantine import Quarantine, RowError
 from accord.data.sources import announce, cache_folder, read_source
 from accord.errors import DataError, ShapeError
@@ -226,7 +226,8 @@ def open_corpus(
             Parquet file, tar shards (read into a local table; :func:`accord.data.open_stream` streams them
             instead), ``pack:NAME``, or a data set of the hub.
         columns: modality -> column name(s), over what is guessed; None takes a modality out.
-        max_bad: largest share of bad rows accepted, in [0, 1].
+        max_bad: largest share of bad rows accepted, in [0, 1]. Rows with an empty media cell are left out and counted
+            apart: a caption that nobody has read aloud is no damage.
         check: decode every picture, clip and recording once now; texts and labels are always checked.
         quarantine: where to list the bad rows; None lists them in the cache when there are any.
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
@@ -257,12 +258,16 @@ def open_corpus(
     bad = _bad_rows(corpus, labels, check=check, quiet=quiet)
     if quarantine or len(bad):
         bad.write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
-    bad.enforce(max_bad, len(corpus))
+    damaged = Quarantine(entry for entry in bad if entry.reason != NO_VALUE)
+    damaged.path, empty = bad.path, len(bad) - len(damaged)
+    damaged.enforce(max_bad, len(corpus) - empty)
     corpus = corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])) if len(bad) else corpus
+    without = f"{empty:,} rows without {' or '.join(mapping.media)}"
     if not len(corpus):
-        raise DataError(f"{corpus.name} has no rows")
+        raise DataError(f"{corpus.name} has no rows" + (f": {without}" if empty else ""))
     if not quiet:
-        note = f"; {len(bad)} bad rows left out, listed in {bad.path}" if len(bad) else ""
+        note = f"; {len(damaged)} bad rows left out, listed in {bad.path}" if len(damaged) else ""
+        note += f"; {without} left out" if empty else ""
         announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
     return corpus
 

@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     VARIANT = 3
     REPLACEMENT = 4
     SHUFFLE = 5
+    TEXT_VIEW = 6
 
 
 def draw(*keys: ArrayLike) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,43 @@ class Features:
     mask: Tensor | None = None
     maps: dict[int, Tensor] | None = None
 
+    def sequence(self) -> tuple[Tensor, Tensor]:
+        """``tokens`` and their mask, made where all are real.
+
+        Raises:
+            ShapeError: there are no tokens.
+
+        Example:
+            >>> Features(torch.zeros(1, 2), torch.zeros(1, 3, 2)).sequence()[1]
+            tensor([[True, True, True]])
+        """
+        if self.tokens is None:
+            raise ShapeError("these features hold no tokens: expected (B, N, D)")
+        mask = self.mask
+        if mask is None:
+            mask = torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
+        return self.tokens, mask
+
     def to(self, *args: Any, **kwargs: Any) -> Features:
         """Move every tensor, as :meth:`torch.Tensor.to` does."""
+        return self._each(lambda tensor: tensor.to(*args, **kwargs))
 
-        def move(value: Any) -> Any:
+    def select(self, rows: Tensor) -> Features:
+        """The features of these rows ``(P,)``, in this order; rows may repeat.
+
+        Example:
+            >>> Features(torch.tensor([[1.0], [2.0]])).select(torch.tensor([1, 1])).pooled.T
+            tensor([[2., 2.]])
+        """
+        return self._each(lambda tensor: tensor[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Features:
+        def changed(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return value.to(*args, **kwargs)
-            return {key: move(item) for key, item in value.items()} if isinstance(value, dict) else value
+                return change(value)
+            return {key: changed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-        return Features(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+        return Features(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
 
 
 @dataclass(frozen=True)

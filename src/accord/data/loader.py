@@ -24,6 +24,7 @@ from accord.data.media import quiet_pillow
 from accord.data.quarantine import BadRow, Quarantine, RowError
 from accord.data.samplers import EpisodeSampler
 from accord.data.stream import StreamCorpus, StreamedDataset, StreamOrder
+from accord.data.text_views import TextView
 from accord.data.views import View
 from accord.data.watch import Watch
 from accord.errors import AccordError, ConfigError, DataError
@@ -268,6 +269,7 @@ def train_loader(
     inputs: Mapping[str, Input],
     views: tuple[View, ...] = (),
     *,
+    text_views: tuple[TextView, ...] = (),
     batch_size: int,
     seed: int,
     workers: int = 0,
@@ -285,13 +287,15 @@ def train_loader(
     are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
     ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
     ``label (B,)`` int64 or ``(B,C)`` float32 multi-hot, ``index (B,)`` position in the corpus. A row of several
-    captions gives one of them, drawn anew each epoch. Cached modalities are
+    captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))`` in
+    declared order, where each view draws a caption of its own. Cached modalities are
     :class:`~accord.data.features.Features`.
 
     Args:
         corpus: the rows; a :class:`~accord.data.stream.StreamCorpus` needs ``steps`` and gives no ``index``.
         inputs: modality -> what its encoder is fed.
         views: augmented views; empty gives the evaluation view.
+        text_views: augmented views of the captions, beside ``text``.
         batch_size: rows of the *global* batch; each of ``world_size`` ranks gets an equal share, rank r the rows
             ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
         seed: of order, captions and augmentation.
@@ -319,7 +323,7 @@ def train_loader(
     if batch_size < 1 or batch_size % world_size:
         raise ConfigError(f"batch_size = {batch_size}: expected a positive multiple of world_size = {world_size}")
     _require_modalities(corpus, inputs)
-    recipe = Recipe(inputs, views, seed, cache=cache)
+    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views)
     if isinstance(corpus, StreamCorpus):
         if steps is None or cache or episode:
             raise ConfigError(

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Formats whose decoders run inside the process on the bytes alone (EPS would start Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")
+NO_VALUE = "no value"  # the reason for a cell that holds nothing, which is no damage
 UNDECODABLE = "\U0010fffe"  # a noncharacter that stands for a byte that was not UTF-8
 
 
@@ -61,7 +62,7 @@ def read_bytes(cell: Any, root: Path | None) -> bytes:
         Unreadable: there is no value, no such file, or nothing in it.
     """
     if cell is None or cell == "" or cell == {"bytes": None, "path": None}:
-        raise Unreadable("no value")
+        raise Unreadable(NO_VALUE)
     if isinstance(cell, str) and UNDECODABLE in cell:
         raise Unreadable("path is not UTF-8")
     path = cell_path(cell, root)

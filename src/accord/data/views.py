@@ -5,9 +5,11 @@ A view is a function of the picture and one seed: the global generator is seeded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from PIL import Image, ImageFilter
@@ -16,6 +18,11 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from accord.data.inputs import ImageInput
+
+if TYPE_CHECKING:
+    from accord.data.text_views import TextView
+
+Declared = TypeVar("Declared", "View", "TextView")
 
 # Principal components of the colours of ImageNet and their standard deviations (Krizhevsky et al. 2012, 4.1;
 # the figures are those of the authors' released code).
@@ -40,6 +47,8 @@ class View:
         blur: probability of a Gaussian blur.
         solarize: probability of solarisation.
         lighting: standard deviation of PCA colour noise (AlexNet), 0 for none.
+        rand_augment: how many random operations follow and how strong they are, in (0, 1]; None for none. The view's
+            box does not know that some of them move the picture.
         count: how many such views (multi-crop).
     """
 
@@ -53,6 +62,7 @@ class View:
     blur: float = 0.0
     solarize: float = 0.0
     lighting: float = 0.0
+    rand_augment: tuple[int, float] | None = None
     count: int = 1
 
 
@@ -73,7 +83,7 @@ class Crop:
     lighting: Tensor
 
 
-def expand(views: Sequence[View]) -> tuple[View, ...]:
+def expand(views: Sequence[Declared]) -> tuple[Declared, ...]:
     """Each view as often as its ``count`` says, in declared order.
 
     >>> [view.size for view in expand([View(size=224), View(size=96, count=2)])]
@@ -104,6 +114,8 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Cr
         crop = _resized_crop(image, (top, left, h, w), view.size or spec.size, spec)
         flip = _happens(view.flip)
         crop = _colours(F.horizontal_flip(crop) if flip else crop, view)
+        if view.rand_augment:
+            crop = _rand_augment(crop, *view.rand_augment, spec.background)
         lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
     box = (left / width, top / height, (left + w) / width, (top + h) / height)
     return Crop(to_pixels(crop), box, flip, lighting)
@@ -159,6 +171,38 @@ def _colours(image: Image.Image, view: View) -> Image.Image:
     if _happens(view.solarize):
         image = F.solarize(image, threshold=128)
     return image
+
+
+def _rand_augment(image: Image.Image, operations: int, strength: float, fill: tuple[int, int, int]) -> Image.Image:
+    """Operations drawn with replacement (RandAugment; Cubuk et al. 2020), of those that leave the hue alone.
+
+    At full strength they are AutoAugment's (Cubuk et al. 2019): brightness and sharpness ±90 %, shear by 0.3, shift by
+    150/331 of the side, rotation by 30°. Signs are random; ``fill`` comes in from outside.
+    """
+    for _ in range(operations):
+        number, sign = int(torch.randint(len(_OPERATIONS), ())), 1 - 2 * int(torch.randint(2, ()))
+        image = _OPERATIONS[number](image, sign * strength, fill)
+    return image
+
+
+def _moved(image: Image.Image, fill: tuple[int, int, int], **change: Any) -> Image.Image:
+    still: dict[str, Any] = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
+    return F.affine(image, **still | change, interpolation=InterpolationMode.BILINEAR, fill=list(fill))
+
+
+_SHEAR, _SHIFT, _TURN = math.degrees(math.atan(0.3)), 150 / 331, 30.0  # degrees, share of the side, degrees
+_OPERATIONS: tuple[Callable[[Image.Image, float, tuple[int, int, int]], Image.Image], ...] = (
+    lambda image, m, fill: image,
+    lambda image, m, fill: F.autocontrast(image),
+    lambda image, m, fill: F.equalize(image),
+    lambda image, m, fill: F.adjust_brightness(image, 1 + 0.9 * m),
+    lambda image, m, fill: F.adjust_sharpness(image, 1 + 0.9 * m),
+    lambda image, m, fill: _moved(image, fill, shear=[m * _SHEAR, 0.0]),
+    lambda image, m, fill: _moved(image, fill, shear=[0.0, m * _SHEAR]),
+    lambda image, m, fill: _moved(image, fill, translate=[round(m * _SHIFT * image.width), 0]),
+    lambda image, m, fill: _moved(image, fill, translate=[0, round(m * _SHIFT * image.height)]),
+    lambda image, m, fill: _moved(image, fill, angle=m * _TURN),
+)
 
 
 def _happens(probability: float) -> bool:

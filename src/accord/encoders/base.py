@@ -44,6 +44,11 @@ class Encoder(nn.Module):
                 return self.encode(x, mask)
         return self.encode(x, mask)
 
+    @property
+    def token_dim(self) -> int:
+        """Width of a token: that of the pooled vector, unless the encoder pools through a head of its own."""
+        return self.dim
+
     def blocks(self) -> list[nn.Module]:
         """The stages of the network from input to output, for :meth:`freeze`."""
         raise NotImplementedError

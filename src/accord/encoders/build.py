@@ -37,7 +37,7 @@ def build_encoder(
             - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, any timm name;
             - text: ``"minilm"``, ``"tiny_text"``, a folder or hub name that transformers reads;
             - video: ``"frames:IMAGE"`` with any image name;
-            - audio: ``"tiny_audio"``, ``"whisper:FOLDER_OR_HUB_NAME"``;
+            - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER_OR_HUB_NAME"``;
             - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`.
         weights: True finds pretrained weights (the hub, then the packaged copy), a path takes them from it,
             False leaves the random initialisation. Tiny encoders have none to find.

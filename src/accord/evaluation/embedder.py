@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from accord.data.features import Features
+from accord.data.tokens import TokenRows
 from accord.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,6 +47,34 @@ class Embedder(Protocol):
     def embed_corpus(self, corpus: Corpus, modality: str) -> Tensor:
         """Embed one modality of every row in order, the first caption for ``"text"``: ``(N, D)``."""
         ...
+
+
+class Rescorer(Embedder, Protocol):
+    """An embedder that can also score pairs more closely, from their tokens."""
+
+    def local(
+        self,
+        *,
+        images: Sequence[Any] | None = None,
+        texts: Sequence[str] | None = None,
+        audio: Sequence[Any] | None = None,
+        video: Sequence[Any] | None = None,
+    ) -> TokenRows:
+        """Embeddings and tokens of the one argument that is given."""
+        ...
+
+    def local_corpus(self, corpus: Corpus, modality: str) -> TokenRows:
+        """Embeddings and tokens of one modality of every row in order, of the first caption for ``"text"``."""
+        ...
+
+    def rescore(self, query: Features, candidates: Features, modality: str) -> Tensor:
+        """Scores ``(A, B)``, float32 on the CPU, of A queries of a modality against B candidates of another."""
+        ...
+
+
+def rescorer(model: Embedder) -> Rescorer | None:
+    """The model as one that scores pairs in a second stage; None where it compares whole embeddings only."""
+    return model if getattr(model, "rescores", False) else None  # type: ignore[return-value]
 
 
 def check_finite(name: str, embeddings: Tensor) -> None:

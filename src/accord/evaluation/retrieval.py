@@ -3,12 +3,15 @@
 The rank of a query is that of its best correct item, and only items that score strictly higher push it down;
 recall is in percent. Scores are made in blocks, never as one N × M matrix. Because ties are free, a collapsed model
 would look perfect; the share of tied queries is therefore reported beside.
+
+A model with a second stage is measured as it is used: whole embeddings choose candidates, which are then scored token
+by token, in either direction by that direction's own score. The first stage alone is reported beside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +20,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
-from accord.errors import DataError, ShapeError
+from accord.errors import ConfigError, DataError, ShapeError
 from accord.evaluation.bootstrap import bootstrap_interval, bootstrap_totals, percentile_interval
-from accord.evaluation.embedder import Embedder, check_finite
+from accord.evaluation.embedder import Embedder, Rescorer, check_finite, rescorer
 from accord.evaluation.metric import Metric, mean_metric
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
+    from accord.data.tokens import TokenRows
 
 KS = (1, 5, 10)
+CANDIDATES = 128  # items of the gallery that a second stage scores for each query
+FIRST_STAGE = " (first stage)"
 Matches = Sequence[Sequence[int]]
+Rescore = Callable[[int, Tensor], Tensor]  # a query and its candidates (C,) -> their scores (C,)
 _CELLS = 1 << 23  # scores held at once: 32 MiB in float32
 
 
@@ -61,10 +68,23 @@ def retrieval_metrics(
         >>> [metric.value for metric in retrieval_metrics(scores, [[0], [1]], ks=(1,))][:2]
         [100.0, 1.0]
     """
-    rows, columns = sim.shape if isinstance(sim, Tensor) else (len(sim[0]), len(sim[1]))
+    columns = sim.shape[1] if isinstance(sim, Tensor) else len(sim[1])
     back = invert(img2txt, columns) if txt2img is None else txt2img
     there = rank_queries(sim, img2txt)
     again = rank_queries(sim.T if isinstance(sim, Tensor) else (sim[1], sim[0]), back)
+    return _both_directions((there, again), (img2txt, back), ks, groups, names)
+
+
+def _both_directions(
+    ranks: tuple[Ranks, Ranks],
+    matches: tuple[Matches, Matches],
+    ks: Sequence[int],
+    groups: ArrayLike | None,
+    names: tuple[str, str],
+) -> list[Metric]:
+    """The metrics of both directions from the ranks of their queries."""
+    (there, again), (img2txt, back) = ranks, matches
+    rows, columns = len(img2txt), len(back)
     image_groups = np.arange(rows) if groups is None else np.asarray(groups)
     # A text is resampled with its first image, so that both directions of one image stand or fall together.
     text_groups = image_groups[np.array([images[0] for images in back], dtype=np.int64)]
@@ -119,6 +139,49 @@ def rank_queries(sim: Tensor | tuple[Tensor, Tensor], correct: Matches) -> Ranks
         ranks[start:stop] = 1 + (score > best[:, None]).sum(dim=1)
         tied[start:stop] = level > 0
     return Ranks(ranks.numpy(), tied.numpy())
+
+
+def rerank_queries(
+    sim: Tensor | tuple[Tensor, Tensor], correct: Matches, score: Rescore, candidates: int = CANDIDATES
+) -> Ranks:
+    """Rank of each query's best correct item after the best of a first stage were scored once more.
+
+    Candidates stand before all other items. A query whose candidates hold no correct item keeps the rank of the first
+    stage, which lies behind them.
+
+    Args:
+        sim: scores of the first stage, or its embeddings, as :func:`rank_queries` takes them.
+        correct: for each query the positions of its correct items, at least one.
+        score: ``(query, items (C,)) -> (C,)``, the second stage.
+        candidates: items C that are scored again, at most the gallery.
+
+    Raises:
+        ShapeError: sizes disagree, or a query has no correct item.
+        DataError: scores or embeddings are not finite.
+
+    Example:
+        >>> first = torch.tensor([[0.9, 0.8, 0.1]])
+        >>> rerank_queries(first, [[1]], lambda query, items: (items == 1).float(), candidates=2).rank
+        array([1])
+        >>> rerank_queries(first, [[2]], lambda query, items: (items == 1).float(), candidates=2).rank
+        array([3])
+    """
+    first = rank_queries(sim, correct)
+    scores, queries, gallery = _scorer(sim)
+    count = min(candidates, gallery)
+    rank, tied = np.maximum(first.rank, count + 1), first.tied.copy()
+    block = max(1, _CELLS // max(gallery, 1))
+    for start in range(0, queries, block):
+        chosen = scores(start, min(start + block, queries)).topk(count).indices  # (b, C)
+        for query, items in enumerate(chosen, start):
+            again = score(query, items)
+            check_finite("scores of the second stage", again[:, None])
+            right = torch.isin(items, torch.tensor(correct[query]))
+            if bool(right.any()):
+                best = again[right].max()
+                rank[query] = 1 + int((again > best).sum())
+                tied[query] = bool(((again == best) & ~right).any())
+    return Ranks(rank, tied)
 
 
 @dataclass(frozen=True)
@@ -281,7 +344,11 @@ def distinct_texts(captions: Sequence[Sequence[str]]) -> tuple[list[str], list[l
 
 
 def evaluate_retrieval(
-    model: Embedder, corpus: Corpus, modality: str = "image", ks: Sequence[int] = KS
+    model: Embedder,
+    corpus: Corpus,
+    modality: str = "image",
+    ks: Sequence[int] = KS,
+    candidates: int = CANDIDATES,
 ) -> list[Metric]:
     """Retrieval between ``modality`` and text over a corpus, with all captions of every row.
 
@@ -290,19 +357,47 @@ def evaluate_retrieval(
         corpus: has a column for ``modality`` and at least one caption a row.
         modality: ``"image"``, ``"video"`` or ``"audio"``.
         ks: cut-offs of the recalls.
+        candidates: for a model with a second stage, how many items it scores for each query; 0 leaves it out.
 
     Returns:
-        The metrics of :func:`retrieval_metrics`; intervals resample whole groups of the corpus.
+        The metrics of :func:`retrieval_metrics`; intervals resample whole groups of the corpus. For a model with a
+        second stage those of both stages together, then the recalls of the first alone, named ``… (first stage)``.
 
     Raises:
+        ConfigError: a negative number of candidates.
         DataError: the corpus has no captions.
         ShapeError: a row has none.
     """
     texts, img2txt = distinct_texts(corpus.texts())
     if not texts:
         raise DataError(f"{corpus.name}: has no captions to retrieve by; name the column, for example --text title")
-    embeddings = (model.embed_corpus(corpus, modality), model.embed(texts=texts))
-    return retrieval_metrics(embeddings, img2txt, ks=ks, groups=corpus.groups(), names=(modality, "text"))
+    if candidates < 0:
+        raise ConfigError(f"candidates = {candidates}: expected at least 0")
+    names, groups = (modality, "text"), corpus.groups()
+    second = rescorer(model) if candidates else None
+    if second is None:
+        embeddings = (model.embed_corpus(corpus, modality), model.embed(texts=texts))
+        return retrieval_metrics(embeddings, img2txt, ks=ks, groups=groups, names=names)
+    rows, captions = second.local_corpus(corpus, modality), second.local(texts=texts)
+    matches = (img2txt, invert(img2txt, len(texts)))
+    ranks = (
+        _both_stages(second, rows, captions, matches[0], modality, candidates),
+        _both_stages(second, captions, rows, matches[1], "text", candidates),
+    )
+    first = retrieval_metrics((rows.pooled, captions.pooled), img2txt, ks=ks, groups=groups, names=names)
+    recalls = [replace(one, name=one.name + FIRST_STAGE) for one in first if " R@" in one.name or one.name == "rsum"]
+    return _both_directions(ranks, matches, ks, groups, names) + recalls
+
+
+def _both_stages(
+    model: Rescorer, queries: TokenRows, gallery: TokenRows, correct: Matches, modality: str, candidates: int
+) -> Ranks:
+    """Ranks of the queries of one modality, the candidates of each scored by their tokens."""
+
+    def score(query: int, items: Tensor) -> Tensor:
+        return model.rescore(queries.padded([query]), gallery.padded(items), modality)[0]
+
+    return rerank_queries((queries.pooled, gallery.pooled), correct, score, candidates)
 
 
 def _scorer(sim: Tensor | tuple[Tensor, Tensor]) -> tuple[Callable[[int, int], Tensor], int, int]:

@@ -1,6 +1,8 @@
 """Zero-shot classification (CLIP): class names written as captions become the weights of a linear classifier.
 
-For class c every template is filled with its name; ``e_c = normalise(mean(normalise(encode(text))))``.
+For class c every template is filled with its name; ``e_c = normalise(mean(normalise(encode(text))))``. Where a model
+scores pairs by their tokens (FILIP), tokens of different texts have no mean: there the *scores* of a class's texts are
+averaged.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from accord.evaluation.classification import (
     score_classes,
     scored_rows,
 )
-from accord.evaluation.embedder import Embedder
+from accord.evaluation.embedder import Embedder, Rescorer, rescorer
 from accord.evaluation.metric import Metric
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
+_ROWS, _PROMPTS = 64, 128  # rows and texts scored with each other at a time
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),
     "photo": (
@@ -79,10 +82,27 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(templates)
 
 
+def class_prompts(classnames: Sequence[str], templates: str | Sequence[str] = "plain") -> list[str]:
+    """Every template filled with every name, the templates of one name next to each other.
+
+    Raises:
+        ConfigError: no class, or a template without ``{}``.
+
+    Example:
+        >>> class_prompts(["cat", "dog"], ["{}", "a {}"])
+        ['cat', 'a cat', 'dog', 'a dog']
+    """
+    filled = resolve_templates(templates)
+    if not classnames:
+        raise ConfigError("zero-shot: no class names; give a corpus with labels, or name the classes")
+    return [template.replace("{}", name) for name in classnames for template in filled]
+
+
 def build_zero_shot_classifier(
     encode_text: Callable[[list[str]], Tensor],
     classnames: Sequence[str],
     templates: str | Sequence[str] = "plain",
+    examples: Sequence[Sequence[str]] | None = None,
 ) -> Tensor:
     """Weights of the zero-shot classifier.
 
@@ -90,24 +110,57 @@ def build_zero_shot_classifier(
         encode_text: maps n texts to ``(n, D)``.
         classnames: C names, or definitions.
         templates: see :func:`resolve_templates`.
+        examples: for each class any number of texts that belong to it, such as utterances of an intent; each counts
+            like a filled template.
 
     Returns:
         ``(D, C)``, unit columns; logits are ``images @ weights``.
 
     Raises:
-        ConfigError: no class, or a template without ``{}``.
+        ConfigError: no class, a template without ``{}``, or examples of another number of classes.
 
     Example:
         >>> letters = lambda texts: torch.tensor([[float(t.count("a")), float(t.count("b"))] for t in texts])
         >>> build_zero_shot_classifier(letters, ["a", "b"], ["{}", "{}{}"])
         tensor([[1., 0.], [0., 1.]])
+        >>> build_zero_shot_classifier(letters, ["a", "b"], examples=[["b"], []])
+        tensor([[0.7071, 0.0000], [0.7071, 1.0000]])
     """
-    filled = resolve_templates(templates)
-    if not classnames:
-        raise ConfigError("zero-shot: no class names; give a corpus with labels, or name the classes")
-    texts = [template.replace("{}", name) for name in classnames for template in filled]
-    embedded = F.normalize(encode_text(texts).float(), dim=1).unflatten(0, (len(classnames), len(filled)))
-    return F.normalize(embedded.mean(dim=1), dim=1).T.contiguous()  # (D, C)
+    prompts = class_prompts(classnames, templates)
+    further = [[]] * len(classnames) if examples is None else examples
+    if len(further) != len(classnames):
+        raise ConfigError(
+            f"zero-shot: examples of {len(further)} classes, expected one list for each of the "
+            f"{len(classnames)} classes"
+        )
+    texts = prompts + [text for mine in further for text in mine]
+    each = len(prompts) // len(classnames)
+    owner = torch.tensor(
+        [place // each for place in range(len(prompts))] + [c for c, mine in enumerate(further) for _ in mine]
+    )
+    embedded = F.normalize(encode_text(texts).float(), dim=1)
+    # The direction of a class's mean is that of its sum.
+    total = embedded.new_zeros(len(classnames), embedded.shape[1]).index_add(0, owner.to(embedded.device), embedded)
+    return F.normalize(total, dim=1).T.contiguous()  # (D, C)
+
+
+def class_examples(corpus: Corpus, count: int) -> list[list[str]]:
+    """Up to ``count`` different captions of each class, of the first rows that bear it, for a zero-shot classifier.
+
+    Args:
+        corpus: labelled rows with captions; not those that are to be classified.
+        count: texts per class.
+
+    Raises:
+        ConfigError: the rows have no captions, or not one label each.
+    """
+    if corpus.labels is None or corpus.multi_label or not corpus.columns.text or not len(corpus):
+        raise ConfigError(f"{corpus.name}: examples of classes need training rows with captions and one label each")
+    found: list[dict[str, None]] = [{} for _ in corpus.classes]
+    for label, captions in zip(corpus.labels, corpus.texts(), strict=True):
+        if label >= 0 and captions and len(found[label]) < count:
+            found[label].setdefault(captions[0])
+    return [list(texts) for texts in found]
 
 
 def zero_shot_logits(embeddings: Tensor, classifier: Tensor, scale: float = 100.0) -> Tensor:
@@ -129,7 +182,11 @@ def zero_shot(
 
 
 def evaluate_zero_shot(
-    model: Embedder, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
+    model: Embedder,
+    corpus: Corpus,
+    templates: str | Sequence[str] = "plain",
+    modality: str = "image",
+    examples: Sequence[Sequence[str]] | None = None,
 ) -> list[Metric]:
     """Zero-shot metrics of a model on a corpus, single-label or multi-label as the corpus is.
 
@@ -138,13 +195,51 @@ def evaluate_zero_shot(
         corpus: labelled.
         templates: see :func:`resolve_templates`.
         modality: what is classified.
+        examples: further texts of each class, see :func:`build_zero_shot_classifier`.
     """
-    return evaluate_classification(corpus_logits(model, corpus, templates, modality), corpus)
+    return evaluate_classification(corpus_logits(model, corpus, templates, modality, examples), corpus)
 
 
 def corpus_logits(
-    model: Embedder, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
+    model: Embedder,
+    corpus: Corpus,
+    templates: str | Sequence[str] = "plain",
+    modality: str = "image",
+    examples: Sequence[Sequence[str]] | None = None,
 ) -> Tensor:
-    """Zero-shot logits ``(N, C)`` of every row of a corpus."""
-    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), corpus.classes, templates)
+    """Zero-shot logits ``(N, C)`` of every row of a corpus, by the closest score that the model has.
+
+    Raises:
+        ConfigError: examples for a model that scores by tokens, whose classes are templates alone.
+    """
+    second = rescorer(model)
+    if second is not None and examples is not None:
+        raise ConfigError("zero-shot: a model that scores pairs by their tokens takes templates, not examples")
+    if second is not None:
+        return ensembled_scores(second, corpus, templates, modality)
+    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), corpus.classes, templates, examples)
     return zero_shot_logits(model.embed_corpus(corpus, modality), classifier)
+
+
+def ensembled_scores(
+    model: Rescorer, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
+) -> Tensor:
+    """``(N, C)`` the mean over a class's texts of each row's score with them (FILIP).
+
+    Args:
+        model: scores pairs by their tokens.
+        corpus: its rows and its classes.
+        templates: see :func:`resolve_templates`.
+        modality: what is classified.
+    """
+    prompts = model.local(texts=class_prompts(corpus.classes, templates))
+    rows = model.local_corpus(corpus, modality)
+    scores = []
+    for start in range(0, len(rows), _ROWS):
+        some = rows.padded(slice(start, start + _ROWS))
+        blocks = [
+            model.rescore(some, prompts.padded(slice(first, first + _PROMPTS)), modality)
+            for first in range(0, len(prompts), _PROMPTS)
+        ]
+        scores.append(torch.cat(blocks, dim=1).unflatten(1, (len(corpus.classes), -1)).mean(dim=2))
+    return torch.cat(scores)

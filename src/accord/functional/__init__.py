@@ -10,10 +10,13 @@ from accord.functional.assignment import (
     ground,
     hungarian_matching,
     pool_relevance,
+    sequence_relevance,
     sinkhorn,
     sparsemax,
+    sparsemax_temperature,
+    token_relevance,
 )
-from accord.functional.captions import append_class_token_mask, caption_loss
+from accord.functional.captions import append_class_token_mask, caption_loss, caption_nll, token_mean
 from accord.functional.clustering import (
     assign_to_nearest,
     back_translate,
@@ -22,6 +25,7 @@ from accord.functional.clustering import (
     kmeans,
     kmeans_plus_plus,
     mini_batch_kmeans,
+    principal_components,
     prototype_density,
     semi_supervised_kmeans,
 )
@@ -48,7 +52,7 @@ from accord.functional.dense import (
     pixel_propagation,
     pixpro_loss,
 )
-from accord.functional.distributed import gather_features, rank, world_size
+from accord.functional.distributed import gather_features, gather_tokens, rank, world_size
 from accord.functional.engine import contrastive_loss, masked_logsumexp, row_normalize
 from accord.functional.gap import (
     GapClosingLoss,
@@ -116,7 +120,13 @@ from accord.functional.noise import (
     select_by_text,
 )
 from accord.functional.prototypes import proto_nce, prototype_loss, prototype_nce
-from accord.functional.queue import distill_targets, queue_info_nce, queue_logits, queue_nce
+from accord.functional.queue import (
+    distill_targets,
+    distilled_cross_entropy,
+    queue_info_nce,
+    queue_logits,
+    queue_nce,
+)
 from accord.functional.regularity import (
     alignment,
     barlow_cross,
@@ -179,7 +189,13 @@ from accord.functional.transfer import (
     noise_for_cosine,
     segment_mean,
 )
-from accord.functional.weighted import cwcl_loss, multi_positive_nce, restricted_info_nce, weighted_infonce
+from accord.functional.weighted import (
+    cwcl_loss,
+    multi_positive_nce,
+    restricted_info_nce,
+    target_entropy,
+    weighted_infonce,
+)
 
 __all__ = [
     "ClipLoss",
@@ -206,6 +222,7 @@ __all__ = [
     "binary_nce",
     "capro_loss",
     "caption_loss",
+    "caption_nll",
     "class_means",
     "cline_sentence_loss",
     "cluster_negative_weights",
@@ -226,6 +243,7 @@ __all__ = [
     "cyclip_consistency",
     "dhel",
     "distill_targets",
+    "distilled_cross_entropy",
     "effective_rank",
     "electric_nce_logits",
     "embedding_arithmetic",
@@ -237,6 +255,7 @@ __all__ = [
     "gate_entropy",
     "gated_similarity",
     "gather_features",
+    "gather_tokens",
     "gaussian_mixture_1d",
     "gmm_clean_probability",
     "gram_contrastive_loss",
@@ -292,6 +311,7 @@ __all__ = [
     "pool_relevance",
     "positive_weight",
     "prediction_oscillation",
+    "principal_components",
     "procrustes",
     "proto_nce",
     "prototype_density",
@@ -315,6 +335,7 @@ __all__ = [
     "self_logsumexp",
     "semantic_grouping",
     "semi_supervised_kmeans",
+    "sequence_relevance",
     "sgc_smooth",
     "sigmoid_contrast",
     "simcse_loss",
@@ -326,6 +347,7 @@ __all__ = [
     "soft_margin",
     "span_distance",
     "sparsemax",
+    "sparsemax_temperature",
     "split_clean",
     "split_merge_step",
     "split_views",
@@ -333,10 +355,13 @@ __all__ = [
     "supcon",
     "swap_assignment_loss",
     "swapped_prediction_loss",
+    "target_entropy",
     "targets_from_ids",
     "tiled_logsumexp",
     "tiled_logsumexp_both",
     "tiled_pair_terms",
+    "token_mean",
+    "token_relevance",
     "topk_neighbors",
     "triplet_ranking_loss",
     "tuple_volume",

@@ -182,6 +182,110 @@ def pool_relevance(r: Tensor, mask: Tensor | None = None, how: Pool = "max") -> 
     return total / mask.sum(dim=1, keepdim=True).clamp(min=1) if how == "mean" else total
 
 
+def sparsemax_temperature(z: Tensor, support: float) -> Tensor:
+    """The temperature T at which ``sparsemax(z / T)`` has this share of nonzero entries, on average over the rows.
+
+    Sorted in descending order, entry j of a row is nonzero exactly where ``T > Σ_{i≤j} z_i - j z_j``, so that T is an
+    order statistic of these gaps; nothing has to be searched.
+
+    Args:
+        z: ``(R, C)`` finite; no gradient flows.
+        support: share of nonzero entries, in (1 / C, 1).
+
+    Returns:
+        Scalar, float32 at least.
+
+    Raises:
+        ShapeError: ``z`` is not a matrix.
+        ValueError: a share outside of (1 / C, 1), or entries so equal that every temperature gives a larger one.
+
+    Example:
+        >>> z = torch.tensor([[4.0, 3.0, 1.0, 0.0], [2.0, 1.0, 1.0, 1.0]])
+        >>> temperature = sparsemax_temperature(z, 0.5)
+        >>> (sparsemax(z / temperature) > 0).sum()
+        tensor(4)
+    """
+    check_ndim(2, z=z)
+    if not 1 / z.shape[1] < support < 1:
+        raise ValueError(f"support = {support}: expected a share in (1 / C, 1) = ({1 / z.shape[1]:.2g}, 1)")
+    z = as_float(z.detach())
+    ordered = (z - z.amax(dim=1, keepdim=True)).sort(dim=1, descending=True).values
+    place = torch.arange(1, z.shape[1] + 1, device=z.device)
+    gaps = (ordered.cumsum(dim=1) - place * ordered).flatten()
+    temperature = gaps.kthvalue(min(round(support * z.numel()), z.numel() - 1) + 1).values
+    if temperature <= 0:
+        raise ValueError(f"z: the largest entries of its rows are equal, no temperature leaves {support:.0%} of them")
+    return temperature
+
+
+def token_relevance(tokens: Tensor, codebook: Tensor, query_map: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Relevance of every entry of a codebook to every token: ``query_map(tokens) codebookᵀ / √d``.
+
+    Args:
+        tokens: ``(B, n, d_in)`` features of patches, words or frames.
+        codebook: ``(C, d)``.
+        query_map: maps ``(B, n, d_in)`` to ``(B, n, d)``; None takes the tokens as queries.
+
+    Returns:
+        ``(B, n, C)``, float32 at least.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+
+    Example:
+        >>> token_relevance(torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]), 2**0.5 * torch.eye(2))
+        tensor([[[2., 0.],
+                 [0., 4.]]])
+    """
+    queries = _queries(tokens, codebook, query_map)
+    with torch.autocast(tokens.device.type, enabled=False):
+        return _scaled_products(as_float(queries), as_float(codebook))
+
+
+def sequence_relevance(
+    tokens: Tensor,
+    codebook: Tensor,
+    query_map: Callable[[Tensor], Tensor] | None = None,
+    mask: Tensor | None = None,
+    pool: Pool = "max",
+    pad_mode: PadMode = "exclude",
+) -> Tensor:
+    """Relevance of every entry of a codebook to a whole sequence: :func:`token_relevance`, pooled over the tokens.
+
+    Args:
+        tokens: ``(B, n, d_in)``.
+        codebook: ``(C, d)``.
+        query_map: maps ``(B, n, d_in)`` to ``(B, n, d)``, or None.
+        mask: ``(B, n)`` bool, True where there is a token.
+        pool: largest, mean or sum over the tokens.
+        pad_mode: see :func:`ground`.
+
+    Returns:
+        ``(B, C)``, float32 at least.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: a mask that is not bool, an unknown option.
+
+    Example:
+        >>> tokens, codebook = torch.tensor([[[2.0, -1.0], [-9.0, 9.0]]]), 2**0.5 * torch.eye(2)
+        >>> only_first = torch.tensor([[True, False]])
+        >>> sequence_relevance(tokens, codebook), sequence_relevance(tokens, codebook, mask=only_first)
+        (tensor([[2., 9.]]), tensor([[ 2., -1.]]))
+    """
+    _check_mask(tokens, mask)
+    check_choice(("max", "mean", "sum"), pool=pool)
+    check_choice(("exclude", "zero"), pad_mode=pad_mode)
+    queries = _queries(tokens, codebook, query_map)
+    with torch.autocast(tokens.device.type, enabled=False):
+        queries, codebook = as_float(queries), as_float(codebook)
+        if mask is not None and pad_mode == "zero":
+            queries, mask = queries.masked_fill(~mask[:, :, None], 0), None
+        if pool != "max":  # mean and sum commute with the product: n times less work
+            queries, mask = pool_relevance(queries, mask, pool)[:, None], None
+        return pool_relevance(_scaled_products(queries, codebook), mask)
+
+
 def ground(
     tokens: Tensor,
     codebook: Tensor,
@@ -194,8 +298,8 @@ def ground(
 ) -> tuple[Tensor, Tensor]:
     """Express a sequence as a combination of the entries of a codebook that modalities share (FDT).
 
-    ``r = query_map(tokens) codebookᵀ / (√d temperature)``, pooled over the tokens to r̄; ``w = activation(r̄)``;
-    ``e = w codebook``, for the sigmoid divided by ``Σ_c w_c``.
+    ``r̄ = sequence_relevance(...) / temperature``; ``w = activation(r̄)``; ``e = w codebook``, for the sigmoid divided
+    by ``Σ_c w_c``.
 
     Args:
         tokens: ``(B, n, d_in)`` features of patches, words or frames.
@@ -203,7 +307,7 @@ def ground(
         query_map: maps ``(B, n, d_in)`` to ``(B, n, d)``; None takes the tokens as queries.
         mask: ``(B, n)`` bool, True where there is a token.
         temperature: divides the relevance. The paper's 1000 goes with C = 16384; with a smaller codebook choose it so
-            that at the start 10 to 40 % of the entries are active.
+            that at the start 10 to 40 % of the entries are active (:func:`sparsemax_temperature`).
         pool: largest, mean or sum over the tokens.
         activation: sparsemax (exact zeros), softmax or sigmoid.
         pad_mode: "exclude" leaves padding out; a sequence of padding only then has relevance 0 to every entry.
@@ -225,28 +329,16 @@ def ground(
         >>> w, e
         (tensor([[1., 0.]]), tensor([[1., 0.]]))
     """
-    check_ndim(3, tokens=tokens)
-    check_ndim(2, codebook=codebook)
     check_positive(temperature=temperature)
-    _check_mask(tokens, mask)
-    check_choice(("max", "mean", "sum"), pool=pool)
     check_choice(("sparsemax", "softmax", "sigmoid"), activation=activation)
-    check_choice(("exclude", "zero"), pad_mode=pad_mode)
-    queries = tokens if query_map is None else query_map(tokens)
-    check_shape((*tokens.shape[:2], codebook.shape[1]), queries=queries)
+    relevance = sequence_relevance(tokens, codebook, query_map, mask, pool, pad_mode) / temperature
     with torch.autocast(tokens.device.type, enabled=False):
-        queries, codebook = as_float(queries), as_float(codebook)
-        if mask is not None and pad_mode == "zero":
-            queries, mask = queries.masked_fill(~mask[:, :, None], 0), None
-        if pool != "max":  # mean and sum commute with the product: n times less work
-            queries, mask = pool_relevance(queries, mask, pool)[:, None], None
-        relevance = queries / (math.sqrt(codebook.shape[1]) * temperature) @ codebook.T  # (B, n, C)
-        pooled = pool_relevance(relevance, mask)
+        codebook = as_float(codebook)
         if activation == "sigmoid":
-            w = pooled.sigmoid()
+            w = relevance.sigmoid()
             # written with log σ, so that a row in which every σ vanishes keeps a sum of 1
-            return w, torch.softmax(F.logsigmoid(pooled), dim=1) @ codebook
-        w = sparsemax(pooled) if activation == "sparsemax" else pooled.softmax(dim=1)
+            return w, torch.softmax(F.logsigmoid(relevance), dim=1) @ codebook
+        w = sparsemax(relevance) if activation == "sparsemax" else relevance.softmax(dim=1)
         return w, w @ codebook
 
 
@@ -378,6 +470,19 @@ def _threshold(rows: Tensor, candidates: int) -> Tensor:
         if unsure.any():
             tau[unsure] = _threshold(rows[unsure], 16 * candidates)
     return tau
+
+
+def _queries(tokens: Tensor, codebook: Tensor, query_map: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """Queries ``(B, n, d)``, checked; in the precision of the autocast around."""
+    check_ndim(3, tokens=tokens)
+    check_ndim(2, codebook=codebook)
+    queries = tokens if query_map is None else query_map(tokens)
+    check_shape((*tokens.shape[:2], codebook.shape[1]), queries=queries)
+    return queries
+
+
+def _scaled_products(queries: Tensor, codebook: Tensor) -> Tensor:
+    return queries / math.sqrt(codebook.shape[1]) @ codebook.T  # (B, n, C)
 
 
 def _check_mask(sequence: Tensor, mask: Tensor | None) -> None:

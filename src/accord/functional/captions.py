@@ -56,20 +56,69 @@ def caption_loss(
         >>> caption_loss(logits, torch.tensor([[1, 2, 0]]), pad_id=0)
         tensor(1.3863)
     """
+    each = caption_nll(logits, ids, pad_id, already_shifted=already_shifted, label_smoothing=label_smoothing)
+    count = _targets(ids, pad_id, already_shifted).ne(IGNORED).sum()
+    return token_mean(each.sum(), count, across_processes=across_processes)
+
+
+def caption_nll(
+    logits: Tensor, ids: Tensor, pad_id: int, *, already_shifted: bool = False, label_smoothing: float = 0.0
+) -> Tensor:
+    """Next-token cross-entropy of every position, of which :func:`caption_loss` is the mean.
+
+    Args:
+        logits: ``(B, L, V)``; position t predicts the token at t + 1.
+        ids: ``(B, L)`` the caption as it went in; targets equal to ``pad_id`` are left out.
+        pad_id: id of the padding.
+        already_shifted: ``ids`` are the targets of the same positions.
+        label_smoothing: share of every target that is spread evenly over the vocabulary.
+
+    Returns:
+        ``(B, L)`` in nats, 0 where there is no target; the last position has none unless already shifted.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: smoothing outside [0, 1].
+
+    Example:
+        >>> caption_nll(torch.zeros(1, 3, 4), torch.tensor([[1, 2, 0]]), pad_id=0)
+        tensor([[1.3863, 0.0000, 0.0000]])
+    """
     check_ndim(3, logits=logits)
     check_shape(tuple(logits.shape[:2]), ids=ids)
     check_share(label_smoothing=label_smoothing)
-    # The targets are shifted, not the logits: slicing those would copy them.
+    targets = _targets(ids, pad_id, already_shifted)
+    return _token_loss(logits.flatten(0, 1), targets.flatten(), label_smoothing).view(ids.shape)
+
+
+def token_mean(total: Tensor, count: Tensor, *, across_processes: bool = False) -> Tensor:
+    """Mean per token from a sum and a number of tokens, which may come from several parts of a batch.
+
+    Args:
+        total: scalar, sum of the tokens' losses.
+        count: scalar, number of tokens.
+        across_processes: see :func:`caption_loss`.
+
+    Returns:
+        Scalar; 0 without any token.
+
+    Example:
+        >>> token_mean(torch.tensor(6.0), torch.tensor(4))
+        tensor(1.5000)
+    """
+    if not across_processes:
+        return total / count.clamp(min=1)
+    count = gather_features(count[None], with_grad=False).sum() / world_size()
+    return total / count.clamp(min=1 / world_size())
+
+
+def _targets(ids: Tensor, pad_id: int, already_shifted: bool) -> Tensor:
+    """The token that each position predicts ``(B, L)``, :data:`IGNORED` where there is none.
+
+    The targets are shifted, not the logits: slicing those would copy them.
+    """
     targets = ids if already_shifted else F.pad(ids[:, 1:], (0, 1), value=pad_id)[:, : ids.shape[1]]
-    targets = targets.masked_fill(targets == pad_id, IGNORED)
-    count = (targets != IGNORED).sum()
-    if across_processes:
-        count = gather_features(count[None], with_grad=False).sum() / world_size()
-        least = 1 / world_size()
-    else:
-        least = 1
-    each = _token_loss(logits.flatten(0, 1), targets.flatten(), label_smoothing)
-    return each.sum() / count.clamp(min=least)
+    return targets.masked_fill(targets == pad_id, IGNORED)
 
 
 def append_class_token_mask(ids: Tensor, pad_id: int, *, shifted_padding: bool = False) -> Tensor:

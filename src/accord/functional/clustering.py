@@ -1,10 +1,10 @@
 """Clusters of features: k-means in its several forms, class means, and how concentrated each cluster is.
 
 Lloyd's k-means (1982) with the start of Arthur and Vassilvitskii (2007, SODA), its mini-batch form (Sculley 2010,
-WWW), its semi-supervised form (Vaze et al. 2022, CVPR, "GCD"; Zhao et al. 2023, ICCV, GPC), the back-translation of
-ProtoCLIP (Chen et al. 2023, TNNLS), and the concentration of PCL (Li et al. 2021, ICLR) in the forms of GPC and MEOW
-(Yu et al. 2023, SDM). Distances are computed in blocks, so that memory is linear in the number of rows. Only
-:func:`class_means` and :func:`back_translate` carry gradient.
+WWW), its semi-supervised form (Vaze et al. 2022, CVPR, "GCD"; Zhao et al. 2023, ICCV, GPC), the principal components
+and the back-translation of ProtoCLIP (Chen et al. 2023, TNNLS), and the concentration of PCL (Li et al. 2021, ICLR) in
+the forms of GPC and MEOW (Yu et al. 2023, SDM). Distances are computed in blocks, so that memory is linear in the
+number of rows. Only :func:`class_means` and :func:`back_translate` carry gradient.
 """
 
 from __future__ import annotations
@@ -353,6 +353,38 @@ def back_translate(features: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Te
         (tensor([0.5000, 0.5000]), tensor([False,  True, False]))
     """
     return class_means(features, labels, k)
+
+
+@torch.no_grad()
+def principal_components(x: Tensor, dim: int) -> Tensor:
+    """The rows in the ``dim`` directions in which they vary most: fewer dimensions to cluster in.
+
+    From the exact eigenvectors of the covariance, which is D × D however many rows there are.
+
+    Args:
+        x: ``(N, D)``; finite.
+        dim: how many directions, at most D.
+
+    Returns:
+        ``(N, dim)`` coordinates with mean zero, the direction of the largest variance first.
+
+    Raises:
+        ShapeError: ``x`` is not a matrix.
+        ValueError: a row that is not finite, dim outside [1, D].
+
+    Example:
+        >>> principal_components(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), dim=1).abs()
+        tensor([[1.],
+                [1.]])
+    """
+    check_ndim(2, x=x)
+    check_range(1, x.shape[1], dim=dim)
+    check_finite(x=x)
+    with torch.autocast(x.device.type, enabled=False):
+        x = as_float(x)
+        x = x - x.mean(dim=0)
+        axes = torch.linalg.eigh((x.T @ x).double().cpu()).eigenvectors  # ascending; on the CPU: not all have float64
+        return x @ axes[:, -dim:].flip(1).to(x)
 
 
 @torch.no_grad()

@@ -203,12 +203,14 @@ def local_global_nce(local: Tensor, glob: Tensor, tau: Tensor | float, mask: Ten
         return losses.sum() / valid.any(dim=1).sum().clamp(min=1)
 
 
-def grid_pool(tokens: Tensor, out: int = 4) -> Tensor:
+def grid_pool(tokens: Tensor, out: int = 4, *, uneven: bool = False) -> Tensor:
     """Average a square grid of tokens over windows, to ``out × out`` tokens (TCL's local image features).
 
     Args:
         tokens: ``(B, side², D)``, row by row, without a class token.
         out: side of the result, a divisor of the side.
+        uneven: ``out`` need not be a divisor: windows of nearly equal size that may overlap by a row, as PyTorch's
+            adaptive pooling makes them.
 
     Returns:
         ``(B, out², D)``, not normalised again.
@@ -224,8 +226,11 @@ def grid_pool(tokens: Tensor, out: int = 4) -> Tensor:
     check_ndim(3, tokens=tokens)
     check_range(1, max(out, 1), out=out)
     side = math.isqrt(tokens.shape[1])
-    if side * side != tokens.shape[1] or side % out:
-        raise ValueError(f"tokens has {tokens.shape[1]} rows: expected a square whose side is a multiple of {out}")
+    if side * side != tokens.shape[1] or (side % out and not uneven):
+        wanted = "a square" if uneven else f"a square whose side is a multiple of {out}"
+        raise ValueError(f"tokens has {tokens.shape[1]} rows: expected {wanted}")
+    if side % out:
+        return F.adaptive_avg_pool2d(as_float(tokens).mT.unflatten(2, (side, side)), out).flatten(2).mT
     grid = as_float(tokens).unflatten(1, (out, side // out, out, side // out))
     return grid.mean(dim=(2, 4)).flatten(1, 2)
 

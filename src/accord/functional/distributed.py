@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
@@ -58,6 +59,32 @@ def gather_features(x: Tensor, *, with_grad: bool) -> Tensor:
     parts = _all_gather(x)
     parts[rank()] = x  # the copy that carries gradient
     return torch.cat(parts)
+
+
+def gather_tokens(tokens: Tensor, mask: Tensor, *, with_grad: bool) -> tuple[Tensor, Tensor]:
+    """Stack the token sequences of all processes, padded to the longest of them.
+
+    Args:
+        tokens: ``(b, n, D)``; n may differ between processes, b and D may not.
+        mask: ``(b, n)`` bool, False for padding.
+        with_grad: as in :func:`gather_features`.
+
+    Returns:
+        ``(W·b, N, D)`` and ``(W·b, N)``, N the largest n; both unchanged when not distributed.
+
+    Example:
+        >>> tokens, mask = torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
+        >>> gather_tokens(tokens, mask, with_grad=True)[0] is tokens
+        True
+    """
+    if world_size() == 1:
+        return tokens, mask
+    longest = torch.tensor(tokens.shape[1], device=tokens.device)
+    dist.all_reduce(longest, dist.ReduceOp.MAX)
+    room = int(longest) - tokens.shape[1]
+    tokens, mask = F.pad(tokens, (0, 0, 0, room)), F.pad(mask, (0, room))
+    # not every backend exchanges bool
+    return gather_features(tokens, with_grad=with_grad), gather_features(mask.byte(), with_grad=False).bool()
 
 
 def _all_gather(x: Tensor) -> list[Tensor]:

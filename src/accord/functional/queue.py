@@ -149,3 +149,35 @@ def distill_targets(
         hard = torch.eye(len(teacher_q), len(keys), device=soft.device, dtype=soft.dtype)
     check_shape(tuple(soft.shape), hard=hard)
     return torch.lerp(hard.to(soft), soft, alpha)
+
+
+def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alpha: float) -> Tensor:
+    """Cross-entropy with the labels and with a slow teacher's classes (ALBEF and TCL, of hidden words).
+
+    ``(1 - alpha) CE(label) + alpha CE(softmax(teacher))``, mean over the rows; 0 without rows.
+
+    Args:
+        logits: ``(M, C)``.
+        labels: ``(M,)`` classes.
+        teacher: ``(M, C)`` logits; they receive no gradient.
+        alpha: share of the teacher.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: alpha outside [0, 1].
+
+    Example:
+        >>> distilled_cross_entropy(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([[0.0, 9.0]]), alpha=0.5)
+        tensor(0.6931)
+    """
+    check_same_shape(logits=logits, teacher=teacher)
+    check_shape((len(logits),), labels=labels)
+    check_share(alpha=alpha)
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = as_float(logits)
+        hard = F.cross_entropy(logits, labels, reduction="sum")
+        soft = F.cross_entropy(logits, as_float(teacher.detach()).softmax(dim=1), reduction="sum")
+        return torch.lerp(hard, soft, alpha) / max(1, len(logits))

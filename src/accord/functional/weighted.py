@@ -28,6 +28,8 @@ from accord.functional.tiled import (
     tiled_logsumexp_both,
 )
 
+_ROWS = 1024  # of a matrix of weights that is only looked through
+
 
 def cwcl_loss(
     trained: Tensor,
@@ -35,6 +37,7 @@ def cwcl_loss(
     logit_scale: Tensor | float,
     *,
     weights: Tensor | None = None,
+    reference: Tensor | None = None,
     reverse: Literal["infonce", "weighted"] = "infonce",
     reverse_weight: float = 1.0,
 ) -> Tensor:
@@ -51,6 +54,8 @@ def cwcl_loss(
         logit_scale: factor on the cosine (1 / temperature).
         weights: ``(N, N)`` non-negative weights instead of the paper's, for example of a sharper kernel
             (:func:`accord.functional.similarity_weights`); without gradient.
+        reference: ``(N, F)`` unit norm, whose similarities are the paper's weights where ``frozen`` is not what the
+            given encoder says (a trained map of it could make all its rows alike, and with them all weights).
         reverse: frozen→trained targets: the pair alone (``infonce``, the paper), or the transposed weights with
             their own normalisation (``weighted``).
         reverse_weight: factor of the frozen→trained term; 1 gives the paper's plain sum, not the mean.
@@ -60,7 +65,7 @@ def cwcl_loss(
 
     Raises:
         ShapeError: shapes that do not fit together.
-        ValueError: a scale that is not finite and positive, an unknown ``reverse``.
+        ValueError: a scale that is not finite and positive, an unknown ``reverse``, weights and reference at once.
 
     Example:
         >>> from accord.functional import info_nce
@@ -72,13 +77,18 @@ def cwcl_loss(
     check_positive(logit_scale=logit_scale)
     if weights is not None:
         check_shape((len(trained), len(trained)), weights=weights)
+    if reference is not None:
+        check_shape((len(trained), None), reference=reference)
+        if weights is not None:
+            raise ValueError("weights and reference: expected one of them, since weights need no reference")
     check_choice(("infonce", "weighted"), reverse=reverse)
     with torch.autocast(trained.device.type, enabled=False):
         trained, frozen = as_float(trained), as_float(frozen)
         rows, columns = tiled_logsumexp_both(trained, frozen, logit_scale)
         if weights is None:
-            wanted = _affine_mean(frozen, frozen)
-            found = _affine_mean(frozen, trained) if reverse == "weighted" else trained
+            reference = frozen if reference is None else as_float(reference)
+            wanted = _affine_mean(reference, frozen)
+            found = _affine_mean(reference, trained) if reverse == "weighted" else trained
         else:
             weights = weights.detach().to(trained)
             wanted = row_normalize(weights) @ frozen
@@ -86,6 +96,42 @@ def cwcl_loss(
         soft = rows - logit_scale * (trained * wanted).sum(dim=1)
         back = columns - logit_scale * (frozen * found).sum(dim=1)
         return soft.mean() + reverse_weight * back.mean()
+
+
+@torch.no_grad()
+def target_entropy(reference: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Entropy of each row of the targets of :func:`cwcl_loss`, below which its first term cannot fall.
+
+    What remains of the loss above its mean is the KL divergence from the targets; ``exp`` of an entropy is the
+    effective number of positives. The paper's weights are made in blocks of rows, so that memory is linear in N.
+
+    Args:
+        reference: ``(N, D)`` unit norm, whose similarities are the weights.
+        weights: ``(N, N)`` weights instead of the paper's.
+
+    Returns:
+        ``(N,)`` in nats, without gradient.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+
+    Example:
+        >>> target_entropy(torch.ones(4, 1)).exp()
+        tensor([4., 4., 4., 4.])
+        >>> target_entropy(torch.ones(2, 1), weights=torch.eye(2))
+        tensor([0., 0.])
+    """
+    check_ndim(2, reference=reference)
+    if weights is not None:
+        check_shape((len(reference), len(reference)), weights=weights)
+    with torch.autocast(reference.device.type, enabled=False):
+        reference = as_float(reference)
+        blocks = (
+            ((rows @ reference.T + 1) / 2 for rows in reference.split(_ROWS))
+            if weights is None
+            else (as_float(weights),)
+        )
+        return torch.cat([torch.special.entr(row_normalize(block)).sum(dim=1) for block in blocks])
 
 
 def restricted_info_nce(

@@ -3,6 +3,9 @@
 A row is known by its content, so that only new and changed rows are embedded, wherever they stand in the source.
 Rows that are gone are removed. A retrained model starts the index anew. Every step is one LanceDB commit: what was
 embedded before an interruption is not embedded again.
+
+For a model with a second stage the tokens of a row are kept beside its vectors, in half precision. A search then
+chooses candidates by their vectors and orders them by their tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +28,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, ShapeError
-from accord.evaluation.embedder import Embedder
-from accord.search.rows import file_stamp, row_keys, row_records
+from accord.evaluation.embedder import Embedder, rescorer
+from accord.search.rows import file_stamp, row_keys, row_records, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +44,8 @@ _MIN_ANN_ROWS = 256  # product quantisation learns 256 centroids
 _PROBES = 40  # partitions looked into
 _REFINE = 20  # candidates per answer that are ranked by their true vectors
 _BLOCK = 256  # rows embedded, and committed, at a time
+_FIELDS = ["row", "captions", "label", "path", "thumbnail", "_distance"]
+Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,13 @@ class Hit:
 
     Args:
         rank: place, from 1.
-        score: cosine similarity to the query.
+        score: what the answers are ordered by: cosine similarity to the query, or the second stage's score.
         row: row number in the source.
         captions: its texts.
         label: its class names, or None.
         path: its file, or None when the source holds bytes.
         thumbnail: WebP bytes of its picture, or None.
+        cosine: cosine similarity to the query where ``score`` is a second stage's, else None.
     """
 
     rank: int
@@ -63,6 +70,7 @@ class Hit:
     label: str | None = None
     path: str | None = None
     thumbnail: bytes | None = field(default=None, repr=False)
+    cosine: float | None = None
 
     @property
     def caption(self) -> str:
@@ -141,6 +149,10 @@ class SearchIndex:
             item.name.removesuffix("_vector"): item.type.list_size for item in fields if item.name.endswith("_vector")
         }
 
+    def holds_tokens(self, modality: str) -> bool:
+        """Whether a second stage can score the rows' ``modality``."""
+        return self.name in self._tables() and f"{modality}_tokens" in self._table.schema.names
+
     def update(self, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True) -> Update:
         """Embed what is new or changed, remove what is gone, and see to the approximate index.
 
@@ -154,6 +166,8 @@ class SearchIndex:
                 "nothing in common to search"
             )
         made_by: dict[str, Any] = {"model": file_stamp(self._weights), "modalities": list(modalities)}
+        if rescorer(model) is not None:
+            made_by["tokens"] = True
         state = {**made_by, "corpus": corpus.fingerprint}
         before = self._read_state()
         exists = self.name in self._tables()
@@ -168,7 +182,16 @@ class SearchIndex:
         self.last_update = Update(len(self), embedded, removed, approximate)
         return self.last_update
 
-    def search(self, vector: Tensor | np.ndarray, modality: str, k: int = 10, ann: bool | None = None) -> list[Hit]:
+    def search(
+        self,
+        vector: Tensor | np.ndarray,
+        modality: str,
+        k: int = 10,
+        ann: bool | None = None,
+        *,
+        rescore: Rescore | None = None,
+        candidates: int = 0,
+    ) -> list[Hit]:
         """The k rows whose ``modality`` is nearest to ``vector``.
 
         Args:
@@ -176,9 +199,11 @@ class SearchIndex:
             modality: which of a row's vectors is compared, of :attr:`dims`.
             k: how many.
             ann: False compares every row, even where there is an approximate index.
+            rescore: scores of candidates by their tokens, which then decide the order; the index must hold them.
+            candidates: how many of the nearest are scored by ``rescore``; at least k.
 
         Raises:
-            ConfigError: the modality is not in the index, or k is not positive.
+            ConfigError: the modality or its tokens are not in the index, or k is not positive.
             ShapeError: the vector has another size.
         """
         dims = self.dims
@@ -189,12 +214,17 @@ class SearchIndex:
         query = np.asarray(vector, dtype=np.float32)
         if query.shape != (dims[modality],):
             raise ShapeError(f"query: shape {query.shape}; the index of {modality} holds ({dims[modality]},)")
+        if rescore is not None and not self.holds_tokens(modality):
+            raise ConfigError(f"the index holds no tokens of {modality} for a second stage: search without candidates")
         builder = self._table.search(query, vector_column_name=f"{modality}_vector").distance_type("cosine")
         # An approximate index finds candidates by compressed vectors; refining ranks them by the true ones.
         builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES).refine_factor(_REFINE)
-        fields = ["row", "captions", "label", "path", "thumbnail", "_distance"]
-        found = builder.select(fields).limit(k).to_list()
-        return [_hit(rank, record) for rank, record in enumerate(found, start=1)]
+        if rescore is None:
+            found = builder.select(_FIELDS).limit(k).to_list()
+            return [_hit(rank, record) for rank, record in enumerate(found, start=1)]
+        held = [f"{modality}_vector", f"{modality}_tokens"]
+        nearest = builder.select([*_FIELDS, *held]).limit(max(k, candidates)).to_arrow()
+        return _reordered(nearest, rescore(token_rows(nearest, modality)), k) if len(nearest) else []
 
     def _synchronise(
         self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool
@@ -204,10 +234,12 @@ class SearchIndex:
         present = self._present()
         new = [position for position, key in enumerate(keys) if key not in present]
         blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
+        second = rescorer(model)
         for block in track(blocks, "indexing", console=Console(stderr=True), transient=True, disable=not progress):
             part = corpus.select(block)
-            vectors = {modality: model.embed_corpus(part, modality) for modality in modalities}
-            self._insert(row_records(part, [keys[position] for position in block], vectors))
+            tokens = {} if second is None else {name: second.local_corpus(part, name) for name in modalities}
+            vectors = {name: tokens[name].pooled if second else model.embed_corpus(part, name) for name in modalities}
+            self._insert(row_records(part, [keys[position] for position in block], vectors, tokens))
         gone = sorted(present.keys() - set(keys))
         for start in range(0, len(gone), _BLOCK):
             listed = ", ".join(f"'{key}'" for key in gone[start : start + _BLOCK])
@@ -296,10 +328,21 @@ def _table_name(corpus: Corpus) -> str:
     return f"{readable}-{unique}"
 
 
-def _hit(rank: int, record: Mapping[str, Any]) -> Hit:
+def _reordered(nearest: pa.Table, scores: Tensor, k: int) -> list[Hit]:
+    """The k records with the highest scores, best first."""
+    order = scores.argsort(descending=True, stable=True)[:k].tolist()
+    best = nearest.select(_FIELDS).take(order).to_pylist()
+    scored = zip(best, scores[order].tolist(), strict=True)
+    return [_hit(rank, record, score) for rank, (record, score) in enumerate(scored, start=1)]
+
+
+def _hit(rank: int, record: Mapping[str, Any], score: float | None = None) -> Hit:
+    """An answer; with the score of a second stage, if it comes from there."""
+    cosine = 1 - record["_distance"]
     return Hit(
         rank=rank,
-        score=1 - record["_distance"],
+        score=cosine if score is None else score,
+        cosine=None if score is None else cosine,
         row=record["row"],
         captions=tuple(record["captions"] or ()),
         label=record["label"],

@@ -9,13 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
-from accord.evaluation.embedder import Embedder
+from accord.evaluation.embedder import Embedder, rescorer
 from accord.search.index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FEWEST, FACTOR = 100, 10  # candidates of a second stage: so many at least, and so many times the answers
 _ARGUMENTS = {"image": "images", "text": "texts", "audio": "audio", "video": "video"}
 _SUFFIXES = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
@@ -28,8 +30,12 @@ def search(
     k: int = 10,
     target: str | None = None,
     ann: bool | None = None,
+    candidates: int | None = None,
 ) -> list[Hit]:
     """The k rows nearest to a query of any modality that the model embeds.
+
+    A model with a second stage scores the nearest rows once more by their tokens, if the query is of another modality
+    than the rows; a query that is a vector has no tokens.
 
     Args:
         index: what is searched; see :func:`accord.search.index.build_index`.
@@ -39,16 +45,33 @@ def search(
         target: which modality of the rows is compared; None takes the first medium whose vectors fit the query,
             and the texts where none does.
         ann: False compares every row, even where there is an approximate index.
+        candidates: how many rows the second stage scores; 0 leaves it out, None takes ten times k, at least 100.
 
     Returns:
         Hits, best first.
 
     Raises:
-        ConfigError: the query is empty, the model cannot embed it, or ``target`` is not in the index.
+        ConfigError: the query is empty, the model cannot embed it, ``target`` is not in the index, or ``candidates``
+            is negative.
         DataError: there is no such file, or it is of no known kind.
     """
-    vector = embed_query(model, query)
-    return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann)
+    if candidates is not None and candidates < 0:
+        raise ConfigError(f"candidates = {candidates}: expected at least 0")
+    wanted = max(FEWEST, FACTOR * k) if candidates is None else candidates
+    second = rescorer(model) if wanted else None
+    if second is None or isinstance(query, Tensor | np.ndarray):
+        vector = embed_query(model, query)
+        return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann)
+    modality = _embedded_modality(model, query)
+    asked = second.local(**_as_items(modality, query))
+    target = target or _default_target(index, asked.pooled.shape[1])
+    if target == modality:
+        return index.search(asked.pooled[0], target, k=k, ann=ann)
+
+    def rescore(rows: TokenRows) -> Tensor:
+        return second.rescore(asked.padded(), rows.padded(), modality)[0]
+
+    return index.search(asked.pooled[0], target, k=k, ann=ann, rescore=rescore, candidates=wanted)
 
 
 def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray) -> Tensor | np.ndarray:
@@ -60,11 +83,7 @@ def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray
     """
     if isinstance(query, Tensor | np.ndarray):
         return query
-    modality = query_modality(query)
-    if modality not in model.modalities:
-        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}")
-    items: list[Any] = [query]
-    return model.embed(**{_ARGUMENTS[modality]: items})[0]
+    return model.embed(**_as_items(_embedded_modality(model, query), query))[0]
 
 
 def query_modality(query: str | Path | Image) -> str:
@@ -94,6 +113,17 @@ def query_modality(query: str | Path | Image) -> str:
     if kind is None:
         raise DataError(f"{path} is of no known kind; expected a picture, a clip or a recording")
     return kind
+
+
+def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
+    modality = query_modality(query)
+    if modality not in model.modalities:
+        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}")
+    return modality
+
+
+def _as_items(modality: str, query: Any) -> dict[str, list[Any]]:
+    return {_ARGUMENTS[modality]: [query]}
 
 
 def _default_target(index: SearchIndex, size: int) -> str:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from accord.data.media import cell_path
+from accord.data.tokens import TokenRows
 from accord.evaluation.embedder import check_finite
 
 if TYPE_CHECKING:
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
 _THUMBNAIL = 192  # pixels of the longer side
 
 
-def row_records(corpus: Corpus, keys: Sequence[str], vectors: Mapping[str, Tensor]) -> pa.Table:
-    """What the index holds of each row: key, number, captions, class, file, thumbnail, and its vectors.
+def row_records(
+    corpus: Corpus, keys: Sequence[str], vectors: Mapping[str, Tensor], tokens: Mapping[str, TokenRows] | None = None
+) -> pa.Table:
+    """What the index holds of each row: key, number, captions, class, file, thumbnail, its vectors and their tokens.
 
     Args:
         corpus: the rows.
         keys: one of :func:`row_keys` for each.
         vectors: modality -> ``(N, D)``.
+        tokens: modality -> tokens of the N rows, for a second stage.
 
     Raises:
-        DataError: vectors are not finite.
+        DataError: vectors or tokens are not finite.
     """
     columns: dict[str, pa.Array] = {
         "key": pa.array(keys, pa.string()),
@@ -45,6 +50,9 @@ def row_records(corpus: Corpus, keys: Sequence[str], vectors: Mapping[str, Tenso
     for modality, rows in vectors.items():
         check_finite(f"{modality} embeddings", rows)
         columns[f"{modality}_vector"] = vector_column(rows)
+    for modality, held in (tokens or {}).items():
+        check_finite(f"{modality} tokens", held.values)
+        columns[f"{modality}_tokens"] = token_column(held)
     return pa.table(columns)
 
 
@@ -57,6 +65,31 @@ def vector_column(rows: Tensor) -> pa.FixedSizeListArray:
     """
     flat = np.ascontiguousarray(rows.detach().cpu().numpy(), dtype=np.float32).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), rows.shape[1])
+
+
+def token_column(rows: TokenRows) -> pa.ListArray:
+    """The tokens of each row as an Arrow column: lists, as long as the row has tokens, of float16 vectors.
+
+    >>> import torch
+    >>> two = TokenRows(torch.eye(2), torch.ones(3, 4, dtype=torch.float16), torch.tensor([0, 1, 3]))
+    >>> token_column(two).type
+    ListType(list<item: fixed_size_list<item: halffloat>[4]>)
+    """
+    flat = pa.array(np.ascontiguousarray(rows.values.cpu().numpy()).reshape(-1))
+    vectors = pa.FixedSizeListArray.from_arrays(flat, rows.values.shape[1])
+    return pa.ListArray.from_arrays(pa.array(rows.starts.cpu().numpy(), pa.int32()), vectors)
+
+
+def token_rows(found: pa.Table, modality: str) -> TokenRows:
+    """Vectors and tokens of a modality in records of the index."""
+    lists = found[f"{modality}_tokens"].combine_chunks()
+    vectors = found[f"{modality}_vector"].combine_chunks()
+    counts = torch.from_numpy(lists.value_lengths().to_numpy().astype(np.int64))
+    return TokenRows(
+        torch.from_numpy(vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(found), -1).copy()),
+        torch.from_numpy(lists.flatten().flatten().to_numpy().reshape(int(counts.sum()), -1).copy()),
+        torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+    )
 
 
 def label_names(corpus: Corpus) -> list[str | None]:

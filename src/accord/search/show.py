@@ -24,7 +24,9 @@ _INK, _MUTED, _PAPER, _EMPTY = "#1c1c1e", "#6e6e73", "#ffffff", "#f2f2f4"
 
 
 def format_hits(hits: Sequence[Hit], title: str | None = None) -> Table:
-    """Hits as a table: rank, score, row, class, caption, file; columns without any entry are left out.
+    """Hits as a table: rank, score, cosine, row, class, caption, file; columns without any entry are left out.
+
+    ``cosine`` stands beside the score of a second stage.
 
     >>> table = format_hits([Hit(1, 0.83, row=7, captions=("red heart",), label="heart")])
     >>> [column.header for column in table.columns]
@@ -34,7 +36,8 @@ def format_hits(hits: Sequence[Hit], title: str | None = None) -> Table:
     from rich.text import Text
 
     table = Table(title=title)
-    for heading in ("", "score", "row"):
+    two_stages = any(hit.cosine is not None for hit in hits)
+    for heading in ("", "score", *(["cosine"] if two_stages else []), "row"):
         table.add_column(heading, justify="right")
     entries = {
         "class": [hit.label or "" for hit in hits],
@@ -47,7 +50,8 @@ def format_hits(hits: Sequence[Hit], title: str | None = None) -> Table:
     for position, hit in enumerate(hits):
         # Text, not str: a caption with square brackets is not markup.
         cells = [Text(texts[position]) for texts in shown.values()]
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", str(hit.row), *cells)
+        cosine = [f"{hit.cosine:.3f}" if hit.cosine is not None else ""] if two_stages else []
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *cosine, str(hit.row), *cells)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Modules that remember: scale, queue, bank, momentum encoder, prototypes, centre, feature statistics.
+"""Modules that remember: scale, queue, bank, momentum encoder, prototypes, clusters, centre, feature statistics.
 
 All state lies in parameters and buffers, so that ``state_dict`` holds everything; all processes of a
 distributed run hold the same state.
@@ -7,11 +7,12 @@ distributed run hold the same state.
 from accord.state.bank import FeatureBank
 from accord.state.base import FullPrecisionState
 from accord.state.center import Center
+from accord.state.clusters import TranslatedClusters
 from accord.state.locked import LockedTower
 from accord.state.momentum import MomentumEncoder
 from accord.state.prototypes import PrototypeBank, Prototypes
 from accord.state.queue import FeatureQueue
-from accord.state.scale import LogitScale
+from accord.state.scale import LogitScale, Temperature
 from accord.state.standardise import FeatureStandardiser
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "MomentumEncoder",
     "PrototypeBank",
     "Prototypes",
+    "Temperature",
+    "TranslatedClusters",
 ]

@@ -1,4 +1,4 @@
-"""The learnable temperature of CLIP."""
+"""The learnable temperature: as the logarithm of its inverse (CLIP), or as it is (ALBEF, TCL)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class LogitScale(FullPrecisionState):
     Args:
         init: the factor to begin with, 1 / temperature.
         max: the largest factor that :meth:`clamp_` allows.
+        min: the smallest one.
 
     Raises:
-        ValueError: init or max not finite and positive, or init outside [1, max].
+        ValueError: init, max or min not finite and positive, or init outside [min, max].
 
     Example:
         >>> scale = LogitScale(init=10.0)
@@ -29,12 +30,12 @@ class LogitScale(FullPrecisionState):
         10.0
     """
 
-    def __init__(self, init: float = 1 / 0.07, max: float = 100.0) -> None:
+    def __init__(self, init: float = 1 / 0.07, max: float = 100.0, min: float = 1.0) -> None:
         super().__init__()
-        check_positive(init=init, max=max)
-        if not 1 <= init <= max:
-            raise ValueError(f"init = {init}: expected a factor in [1, max = {max}]")
-        self.max = max
+        check_positive(init=init, max=max, min=min)
+        if not min <= init <= max:
+            raise ValueError(f"init = {init}: expected a factor in [min, max] = [{min}, {max}]")
+        self.max, self.min = max, min
         self.log_scale = nn.Parameter(torch.tensor(math.log(init)))
 
     def forward(self) -> Tensor:
@@ -43,9 +44,52 @@ class LogitScale(FullPrecisionState):
 
     @torch.no_grad()
     def clamp_(self) -> None:
-        """Bring the parameter itself back to [0, ln max], so that it cannot wander off beyond the clamp."""
-        self.log_scale.clamp_(0, math.log(self.max))
+        """Bring the parameter itself back to [ln min, ln max], so that it cannot wander off beyond the clamp."""
+        self.log_scale.clamp_(math.log(self.min), math.log(self.max))
 
     def extra_repr(self) -> str:
         """For ``print``."""
-        return f"max={self.max}"
+        return f"min={self.min}, max={self.max}"
+
+
+class Temperature(FullPrecisionState):
+    """Divisor of the cosine, learned as it is (ALBEF; Li et al. 2021, NeurIPS; TCL): ``forward() = value``.
+
+    Call :meth:`clamp_` after each optimiser step.
+
+    Args:
+        init: the temperature to begin with.
+        min: the smallest that :meth:`clamp_` allows.
+        max: the largest.
+
+    Raises:
+        ValueError: init, min or max not finite and positive, or init outside [min, max].
+
+    Example:
+        >>> temperature = Temperature(0.07)
+        >>> _ = temperature.value.data.fill_(-1.0)
+        >>> temperature.clamp_()
+        >>> round(temperature().item(), 4)
+        0.001
+    """
+
+    def __init__(self, init: float = 0.07, min: float = 0.001, max: float = 0.5) -> None:
+        super().__init__()
+        check_positive(init=init, min=min, max=max)
+        if not min <= init <= max:
+            raise ValueError(f"init = {init}: expected a temperature in [min = {min}, max = {max}]")
+        self.min, self.max = min, max
+        self.value = nn.Parameter(torch.tensor(float(init)))
+
+    def forward(self) -> Tensor:
+        """The temperature, a scalar with gradient."""
+        return self.value
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring the parameter itself back to [min, max]: a step may carry it below 0."""
+        self.value.clamp_(self.min, self.max)
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"min={self.min}, max={self.max}"

@@ -49,8 +49,9 @@ def feature_caches(
 ) -> dict[str, FeatureCache]:
     """Features of the modalities whose encoder is frozen and of which the method needs only ``pooled``.
 
-    Features are read from the user's cache folder; missing ones are computed and added. A cache that would take more
-    than 8 GiB is not made: the encoder then runs in every step.
+    Texts of which the method declares augmented views are left out: there are too many different ones. Features are
+    read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
+    not made: the encoder then runs in every step.
 
     Args:
         method: its encoders, views and needs decide.
@@ -68,6 +69,8 @@ def feature_caches(
     caches = {}
     for modality, encoder in fixed_encoders(method).items():
         if modality not in corpus.modalities or not method.needs[modality] <= {"pooled"}:
+            continue
+        if modality == "text" and method.text_views:
             continue
         views = expand(method.views) if modality == "image" else ()
         size = len(corpus) * (1 + len(views) * config.cached_augmentations) * encoder.dim * 4

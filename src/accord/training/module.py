@@ -112,6 +112,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         run.corpus,
         encoder_inputs(method),
         method.views,
+        text_views=method.text_views,
         batch_size=run.config.batch_size,
         seed=run.config.seed,
         workers=run.config.workers,

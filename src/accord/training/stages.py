@@ -47,9 +47,9 @@ class Position:
         """The start of the next stage."""
         return Position(stage=self.stage + 1, number=self.number, epochs_before=self.epochs_before + self.epoch)
 
-    def step(self, stage: Stage, total: int) -> Step:
+    def step(self, stage: Stage, total: int, epochs: int) -> Step:
         """What the method is told."""
-        return Step(stage.name, self.epoch, self.index, total)
+        return Step(stage.name, self.epoch, self.index, total, epochs)
 
 
 def check_stages(method: Method) -> tuple[Stage, ...]:

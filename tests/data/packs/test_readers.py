@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from accord.data.packs import apps, build_pack, clipart, load_pack, stamps
+from accord.data.packs import apps, build_pack, clipart, load_pack, prompts, stamps
 from accord.data.packs.files import MAX_PIXELS, linked_groups, picture
 from accord.errors import DataError
 
@@ -100,6 +101,80 @@ def test_clip_art_series_share_a_concept(tmp_path: Path, png: Png, write: Write)
 def test_folder_without_clip_art_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no picture below any of the folders animals"):
         list(clipart.read(tmp_path, ignore))
+
+
+def spoken(samples: int = 80) -> bytes:
+    """A recording as the packages hold it."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(b"\x01\x00" * samples)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def prompt_folder(tmp_path: Path, write: Write) -> Path:
+    root = tmp_path / "unpacked" / "usr" / "share" / "asterisk" / "sounds"
+    for voice in (prompts.VOICES["en"], prompts.VOICES["fr"]):
+        for name in ("digits/7", "vm-tempgreeting2", "silence/3", "beep", "tt-monkeys"):
+            write(root / voice / f"{name}.wav", spoken())
+    write(root / prompts.VOICES["ru"] / "digits" / "7.wav", spoken(0))
+    write(root / prompts.VOICES["it"] / "digits" / "ore-una.wav", b"RIFF of nothing")
+    write(root / prompts.VOICES["es"] / "letters" / "ascii44.wav", spoken())
+    write(root / "de_DE_f_Nobody" / "hello.wav", spoken())
+    return tmp_path / "unpacked"
+
+
+def test_a_prompt_is_one_row_in_all_its_languages(prompt_folder: Path) -> None:
+    seven, comma, greeting = list(prompts.read(prompt_folder, ignore))
+    assert seven["speech_en"] == {"bytes": spoken(), "path": "en_US_f_Allison/digits/7.wav"}
+    assert seven["speech_fr"] is not None
+    assert seven["speech_es"] is None
+    assert (seven["id"], seven["text"], seven["category"]) == ("digits/7", "seven", "number")
+    assert (comma["text"], comma["category"]) == ("comma", "symbol")
+    assert (greeting["text"], greeting["concept"]) == ("vm tempgreeting2", "vm tempgreeting")
+    assert set(seven) == set(prompts.PACK.schema)
+
+
+def test_a_recording_without_samples_or_that_is_none_is_rejected_in_its_language_only(prompt_folder: Path) -> None:
+    rejected = {}
+    rows = list(prompts.read(prompt_folder, rejected.__setitem__))
+    assert rejected["ru_RU_f_IvrvoiceRU/digits/7.wav"] == "no samples: the recording is empty"
+    assert "not a WAV file" in rejected["it_IT_m_Carlo/digits/ore-una.wav"]
+    assert rows[0]["speech_ru"] is None
+    assert "digits/ore-una" not in [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "category"),
+    [
+        ("digits/0", "zero", "number"),
+        ("digits/300", "three hundred", "number"),
+        ("digits/100-and", "one hundred and", "number"),
+        ("digits/h-12", "twelfth", "ordinal number"),
+        ("digits/h-90", "ninetieth", "ordinal number"),
+        ("digits/h-thousand", "thousandth", "ordinal number"),
+        ("digits/mon-11", "december", "month"),
+        ("digits/ore-1900", "ore 1900", "time"),
+        ("digits/pound", "pound", "symbol"),
+        ("letters/zed", "zed", "letter"),
+        ("letters/at", "at", "symbol"),
+        ("phonetic/k_p2", "kilo", "spelling alphabet"),
+        ("phonetic/9_p", "9", "spelling alphabet"),
+        ("followme/pls-hold-while-try", "pls hold while try", "call forwarding"),
+        ("confbridge-pin", "confbridge pin", "conference"),
+        ("for", "for", prompts.OTHER),
+    ],
+)
+def test_a_file_name_is_read_as_words_and_a_category(name: str, words: str, category: str) -> None:
+    assert (prompts.words_of(name), prompts.category_of(name)) == (words, category)
+
+
+def test_folder_without_prompts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no recording .* en_US_f_Allison, es_MX_f_Allison"):
+        list(prompts.read(tmp_path, ignore))
 
 
 COMPONENTS = """\

@@ -49,7 +49,7 @@ def available_packs() -> tuple[str, ...]:
     """Names of all packs, in alphabetical order.
 
     >>> available_packs()
-    ('apps', 'clipart', 'emoji', 'stamps')
+    ('apps', 'clipart', 'emoji', 'prompts', 'stamps')
     """
     return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - _MACHINERY))
 
@@ -65,7 +65,7 @@ def get_pack(name: str) -> Pack:
         3812
         >>> get_pack("emojis")
         Traceback (most recent call last):
-        accord.errors.DataError: there is no pack 'emojis'; the packs are: apps, clipart, emoji, stamps
+        accord.errors.DataError: there is no pack 'emojis'; the packs are: apps, clipart, emoji, prompts, stamps
     """
     plain = name.removeprefix("pack:")
     if plain not in available_packs():

@@ -55,7 +55,7 @@ class Clip(TwoTower):
 
     name: ClassVar[str] = "clip"
     Config: ClassVar[type[settings.Config]] = ClipConfig
-    needs: ClassVar[Mapping[str, frozenset[str]]] = {
+    needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled"}),
         "text": frozenset({"pooled"}),
     }

@@ -33,7 +33,7 @@ class CrossEntropy(Method):
 
     name: ClassVar[str] = "cross_entropy"
     Config: ClassVar[type[settings.Config]] = CrossEntropyConfig
-    needs: ClassVar[Mapping[str, frozenset[str]]] = {"image": frozenset({"pooled"})}
+    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"})}
     config: CrossEntropyConfig
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
@@ -91,7 +91,7 @@ class Prototypical(Capro):
 
     name: ClassVar[str] = "prototypical"
     Config: ClassVar[type[settings.Config]] = PrototypicalConfig
-    needs: ClassVar[Mapping[str, frozenset[str]]] = {"image": frozenset({"pooled"})}
+    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"})}
 
     def select_trusted(self, loader: Loader) -> Tensor:
         """Every row: the web label is all there is to go by."""

@@ -96,7 +96,7 @@ class Capro(Method):
 
     name: ClassVar[str] = "capro"
     Config: ClassVar[type[settings.Config]] = CaproConfig
-    needs: ClassVar[Mapping[str, frozenset[str]]] = {
+    needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled"}),
         "text": frozenset({"pooled"}),
     }

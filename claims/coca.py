@@ -1,0 +1,266 @@
+"""CoCa's claims, on digit scenes: 16×16 pictures of four real digits, with captions that name some and their places.
+
+1. Captioning costs contrast nothing: retrieval is as good as with the contrastive loss alone, after the same steps
+   from the same towers. It could fail because the unimodal half must serve both losses. And the captioner gains what it
+   lacks: an embedding that tells digits apart without training on labels.
+2. The decoder looks at the picture. With the pictures of a batch mixed up, the words that depend on it (digits and
+   places) are predicted worse by more than 0.3 nats. It could fail because captions follow a grammar that can be
+   learned without looking.
+3. The cut costs little: reading the picture in the second half of the layers only, perplexity is less than 5 % higher
+   than reading it in every layer, for fewer operations. It could fail because what the words ask of the picture is
+   decided late.
+
+The decoder that reads the picture everywhere has the same number of self-attention layers: its text encoder is the
+embedding table alone, and its decoder twice as deep. Both are trained to caption alone, since its words know the
+picture and could not be matched with it.
+
+    accord claims run coca
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from shared.digits import PLACES, WORDS, digit_scenes
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from accord.claims import Arm, Claim, Combined, Question
+from accord.data.corpus import Corpus
+from accord.data.inputs import TextInput
+from accord.data.loader import eval_loader
+from accord.encoders import Encoder, Features
+from accord.encoders.tokenizer import JsonTokenizer, train_bpe
+from accord.evaluation.retrieval import evaluate_retrieval
+from accord.functional import caption_nll
+from accord.methods.image_text.coca import Coca
+from accord.training.artifact import Model
+
+CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
+CONTENT = {*WORDS, *" ".join(CELLS).split()}  # words that no grammar gives
+IGNORED = -100
+LENGTH, VOCABULARY, WIDTH, DEPTH = 24, 400, 64, 2
+
+
+def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
+    """Fit of the captions and how many written mentions are right; of models that embed texts, retrieval as well."""
+    values = {
+        "right mentions": right_mentions(model, test),
+        "MFLOP": operations(model, test),
+        **fits(model, test),
+    }
+    if isinstance(model.method.encoders["text"], WordTable):
+        return values
+    found = {metric.name: metric.value for metric in evaluate_retrieval(model, test)}
+    recall = (found["image→text R@1"] + found["text→image R@1"]) / 2
+    return {**values, "R@1": recall, "zero-shot": zero_shot(model, test)}
+
+
+def zero_shot(model: Model, corpus: Corpus) -> float:
+    """Share of named digits, in percent, that the picture's embedding finds among the ten in that place."""
+    pictures = model.embed_corpus(corpus, "image")
+    prompts = {place: model.embed(texts=[f"a picture with {word} {place}" for word in WORDS]) for place in CELLS}
+    hits = [
+        int((picture @ prompts[place].T).argmax()) == digit
+        for picture, (caption, *_) in zip(pictures, corpus.texts(), strict=True)
+        for digit, place in mentions(caption)
+    ]
+    return 100 * sum(hits) / len(hits)
+
+
+def right_mentions(model: Model, corpus: Corpus) -> float:
+    """Share, in percent, of the digits in written captions that are right where the true caption says so."""
+    hits = []
+    found = model.caption_corpus(corpus, decoding={"method": "greedy"})
+    for written, (caption, *_) in zip(found, corpus.texts(), strict=True):
+        truth = {CELLS[place]: digit for digit, place in mentions(caption)}
+        hits += [truth[CELLS[place]] == digit for digit, place in mentions(written) if CELLS[place] in truth]
+    return 100 * sum(hits) / max(1, len(hits))
+
+
+@torch.inference_mode()
+def fits(model: Model, corpus: Corpus) -> dict[str, float]:
+    """Perplexity of true captions, nats of their content words, and the same with other pictures."""
+    coca = model.method
+    assert isinstance(coca, Coca)
+    tokenizer = coca.tokenizer
+    content = torch.tensor([tokenizer.decode([index]) in CONTENT for index in range(len(tokenizer.tokens))])
+    own, other, meant, real = [], [], [], []
+    for batch in eval_loader(corpus, model.inputs, batch_size=100, modalities=("image", "text")):
+        text, (memory, _) = coca.read(batch), coca.look(batch)
+        ids = batch["text"].masked_fill(~batch["text_mask"], IGNORED)
+        for pictures, found in ((memory, own), (memory.roll(1, dims=0), other)):
+            found.append(caption_nll(coca.logits(text, pictures), ids, IGNORED)[:, :-1].flatten())
+        real.append(batch["text_mask"][:, 1:].flatten())
+        meant.append((content[batch["text"][:, 1:]] & batch["text_mask"][:, 1:]).flatten())
+    nats, mixed, words, tokens = (torch.cat(parts) for parts in (own, other, meant, real))
+    return {
+        "perplexity": float(nats[tokens].mean().exp()),
+        "nats": float(nats[words].mean()),
+        "nats, another picture": float(mixed[words].mean()),
+    }
+
+
+def operations(model: Model, corpus: Corpus) -> float:
+    """Operations of one forward pass through both halves of the decoder, for each caption, in millions."""
+    coca = model.method.train()  # the fused layers of evaluation are not counted
+    assert isinstance(coca, Coca)
+    batch = next(iter(eval_loader(corpus, model.inputs, batch_size=100, modalities=("image", "text"))))
+    with FlopCounterMode(display=False) as counter:
+        memory, _ = coca.look(batch)
+        looked = counter.get_total_flops()
+        coca.logits(coca.read(batch), memory)
+    coca.eval()
+    return (counter.get_total_flops() - looked) / len(batch["text"]) / 1e6
+
+
+def mentions(caption: str) -> Iterator[tuple[int, str]]:
+    """Each digit that a caption names, and where it says that it is."""
+    words = caption.split()
+    for number, word in enumerate(words[:-2]):
+        place = f"{words[number + 1]} {words[number + 2]}"
+        if word in WORDS and place in CELLS:
+            yield WORDS.index(word), place
+
+
+class WordTable(Encoder):
+    """Words and their positions, and no layer: all layers are left to the decoder."""
+
+    modality = "text"
+    gives = frozenset({"pooled", "tokens"})
+
+    def __init__(self, tokenizer: str) -> None:
+        super().__init__()
+        self.input = TextInput(JsonTokenizer(tokenizer))
+        self.dim, self.text = WIDTH, tokenizer
+        self.embedding = nn.Embedding(JsonTokenizer(tokenizer).vocabulary, WIDTH)
+        self.positions = nn.Parameter(0.01 * torch.randn(LENGTH, WIDTH))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Each token by itself; the vector of a text is that of its first, which says nothing."""
+        tokens = self.embedding(x) + self.positions[: x.shape[1]]
+        return Features(pooled=tokens[:, 0], tokens=tokens, mask=mask)
+
+    def blocks(self) -> list[nn.Module]:
+        """The table."""
+        return [self.embedding]
+
+    def spec(self) -> dict[str, Any]:
+        """Its tokenizer."""
+        return {"name": "word_table", "tokenizer": self.text}
+
+
+def word_table(corpus: Corpus, seed: int) -> dict[str, Encoder]:
+    """The table for the words of a corpus."""
+    texts = [text for row in corpus.texts() for text in row]
+    return {"text": WordTable(train_bpe(texts, vocabulary=VOCABULARY, length=LENGTH))}
+
+
+def relative(cut: Mapping[str, float], everywhere: Mapping[str, float]) -> dict[str, float]:
+    """By how many percent the cut raises perplexity."""
+    return {"more perplexity": 100 * (cut["perplexity"] / everywhere["perplexity"] - 1)}
+
+
+CLAIM = Claim(
+    slug="coca",
+    paper="Captioning and contrast can be trained in one pass through a decoder whose first half reads no picture, at "
+    "little more than the cost of the captioner, and each is as good as with its own loss alone.",
+    data=digit_scenes,
+    run={
+        "method": {"name": "coca", "dim": 64, "queries": 16},
+        "encoders": {
+            "image": {
+                "name": "tiny_vit",
+                "options": {"size": 16, "patch": 4, "width": WIDTH, "depth": DEPTH, "heads": 4},
+            },
+            "text": {
+                "name": "tiny_text",
+                "options": {
+                    "width": WIDTH,
+                    "depth": DEPTH,
+                    "heads": 4,
+                    "length": LENGTH,
+                    "vocabulary": VOCABULARY,
+                    "pool": "class",
+                },
+            },
+        },
+        "training": {"epochs": 12, "batch_size": 128, "lr": 2e-3},
+    },
+    arms={
+        "coca": Arm(note="both losses, 2 to 1"),
+        "contrast alone": Arm({"method.caption_weight": 0.0}, note="the captioning loss has no weight"),
+        "captions alone": Arm({"method.contrastive_weight": 0.0}, note="the contrastive loss has no weight"),
+        "reading everywhere": Arm(
+            {"method.contrastive_weight": 0.0, "method.decoder_depth": 2 * DEPTH},
+            encoders=word_table,
+            note="every layer of the decoder reads the picture",
+        ),
+        "cost of the cut": Combined(("captions alone", "reading everywhere"), relative),
+    },
+    measure=measure,
+    questions=[
+        Question(
+            "retrieval",
+            "With captioning beside it, contrast loses less than two points of R@1.",
+            method="coca",
+            baseline="contrast alone",
+            metric="R@1",
+            margin=-2.0,
+            refuted="R@1 drops by more than two standard deviations of the seeds",
+        ),
+        Question(
+            "zero-shot",
+            "It names digits from embeddings at least 20 points more often than a captioner without contrast.",
+            method="coca",
+            baseline="captions alone",
+            metric="zero-shot",
+            margin=20.0,
+            refuted="less than 20 points above",
+        ),
+        Question(
+            "captions",
+            "Contrast beside it costs the captions less than two points of right mentions.",
+            method="coca",
+            baseline="captions alone",
+            metric="right mentions",
+            margin=-2.0,
+            refuted="captions get worse",
+        ),
+        Question(
+            "memory",
+            "With another picture, digits and places are predicted worse by more than 0.3 nats.",
+            method="coca",
+            baseline="coca",
+            metric="nats",
+            baseline_metric="nats, another picture",
+            unit="nats",
+            higher=False,
+            margin=0.3,
+            refuted="0.3 nats or less",
+        ),
+        Question(
+            "the cut",
+            "Reading the picture in the second half only raises perplexity by less than 5 %.",
+            method="cost of the cut",
+            baseline=5.0,
+            metric="more perplexity",
+            unit="%",
+            higher=False,
+            refuted="5 % or more",
+        ),
+        Question(
+            "operations",
+            "It takes fewer operations.",
+            method="captions alone",
+            baseline="reading everywhere",
+            metric="MFLOP",
+            unit="million operations",
+            higher=False,
+            refuted="as many or more",
+        ),
+    ],
+)

@@ -1,0 +1,105 @@
+"""What the frozen side thinks of ten classes, and what two text encoders learnt of it from 150 pairs.
+
+python docs/pictures/cwcl.py
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from scipy.stats import spearmanr
+from shared import save
+from torch import Tensor
+
+from accord.data.corpus import Corpus
+from accord.methods import DataInfo, get_method
+from accord.training.artifact import Model
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "claims"))
+del sys.modules["shared"]  # the claims have a package of the same name
+
+from shared.digits import WORDS, split_digits  # noqa: E402
+from shared.words import PhraseEncoder, PrincipalDigits, class_phrases, described_digits  # noqa: E402
+
+SEEDS = range(5)
+TRAINING = {"epochs": 100, "batch_size": 64, "lr": 3e-3, "weight_decay": 0.0, "warmup": 0.0}
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What came out, as means over seeds: similarities of the classes ``(10, 10)``, accuracy and rank correlation."""
+
+    given: Tensor
+    taught: Tensor
+    accuracy: float
+    correlation: float
+
+
+def main() -> None:
+    """Train both on every seed, draw three matrices."""
+    plain, weighted = learnt("none"), learnt("exp")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.9), constrained_layout=True)
+    draw(axes[0], plain.given, "frozen pictures")
+    for axis, name, found in ((axes[1], "locked tuning (LiT)", plain), (axes[2], "CWCL, exp weights", weighted)):
+        numbers = f"accuracy {found.accuracy:.0f} %, rank correlation {found.correlation:.2f}"
+        draw(axis, found.taught, f"texts, {name}\n{numbers}")
+    figure.colorbar(axes[2].images[0], ax=axes, shrink=0.7, label="cosine of two classes")
+    print(save(figure, "cwcl"))
+
+
+def learnt(kernel: str) -> Learnt:
+    """A text encoder from 150 digits with one phrase each, on each seed."""
+    outcomes = [outcome(seed, kernel) for seed in SEEDS]
+    given, taught = (torch.stack([pair[side] for pair in outcomes]).mean(dim=0) for side in (0, 1))
+    return Learnt(given, taught, *(float(np.mean([pair[number] for pair in outcomes])) for number in (2, 3)))
+
+
+def outcome(seed: int, kernel: str) -> tuple[Tensor, Tensor, float, float]:
+    """Similarities on both sides, accuracy and rank correlation of one seed."""
+    train, test = described_digits(seed, pairs=150)
+    model = trained(seed, kernel, train)
+    pictures, labels = model.embed_corpus(test, "image"), torch.as_tensor(test.labels)
+    phrases = torch.stack([model.embed(texts=class_phrases(number)) for number in range(30)])  # (30, 10, D)
+    given = similarities(torch.stack([pictures[labels == label].mean(dim=0) for label in range(10)]))
+    taught = similarities(phrases.mean(dim=0))
+    right = (torch.einsum("nd,tcd->tnc", pictures, phrases).argmax(dim=2) == labels).float().mean()
+    pairs = np.triu_indices(10, 1)
+    return given, taught, 100 * float(right), float(spearmanr(given[pairs], taught[pairs]).statistic)
+
+
+def trained(seed: int, kernel: str, train: Corpus) -> Model:
+    """CWCL between frozen components of digits and phrases."""
+    torch.manual_seed(seed)
+    towers = {"image": PrincipalDigits(split_digits(seed)[0].pixels), "text": PhraseEncoder()}
+    method = get_method("cwcl")({"kernel": kernel, "centre": "both", "crop_scale": [1.0, 1.0]}, towers, DataInfo())
+    with TemporaryDirectory() as folder:
+        fit(method, train, TrainingConfig.parse({**TRAINING, "seed": seed}), Path(folder), progress=False)
+    return Model(method)
+
+
+def similarities(rows: Tensor) -> Tensor:
+    """Cosines of all pairs of rows."""
+    unit = F.normalize(rows, dim=1)
+    return unit @ unit.T
+
+
+def draw(axis: Axes, matrix: Tensor, title: str) -> None:
+    """One matrix with the classes' names."""
+    axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+    axis.set_xticks(range(10), WORDS, rotation=60, ha="right")
+    axis.set_yticks(range(10), WORDS)
+    axis.set_title(title)
+
+
+if __name__ == "__main__":
+    main()

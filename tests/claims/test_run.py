@@ -1,0 +1,291 @@
+"""Arms that differ in what they declare and in nothing else, trained once and kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import accord.claims.arms
+from accord.claims import run
+from accord.claims.load import loaded
+from accord.claims.record import read_records
+from accord.errors import ConfigError
+from accord.methods.image_text.clip import Clip
+from accord.training.fit import FitResult, fit
+
+DEEP = ('"deep": Arm({', '"deep": Arm({"training.epochs": 3, ')
+EXPECTED_STEPS = 2 * 48 // 16
+
+
+class Trainings:
+    """Stands in for ``fit``: counts, trains nothing, and stops where it is told to."""
+
+    def __init__(self) -> None:
+        self.count, self.stop_at = 0, -1
+        self.starts: list[dict[str, torch.Tensor]] = []
+
+    def __call__(self, method: Any, *args: Any, **options: Any) -> FitResult:
+        if self.count == self.stop_at:
+            raise KeyboardInterrupt
+        self.count += 1
+        self.starts.append({name: tensor.clone() for name, tensor in method.state_dict().items()})
+        return FitResult(EXPECTED_STEPS, 1.0, 6.0)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    counted = Trainings()
+    monkeypatch.setattr(accord.claims.arms, "fit", counted)
+    return counted
+
+
+def measure(folder: Path, **options: Any) -> run.Report:
+    return run.run_claim("toy", folder, progress=False, **options)
+
+
+def test_arms_start_from_the_same_random_weights_and_from_their_own_constants(folder, trainings) -> None:
+    measure(folder)
+    learnt, fixed, deep, *second = trainings.starts
+    assert learnt.keys() == fixed.keys()
+    constants = [name for name in learnt if not torch.equal(learnt[name], fixed[name])]
+    assert len(constants) == 1
+    assert "scale" in constants[0]
+    common = [name for name in learnt if name in deep and learnt[name].shape == deep[name].shape]
+    assert any("head" in name or "project" in name for name in common)  # drawn after the part that differs
+    assert all(torch.equal(learnt[name], deep[name]) for name in common)
+    assert len(deep) > len(learnt)
+    assert not torch.equal(learnt[common[0]], second[0][common[0]])  # another seed
+
+
+def test_arms_see_the_same_rows_in_the_same_order(folder, monkeypatch) -> None:
+    seen: list[list[int]] = []
+
+    class Watched(Clip):
+        name = "clip"
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.seen: list[int] = []
+
+        def objective(self, towers: Any, batch: Any, step: Any) -> Any:
+            seen[-1].extend(batch["index"].tolist())
+            return super().objective(towers, batch, step)
+
+    def watched(method: Any, *args: Any, **options: Any) -> FitResult:
+        seen.append([])
+        method.__class__ = Watched
+        return fit(method, *args, **options)
+
+    monkeypatch.setattr(accord.claims.arms, "fit", watched)
+    measure(folder)
+    learnt, fixed, deep, other, *_ = seen
+    assert len(learnt) == 96
+    assert learnt == fixed == deep != other
+
+
+def test_the_record_holds_what_was_declared_and_every_value(folder) -> None:
+    report = measure(folder, seeds=3)
+    [record] = read_records(folder / "results")
+    assert record["command"] == "accord claims run toy --seeds 3"
+    assert record["seeds"] == [3, 4, 5]
+    assert record["arms"]["fixed"]["changes"] == {"method.temperature": 1.0, "method.learn_temperature": False}
+    assert record["arms"]["learnt"]["steps"] == [EXPECTED_STEPS] * 3
+    assert record["arms"]["learnt"]["epochs"] == [2] * 3
+    assert record["arms"]["learnt"]["trials"] == 1
+    assert record["arms"]["middle"]["of"] == ["learnt", "fixed"]
+    fixed, level, middle = record["questions"]
+    values = {name: record["arms"][name]["values"]["spread"] for name in ("learnt", "fixed")}
+    assert fixed["method_values"] == values["learnt"]
+    assert fixed["baseline_values"] == values["fixed"]
+    assert fixed["refuted"] == "it does not"
+    assert fixed["effect"] == pytest.approx(sum(values["learnt"]) / 3 - sum(values["fixed"]) / 3)
+    assert middle["effect"] == pytest.approx(fixed["effect"] / 2)
+    assert level["verdict"] == "holds"
+    assert fixed["low"] < fixed["effect"] < fixed["high"]
+    assert record["machine"]["cores"] >= 1
+    assert "torch" in record["versions"]
+    assert (report.path, report.figure) == (folder / "results" / "toy.json", folder / "results" / "toy.png")
+    assert report.figure.stat().st_size < 100_000
+    with Image.open(report.figure) as picture:
+        assert picture.width > 800
+
+
+def test_a_run_that_was_killed_goes_on_with_what_is_missing(folder, trainings) -> None:
+    trainings.stop_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        measure(folder)
+    assert not (folder / "results").exists()
+    trainings.stop_at = -1
+    measure(folder)
+    assert trainings.count == 6
+    first = (folder / "results" / "toy.json").read_text()
+    measure(folder)
+    assert trainings.count == 6
+    assert (folder / "results" / "toy.json").read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again"),
+    [
+        ("The rest is not shown.", "Nothing more.", 0),
+        ('paper="Toys differ."', 'paper="Toys are alike."', 0),
+        ("FACTOR = 100", "FACTOR = 10", 3),  # measure uses it through a helper
+        ("return FACTOR * float(value)", "return float(value) * FACTOR", 3),
+        ('"method.temperature": 1.0', '"method.temperature": 0.5', 1),
+        ('"epochs": 2', '"epochs": 1', 3),
+    ],
+)
+def test_only_what_a_change_concerns_is_trained_again(toy, trainings, old, new, again) -> None:
+    measure(toy(), seeds=1)
+    before = trainings.count
+    measure(toy((old, new)), seeds=1)
+    assert trainings.count - before == again
+
+
+def test_other_rows_are_another_result(folder, trainings) -> None:
+    measure(folder, seeds=1)
+    source = folder / "shared" / "toy.py"
+    source.write_text(source.read_text().replace("picture {number} is", "{number} is"))
+    measure(folder, seeds=1)
+    assert trainings.count == 6
+
+
+def test_a_result_that_cannot_be_read_is_made_again(folder, trainings, cache) -> None:
+    measure(folder, seeds=1)
+    for file in (cache / "claims").glob("*.json"):
+        file.write_text('{"metrics": ')
+    measure(folder, seeds=1)
+    assert trainings.count == 6
+
+
+def test_a_smoke_run_writes_nothing_and_keeps_nothing(toy, cache, trainings) -> None:
+    folder = toy(('"epochs": 2', '"epochs": 200'))
+    report = measure(folder, quick=True)
+    assert (report.path, report.figure, report.seeds) == (None, None, (3,))
+    assert not (folder / "results").exists()
+    assert not (cache / "claims").exists()
+    measure(folder, quick=True)
+    assert trainings.count == 6
+
+
+def test_a_smoke_run_is_one_epoch_on_few_rows(toy, monkeypatch) -> None:
+    monkeypatch.setattr(accord.claims.arms, "QUICK_TRAIN", 20)
+    report = measure(toy(('"epochs": 2', '"epochs": 200')), quick=True)
+    assert {result.steps for results in report.results.values() for result in results} == {2}  # of two batches
+
+
+def test_settings_of_the_smoke_run_go_to_the_arms_whose_method_has_them(toy) -> None:
+    folder = toy(("    seeds=(3, 4),", "    seeds=1, quick={'method.dim': 4, 'method.no_such_setting': 1},"))
+    with loaded("toy", folder) as claim:
+        arms = accord.claims.arms.Arms(claim, folder).smoke()
+        assert arms.config("learnt", 0).method == {"name": "clip", "dim": 4}
+        assert arms.config("learnt", 0).training.epochs == 1
+
+
+def test_arms_of_unequal_steps_are_refused_before_anything_is_trained(toy, trainings) -> None:
+    folder = toy(DEEP, ('"deep", 1000.0,', '"deep", "learnt",'))
+    with pytest.raises(ConfigError, match=r"question 'level' differ in steps \(deep 9, learnt 6\)"):
+        measure(folder, quick=True)
+    assert trainings.count == 0
+
+
+@pytest.mark.parametrize("equal", ["nothing", "epochs"])
+def test_unequal_steps_are_allowed_where_the_question_says_what_is_equal(toy, trainings, equal) -> None:
+    smaller = ('"deep": Arm({', '"deep": Arm({"training.batch_size": 8, ')
+    folder = toy(smaller, ('"deep", 1000.0,', f'"deep", "learnt", equal="{equal}", metric='))
+    assert measure(folder, quick=True).path is None
+
+
+def test_unequal_epochs_are_refused_where_epochs_are_to_be_equal(toy, trainings) -> None:
+    folder = toy(DEEP, ('"deep", 1000.0,', '"deep", "learnt", equal="epochs", metric='))
+    with pytest.raises(ConfigError, match=r"differ in epochs \(deep 3, learnt 2\)"):
+        measure(folder, quick=True)
+
+
+def test_a_metric_that_is_no_number_stops_the_run(toy, trainings) -> None:
+    with pytest.raises(ConfigError, match="arm 'learnt', seed 3: metric 'spread' is nan"):
+        measure(toy(("FACTOR = 100", 'FACTOR = float("nan")')))
+
+
+def test_a_metric_may_be_missing_on_a_seed_unless_something_needs_it(toy, trainings) -> None:
+    """Seed 4 calls the spread of the texts by another name."""
+    other = "if model.config['training']['seed'] == 4 else"
+    with pytest.raises(ConfigError, match="arm 'learnt': no metric was measured on every seed"):
+        measure(toy(('return {"spread"', f'return {{"other" {other} "spread"')))
+    folder = toy(('return {"spread"', f'return {{"rows": 1.0, "other" {other} "spread"'))
+    with pytest.raises(ConfigError, match="arm 'middle' needs metric 'spread'; on every seed there are learnt: rows; "):
+        measure(folder)
+    measure(toy(('return {"spread"', f'return {{"a" {other} "b": 1.0, "spread"')))
+    [record] = read_records(folder / "results")
+    assert record["arms"]["learnt"]["values"].keys() == {"spread", "a", "b"}
+    assert record["arms"]["learnt"]["values"]["a"] == [None, 1.0]
+
+
+def test_settings_of_data_that_a_function_makes_are_refused(toy, trainings) -> None:
+    folder = toy(('"fixed": Arm({', '"fixed": Arm({"data.split.test": 0.5, '))
+    with pytest.raises(ConfigError, match=r"arm 'fixed': data\.split\.test changes nothing"):
+        measure(folder)
+
+
+FUNCTION = '''
+"""A function."""
+from accord.claims import Arm, Claim, Question
+CALLS = []
+def find(seed{quick}):
+    CALLS.append({call})
+    return {{"x": float(seed)}}
+CLAIM = Claim("function", "It is one.", {{"f": Arm(function=find)}}, [Question("q", "x > -1", "f", -1.0, "x")], seeds=3)
+'''
+
+
+@pytest.mark.parametrize(("quick", "call"), [("", "seed"), (", quick=False", "(seed, quick)")])
+def test_an_arm_may_be_a_function_that_is_told_of_a_smoke_run(folder, quick, call) -> None:
+    (folder / "function.py").write_text(FUNCTION.format(quick=quick, call=call))
+    with loaded("function", folder) as claim:
+        arms = accord.claims.arms.Arms(claim, folder).smoke()
+        assert arms.ready("f", accord.claims.arms.Seed(7)).run().metrics == {"x": 7.0}
+        assert claim.arms["f"].function.__globals__["CALLS"] == [(7, True) if quick else 7]
+    report = run.run_claim("function", folder, progress=False)
+    [outcome] = report.outcomes
+    assert outcome.method == (0.0, 1.0, 2.0)
+    assert report.results["f"][0].steps is None
+
+
+SECTION = """
+from accord.claims import Arm, Claim, Question
+CLAIM = Claim(
+    "section", "p", {"a": Arm(), "b": Arm({"data.corruption": {"kind": "captions", "rate": 0.5}})},
+    [Question("q", "s", "a", "b", "text→image R@1")],
+    data={"source": "pack:emoji", "columns": {"text": ["name"]}},
+)
+"""
+
+
+def test_a_data_section_gets_another_split_for_each_seed(folder) -> None:
+    (folder / "section.py").write_text(SECTION)
+    with loaded("section", folder) as claim:
+        arms = accord.claims.arms.Arms(claim, folder)
+        config = arms.config("b", 4)
+    assert (config.data.split.seed, config.training.seed) == (4, 4)
+    assert config.data.corruption is not None
+    assert arms.config("a", 4).data.corruption is None
+
+
+def test_progress_says_what_was_found_and_how_long_it_will_take(folder, monkeypatch, trainings) -> None:
+    said = io.StringIO()
+    console: Callable[..., Console] = lambda **_: Console(file=said, width=200)  # noqa: E731
+    monkeypatch.setattr(run, "Console", console)
+    run.run_claim("toy", folder)
+    lines = said.getvalue().splitlines()
+    assert lines[0].startswith("seed 1 of 2  learnt: spread ")
+    assert " left)" in lines[0]
+    assert " left)" not in lines[-1]
+    run.run_claim("toy", folder)
+    assert "kept from an earlier run" in said.getvalue()

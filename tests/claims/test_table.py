@@ -1,0 +1,149 @@
+"""The page part, and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from accord.claims.figure import draw
+from accord.claims.load import loaded
+from accord.claims.run import run_claim
+from accord.claims.table import page
+from accord.cli import app
+from accord.errors import ConfigError
+from accord.training.fit import FitResult
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "numpy", "scipy", "matplotlib", "datasets")
+
+
+def accord(*args: Any) -> Result:
+    return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with monkeypatch.context() as patch:
+        patch.setattr("accord.claims.arms.fit", lambda *_, **__: FitResult(6, 1.0, 6.0))
+        run_claim("toy", folder, progress=False)
+    return folder
+
+
+def test_the_page_has_a_section_per_claim_with_answers_and_figure(measured) -> None:
+    text = page(measured / "results")
+    answers = ("Statements: 3 (papers: 1).", "**holds**", "`level`: Deep spreads less than 1000.", "level 1000 |")
+    rest = ("### toy", "Toys differ.", "(lower is better)", "(claims/toy.png)", "Not at all.", "accord claims run toy")
+    for part in (*answers, *rest):
+        assert part in text
+    assert accord("claims", "table", "--folder", measured).stdout == text + "\n"
+
+
+def test_the_page_says_what_a_reader_has_to_know(measured) -> None:
+    path = measured / "results" / "toy.json"
+    record = json.loads(path.read_text())
+    for question in record["questions"]:
+        question |= {"unequal_trials": "So it was.", "trials": {"learnt": 1, "fixed": 9}}
+    record["questions"][0]["equal"] = "nothing"
+    path.write_text(json.dumps(record))
+    text = page(path.parent)
+    said = "`fixed`, `level`, `middle`: tuned unequally (settings tried: learnt: 1; fixed: 9). So it was."
+    assert said in text
+    assert "`fixed`: the arms' budgets differ" in text
+
+
+def test_there_is_a_page_before_there_are_results(tmp_path) -> None:
+    assert page(tmp_path) == "No claim has been measured yet."
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "claims" / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_the_records_that_are_kept_can_be_read_and_drawn(path, tmp_path) -> None:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["slug"] == path.stem
+    assert draw(record, tmp_path / "figure.png").stat().st_size < 100_000
+    assert path.with_suffix(".png").stat().st_size < 100_000
+
+
+def test_one_command_measures_and_tells_the_answers(folder) -> None:
+    result = accord("claims", "run", "toy", "--folder", folder)
+    assert result.exit_code == 0, result.output
+    for part in ("fixed: ", "Learnt spreads more than fixed.", "advantage ", "refuted if it does not", "toy.json"):
+        assert part in result.stdout
+    listed = accord("claims", "list", "--folder", folder).stdout
+    assert "A toy claim: it trains in no time" in listed
+    assert "1 holds" in listed or "2 holds" in listed or "3 holds" in listed
+
+
+def test_a_smoke_run_says_that_it_means_nothing(folder) -> None:
+    result = accord("claims", "run", "toy", "--quick", "--folder", folder)
+    assert "nothing was written" in result.stdout
+
+
+def test_a_claim_without_results_is_listed_as_such(folder) -> None:
+    assert "not measured" in accord("claims", "list", "--folder", folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "other.py defines nothing as CLAIM: expected CLAIM = Claim(slug='other', ...)"),
+        ("CLAIM = 3", "defines a int as CLAIM"),
+        ("import no_such_thing", "cannot be run: ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("def (", "cannot be run: SyntaxError"),
+        ("from toy import CLAIM", "declares slug='toy': expected the name of the file, 'other'"),
+        (
+            "from accord.claims import *; CLAIM = Claim('other', '', {'a': Arm(function=max)}, "
+            "[Question('q', 's', 'a', 'b', 'x')])",
+            "question 'q' names 'b', which is no arm; there are: a",
+        ),
+    ],
+)
+def test_a_wrong_claim_file_is_one_line(folder, text, message) -> None:
+    (folder / "other.py").write_text(text)
+    result = accord("claims", "run", "other", "--folder", folder)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unknown_claim_lists_those_there_are(folder) -> None:
+    result = accord("claims", "run", "tay", "--folder", folder)
+    assert f"error: no claim 'tay' in {folder}; did you mean toy? there are: toy" in result.stderr
+    assert "there is no folder" in accord("claims", "list", "--folder", folder / "missing").stderr
+
+
+@pytest.mark.parametrize("slug", ["../claims/toy", "shared.toy", "/etc/passwd"])
+def test_nothing_but_a_file_of_the_folder_is_run(folder, slug) -> None:
+    with pytest.raises(ConfigError, match="no claim"), loaded(slug, folder):
+        pass
+
+
+def test_loading_leaves_nothing_behind(folder) -> None:
+    before = list(sys.path)
+    with loaded("toy", folder):
+        assert "shared.toy" in sys.modules
+    assert sys.path == before
+    assert not {"shared", "shared.toy", "claim_toy"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("args", [["claims", "--help"], ["claims", "list"], ["claims", "table"]], ids=" ".join)
+def test_what_only_reads_imports_nothing_heavy(args) -> None:
+    code = (
+        "import sys, accord.cli\n"
+        f"try: accord.cli.app({args!r})\n"
+        f"finally: print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stderr.strip() == "[]"
+    assert done.returncode == 0
+
+
+def test_help_of_the_program_does_not_import_the_harness() -> None:
+    code = "import sys, accord.cli\ntry: accord.cli.app(['--help'])\nfinally: print('accord.claims' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "False"
