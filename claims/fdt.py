@@ -1,10 +1,10 @@
 """FDT's claims, on digit scenes: 16×16 pictures of four real digits in 16 patches, with captions of their places.
 
-1. The summed recall is higher than CLIP's with the same towers, rows and steps. It could fail because at the start a
-   third of the codebook is active in every row, so that all embeddings are nearly the same mean, and the first steps
+1. The summed recall is higher than CLIP's with the same towers, rows and steps. It could fail because at the start half
+   of the codebook is active in every row, so that all embeddings are nearly the same mean, and the first steps
    go into telling them apart at all.
-2. The weights end exactly sparse. It could fail because nothing in the loss asks for it: they start at 30 % active, and
-   may as well grow dense.
+2. The weights end exactly sparse. It could fail because nothing in the loss asks for it: half of them are active
+   at the start, and more may become so.
 3. A caption that names all four digits is preferred to the same caption without one of them, more often than with
    CLIP. It could fail because an embedding that mixes fewer concepts may be just as near.
 4. Pictures activate what their captions activate, and the concepts that a digit's word calls are called by the patches
@@ -135,12 +135,13 @@ CLAIM = Claim(
                     "name": "fdt",
                     "dim": 64,
                     "num_tokens": 256,
+                    "initial_support": 0.5,
                     "crop_scale": (0.9, 1.0),
                     "flip": 0.0,
                     "colours": False,
                 }
             },
-            note="256 concepts, 30 % active at the start",
+            note="256 concepts, half of them active at the start",
             trials=3,
         ),
     },
