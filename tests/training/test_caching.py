@@ -23,7 +23,7 @@ from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import DataError
 from accord.methods.base import DataInfo, Method
-from accord.training import caching
+from accord.training import artifact, caching
 from accord.training.caching import feature_caches
 from accord.training.config import TrainingConfig
 from accord.training.feature_store import FeatureStore, content_key
@@ -71,6 +71,9 @@ class Pair(Method):
     def loss(self, batch, step):
         first, second, third = (self.head(self.encoders["image"](view).pooled) for view in batch["image_views"])
         return {"total": (first - second).square().mean() + (third - 1).square().mean()}
+
+    def embed(self, batch):
+        return {"image": self.head(self.encoders["image"](batch["image"]).pooled)}
 
 
 def pictures(count: int = 9) -> list[Image.Image]:
@@ -330,3 +333,24 @@ def test_the_store_holds_nothing_but_whole_files(tmp_path):
     with pytest.raises(Exception, match="meta"):
         store.add([content_key(b"a")], {"plain": torch.ones(1, 2, device="meta")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluation_reads_what_training_stored(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    encoder = frozen()
+    method = Pair(encoder)
+    fit(method, corpus, CONFIG, tmp_path, progress=False)
+    calls = encoder.calls
+    stored = artifact.Model(method).embed_corpus(corpus, "image")
+    assert encoder.calls == calls
+    monkeypatch.setattr(artifact, "_WORTH_STORING", 10**6)
+    torch.testing.assert_close(artifact.Model(method).embed_corpus(corpus, "image"), stored)
+    assert encoder.calls > calls
+
+
+def test_features_of_a_trained_encoder_are_not_stored_by_evaluation(corpus, monkeypatch):
+    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    monkeypatch.setattr(artifact, "stored_features", None)  # would fail if called
+    encoder = frozen()
+    encoder.requires_grad_(True)
+    assert len(artifact.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)

@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.data.features import Features
+from accord.data.features import FeatureCache, Features
 from accord.data.inputs import Input
 from accord.data.loader import eval_loader
+from accord.data.quarantine import RowError
 from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
@@ -30,8 +31,10 @@ from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError
 from accord.methods import DataInfo, Method, available, get_method
 from accord.methods.base import Batch
+from accord.training.caching import stored_features
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
+_WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -51,7 +54,7 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     built = {
-        modality: {"spec": encoder.spec(), "weights_from": encoder.weights_from}  # type: ignore[operator]
+        modality: {"spec": encoder.spec(), "weights_from": encoder.weights_from, "frozen": encoder.frozen}  # type: ignore[operator]
         for modality, encoder in method.encoders.items()
     }
     write_atomically(folder / ENCODERS, json.dumps(built))
@@ -83,6 +86,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     encoders = {modality: build_encoder(modality, made["spec"], weights=False) for modality, made in built.items()}
     for modality, made in built.items():
         encoders[modality].weights_from = made["weights_from"]
+        if made.get("frozen"):
+            encoders[modality].freeze("all")
     facts: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config["data_info"].items()
     }
@@ -328,9 +333,22 @@ class Model:
         known = self._known.setdefault(corpus, {})
         if result in known:
             return known[result]
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
+        cache = self._stored(corpus, modality)
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,), cache=cache)
         known[result] = join([forward(_to(batch, self.method.device)) for batch in loader])
         return known[result]
+
+    def _stored(self, corpus: Corpus, modality: str) -> dict[str, FeatureCache]:
+        """Stored features of a frozen encoder of which only vectors are needed, by modality; empty where not."""
+        encoder = self.method.encoders[modality]
+        vectors = isinstance(encoder, Encoder) and encoder.frozen and self.method.needs[modality] <= {"pooled"}
+        if not vectors or len(corpus) < _WORTH_STORING:
+            return {}
+        try:
+            cache = stored_features(modality, encoder, corpus)  # type: ignore[arg-type]
+        except RowError:  # the loader puts another row in the place of one that has gone
+            return {}
+        return {} if cache is None else {modality: cache}
 
 
 def _items(verb: str, **given: Sequence[Any] | None) -> tuple[str, Corpus]:

@@ -91,6 +91,28 @@ def feature_caches(
     return caches
 
 
+def stored_features(modality: str, encoder: Encoder, corpus: Corpus) -> FeatureCache | None:
+    """The un-augmented features of a frozen encoder, read from the user's cache folder, which gets what is missing.
+
+    Args:
+        modality: which of the rows' modalities.
+        encoder: frozen.
+        corpus: the rows.
+
+    Returns:
+        The cache, rows in the order of the corpus; None where it would take more than 8 GiB.
+
+    Raises:
+        RowError: a row cannot be read any more.
+        DataError: a stored file is damaged.
+    """
+    if len(corpus) * encoder.dim * 4 > _LARGEST:
+        return None
+    plain = _Source(modality, encoder)
+    with _on(encoder, next(encoder.parameters()).device):
+        return _text_cache(plain, corpus, None) if modality == "text" else _row_cache(plain, [], corpus, None)
+
+
 class _Source:
     """How one kind of features comes about: un-augmented, or those of one view, whoever declares that view.
 
