@@ -91,7 +91,7 @@ CLAIM = Claim(
                 "options": {"width": 64, "depth": 2, "heads": 4, "length": 24, "vocabulary": 400, "pool": "mean"},
             },
         },
-        "training": {"epochs": 8, "batch_size": 128, "lr": 2e-3},
+        "training": {"epochs": 16, "batch_size": 128, "lr": 1e-3},
     },
     arms={
         "CMA": Arm(CMA),

@@ -28,10 +28,10 @@ from accord.training.artifact import Model
 from accord.training.fit import fit
 
 sys.path.append(str(Path(__file__).parents[2] / "claims" / "shared"))
-from digits import PLACES, WORDS, digit_scenes, split_digits, with_texts
+from digits import PLACES, WORDS, Digits, split_digits, with_texts
 
 RIGHT, WRONG, GREY, BLUE, ORANGE = "#2a7f3f", "#c0392b", "#444444", "#4c72b0", "#dd8452"
-CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
+CELLS = {names[0]: cell for cell, names in enumerate(PLACES)}
 TEXT = {"width": 64, "depth": 2, "heads": 4, "length": 24, "vocabulary": 400, "pool": "class"}
 RUN: dict[str, Any] = {
     "data": {"source": "digit scenes"},
@@ -40,30 +40,33 @@ RUN: dict[str, Any] = {
         "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 4}},
         "text": {"name": "tiny_text", "options": TEXT},
     },
-    "training": {"epochs": 12, "batch_size": 128, "lr": 2e-3},
+    "training": {"epochs": 8, "batch_size": 32, "lr": 2e-3},
 }
 
 
 def main() -> None:
     """Train, caption eight scenes, and draw."""
-    model = trained()
-    pictures, labels = scenes(8)
-    captions = model.caption([Image.fromarray(picture) for picture in pictures], decoding={"min_tokens": 12})
+    known, held_out = split_digits(0)
+    random = np.random.default_rng(0)
+    model = trained(known, random)
+    pictures, labels = scenes(held_out, random, 64)
+    captions = model.caption([Image.fromarray(picture) for picture in pictures[:8]])
     figure = plt.figure(figsize=(12, 6.4))
     grid, bars = figure.subfigures(1, 2, width_ratios=[1.9, 1])
-    for axis, picture, truth, caption in zip(grid.subplots(2, 4).flat, pictures, labels, captions, strict=True):
+    for axis, picture, truth, caption in zip(grid.subplots(2, 4).flat, pictures, labels, captions, strict=False):
         axis.imshow(picture, cmap="gray", interpolation="nearest")
         axis.set_axis_off()
         write_below(axis, coloured(caption, truth))
     grid.subplots_adjust(left=0.02, right=0.98, top=0.97, bottom=0.17, hspace=0.55, wspace=0.12)
-    draw_words(bars.subplots(), model, pictures, labels)
-    bars.subplots_adjust(left=0.3, right=0.97, top=0.9, bottom=0.1)
+    draw_words(bars.subplots(), model, pictures, describe(labels[0], random))
+    bars.subplots_adjust(left=0.22, right=0.97, top=0.9, bottom=0.1)
     print(save(figure, "coca"))
 
 
-def trained() -> Model:
-    """Four thousand scenes, twelve times."""
-    train, _ = digit_scenes(0)
+def trained(digits: Digits, random: np.random.Generator) -> Model:
+    """CoCa on four thousand scenes, eight times."""
+    pictures, labels = scenes(digits, random, 4096)
+    train = with_texts("digit scenes", pictures, [describe(row, random) for row in labels])
     config = RunConfig.parse(RUN)
     method = build_method(config, train)
     with TemporaryDirectory() as folder:
@@ -71,20 +74,24 @@ def trained() -> Model:
     return Model(method)
 
 
-def scenes(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures ``(N, 16, 16)`` made of held-out digits, and the digits ``(N, 4)`` in them."""
-    _, held_out = split_digits(0)
-    chosen = np.random.default_rng(1).integers(len(held_out.labels), size=(number, 4))
-    cells = held_out.pixels[chosen].reshape(number, 2, 2, 8, 8)
-    return cells.transpose(0, 1, 3, 2, 4).reshape(number, 16, 16), held_out.labels[chosen]
+def scenes(digits: Digits, random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures ``(N, 16, 16)`` of four digits each, and the digits ``(N, 4)`` in them."""
+    chosen = random.integers(len(digits.labels), size=(number, 4))
+    cells = digits.pixels[chosen].reshape(number, 2, 2, 8, 8)
+    return cells.transpose(0, 1, 3, 2, 4).reshape(number, 16, 16), digits.labels[chosen]
+
+
+def describe(labels: np.ndarray, random: np.random.Generator) -> str:
+    """A caption that names the digits of all cells, in any order."""
+    return " and ".join(f"{PLACES[cell][0]} {WORDS[labels[cell]]}" for cell in random.permutation(4))
 
 
 def coloured(caption: str, truth: np.ndarray) -> list[tuple[str, str]]:
-    """The words of a caption, each digit and its place in the colour of right or wrong."""
+    """The words of a caption, each place and its digit in the colour of right or wrong."""
     words = caption.split()
     colours = [GREY] * len(words)
-    for number, word in enumerate(words[:-2]):
-        place = f"{words[number + 1]} {words[number + 2]}"
+    for number, word in enumerate(words[2:]):
+        place = f"{words[number]} {words[number + 1]}"
         if word in WORDS and place in CELLS:
             right = truth[CELLS[place]] == WORDS.index(word)
             colours[number : number + 3] = [RIGHT if right else WRONG] * 3
@@ -95,7 +102,7 @@ def write_below(axis: Axes, words: list[tuple[str, str]]) -> None:
     """The words under a picture, broken into lines before each "and"."""
     lines: list[list[tuple[str, str]]] = [[]]
     for word, colour in words:
-        if word == "and" or (len(lines) == 1 and word in WORDS):
+        if word == "and":
             lines.append([])
         lines[-1].append((word, colour))
     rows = [
@@ -109,10 +116,8 @@ def write_below(axis: Axes, words: list[tuple[str, str]]) -> None:
     )
 
 
-def draw_words(axis: Axes, model: Model, pictures: np.ndarray, labels: np.ndarray) -> None:
-    """How hard each word of a true caption is with its own picture, and on average with the other ones."""
-    digits = [WORDS[label] for label in labels[0]]
-    caption = f"a picture with {digits[0]} top left and {digits[3]} bottom right and {digits[1]} top right"
+def draw_words(axis: Axes, model: Model, pictures: np.ndarray, caption: str) -> None:
+    """How hard each word of the first picture's caption is with it, and on average with the other pictures."""
     nats = surprise(model, pictures, caption)  # (N, L)
     places = np.arange(nats.shape[1])
     axis.barh(places - 0.2, nats[0], 0.4, color=BLUE, label="its own picture")

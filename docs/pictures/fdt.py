@@ -1,6 +1,7 @@
 """Why FDT finds a held-out emoji by its name: the concepts that picture and name share.
 
-The patches of the frozen image encoder are computed once; training reads them from memory.
+Both encoders are pretrained and frozen. What they make of the training rows is computed once, and the codebook with
+its query maps is trained on that.
 
 python docs/pictures/fdt.py
 """
@@ -8,11 +9,12 @@ python docs/pictures/fdt.py
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from shared import EMOJI, IMAGES
 
 from accord.data.corpus import Corpus
 from accord.data.features import Features
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loader import eval_loader
 from accord.data.recipe import prepare
 from accord.explain import draw_concepts, explain_concepts
 from accord.methods import Method, Stage, Step
@@ -21,16 +23,16 @@ from accord.pipeline.config import RunConfig
 from accord.training.artifact import Model
 from accord.training.optimiser import build_optimizer, schedule
 
-NAME = "red heart"
+NAME = "alarm clock"
 RUN = RunConfig.parse(
     {
         "data": EMOJI,
-        "method": {"name": "fdt", "num_tokens": 512, "dim": 128},
+        "method": {"name": "fdt", "num_tokens": 256, "dim": 64, "temperature_decay": 0.9, "decay_steps": 100},
         "encoders": {
             "image": {"name": "efficientnet_lite0", "freeze": "all", "options": {"size": 128}},  # 4×4 patches
-            "text": {"name": "tiny_text", "options": {"width": 128, "depth": 2, "vocabulary": 2048}},
+            "text": {"name": "minilm", "freeze": "all"},
         },
-        "training": {"epochs": 20, "batch_size": 64, "lr": 1e-3},
+        "training": {"epochs": 30, "batch_size": 128, "lr": 1e-3},
     }
 )
 
@@ -39,45 +41,60 @@ def main() -> None:
     """Train on emoji, and explain one that was held out."""
     prepared = prepare(RUN.data, quiet=True)
     method = build_method(RUN, prepared.train)
-    train(method, prepared.train, patches(method, prepared.train))
+    train(method, features(method, prepared.train))
     place = next(row for row, texts in enumerate(prepared.test.texts()) if texts[0] == NAME)
     picture = prepared.test.sample(place, modalities=("image",))["image"]
-    corpus = prepared.train.select(range(0, len(prepared.train), 3))
+    corpus = prepared.train.select(range(0, len(prepared.train), 2))
     print(draw_concepts(explain_concepts(Model(method), picture, NAME, corpus, k=5), IMAGES / "fdt.png"))
 
 
 @torch.inference_mode()
-def patches(method: Method, corpus: Corpus) -> Features:
-    """What the image encoder makes of every row."""
-    encoder = method.encoders["image"]
-    found = [encoder(batch["image"]) for batch in eval_loader(corpus, {"image": encoder.input})]  # type: ignore[dict-item]
-    return Features(*(torch.cat([getattr(one, name) for one in found]) for name in ("pooled", "tokens")))
+def features(method: Method, corpus: Corpus) -> dict[str, Features]:
+    """What the encoders make of every row, with its first name."""
+    found: dict[str, list[Features]] = {"image": [], "text": []}
+    inputs = {name: encoder.input for name, encoder in method.encoders.items()}
+    for batch in eval_loader(corpus, inputs):  # type: ignore[arg-type]
+        for name, rows in found.items():
+            rows.append(method.encoders[name](batch[name], batch.get(f"{name}_mask")))
+    image, text = found.values()
+    longest = max(rows.tokens.shape[1] for rows in text)  # type: ignore[union-attr]
+    gaps = [longest - rows.tokens.shape[1] for rows in text]  # type: ignore[union-attr]
+    return {
+        "image": Features(*(torch.cat([getattr(rows, part) for rows in image]) for part in ("pooled", "tokens"))),
+        "text": Features(
+            torch.cat([rows.pooled for rows in text]),
+            torch.cat([F.pad(rows.tokens, (0, 0, 0, gap)) for rows, gap in zip(text, gaps, strict=True)]),  # type: ignore[arg-type]
+            torch.cat([F.pad(rows.mask, (0, gap)) for rows, gap in zip(text, gaps, strict=True)]),  # type: ignore[arg-type]
+        ),
+    }
 
 
-def train(method: Method, corpus: Corpus, seen: Features) -> None:
-    """The method on the patches of its rows and their names."""
-    config = RUN.training
-    loader = train_loader(
-        corpus,
-        {"text": method.encoders["text"].input},
-        (),
-        batch_size=config.batch_size,
-        seed=config.seed,  # type: ignore[dict-item]
-    )
+def train(method: Method, seen: dict[str, Features]) -> None:
+    """The method on the features of its rows."""
+    config, count = RUN.training, len(seen["image"].pooled)
+    torch.manual_seed(config.seed)
+    batches = [rows for _ in range(config.epochs) for rows in torch.randperm(count).split(config.batch_size)]
     trained = [(name, value) for name, value in method.named_parameters() if value.requires_grad]
     optimizer = build_optimizer(trained, config, method.group)
-    total = config.epochs * len(loader)
-    for index, batch in enumerate(batch for _ in range(config.epochs) for batch in loader):
-        rows = batch["index"]
-        batch["image"] = Features(seen.pooled[rows], seen.tokens[rows])  # type: ignore[index]
-        if index == 0:
-            method.before_stage(Stage(), [batch])  # type: ignore[arg-type]
+    method.before_stage(Stage(), [batch_of(seen, batches[0])])  # type: ignore[arg-type]
+    for index, rows in enumerate(batches):
+        step = Step(index=index, total=len(batches))
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * schedule(index, total, config.warmup)
+            group["lr"] = config.lr * schedule(index, step.total, config.warmup)
         optimizer.zero_grad()
-        method.loss(batch, Step(index=index, total=total))["total"].backward()
+        method.loss(batch_of(seen, rows), step)["total"].backward()
         optimizer.step()
-        method.after_step(Step(index=index, total=total))
+        method.after_step(step)
+
+
+def batch_of(seen: dict[str, Features], rows: torch.Tensor) -> dict[str, Features]:
+    """Some rows as a batch."""
+    return {
+        name: Features(
+            all_rows.pooled[rows], all_rows.tokens[rows], None if all_rows.mask is None else all_rows.mask[rows]
+        )  # type: ignore[index]
+        for name, all_rows in seen.items()
+    }
 
 
 if __name__ == "__main__":

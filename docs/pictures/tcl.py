@@ -55,7 +55,7 @@ RUN: dict[str, Any] = {
             "options": {"width": 64, "depth": 2, "heads": 4, "length": 24, "vocabulary": 400, "pool": "mean"},
         },
     },
-    "training": {"epochs": 10, "batch_size": 128, "lr": 2e-3},
+    "training": {"epochs": 16, "batch_size": 128, "lr": 1e-3},
 }
 
 
@@ -64,6 +64,7 @@ def main() -> None:
     train, test = digit_scenes(0)
     model = trained(train)
     metrics = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=CANDIDATES)}
+    print({name: round(value, 1) for name, value in metrics.items()})
     captions = [texts[0] for texts in test.texts()]
     asked, pictures = model.local(texts=captions), model.local_corpus(test, "image")
     orders = []
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def trained(train: Corpus) -> Model:
-    """Four thousand scenes, ten times."""
+    """Four thousand scenes, sixteen times."""
     config = RunConfig.parse(RUN)
     method = build_method(config, train)
     with TemporaryDirectory() as folder:

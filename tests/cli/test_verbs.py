@@ -57,7 +57,8 @@ def test_train_prints_metrics_with_intervals_and_what_to_do_next(pipeline, accor
 def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
     assert "[50.0, 57.6]" in result.stdout
-    expected = {"tasks": ["retrieval", "zero_shot"], "templates": None, "candidates": 128}
+    tasks = ["retrieval", "zero_shot"]
+    expected = {"tasks": tasks, "templates": None, "candidates": 128, "examples": 0}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 

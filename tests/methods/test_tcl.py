@@ -23,6 +23,7 @@ from accord.methods import DataInfo, Step, get_method
 from accord.training.artifact import load_model, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
+from accord.training.optimiser import build_optimizer
 
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star"]
 SMALL = {"dim": 8, "fusion_depth": 1, "queue_size": 12}
@@ -280,6 +281,20 @@ def test_the_temperature_is_brought_back_to_its_range(towers):
         tcl.temperature.value.fill_(-3.0)
     tcl.after_step(Step())
     torch.testing.assert_close(tcl.temperature(), torch.tensor(0.001))
+
+
+def test_the_temperature_has_a_learning_rate_of_its_own(towers):
+    tcl = built(towers)
+    optimiser = build_optimizer(
+        [(name, parameter) for name, parameter in tcl.named_parameters() if parameter.requires_grad],
+        TrainingConfig(),
+        tcl.group,
+    )
+    groups = {group["name"]: group["params"] for group in optimiser.param_groups}
+    assert [id(parameter) for parameter in groups["temperature"]] == [id(tcl.temperature.value)]
+    factors = [tcl.lr_factor("temperature", Step(index=index, total=10), 2) for index in (0, 1, 6, 10)]
+    assert factors == pytest.approx([0.05, 0.1, 0.05, 0.0])
+    assert built(towers, temperature_lr=1.0).lr_factor("temperature", Step(index=1, total=10), 2) == 1
 
 
 # --- matching ---

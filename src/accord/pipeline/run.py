@@ -26,7 +26,6 @@ from accord.pipeline.summary import summarise
 from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
-from accord.search.place import writable_folder
 from accord.search.query import search as query_index
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
@@ -205,7 +204,7 @@ def search(
     folder = run_folder(run)
     model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
-    index = build_index(writable_folder(folder), model, open_like(model, source), ann=ann)
+    index = build_index(folder, model, open_like(model, source), ann=ann)
     return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
 
 

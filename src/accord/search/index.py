@@ -31,6 +31,7 @@ from torch import Tensor
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, ShapeError
 from accord.evaluation.embedder import Embedder, rescorer
+from accord.search.place import writable_folder
 from accord.search.rows import file_stamp, row_keys, row_records, token_rows
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class SearchIndex:
     """
 
     def __init__(self, run_dir: Path, corpus: Corpus) -> None:
-        self.folder = Path(run_dir) / "index"
+        self.folder = writable_folder(run_dir) / "index"
         self.name = _table_name(corpus)
         self.last_update: Update | None = None
         self._weights = Path(run_dir) / "model.safetensors"

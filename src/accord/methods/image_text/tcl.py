@@ -35,9 +35,10 @@ from accord.functional import (
     queue_info_nce,
     sample_hard_negatives,
     targets_from_ids,
+    warmup_cosine_at,
     world_size,
 )
-from accord.methods.base import Batch, DataInfo, Paired, Step
+from accord.methods.base import Batch, DataInfo, Group, Paired, Step
 from accord.state import FeatureQueue, MomentumEncoder, Temperature
 
 Parts = Mapping[str, Any]  # name -> encoder, projections, fusion encoder or word head, of the model or of its teacher
@@ -46,12 +47,16 @@ Parts = Mapping[str, Any]  # name -> encoder, projections, fusion encoder or wor
 class TclConfig(settings.Config):
     """Settings of :class:`Tcl`; defaults from the paper's pre-training on four million pairs and its released code.
 
-    With thousands of pairs a momentum of 0.99 and a fusion encoder of one or two layers are better and far cheaper.
+    They are meant for pretrained encoders and 30 epochs. With thousands of pairs take a momentum of 0.99, since 0.995
+    averages over two hundred steps, and one or two layers of fusion.
     """
 
     dim: int = Field(256, ge=1, description="size of the shared embedding space")
     temperature: float = Field(
         0.07, ge=0.001, le=0.5, description="initial softmax temperature; it stays in that range"
+    )
+    temperature_lr: float = Field(
+        0.1, ge=0, description="its learning rate over that of the rest: 1 in the paper, where the rest has 1e-4"
     )
     queue_size: int = Field(65536, ge=1, description="momentum features kept per modality, at most half the rows")
     momentum: float = Field(0.995, ge=0, le=1, description="EMA factor of the momentum model")
@@ -156,6 +161,17 @@ class Tcl(Paired):
         colours: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
         view = View(scale=cfg.crop_scale, flip=cfg.flip, rand_augment=cfg.rand_augment, **colours if cfg.colour else {})
         return (view, view)
+
+    def group(self, name: str) -> Group:
+        """The temperature has a learning rate of its own.
+
+        AdamW moves it by about the learning rate, whatever its size: at 2e-3 it crosses its range in forty steps.
+        """
+        return Group("temperature" if name.startswith("temperature.") else "")
+
+    def lr_factor(self, group: str, step: Step, warmup: int) -> float:
+        """The common schedule, scaled."""
+        return warmup_cosine_at(step.index, warmup, step.total, base=self.config.temperature_lr)
 
     def _online(self) -> dict[str, Any]:
         """The parts that the teacher has too."""
