@@ -71,7 +71,7 @@ def zero_shot(model: Model, corpus: Corpus) -> float:
 
 
 def right_mentions(model: Model, corpus: Corpus) -> float:
-    """Share, in percent, of the digits in written captions that are right where the true caption says so."""
+    """Share, in percent, of written digits that stand where they are said to, as far as the true caption tells."""
     hits = []
     found = model.caption_corpus(corpus, decoding={"method": "greedy"})
     for written, (caption, *_) in zip(found, corpus.texts(), strict=True):
@@ -188,7 +188,7 @@ CLAIM = Claim(
                 },
             },
         },
-        "training": {"epochs": 12, "batch_size": 128, "lr": 2e-3},
+        "training": {"epochs": 8, "batch_size": 32, "lr": 2e-3},
     },
     arms={
         "coca": Arm(note="both losses, 2 to 1"),
@@ -263,4 +263,7 @@ CLAIM = Claim(
             refuted="as many or more",
         ),
     ],
+    seeds=(1, 2, 3, 4, 5),
+    tuning="Batches of 32 and 128 were tried for the arm with both losses on seed 0, which is not among the seeds of "
+    "the claim; both losses ended lower with 32, which all arms have.",
 )

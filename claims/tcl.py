@@ -22,7 +22,7 @@ from accord.claims import Arm, Claim, Combined, Question
 from accord.data.corpus import Corpus
 from accord.data.corruption import shuffle_captions
 from accord.evaluation.linear_probe import fit_probe
-from accord.evaluation.retrieval import evaluate_retrieval
+from accord.evaluation.retrieval import FIRST_STAGE, evaluate_retrieval
 from accord.training.artifact import Model
 
 SHUFFLED = 0.2
@@ -41,13 +41,13 @@ def noisy_scenes(seed: int) -> tuple[Corpus, Corpus]:
 
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Probe of the pictures' digits, and recall by the embeddings and, with a matching head, after re-ranking."""
-    probed = {"probe": _probe(model, train, test)}
-    embedded = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=0)}
-    recall = {"text→image R@1": embedded["text→image R@1"], "rsum": embedded["rsum"]}
-    if not model.rescores:
-        return probed | recall
-    ranked = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=CANDIDATES)}
-    return probed | recall | {"re-ranked text→image R@1": ranked["text→image R@1"]}
+    found = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=CANDIDATES)}
+    first = FIRST_STAGE if model.rescores else ""
+    return {
+        "probe": _probe(model, train, test),
+        **{name: found[name + first] for name in ("text→image R@1", "rsum")},
+        **({"re-ranked text→image R@1": found["text→image R@1"]} if model.rescores else {}),
+    }
 
 
 def _probe(model: Model, train: Corpus, test: Corpus) -> float:
@@ -79,10 +79,10 @@ CLAIM = Claim(
             "queue_size": 1024,
             "momentum": 0.99,
             "grid": 2,
-            "crop_scale": [0.6, 1.0],
+            "crop_scale": [0.8, 1.0],
             "flip": 0.0,
             "colour": False,
-            "rand_augment": [1, 0.3],
+            "rand_augment": None,
         },
         "encoders": {
             "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 4}},
@@ -156,4 +156,7 @@ CLAIM = Claim(
             refuted="the mean is not higher",
         ),
     ],
+    tuning="Five combinations of learning rate (5e-4, 1e-3, 2e-3) and momentum (0.95, 0.98, 0.99) were tried for alignment "
+    "alone on seed 100, without augmentation; crops of 80 to 100 % leave the digits in their cells. All arms have these "
+    "settings, and none was tuned by itself.",
 )

@@ -1,10 +1,11 @@
-"""Captions that CoCa writes for scenes of digits that it has not seen, and what the picture tells it word by word.
+"""Captions that CoCa writes for digits that it has not seen, and what the picture tells it word by word.
 
 python docs/pictures/coca.py
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,15 @@ sys.path.append(str(Path(__file__).parents[2] / "claims" / "shared"))
 from digits import PLACES, WORDS, Digits, split_digits, with_texts
 
 RIGHT, WRONG, GREY, BLUE, ORANGE = "#2a7f3f", "#c0392b", "#444444", "#4c72b0", "#dd8452"
-CELLS = {names[0]: cell for cell, names in enumerate(PLACES)}
+CELLS = [names[0] for names in PLACES]
+COLOURS = {
+    "white": (255, 255, 255),
+    "red": (230, 60, 50),
+    "green": (60, 190, 80),
+    "blue": (80, 130, 255),
+    "yellow": (245, 215, 60),
+    "pink": (255, 120, 200),
+}
 TEXT = {"width": 64, "depth": 2, "heads": 4, "length": 24, "vocabulary": 400, "pool": "class"}
 RUN: dict[str, Any] = {
     "data": {"source": "digit scenes"},
@@ -40,7 +49,7 @@ RUN: dict[str, Any] = {
         "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 4}},
         "text": {"name": "tiny_text", "options": TEXT},
     },
-    "training": {"epochs": 8, "batch_size": 32, "lr": 2e-3},
+    "training": {"epochs": 6, "batch_size": 32, "lr": 2e-3},
 }
 
 
@@ -48,25 +57,24 @@ def main() -> None:
     """Train, caption eight scenes, and draw."""
     known, held_out = split_digits(0)
     random = np.random.default_rng(0)
-    model = trained(known, random)
-    pictures, labels = scenes(held_out, random, 64)
+    model = trained(*scenes(known, random, 4096))
+    pictures, truth = scenes(held_out, random, 64)
     captions = model.caption([Image.fromarray(picture) for picture in pictures[:8]])
-    figure = plt.figure(figsize=(12, 6.4))
-    grid, bars = figure.subfigures(1, 2, width_ratios=[1.9, 1])
-    for axis, picture, truth, caption in zip(grid.subplots(2, 4).flat, pictures, labels, captions, strict=False):
-        axis.imshow(picture, cmap="gray", interpolation="nearest")
+    figure = plt.figure(figsize=(12, 5.4))
+    grid, bars = figure.subfigures(1, 2, width_ratios=[2, 1])
+    for axis, picture, right, caption in zip(grid.subplots(2, 4).flat, pictures, truth, captions, strict=False):
+        axis.imshow(picture, interpolation="nearest")
         axis.set_axis_off()
-        write_below(axis, coloured(caption, truth))
-    grid.subplots_adjust(left=0.02, right=0.98, top=0.97, bottom=0.17, hspace=0.55, wspace=0.12)
-    draw_words(bars.subplots(), model, pictures, describe(labels[0], random))
-    bars.subplots_adjust(left=0.22, right=0.97, top=0.9, bottom=0.1)
+        write_below(axis, caption, right.split(), caption.score)
+    grid.subplots_adjust(left=0.02, right=0.98, top=0.97, bottom=0.12, hspace=0.35, wspace=0.12)
+    draw_words(bars.subplots(), model, pictures, truth[0])
+    bars.subplots_adjust(left=0.18, right=0.97, top=0.9, bottom=0.13)
     print(save(figure, "coca"))
 
 
-def trained(digits: Digits, random: np.random.Generator) -> Model:
-    """CoCa on four thousand scenes, eight times."""
-    pictures, labels = scenes(digits, random, 4096)
-    train = with_texts("digit scenes", pictures, [describe(row, random) for row in labels])
+def trained(pictures: np.ndarray, texts: list[str]) -> Model:
+    """CoCa on four thousand scenes, six times."""
+    train = with_texts("digit scenes", pictures, texts)
     config = RunConfig.parse(RUN)
     method = build_method(config, train)
     with TemporaryDirectory() as folder:
@@ -74,45 +82,27 @@ def trained(digits: Digits, random: np.random.Generator) -> Model:
     return Model(method)
 
 
-def scenes(digits: Digits, random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures ``(N, 16, 16)`` of four digits each, and the digits ``(N, 4)`` in them."""
-    chosen = random.integers(len(digits.labels), size=(number, 4))
-    cells = digits.pixels[chosen].reshape(number, 2, 2, 8, 8)
-    return cells.transpose(0, 1, 3, 2, 4).reshape(number, 16, 16), digits.labels[chosen]
+def scenes(digits: Digits, random: np.random.Generator, number: int) -> tuple[np.ndarray, list[str]]:
+    """Pictures ``(N, 16, 16, 3)`` of one coloured digit in one of four places, and what is to be seen in each."""
+    pictures, texts = np.zeros((number, 2, 8, 2, 8, 3), dtype=np.uint8), []
+    for picture in pictures:
+        chosen, cell, colour = (int(random.integers(size)) for size in (len(digits.labels), 4, len(COLOURS)))
+        grey = digits.pixels[chosen][..., None] / 255  # (8, 8, 1)
+        picture[cell // 2, :, cell % 2] = (grey * list(COLOURS.values())[colour]).round()
+        texts.append(f"a {list(COLOURS)[colour]} {WORDS[digits.labels[chosen]]} {CELLS[cell]}")
+    return pictures.reshape(number, 16, 16, 3), texts
 
 
-def describe(labels: np.ndarray, random: np.random.Generator) -> str:
-    """A caption that names the digits of all cells, in any order."""
-    return " and ".join(f"{PLACES[cell][0]} {WORDS[labels[cell]]}" for cell in random.permutation(4))
-
-
-def coloured(caption: str, truth: np.ndarray) -> list[tuple[str, str]]:
-    """The words of a caption, each place and its digit in the colour of right or wrong."""
-    words = caption.split()
-    colours = [GREY] * len(words)
-    for number, word in enumerate(words[2:]):
-        place = f"{words[number]} {words[number + 1]}"
-        if word in WORDS and place in CELLS:
-            right = truth[CELLS[place]] == WORDS.index(word)
-            colours[number : number + 3] = [RIGHT if right else WRONG] * 3
-    return list(zip(words, colours, strict=True))
-
-
-def write_below(axis: Axes, words: list[tuple[str, str]]) -> None:
-    """The words under a picture, broken into lines before each "and"."""
-    lines: list[list[tuple[str, str]]] = [[]]
-    for word, colour in words:
-        if word == "and":
-            lines.append([])
-        lines[-1].append((word, colour))
-    rows = [
-        HPacker(children=[TextArea(word, textprops={"color": colour, "size": 10}) for word, colour in line], sep=3)
-        for line in lines
-        if line
+def write_below(axis: Axes, caption: str, truth: list[str], score: float) -> None:
+    """A caption under its picture, each word in the colour of right or wrong, and its score."""
+    words = [
+        TextArea(word, textprops={"color": RIGHT if place < len(truth) and word == truth[place] else WRONG, "size": 10})
+        for place, word in enumerate(caption.split())
     ]
-    text = VPacker(children=rows, align="center", sep=1)
+    note = TextArea(f"{100 * math.exp(score):.0f} % per token", textprops={"color": GREY, "size": 9})
+    text = VPacker(children=[HPacker(children=words, sep=4), note], align="center", sep=3)
     axis.add_artist(
-        AnnotationBbox(text, (0.5, -0.03), xycoords="axes fraction", box_alignment=(0.5, 1), frameon=False, pad=0)
+        AnnotationBbox(text, (0.5, -0.04), xycoords="axes fraction", box_alignment=(0.5, 1), frameon=False, pad=0)
     )
 
 

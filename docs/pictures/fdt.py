@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from shared import EMOJI, IMAGES
 
 from accord.data.corpus import Corpus
@@ -23,7 +24,7 @@ from accord.pipeline.config import RunConfig
 from accord.training.artifact import Model
 from accord.training.optimiser import build_optimizer, schedule
 
-NAME = "alarm clock"
+NAME = "sparkling heart"
 RUN = RunConfig.parse(
     {
         "data": EMOJI,
@@ -45,7 +46,10 @@ def main() -> None:
     place = next(row for row, texts in enumerate(prepared.test.texts()) if texts[0] == NAME)
     picture = prepared.test.sample(place, modalities=("image",))["image"]
     corpus = prepared.train.select(range(0, len(prepared.train), 2))
-    print(draw_concepts(explain_concepts(Model(method), picture, NAME, corpus, k=5), IMAGES / "fdt.png"))
+    path = draw_concepts(explain_concepts(Model(method), picture, NAME, corpus, k=4), IMAGES / "fdt.png")
+    with Image.open(path) as drawn:
+        drawn.convert("RGB").quantize(256).save(path, optimize=True)
+    print(path)
 
 
 @torch.inference_mode()

@@ -158,7 +158,7 @@ def rouge_l(caption: Words, references: Sequence[Words]) -> float:
     """F-measure of the longest common subsequence (Lin 2004), of the best precision and the best recall; in [0, 1].
 
     >>> rouge_l(("a", "red", "fish"), [("a", "fish")])
-    0.835...
+    0.829...
     """
     common = [_longest_common(caption, reference) for reference in references]
     precision = max(length / max(len(caption), 1) for length in common)

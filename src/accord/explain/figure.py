@@ -16,9 +16,10 @@ from PIL import Image
 
 from accord.errors import ConfigError
 from accord.explain.concepts import ConceptExplanation, SharedConcept, Witness
+from accord.explain.inputs import Grid
 from accord.explain.words import WordExplanation, WordMap
 
-INK, MUTED, PICTURE, TEXT = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633"
+INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"
 _WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
 _DPI = 100
 
@@ -52,7 +53,7 @@ def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
         right=0.99,
         top=1 - _TOP / height,
         bottom=0.12 / height,
-        width_ratios=(1.5, 1, 3.2, *(1,) * max(1, shown)),
+        width_ratios=(1.6, 1, 3.2, *(1,) * max(1, shown)),
         hspace=0.12,
         wspace=0.08,
     )
@@ -140,21 +141,23 @@ def _weights(axes: Axes, concept: SharedConcept, explanation: ConceptExplanation
     axes.text(0, 0.84, f"concept {concept.entry}", fontsize=10.5, color=INK, va="center")
     bars = (("picture", concept.image_weight, PICTURE, 0.5), ("text", concept.text_weight, TEXT, 0.2))
     for name, weight, colour, y in bars:
-        axes.add_patch(Rectangle((0, y - 0.09), 0.62 * weight / most, 0.18, color=colour))
-        axes.text(0.62 * weight / most + 0.02, y, f"{name} {weight:.1%}", fontsize=8, color=MUTED, va="center")
+        axes.add_patch(Rectangle((0, y - 0.09), 0.5 * weight / most, 0.18, color=colour))
+        axes.text(0.5 * weight / most + 0.02, y, f"{name} {weight:.1%}", fontsize=8, color=MUTED, va="center")
 
 
 def _heat(axes: Axes, concept: SharedConcept, picture: Image.Image) -> None:
-    """The picture, pale where no patch calls the concept."""
+    """The picture, pale where no patch calls the concept, with the strongest patch in a frame."""
     heat = np.asarray(concept.heat, dtype=np.float32)
-    heat = heat.repeat(-(-picture.height // heat.shape[0]), axis=0).repeat(-(-picture.width // heat.shape[1]), axis=1)
-    heat = heat[: picture.height, : picture.width, None]
+    side, grid = len(heat), Grid(heat.size)
+    rows, columns = (np.arange(size) * side // size for size in (picture.height, picture.width))
+    heat = heat[rows][:, columns, None]  # (height, width, 1)
     pixels = np.asarray(picture, dtype=np.float32) / 255
     faded = 0.25 * pixels.mean(axis=2, keepdims=True) + 0.72
     axes.imshow(np.clip(heat * pixels + (1 - heat) * faded, 0, 1))
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color("#d8d8dc")
+    _frame(axes, picture, grid.box(int(concept.heat.argmax())))
 
 
 def _words(axes: Axes, concept: SharedConcept, limit: float = 0.98) -> None:
@@ -182,26 +185,27 @@ def _words(axes: Axes, concept: SharedConcept, limit: float = 0.98) -> None:
                 break
             written.set_position((x, y))
         x += width + 0.035
-    if concept.corpus_words:
-        axes.text(0, 0.14, "elsewhere: " + ", ".join(concept.corpus_words), fontsize=9, color=MUTED, va="center")
+    for count in range(len(concept.corpus_words), 0, -1):  # as many as there is room for
+        said = ", ".join(concept.corpus_words[:count])
+        written = axes.text(0, 0.14, f"elsewhere: {said}", fontsize=9, color=MUTED, va="center")
+        if count == 1 or written.get_window_extent().width <= axes.get_window_extent().width:
+            break
+        written.remove()
 
 
 def _witness(axes: Axes, witness: Witness) -> None:
     """A picture of the corpus with the patch in a frame."""
     axes.imshow(witness.picture)
-    width, height = witness.picture.size
-    left, top, right, bottom = witness.box
-    axes.add_patch(
-        Rectangle(
-            (left * width, top * height),
-            (right - left) * width,
-            (bottom - top) * height,
-            fill=False,
-            color="#e02020",
-            linewidth=1.8,
-        )
-    )
+    _frame(axes, witness.picture, witness.box)
     axes.axis("off")
+
+
+def _frame(axes: Axes, picture: Image.Image, box: tuple[float, float, float, float]) -> None:
+    left, top, right, bottom = (
+        share * size - 0.5 for share, size in zip(box, (*picture.size, *picture.size), strict=True)
+    )
+    corner = (left, top)
+    axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=FRAME, linewidth=1.8))
 
 
 def _blank(axes: Axes) -> Axes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError, DataError
 from accord.evaluation.zero_shot import build_zero_shot_classifier, zero_shot_logits
 from accord.pipeline.run import read_templates
@@ -53,16 +54,13 @@ def zero_shot(
     files, modality = _files(items, model)
     lines: str | Sequence[str] = read_templates(templates) or "plain"
     classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, lines)
-    embedded = model.embed(**{_ARGUMENTS[modality]: files})
+    embedded = model.embed_corpus(corpus_from_items(modality, files), modality)
     shares = zero_shot_logits(embedded, classifier, model.logit_scale).softmax(dim=1)  # (N, C)
     order = shares.argsort(dim=1, descending=True)
     return [
         Sorted(file, tuple((classes[int(place)], float(share[place])) for place in best))
         for file, share, best in zip(files, shares, order, strict=True)
     ]
-
-
-_ARGUMENTS = {"image": "images", "audio": "audio", "video": "video"}
 
 
 def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:

@@ -46,7 +46,7 @@ def draw_plane(axes: Axes, embeddings: Mapping[str, Tensor]) -> None:
     _, _, axis = torch.linalg.svd(centred, full_matrices=False)
     plane = np.split((centred @ axis[:2].T).numpy(), 2)
     for (name, _), at, colour in zip(sides.items(), plane, COLOURS, strict=True):
-        axes.scatter(*at.T, s=8, alpha=0.5, color=colour, label=name, linewidths=0)
+        axes.scatter(at[:, 0], at[:, 1], s=8, alpha=0.5, color=colour, label=name, linewidths=0)
     axes.set(xlabel="first main axis", ylabel="second main axis", aspect="equal")
     axes.legend(frameon=False, markerscale=2)
 
@@ -56,7 +56,7 @@ def draw_cosines(axes: Axes, embeddings: Mapping[str, Tensor]) -> None:
     x, y = (rows[:_ROWS].float() for rows in islice(embeddings.values(), 2))
     cosines = x @ y.T
     others = cosines[~torch.eye(len(x), dtype=torch.bool)]
-    bins = np.linspace(min(-0.2, float(cosines.min())), 1, 60)
+    bins = np.linspace(min(-0.2, float(cosines.min())), 1, 60).tolist()
     for name, values, colour in (("pairs", cosines.diagonal(), COLOURS[0]), ("other rows", others, "#999999")):
         axes.hist(values.numpy(), bins=bins, density=True, alpha=0.7, color=colour, label=name)
     axes.set(xlabel="cosine", yticks=[])
