@@ -156,7 +156,7 @@ CLAIM = Claim(
             refuted="the mean is not higher",
         ),
     ],
-    tuning="Five combinations of learning rate (5e-4, 1e-3, 2e-3) and momentum (0.95, 0.98, 0.99) were tried for alignment "
-    "alone on seed 100, without augmentation; crops of 80 to 100 % leave the digits in their cells. All arms have these "
-    "settings, and none was tuned by itself.",
+    tuning="Five combinations of learning rate (5e-4, 1e-3, 2e-3) and momentum (0.95, 0.98, 0.99) were tried for "
+    "alignment alone on seed 100, without augmentation; crops of 80 to 100 % leave the digits in their cells. All arms "
+    "have these settings, and none was tuned by itself.",
 )

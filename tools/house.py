@@ -31,7 +31,7 @@ LARGEST = 12_000_000  # bytes of the weights
 RUN: dict[str, Any] = {
     "method": {"name": "coca", "dim": 128, "queries": 16, "pooler_heads": 4, "decoder_depth": 2, "decoder_heads": 4},
     "encoders": {
-        "image": {"name": "efficientnet_lite0", "freeze": "all", "options": {"size": 96}},
+        "image": {"name": "efficientnet_lite0", "freeze": "all", "options": {"size": 128}},
         "text": {
             "name": "tiny_text",
             "options": {"pool": "class", "width": 128, "depth": 3, "length": 32, "vocabulary": 2048},

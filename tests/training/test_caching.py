@@ -270,7 +270,7 @@ def test_a_run_that_waits_for_another_one_says_so(corpus, monkeypatch, capsys):
     monkeypatch.setattr(caching, "_PATIENCE", 0)
     encoder = frozen()
     feature_caches(Pair(encoder), corpus, CONFIG)
-    source = caching._Source("image", encoder)
+    source = caching._Source("image", encoder, caching.Layout(12))
     taken = threading.Event()
 
     def other_run():
@@ -354,3 +354,65 @@ def test_features_of_a_trained_encoder_are_not_stored_by_evaluation(corpus, monk
     encoder = frozen()
     encoder.requires_grad_(True)
     assert len(artifact.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)
+
+
+class Patches(Thumbnail):
+    """A thumbnail whose four pixels are its tokens."""
+
+    gives = frozenset({"pooled", "tokens"})
+
+    def encode(self, x: torch.Tensor, mask: Any = None) -> Features:
+        pooled = super().encode(x, mask).pooled
+        return Features(pooled, tokens=pooled.unflatten(1, (3, 4)).transpose(1, 2))  # (B, 4, 3)
+
+
+class Grid(Pair):
+    """Two views of the same size, by their tokens."""
+
+    needs = {"image": frozenset({"pooled", "tokens"})}  # noqa: RUF012
+    views = (View(scale=(0.5, 1.0), count=2),)
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.head = nn.Linear(3, 4)
+
+    def loss(self, batch, step):
+        first, second = (self.head(self.encoders["image"](view).tokens) for view in batch["image_views"])
+        return {"total": (first - second).square().mean() + (first - 1).square().mean()}
+
+    def embed(self, batch):
+        return {"image": self.head(self.encoders["image"](batch["image"]).tokens).flatten(1)}
+
+
+def frozen_patches() -> Patches:
+    encoder = Patches()
+    encoder.requires_grad_(False)
+    return encoder
+
+
+def test_tokens_of_images_are_cached_in_half_precision(corpus):
+    method = Grid(frozen_patches())
+    cache = feature_caches(method, corpus, CONFIG)["image"]
+    batch = next(iter(eval_loader(corpus, {"image": method.encoders["image"].input}, cache={"image": cache})))
+    raw = next(iter(eval_loader(corpus, {"image": method.encoders["image"].input})))
+    expected = method.encoders["image"](raw["image"])
+    assert cache.variants.dtype == torch.float16
+    assert batch["image"].tokens.dtype == torch.float32
+    torch.testing.assert_close(batch["image"].tokens, expected.tokens, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(batch["image"].pooled, expected.pooled, rtol=1e-3, atol=1e-3)
+
+
+def test_training_and_evaluation_by_tokens_run_the_encoder_once_per_picture(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    method = Grid(frozen_patches())
+    fit(method, corpus, CONFIG, tmp_path, progress=False)
+    calls = method.encoders["image"].calls
+    fit(Grid(method.encoders["image"]), corpus, CONFIG, tmp_path / "again", progress=False)
+    artifact.Model(method).embed_corpus(corpus, "image")
+    assert method.encoders["image"].calls - calls <= 2  # one blank picture each time, to count the tokens
+
+
+def test_views_of_several_sizes_have_no_common_number_of_tokens(corpus):
+    method = Grid(frozen_patches())
+    method.__class__ = type("Crops", (Grid,), {"views": (View(), View(size=4))})
+    assert feature_caches(method, corpus, CONFIG) == {}

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from accord.data.audio import log_mel
 from accord.data.draws import Purpose, draw
-from accord.data.features import FeatureCache, Features
+from accord.data.features import FeatureCache
 from accord.data.inputs import AudioInput, ImageInput, Input, TextInput, VideoInput
 from accord.data.quarantine import BadRow
 from accord.data.text_views import TextView, augment
@@ -113,7 +113,7 @@ class Recipe:
         for modality, cache in self.cached.items():
             views = expand(self.views) if modality == "image" else (View(),)
             if not self.training or cache.variants is None or not views:
-                batch[modality] = Features(cache.plain[torch.from_numpy(rows)])
+                batch[modality] = cache.unpack(cache.plain[torch.from_numpy(rows)])
             else:
                 batch |= self._variants(modality, cache, len(views), rows, epoch)
         return batch
@@ -129,11 +129,11 @@ class Recipe:
         chosen = (hashes % limit).astype(np.int64)
         flat = torch.from_numpy((rows[:, None] * held + np.arange(views)) * variants + chosen)  # (B, V)
         features = cache.variants.flatten(0, 2)
-        pooled = [features.index_select(0, column) for column in flat.unbind(1)]  # V times (B, D)
-        batch: Batch = {modality: Features(pooled[0])}
+        drawn = [cache.unpack(features.index_select(0, column)) for column in flat.unbind(1)]  # V times
+        batch: Batch = {modality: drawn[0]}
         if modality == "image":
             if views > 1:
-                batch["image_views"] = [Features(view) for view in pooled]
+                batch["image_views"] = drawn
             if cache.boxes is not None and cache.flips is not None:
                 batch["view_boxes"] = cache.boxes.flatten(0, 2)[flat]
                 batch["view_flips"] = cache.flips.flatten(0, 2)[flat]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Features:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Pooled features of one modality, computed once by a frozen encoder and fed instead of raw input.
+    """Features of one modality, computed once by a frozen encoder and fed instead of raw input.
 
     Training draws, for every epoch, row and view, one of the row's ``A`` variants: cached augmentations of an
     image, or the captions of a row. Evaluation reads ``plain``.
@@ -87,6 +87,8 @@ class FeatureCache:
         boxes: ``(N, V, A, 4)`` relative crop boxes of the variants, or None.
         flips: ``(N, V, A)`` bool, which variants are mirrored, or None.
         key: what the features were computed from (encoder and data), compared before a saved cache is reused.
+        tokens: number n of tokens that lie behind the vector in each row, :func:`pack`; 0 for the vector alone.
+        dim: width of that vector, where there are tokens.
 
     Raises:
         ShapeError: the tensors do not agree on N, V, A or D.
@@ -103,6 +105,8 @@ class FeatureCache:
     boxes: Tensor | None = None
     flips: Tensor | None = None
     key: str = ""
+    tokens: int = 0
+    dim: int = 0
 
     def __post_init__(self) -> None:
         rows, width = self.plain.shape
@@ -115,6 +119,19 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self.plain)
 
+    def unpack(self, rows: Tensor) -> Features:
+        """The features that rows ``(B, D)`` of this cache hold, in float32.
+
+        Example:
+            >>> features = Features(torch.zeros(2, 3), torch.ones(2, 4, 5))
+            >>> FeatureCache(pack(features), tokens=4, dim=3).unpack(pack(features)).tokens.shape
+            torch.Size([2, 4, 5])
+        """
+        if not self.tokens:
+            return Features(rows)
+        pooled, flat = rows.float().split([self.dim, rows.shape[1] - self.dim], dim=1)
+        return Features(pooled, flat.unflatten(1, (self.tokens, -1)))
+
     @property
     def views(self) -> int:
         """Number of views V, 0 when only un-augmented features are held."""
@@ -123,14 +140,15 @@ class FeatureCache:
     def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> FeatureCache:
         """The cache of these rows, in this order, as :meth:`accord.data.corpus.Corpus.select`."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
-        return FeatureCache(**{name: value[index] for name, value in self._tensors().items()}, key=self.key)
+        return replace(self, **{name: value[index] for name, value in self._tensors().items()})  # type: ignore[arg-type]
 
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors = {name: value.contiguous() for name, value in self._tensors().items()}
-        save_file(tensors, partial, metadata={"key": self.key})
+        facts = {"key": self.key, "tokens": str(self.tokens), "dim": str(self.dim)}
+        save_file(tensors, partial, metadata=facts)
         os.replace(partial, path)
 
     @classmethod
@@ -140,14 +158,27 @@ class FeatureCache:
         Raises:
             DataError: the file is missing or is not such a cache.
         """
-        names = {field.name for field in fields(cls)} - {"key"}
+        names = {field.name for field in fields(cls)} - {"key", "tokens", "dim"}
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118
-                return cls(**tensors, key=(file.metadata() or {}).get("key", ""))
+                facts = file.metadata() or {}
+                tokens, dim = (int(facts.get(name, 0)) for name in ("tokens", "dim"))
+                return cls(**tensors, key=facts.get("key", ""), tokens=tokens, dim=dim)
         except (OSError, SafetensorError, TypeError) as error:
             raise DataError(f"{path} is not a feature cache ({error}): delete it to rebuild it") from None
 
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def pack(features: Features) -> Tensor:
+    """Vector and tokens of each item in one row ``(B, D + n D')``, in half precision: tokens are many.
+
+    Raises:
+        ShapeError: there are no tokens, or some of them are padding.
+    """
+    if features.tokens is None or features.mask is not None:
+        raise ShapeError("these features cannot be packed: expected tokens (B, N, D) without padding")
+    return torch.cat([features.pooled, features.tokens.flatten(1)], dim=1).half()

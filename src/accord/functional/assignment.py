@@ -186,7 +186,7 @@ def sparsemax_temperature(z: Tensor, support: float) -> Tensor:
     """The temperature T at which ``sparsemax(z / T)`` has this share of nonzero entries, on average over the rows.
 
     Sorted in descending order, entry j of a row is nonzero exactly where ``T > Σ_{i≤j} z_i - j z_j``, so that T is an
-    order statistic of these gaps; nothing has to be searched.
+    order statistic of these gaps; nothing has to be searched. Equal gaps leave the share below the wanted one.
 
     Args:
         z: ``(R, C)`` finite; no gradient flows.
@@ -200,7 +200,7 @@ def sparsemax_temperature(z: Tensor, support: float) -> Tensor:
         ValueError: a share outside of (1 / C, 1), or entries so equal that every temperature gives a larger one.
 
     Example:
-        >>> z = torch.tensor([[4.0, 3.0, 1.0, 0.0], [2.0, 1.0, 1.0, 1.0]])
+        >>> z = torch.tensor([[4.0, 3.0, 1.0, 0.0], [2.5, 1.0, 0.5, 0.0]])
         >>> temperature = sparsemax_temperature(z, 0.5)
         >>> (sparsemax(z / temperature) > 0).sum()
         tensor(4)
@@ -233,9 +233,10 @@ def token_relevance(tokens: Tensor, codebook: Tensor, query_map: Callable[[Tenso
         ShapeError: shapes that do not fit together.
 
     Example:
-        >>> token_relevance(torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]), 2**0.5 * torch.eye(2))
-        tensor([[[2., 0.],
-                 [0., 4.]]])
+        >>> codebook = torch.eye(4)[:2]
+        >>> token_relevance(torch.tensor([[[2.0, 0.0, 7.0, 7.0], [0.0, 4.0, 7.0, 7.0]]]), codebook)
+        tensor([[[1., 0.],
+                 [0., 2.]]])
     """
     queries = _queries(tokens, codebook, query_map)
     with torch.autocast(tokens.device.type, enabled=False):
@@ -268,7 +269,8 @@ def sequence_relevance(
         ValueError: a mask that is not bool, an unknown option.
 
     Example:
-        >>> tokens, codebook = torch.tensor([[[2.0, -1.0], [-9.0, 9.0]]]), 2**0.5 * torch.eye(2)
+        >>> tokens = torch.tensor([[[4.0, -2.0, 7.0, 7.0], [-9.0, 18.0, 7.0, 7.0]]])
+        >>> codebook = torch.eye(4)[:2]
         >>> only_first = torch.tensor([[True, False]])
         >>> sequence_relevance(tokens, codebook), sequence_relevance(tokens, codebook, mask=only_first)
         (tensor([[2., 9.]]), tensor([[ 2., -1.]]))

@@ -339,13 +339,12 @@ class Model:
         return known[result]
 
     def _stored(self, corpus: Corpus, modality: str) -> dict[str, FeatureCache]:
-        """Stored features of a frozen encoder of which only vectors are needed, by modality; empty where not."""
+        """Stored features of a frozen encoder, by modality; empty where there are none."""
         encoder = self.method.encoders[modality]
-        vectors = isinstance(encoder, Encoder) and encoder.frozen and self.method.needs[modality] <= {"pooled"}
-        if not vectors or len(corpus) < _WORTH_STORING:
+        if not isinstance(encoder, Encoder) or not encoder.frozen or len(corpus) < _WORTH_STORING:
             return {}
         try:
-            cache = stored_features(modality, encoder, corpus)  # type: ignore[arg-type]
+            cache = stored_features(modality, encoder, corpus, self.method.needs[modality])
         except RowError:  # the loader puts another row in the place of one that has gone
             return {}
         return {} if cache is None else {modality: cache}

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
-from accord.data.features import FeatureCache
+from accord.data.features import FeatureCache, pack
 from accord.data.inputs import AudioInput, ImageInput, VideoInput
 from accord.data.media import Unreadable, cell_path, read_bytes
 from accord.data.quarantine import RowError
@@ -47,7 +47,7 @@ _FORMAT = 1  # counted up when the same settings would give other features
 def feature_caches(
     method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None = None
 ) -> dict[str, FeatureCache]:
-    """Features of the modalities whose encoder is frozen and of which the method needs only ``pooled``.
+    """Features of the modalities whose encoder is frozen: vectors, and tokens of images where the method needs them.
 
     Texts of which the method declares augmented views are left out: there are too many different ones. Features are
     read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
@@ -68,18 +68,17 @@ def feature_caches(
     """
     caches = {}
     for modality, encoder in fixed_encoders(method).items():
-        if modality not in corpus.modalities or not method.needs[modality] <= {"pooled"}:
-            continue
-        if modality == "text" and method.text_views:
-            continue
         views = expand(method.views) if modality == "image" else ()
-        size = len(corpus) * (1 + len(views) * config.cached_augmentations) * encoder.dim * 4
+        layout = layout_of(modality, encoder, method.needs[modality], views)
+        if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
+            continue
+        size = len(corpus) * (1 + len(views) * config.cached_augmentations) * layout.bytes
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
             continue
-        plain = _Source(modality, encoder)
+        plain = _Source(modality, encoder, layout)
         varied = [
-            _Source(modality, encoder, view, views[:place].count(view), config.cached_augmentations)
+            _Source(modality, encoder, layout, view, views[:place].count(view), config.cached_augmentations)
             for place, view in enumerate(views)
         ]
         with _on(encoder, _device(config)):
@@ -91,24 +90,68 @@ def feature_caches(
     return caches
 
 
-def stored_features(modality: str, encoder: Encoder, corpus: Corpus) -> FeatureCache | None:
+@dataclass(frozen=True)
+class Layout:
+    """What is stored of an item: a vector in float32, or a vector and tokens in half precision.
+
+    Args:
+        dim: width of the vector.
+        tokens: number of tokens, 0 for the vector alone.
+        token_dim: width of a token.
+    """
+
+    dim: int
+    tokens: int = 0
+    token_dim: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of one item."""
+        return 2 * (self.dim + self.tokens * self.token_dim) if self.tokens else 4 * self.dim
+
+
+def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
+    """What has to be stored of a frozen encoder's features, or None where that cannot be.
+
+    Tokens are stored of images, whose number does not depend on the item, unless views have sizes of their own.
+    """
+    if wanted <= {"pooled"}:
+        return Layout(encoder.dim)
+    size = getattr(encoder.input, "size", None)
+    if (
+        modality != "image"
+        or not wanted <= {"pooled", "tokens"}
+        or any(view.size not in (None, size) for view in views)
+    ):
+        return None
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        tokens = encoder(torch.zeros(1, 3, int(size or 0), int(size or 0), device=device)).tokens
+    return None if tokens is None else Layout(encoder.dim, *tokens.shape[1:])
+
+
+def stored_features(
+    modality: str, encoder: Encoder, corpus: Corpus, wanted: frozenset[str] = frozenset({"pooled"})
+) -> FeatureCache | None:
     """The un-augmented features of a frozen encoder, read from the user's cache folder, which gets what is missing.
 
     Args:
         modality: which of the rows' modalities.
         encoder: frozen.
         corpus: the rows.
+        wanted: of ``"pooled"`` and, for images, ``"tokens"``.
 
     Returns:
-        The cache, rows in the order of the corpus; None where it would take more than 8 GiB.
+        The cache, rows in the order of the corpus; None where there can be none or it would take more than 8 GiB.
 
     Raises:
         RowError: a row cannot be read any more.
         DataError: a stored file is damaged.
     """
-    if len(corpus) * encoder.dim * 4 > _LARGEST:
+    layout = layout_of(modality, encoder, wanted)
+    if layout is None or len(corpus) * layout.bytes > _LARGEST:
         return None
-    plain = _Source(modality, encoder)
+    plain = _Source(modality, encoder, layout)
     with _on(encoder, next(encoder.parameters()).device):
         return _text_cache(plain, corpus, None) if modality == "text" else _row_cache(plain, [], corpus, None)
 
@@ -119,15 +162,22 @@ class _Source:
     Args:
         modality: which.
         encoder: frozen.
+        layout: what is stored.
         view: one augmented view, or None.
         copy: how many equal views stand before it, so that each has augmentations of its own.
         augmentations: stored variants A of the view.
     """
 
     def __init__(
-        self, modality: str, encoder: Encoder, view: View | None = None, copy: int = 0, augmentations: int = 0
+        self,
+        modality: str,
+        encoder: Encoder,
+        layout: Layout,
+        view: View | None = None,
+        copy: int = 0,
+        augmentations: int = 0,
     ) -> None:
-        self.modality, self.encoder, self.view = modality, encoder, view
+        self.modality, self.encoder, self.layout, self.view = modality, encoder, layout, view
         self.epochs = range(copy * augmentations, (copy + 1) * augmentations)  # one draw of augmentations each
         self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None)
 
@@ -151,27 +201,32 @@ class _Source:
             "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
+            **({"tokens": self.layout.tokens} if self.layout.tokens else {}),
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
 
     def encode(self, samples: list[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """``features (B, D)`` of decoded samples; of a view ``features (B, A, D)``, ``boxes`` and ``flips``."""
+        """``features (B, W)`` of decoded samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
         place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
         if self.view is None:
-            return {"features": self._pooled(self.recipe.assemble(samples, place, 0))}
+            return {"features": self._rows(self.recipe.assemble(samples, place, 0))}
         batches = [self.recipe.assemble(samples, place, epoch) for epoch in self.epochs]
         return {
-            "features": torch.stack([self._pooled(batch) for batch in batches], dim=1),
+            "features": torch.stack([self._rows(batch) for batch in batches], dim=1),
             "boxes": torch.stack([batch["view_boxes"][:, 0] for batch in batches], dim=1),
             "flips": torch.stack([batch["view_flips"][:, 0] for batch in batches], dim=1),
         }
 
     @torch.inference_mode()
-    def _pooled(self, batch: dict[str, Any]) -> Tensor:
+    def _rows(self, batch: dict[str, Any]) -> Tensor:
         device = next(self.encoder.parameters()).device
         mask = batch.get(f"{self.modality}_mask")
         features = self.encoder(batch[self.modality].to(device), None if mask is None else mask.to(device))
-        return features.pooled.float().cpu()
+        return (pack(features) if self.layout.tokens else features.pooled.float()).cpu()
+
+    def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
+        """A cache of rows as they are laid out here."""
+        return FeatureCache(plain, **rest, tokens=self.layout.tokens, dim=self.layout.dim)
 
 
 def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
@@ -187,10 +242,10 @@ def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Co
     unchanged = _gathered(plain, keys, sample, console)["features"]
     key = content_key(*(source.fingerprint.encode() for source in (plain, *views))).hex()
     if not views:
-        return FeatureCache(unchanged, key=key)
+        return plain.cache(unchanged, key=key)
     parts = [_gathered(view, keys, sample, console) for view in views]
     stacked = {name: torch.stack([part[name] for part in parts], dim=1) for name in parts[0]}  # (N, V, A, ...)
-    return FeatureCache(unchanged, stacked.pop("features"), **stacked, key=key)
+    return plain.cache(unchanged, variants=stacked.pop("features"), **stacked, key=key)
 
 
 def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> FeatureCache:
