@@ -19,11 +19,11 @@ picture and could not be matched with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from shared.digits import PLACES, WORDS, digit_scenes
+from shared.digits import CELLS, WORDS, digit_scenes, mentions
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,7 +38,6 @@ from accord.functional import caption_nll
 from accord.methods.image_text.coca import Coca
 from accord.training.artifact import Model
 
-CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
 CONTENT = {*WORDS, *" ".join(CELLS).split()}  # words that no grammar gives
 IGNORED = -100
 LENGTH, VOCABULARY, WIDTH, DEPTH = 24, 400, 64, 2
@@ -62,11 +61,12 @@ def zero_shot(model: Model, corpus: Corpus) -> float:
     """Share of named digits, in percent, that the picture's embedding finds among the ten in that place."""
     pictures = model.embed_corpus(corpus, "image")
     prompts = {place: model.embed(texts=[f"a picture with {word} {place}" for word in WORDS]) for place in CELLS}
-    hits = [
-        int((picture @ prompts[place].T).argmax()) == digit
-        for picture, (caption, *_) in zip(pictures, corpus.texts(), strict=True)
-        for digit, place in mentions(caption)
-    ]
+    hits = []
+    for picture, (caption, *_) in zip(pictures, corpus.texts(), strict=True):
+        words = caption.split()
+        for word, digit, _ in mentions(caption):
+            place = " ".join(words[word + 1 : word + 3])
+            hits.append(int((picture @ prompts[place].T).argmax()) == digit)
     return 100 * sum(hits) / len(hits)
 
 
@@ -75,8 +75,8 @@ def right_mentions(model: Model, corpus: Corpus) -> float:
     hits = []
     found = model.caption_corpus(corpus, decoding={"method": "greedy"})
     for written, (caption, *_) in zip(found, corpus.texts(), strict=True):
-        truth = {CELLS[place]: digit for digit, place in mentions(caption)}
-        hits += [truth[CELLS[place]] == digit for digit, place in mentions(written) if CELLS[place] in truth]
+        truth = {cell: digit for _, digit, cell in mentions(caption)}
+        hits += [truth[cell] == digit for _, digit, cell in mentions(written) if cell in truth]
     return 100 * sum(hits) / max(1, len(hits))
 
 
@@ -114,15 +114,6 @@ def operations(model: Model, corpus: Corpus) -> float:
         coca.logits(coca.read(batch), memory)
     coca.eval()
     return (counter.get_total_flops() - looked) / len(batch["text"]) / 1e6
-
-
-def mentions(caption: str) -> Iterator[tuple[int, str]]:
-    """Each digit that a caption names, and where it says that it is."""
-    words = caption.split()
-    for number, word in enumerate(words[:-2]):
-        place = f"{words[number + 1]} {words[number + 2]}"
-        if word in WORDS and place in CELLS:
-            yield WORDS.index(word), place
 
 
 class WordTable(Encoder):

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
-from shared.digits import PLACES, WORDS, digit_scenes
+from shared.digits import PLACES, WORDS, digit_scenes, mentions, quarter
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Question
@@ -30,7 +30,6 @@ from accord.evaluation.retrieval import evaluate_retrieval
 from accord.explain.inputs import words_of
 from accord.training.artifact import Model
 
-CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
 TOP = 8  # concepts of a word
 
 
@@ -79,19 +78,19 @@ def places(model: Model, captions: list[str], patches: list[Tensor], words: list
     ``on the digit`` is the share of digits, in percent, on whose quarter the strongest patch lies; ``ratio`` the
     positive relevance of the patches on the digit over that of the other patches.
     """
-    mentions = [(row, *mention) for row, caption in enumerate(captions) for mention in named(model, caption)]
-    called = torch.stack([words[row][token] for row, token, _, _ in mentions])  # (M, C)
-    digits = torch.tensor([digit for *_, digit, _ in mentions])
+    spoken = [(row, *mention) for row, caption in enumerate(captions) for mention in named(model, caption)]
+    called = torch.stack([words[row][token] for row, token, _, _ in spoken])  # (M, C)
+    digits = torch.tensor([digit for *_, digit, _ in spoken])
     means = torch.stack([called[digits == digit].mean(dim=0) for digit in range(len(WORDS))])  # (10, C)
     own = (means - means.mean(dim=0)).topk(TOP).indices
     hits, on, off = 0, 0.0, 0.0
-    for row, _, digit, cell in mentions:
+    for row, _, digit, cell in spoken:
         relevance = patches[row][:, own[digit]]  # (N, TOP)
         inside = torch.tensor([quarter(patch) == cell for patch in range(len(relevance))])
         hits += bool(inside[relevance.mean(dim=1).argmax()])
         on += relevance[inside].clamp(min=0).mean().item()
         off += relevance[~inside].clamp(min=0).mean().item()
-    return {"on the digit": 100 * hits / len(mentions), "ratio": on / off}
+    return {"on the digit": 100 * hits / len(spoken), "ratio": on / off}
 
 
 def named(model: Model, caption: str) -> Iterator[tuple[int, int, int]]:
@@ -99,16 +98,8 @@ def named(model: Model, caption: str) -> Iterator[tuple[int, int, int]]:
     spec = model.inputs["text"]
     assert isinstance(spec, TextInput)
     words = words_of(spec.tokenizer, caption)
-    for place, word in enumerate(words):
-        if word.text in WORDS:
-            cell = " ".join(other.text for other in words[place + 1 : place + 3])
-            yield word.tokens[-1], WORDS.index(word.text), CELLS[cell]
-
-
-def quarter(patch: int, side: int = 4) -> int:
-    """The cell of the 2×2 grid that a patch lies in."""
-    row, column = divmod(patch, side)
-    return 2 * (2 * row // side) + 2 * column // side
+    for word, digit, cell in mentions(caption):
+        yield words[word].tokens[-1], digit, cell
 
 
 CLAIM = Claim(

@@ -15,11 +15,11 @@ over the whole gallery by each method's own score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from shared.digits import PLACES, WORDS, digit_scenes
+from shared.digits import digit_scenes, mentions, quarter
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Question
@@ -29,8 +29,6 @@ from accord.data.loader import eval_loader
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.explain.inputs import strongest, words_of
 from accord.training.artifact import Model
-
-CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
 
 
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
@@ -55,7 +53,7 @@ def localisation(model: Model, corpus: Corpus) -> float:
             caption = next(captions)
             words = words_of(spec.tokenizer, caption)
             best = strongest(similarity, words).argmax(dim=1)
-            hits += [quarter(int(best[place])) == cell for place, cell in named_digits(caption)]
+            hits += [quarter(int(best[word])) == cell for word, _, cell in mentions(caption)]
     return 100 * sum(hits) / len(hits)
 
 
@@ -71,20 +69,6 @@ def word_patch(model: Model, batch: dict[str, Tensor]) -> Tensor:
         for name in ("image", "text")
     )
     return text @ image.mT
-
-
-def quarter(patch: int, side: int = 4) -> int:
-    """The cell of the 2×2 grid that a patch lies in."""
-    row, column = divmod(patch, side)
-    return 2 * (2 * row // side) + 2 * column // side
-
-
-def named_digits(caption: str) -> Iterator[tuple[int, int]]:
-    """Which word of a caption is a digit, and the cell that the two words after it name."""
-    words = caption.split()
-    for place, word in enumerate(words):
-        if word in WORDS and " ".join(words[place + 1 : place + 3]) in CELLS:
-            yield place, CELLS[" ".join(words[place + 1 : place + 3])]
 
 
 def filip(keep: float, note: str = "") -> Arm:

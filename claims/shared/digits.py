@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ PLACES = (  # two names for each cell of the grid, row by row
     ("bottom left", "lower left"),
     ("bottom right", "lower right"),
 )
+CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
 OPENINGS = ("a picture with", "a picture of", "showing", "here we see", "look at")
 
 MEANINGS = {0: 5, 1: 6, 2: 7}  # labels whose query means two things, and the other digit that it finds
@@ -47,6 +49,14 @@ class Digits:
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+
+class Mention(NamedTuple):
+    """A digit that a caption names: the word's number in the caption, the digit, and the cell where it stands."""
+
+    word: int
+    digit: int
+    cell: int
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,31 @@ def web_digits(seed: int) -> WebDigits:
         vectors=np.concatenate([vectors, meaning]).astype(np.float32),
         definitions=definitions,
     )
+
+
+def mentions(caption: str) -> list[Mention]:
+    """The digits that a caption names with their cells, in its order; words that no cell follows are left out.
+
+    >>> mentions("showing nine top left and one lower right")
+    [Mention(word=1, digit=9, cell=0), Mention(word=5, digit=1, cell=3)]
+    """
+    words = caption.split()
+    places = [CELLS.get(" ".join(words[start + 1 : start + 3])) for start in range(len(words))]
+    return [
+        Mention(number, WORDS.index(word), cell)
+        for number, (word, cell) in enumerate(zip(words, places, strict=True))
+        if word in WORDS and cell is not None
+    ]
+
+
+def quarter(patch: int, side: int = 4) -> int:
+    """The cell that a patch lies in, of ``side`` patches in a row.
+
+    >>> [quarter(patch) for patch in (0, 3, 9, 15)]
+    [0, 1, 2, 3]
+    """
+    row, column = divmod(patch, side)
+    return 2 * (2 * row // side) + 2 * column // side
 
 
 def cell_digits(scenes: Corpus) -> NDArray[np.int64]:

@@ -27,10 +27,9 @@ from accord.training.artifact import Model
 from accord.training.fit import fit
 
 sys.path.append(str(Path(__file__).parents[2] / "claims" / "shared"))
-from digits import PLACES, WORDS, cell_digits, digit_scenes
+from digits import cell_digits, digit_scenes, mentions
 
 RIGHT, WRONG = "#2a7f3f", "#e0352b"
-CELLS = {place: cell for cell, names in enumerate(PLACES) for place in names}
 CANDIDATES, SHOWN, ROWS = 32, 5, 4
 RUN: dict[str, Any] = {
     "data": {"source": "digit scenes"},
@@ -87,13 +86,7 @@ def trained(train: Corpus) -> Model:
 
 def facts(caption: str) -> dict[int, int]:
     """Cell -> digit, as a caption says it."""
-    words = caption.split()
-    found = {}
-    for place, word in enumerate(words):
-        cell = CELLS.get(" ".join(words[place + 1 : place + 3]))
-        if word in WORDS and cell is not None:
-            found[cell] = WORDS.index(word)
-    return found
+    return {cell: digit for _, digit, cell in mentions(caption)}
 
 
 def draw(
