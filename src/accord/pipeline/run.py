@@ -140,7 +140,7 @@ def fit_model(
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """The model of a finished run, or one that ships with Accord (``"house"``).
+    """The model of a finished run, or one that ships with Accord.
 
     Raises:
         AccordError: ``path`` is not a finished run; names what is missing.
