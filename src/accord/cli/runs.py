@@ -21,7 +21,5 @@ def _known(run: str) -> str:
 
 RunArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="RUN", callback=_known, help="Folder of a trained run, or the name of a model that ships."
-    ),
+    typer.Argument(metavar="RUN", callback=_known, help="Folder of a trained run, or the name of a model that ships."),
 ]
