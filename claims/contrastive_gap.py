@@ -194,7 +194,8 @@ CLAIM = Claim(
         ),
         Question(
             "emoji, centring",
-            "CUA leaves the modalities of emoji harder to separate than centring after plain training does.",
+            "CUA leaves the modalities of emoji harder to separate than plain training and then centring each by the "
+            "mean of the test rows themselves, which favours centring.",
             method="emoji, CUA",
             baseline="emoji, clip",
             metric="separability",

@@ -7,7 +7,6 @@ weak pair and all n² pairs of strong views. They run over the whole batch, sinc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +24,6 @@ from accord.functional import (
 )
 from accord.state import MomentumEncoder, Prototypes
 
-if TYPE_CHECKING:
-    from accord.methods.image_text.improved_vlp_baselines import ImprovedVLPConfig
-
 Views = Mapping[str, Sequence[Tensor]]  # modality -> features (B, D) of each view
 
 
@@ -38,22 +34,6 @@ def view_pairs(views: int) -> list[tuple[int, int]]:
     [(0, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
     """
     return [(0, 0), *((image, text) for image in range(1, views) for text in range(1, views))]
-
-
-def added_loss(config: ImprovedVLPConfig, widths: Mapping[str, int]) -> CrossModalLoss | None:
-    """The loss that an objective adds to the contrast, with its heads; None where it has none of its own."""
-    if config.objective in ("clip", "rocket", "swalip"):
-        return None
-    hidden, dim = config.chosen("extra_width"), config.chosen("extra_dim")
-    if config.objective == "slip":
-        return ImageContrast(widths, hidden, dim, config.slip_temperature)
-    if config.objective == "barlip":
-        return CrossModalBarlow(widths, hidden, dim, config.redundancy, config.barlow_scale)
-    if config.objective == "swalip_prototypes":
-        sinkhorn = (config.sinkhorn_eps, config.sinkhorn_iters)
-        temperature, frozen = config.prototype_temperature, config.freeze_prototypes
-        return CrossModalSwap(widths, config.prototypes, hidden, dim, temperature, *sinkhorn, frozen)
-    return CrossModalRegression(widths, hidden, dim, config.momentum if config.objective == "byolip" else None)
 
 
 class CrossModalLoss(nn.Module):

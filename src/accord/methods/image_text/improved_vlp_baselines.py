@@ -25,7 +25,14 @@ from accord.encoders.heads import MLPHead
 from accord.encoders.residual import residual_dropout
 from accord.functional import cross_view_nce, gather_features, info_nce
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
-from accord.methods.image_text.cross_modal import added_loss, swapped_views
+from accord.methods.image_text.cross_modal import (
+    CrossModalBarlow,
+    CrossModalLoss,
+    CrossModalRegression,
+    CrossModalSwap,
+    ImageContrast,
+    swapped_views,
+)
 from accord.state import LogitScale, MomentumEncoder
 
 Objective = Literal["clip", "rocket", "slip", "siamlip", "byolip", "barlip", "swalip", "swalip_prototypes"]
@@ -263,3 +270,19 @@ class ImprovedVLP(TwoTower):
     def _local(self, modality: str, pooled: Tensor) -> Tensor:
         head = self.local_heads[modality] if self.local_heads else self.projections[modality]
         return F.normalize(head(pooled).float(), dim=1)
+
+
+def added_loss(config: ImprovedVLPConfig, widths: Mapping[str, int]) -> CrossModalLoss | None:
+    """The loss that an objective adds to the contrast, with its heads; None where it has none of its own."""
+    if config.objective in ("clip", "rocket", "swalip"):
+        return None
+    hidden, dim = config.chosen("extra_width"), config.chosen("extra_dim")
+    if config.objective == "slip":
+        return ImageContrast(widths, hidden, dim, config.slip_temperature)
+    if config.objective == "barlip":
+        return CrossModalBarlow(widths, hidden, dim, config.redundancy, config.barlow_scale)
+    if config.objective == "swalip_prototypes":
+        sinkhorn = (config.sinkhorn_eps, config.sinkhorn_iters)
+        temperature, frozen = config.prototype_temperature, config.freeze_prototypes
+        return CrossModalSwap(widths, config.prototypes, hidden, dim, temperature, *sinkhorn, frozen)
+    return CrossModalRegression(widths, hidden, dim, config.momentum if config.objective == "byolip" else None)
