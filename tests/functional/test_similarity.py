@@ -19,6 +19,7 @@ from accord.functional.similarity import (
     gate_entropy,
     gated_similarity,
     hard_negative_weights,
+    matching_pairs,
     pair_masks,
     pairwise_cosine_similarity,
     sample_hard_negatives,
@@ -311,6 +312,16 @@ def test_an_excluded_candidate_is_never_drawn(seed: int, scale: float, floor: fl
     drawn = sample_hard_negatives(logits, exclude, floor, generator)
     assert not exclude[torch.arange(6), drawn].any()
     assert (sample_hard_negatives(logits, torch.arange(6), floor, generator) != torch.arange(6)).all()
+
+
+def test_matching_pairs_give_each_side_a_wrong_partner_from_its_own_direction() -> None:
+    x_to_y, y_to_x = torch.zeros(3, 3), torch.zeros(3, 3)
+    x_to_y[:, 2], x_to_y[2, 0] = 1e4, 1e5  # every x is drawn to y 2, and x 2 to y 0
+    y_to_x[:, 1], y_to_x[1, 2] = 1e4, 1e5
+    x, y, together = matching_pairs(x_to_y, y_to_x, torch.arange(3), floor=0.0)
+    assert together.tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert x.tolist() == [0, 1, 2, 0, 1, 2, 1, 2, 1]
+    assert y.tolist() == [0, 1, 2, 2, 2, 0, 0, 1, 2]
 
 
 def test_with_nothing_left_the_draw_is_uniform_over_the_others() -> None:

@@ -31,6 +31,9 @@ _COLOUR_AXES = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )  # (RGB, component)
 
+# Changes of colour as in SimCLR (Chen et al. 2020) at the strength of MoCo v2: settings of a :class:`View`.
+STRONG_COLOURS: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
+
 
 @dataclass(frozen=True)
 class View:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import torch
@@ -49,6 +49,14 @@ class SpecialTokens:
     end: int | None = None
     unknown: int | None = None
     mask: int | None = None
+
+    def among(self, ids: Tensor) -> Tensor:
+        """Which of the ids are special, bool of the same shape.
+
+        >>> SpecialTokens(start=1).among(torch.tensor([1, 7]))
+        tensor([ True, False])
+        """
+        return torch.isin(ids, ids.new_tensor([mark for mark in astuple(self) if mark is not None]))
 
 
 class JsonTokenizer:

@@ -343,6 +343,39 @@ def sample_hard_negatives(
     return torch.multinomial(hard_negative_weights(logits, own_index, floor), 1, generator=generator).squeeze(1)
 
 
+def matching_pairs(
+    x_to_y: Tensor, y_to_x: Tensor, own: Tensor, floor: float = 1e-4, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs that a matching head learns from: the right ones, and each side with a hard wrong partner.
+
+    Align before Fuse, Li et al. 2021 (NeurIPS), section 3.2.
+
+    Args:
+        x_to_y: ``(B, B)`` similarity over temperature of each x with all y.
+        y_to_x: ``(B, B)`` of each y with all x.
+        own: as ``own_index`` of :func:`sample_hard_negatives`.
+        floor: added to each probability.
+        generator: makes the draws reproducible.
+
+    Returns:
+        ``(3B,)`` rows of x and of y, and whether they belong together: B pairs as they are, B of an x with a wrong y,
+        B of a y with a wrong x.
+
+    Raises:
+        ShapeError, ValueError: as :func:`sample_hard_negatives`.
+
+    Example:
+        >>> similarity = torch.eye(2)
+        >>> matching_pairs(similarity, similarity, torch.arange(2))
+        (tensor([0, 1, 0, 1, 1, 0]), tensor([0, 1, 1, 0, 0, 1]), tensor([1, 1, 0, 0, 0, 0]))
+    """
+    rows = torch.arange(len(x_to_y), device=x_to_y.device)
+    y = sample_hard_negatives(x_to_y, own, floor, generator)
+    x = sample_hard_negatives(y_to_x, own, floor, generator)
+    together = torch.cat([torch.ones_like(rows), torch.zeros_like(rows).repeat(2)])
+    return torch.cat([rows, rows, x]), torch.cat([rows, y, rows]), together
+
+
 def _safe_rsqrt(x: Tensor) -> Tensor:
     """One over the norm of which x is the square; 0 without gradient for a norm below 1e-12."""
     return x.masked_fill(x < 1e-24, torch.inf).rsqrt()

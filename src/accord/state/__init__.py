@@ -9,7 +9,7 @@ from accord.state.base import FullPrecisionState
 from accord.state.center import Center
 from accord.state.clusters import TranslatedClusters
 from accord.state.locked import LockedTower
-from accord.state.momentum import MomentumEncoder
+from accord.state.momentum import MomentumEncoder, MomentumParts
 from accord.state.prototypes import PrototypeBank, Prototypes
 from accord.state.queue import FeatureQueue
 from accord.state.scale import LogitScale, Temperature
@@ -24,6 +24,7 @@ __all__ = [
     "LockedTower",
     "LogitScale",
     "MomentumEncoder",
+    "MomentumParts",
     "PrototypeBank",
     "Prototypes",
     "Temperature",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -85,6 +86,39 @@ class MomentumEncoder(nn.Module):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"momentum={self.momentum}"
+
+
+class MomentumParts(MomentumEncoder):
+    """The slow copies of several parts of a model, by name: its teacher.
+
+    A part without anything to train never differs from its copy, so it is shared instead.
+
+    Args:
+        parts: the online parts.
+        momentum: as for :class:`MomentumEncoder`, and so are ``buffers`` and ``total_steps``.
+
+    Example:
+        >>> parts = {"encoder": nn.Linear(4, 3).requires_grad_(False), "head": nn.Linear(3, 2)}
+        >>> teacher = MomentumParts(parts, momentum=0.9)
+        >>> teacher.followed
+        ('head',)
+        >>> slow = teacher.among(parts)
+        >>> slow["encoder"] is parts["encoder"], slow["head"] is parts["head"]
+        (True, False)
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module], momentum: float, **options: Any) -> None:
+        trained = {name: part for name, part in parts.items() if any(p.requires_grad for p in part.parameters())}
+        super().__init__(nn.ModuleDict(trained), momentum, **options)
+        self.followed = tuple(trained)
+
+    def among(self, parts: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """The parts as the teacher has them: its copies, and what is shared."""
+        return {**parts, **{name: self.module.get_submodule(name) for name in self.followed}}
+
+    def follow(self, parts: Mapping[str, nn.Module], momentum: float | None = None) -> None:
+        """:meth:`update` from the online parts."""
+        self.update(nn.ModuleDict({name: parts[name] for name in self.followed}), momentum)
 
 
 def _blend(slow: dict[str, Tensor], online: dict[str, Tensor], share: float | Tensor) -> None:

@@ -72,13 +72,14 @@ def feature_caches(
         layout = layout_of(modality, encoder, method.needs[modality], views)
         if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
             continue
-        size = len(corpus) * (1 + len(views) * config.cached_augmentations) * layout.bytes
+        copies = max(1, config.cached_augmentations // max(1, len(views)))
+        size = len(corpus) * (1 + len(views) * copies) * layout.bytes
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
             continue
         plain = _Source(modality, encoder, layout)
         varied = [
-            _Source(modality, encoder, layout, view, views[:place].count(view), config.cached_augmentations)
+            _Source(modality, encoder, layout, view, views[:place].count(view), copies)
             for place, view in enumerate(views)
         ]
         with _on(encoder, _device(config)):

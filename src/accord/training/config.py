@@ -57,7 +57,7 @@ class TrainingConfig(Config):
     tensorboard: bool = Field(False, description="also write the curves for TensorBoard (extra tensorboard)")
     cache_features: bool = Field(True, description="compute the features of frozen encoders once and store them")
     cached_augmentations: int = Field(
-        4, ge=1, description="augmented copies of each view and image that are stored for a frozen encoder"
+        4, ge=1, description="augmented copies of an image stored for a frozen encoder, shared out among its views"
     )
 
     @field_validator("betas")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from accord import config as settings
 from accord.data.features import Features
-from accord.data.views import View
+from accord.data.views import STRONG_COLOURS, View
 from accord.encoders.base import Encoder
 from accord.encoders.codebook import FDTHead
 from accord.errors import ConfigError
@@ -116,10 +116,8 @@ class Fdt(TwoTower):
     @property
     def views(self) -> tuple[View, ...]:
         """One crop, mirrored and recoloured (the augmentation of MoCo v2)."""
-        colours = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
-        return (
-            View(scale=self.config.crop_scale, flip=self.config.flip, **(colours if self.config.colours else {})),  # type: ignore[arg-type]
-        )
+        colours = STRONG_COLOURS if self.config.colours else {}
+        return (View(scale=self.config.crop_scale, flip=self.config.flip, **colours),)
 
     @torch.no_grad()
     def before_stage(self, stage: Stage, loader: Loader) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from accord import config as settings
 from accord.data.text_views import TextView
-from accord.data.views import View
+from accord.data.views import STRONG_COLOURS, View
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
 from accord.encoders.residual import residual_dropout
@@ -33,7 +33,7 @@ from accord.methods.image_text.cross_modal import (
     ImageContrast,
     swapped_views,
 )
-from accord.state import LogitScale, MomentumEncoder
+from accord.state import LogitScale, MomentumParts
 
 Objective = Literal["clip", "rocket", "slip", "siamlip", "byolip", "barlip", "swalip", "swalip_prototypes"]
 MODALITIES = ("image", "text")
@@ -154,9 +154,8 @@ class ImprovedVLP(TwoTower):
             self.local_scale = LogitScale(1 / config.local_temperature, config.max_logit_scale)
         self.extra = added_loss(config, widths)
         self.slow = None
-        if config.objective == "byolip":  # a frozen encoder is its own slow copy
-            moving = {modality: encoders[modality] for modality in MODALITIES if not encoders[modality].frozen}
-            self.slow = MomentumEncoder(nn.ModuleDict(moving), config.momentum, buffers=True)
+        if config.objective == "byolip":
+            self.slow = MomentumParts(encoders, config.momentum, buffers=True)
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -165,16 +164,7 @@ class ImprovedVLP(TwoTower):
         weak = View(scale=config.crop_scale, flip=0.0)
         if not (config.n and config.image_augmentation):
             return (weak,)
-        strong = View(
-            scale=config.strong_crop_scale,
-            flip=config.flip,
-            jitter=(0.4, 0.4, 0.4, 0.1),
-            jitter_p=0.8,
-            gray=0.2,
-            blur=0.5,
-            count=config.n,
-        )
-        return (weak, strong)
+        return (weak, View(scale=config.strong_crop_scale, flip=config.flip, **STRONG_COLOURS, count=config.n))
 
     @property
     def text_views(self) -> tuple[TextView, ...]:
@@ -204,10 +194,10 @@ class ImprovedVLP(TwoTower):
             with residual_dropout(encoder, drop if name.startswith("text") and name != "text 0" else 0.0):  # type: ignore[arg-type]
                 towers[name] = encoder(*view).pooled
         if self.slow is not None:
-            moving = dict(self.slow.module.named_children())
+            slow = self.slow.among(dict(self.encoders.items()))
             for name, view in views.items():
-                slow = moving.get(name.split()[0])
-                towers[f"slow {name}"] = towers[name].detach() if slow is None else slow(*view).pooled
+                shared = name.split()[0] not in self.slow.followed  # frozen, so its features are those at hand
+                towers[f"slow {name}"] = towers[name].detach() if shared else slow[name.split()[0]](*view).pooled
         return {**towers, **{modality: self._global(modality, towers[f"{modality} 0"]) for modality in MODALITIES}}
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -254,8 +244,7 @@ class ImprovedVLP(TwoTower):
         if self.local_scale is not None:
             self.local_scale.clamp_()
         if self.slow is not None:
-            names = dict(self.slow.module.named_children())
-            self.slow.update(nn.ModuleDict({modality: self.encoders[modality] for modality in names}))
+            self.slow.follow(dict(self.encoders.items()))
         if self.extra is not None:
             self.extra.update()
 

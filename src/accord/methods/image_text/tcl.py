@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from accord import config as settings
 from accord.data.features import Features
-from accord.data.views import View
+from accord.data.views import STRONG_COLOURS, View
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder, TokenHead, score_pairs, token_table
 from accord.encoders.tokenizer import SpecialTokens
@@ -31,15 +30,15 @@ from accord.functional import (
     distilled_cross_entropy,
     grid_pool,
     local_global_nce,
+    matching_pairs,
     mlm_mask,
     queue_info_nce,
-    sample_hard_negatives,
     targets_from_ids,
     warmup_cosine_at,
     world_size,
 )
 from accord.methods.base import Batch, DataInfo, Group, Paired, Step
-from accord.state import FeatureQueue, MomentumEncoder, Temperature
+from accord.state import FeatureQueue, MomentumParts, Temperature
 
 Parts = Mapping[str, Any]  # name -> encoder, projections, fusion encoder or word head, of the model or of its teacher
 
@@ -134,8 +133,7 @@ class Tcl(Paired):
             size = text.input.tokenizer.vocabulary  # type: ignore[union-attr]
             self.words = TokenHead(text.dim, size, tied=token_table(text, size) is not None)
         self.temperature = Temperature(cfg.temperature, 0.001, 0.5)
-        self.followed = tuple(name for name, part in self._online().items() if not getattr(part, "frozen", False))
-        self.momentum = MomentumEncoder(self._followed(), cfg.momentum, buffers=True)
+        self.momentum = MomentumParts(self._online(), cfg.momentum, buffers=True)
         # A queue longer than the data would hold every row several times, each time as a negative of itself.
         size = min(cfg.queue_size, max(1, data.rows // 2))
         self.queues = nn.ModuleDict({name: FeatureQueue(size, cfg.dim) for name in self.needs})
@@ -158,8 +156,8 @@ class Tcl(Paired):
     def views(self) -> tuple[View, ...]:
         """Two views of the same kind: one for the model, one for its teacher."""
         cfg = self.config
-        colours: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
-        view = View(scale=cfg.crop_scale, flip=cfg.flip, rand_augment=cfg.rand_augment, **colours if cfg.colour else {})
+        colours = STRONG_COLOURS if cfg.colour else {}
+        view = View(scale=cfg.crop_scale, flip=cfg.flip, rand_augment=cfg.rand_augment, **colours)
         return (view, view)
 
     def group(self, name: str) -> Group:
@@ -178,14 +176,9 @@ class Tcl(Paired):
         parts = {"projections": self.projections, **dict(self.encoders.items())}
         return {**parts, "fusion": self.fusion, "words": self.words} if self.config.mlm_weight else parts
 
-    def _followed(self) -> nn.ModuleDict:
-        """Those that it has copies of; frozen encoders are shared."""
-        online = self._online()
-        return nn.ModuleDict({name: online[name] for name in self.followed})
-
     def _slow(self) -> dict[str, Any]:
         """The teacher's parts."""
-        return {**self._online(), **{name: self.momentum.module.get_submodule(name) for name in self.followed}}
+        return self.momentum.among(self._online())
 
     # --- one step ---
 
@@ -237,7 +230,7 @@ class Tcl(Paired):
     def after_step(self, step: Step) -> None:
         """Clamp the temperature; the teacher follows."""
         self.temperature.clamp_()
-        self.momentum.update(self._followed())
+        self.momentum.follow(self._online())
 
     # --- its parts ---
 
@@ -254,7 +247,7 @@ class Tcl(Paired):
 
     def _read_once(self, towers: dict[str, Tensor], batch: Batch) -> Batch:
         """The batch for the teacher: a frozen text encoder would make the same features of the text again."""
-        return batch if "text" in self.followed else {**batch, "text": _features(towers, "text")}
+        return batch if "text" in self.momentum.followed else {**batch, "text": _features(towers, "text")}
 
     @torch.no_grad()
     def _local_features(self, name: str, slow: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -276,16 +269,15 @@ class Tcl(Paired):
 
     def _matching_loss(self, towers: dict[str, Tensor], slow: dict[str, Tensor], batch: Batch) -> Tensor:
         """ITM: the B pairs, each text with a hard wrong image, and each image with a hard wrong text."""
-        count, scale = len(towers["text"]), 1 / self.temperature().detach()
-        rows = torch.arange(count, device=self.device)
+        scale, rows = 1 / self.temperature().detach(), torch.arange(len(towers["text"]), device=self.device)
         own = batch["index"][:, None] == batch["index"] if self.config.same_row else rows
-        image, text = (
-            sample_hard_negatives(contrastive_logits(towers[query], slow[name], scale), own, floor=0.0)
+        to_image, to_text = (
+            contrastive_logits(towers[query], slow[name], scale)
             for query, name in (("text", "image"), ("image", "text"))
         )
-        pairs = torch.cat([rows, rows, text]), torch.cat([rows, image, rows])  # (3B,) texts and images
-        logits = self._match(_features(towers, "text").select(pairs[0]), _features(towers, "image").select(pairs[1]))
-        return F.cross_entropy(logits, (torch.arange(3 * count, device=self.device) < count).long())
+        texts, images, together = matching_pairs(to_image, to_text, own, floor=0.0)  # (3B,)
+        logits = self._match(_features(towers, "text").select(texts), _features(towers, "image").select(images))
+        return F.cross_entropy(logits, together)
 
     def _match(self, text: Features, image: Features) -> Tensor:
         """Logits ``(P, 2)`` of no and yes."""
@@ -293,8 +285,7 @@ class Tcl(Paired):
 
     def _language_loss(self, towers: dict[str, Tensor], slow: dict[str, Tensor], ids: Tensor, alpha: float) -> Tensor:
         """MLM: hidden words, named with the image's help; the teacher sees the other view of it."""
-        marks = torch.tensor([mark for mark in astuple(self.special) if mark is not None], device=ids.device)
-        fixed, size = torch.isin(ids, marks) | ~towers["text_mask"], len(self.words.bias)
+        fixed, size = self.special.among(ids) | ~towers["text_mask"], len(self.words.bias)
         assert self.special.mask is not None  # see _check
         hidden, labels = mlm_mask(ids, fixed, size, self.config.mask_share, mask_id=self.special.mask)
 
