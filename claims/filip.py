@@ -146,6 +146,6 @@ CLAIM = Claim(
             refuted="a tenth is as good as a half",
         ),
     ],
-    tuning="One trial on seed 100 (FILIP, 12 epochs) with the learning rate, batch and towers that all arms now share; "
-    "nothing was chosen by its outcome.",
+    tuning="Two trials on seed 100, one of CLIP and one of FILIP (12 epochs), with the learning rate, batch and towers "
+    "that all arms now share; nothing was chosen by their outcome.",
 )

@@ -16,7 +16,7 @@ from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError, DataError
 from accord.evaluation import retrieval, zero_shot
 from accord.evaluation.retrieval import evaluate_retrieval, rank_queries, rerank_queries, retrieval_metrics
-from accord.evaluation.zero_shot import corpus_logits
+from accord.evaluation.zero_shot import class_scores
 
 ROWS = 30
 
@@ -116,7 +116,7 @@ def test_a_class_is_scored_by_the_mean_similarity_of_its_prompts(model, corpus, 
     monkeypatch.setattr(zero_shot, "_ROWS", 7)
     monkeypatch.setattr(zero_shot, "_PROMPTS", 4)
     labelled = corpus.with_labels(np.arange(ROWS) % 3, classes=["0", "1", "2"])
-    found = corpus_logits(model, labelled, ["{}", "1{}", "2{}"])
+    found = class_scores(model, labelled, labelled.classes, ["{}", "1{}", "2{}"])
     pairs = scores(model, "image", "text")  # the texts are numbers: class 1 is called 1, 11 and 21
     expected = torch.stack([(pairs[:, c] + pairs[:, 10 + c] + pairs[:, 20 + c]) / 3 for c in range(3)], dim=1)
     torch.testing.assert_close(found, expected)

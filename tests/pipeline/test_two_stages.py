@@ -42,6 +42,17 @@ def test_zero_shot_by_similarities_beats_chance(trained):
     assert top.value > top.chance + 20
 
 
+def test_files_are_sorted_by_the_second_stage(trained, shapes):
+    model = accord.load(trained.path)
+    classes = ["red", "green", "blue"]
+    found = pipeline.zero_shot(trained.path, [shapes / "00.png"], classes)[0]
+    scores = model.rescore(
+        model.local(images=[shapes / "00.png"]).padded(), model.local(texts=classes).padded(), "image"
+    )
+    shares = (model.logit_scale * scores[0]).softmax(dim=0)
+    assert dict(found.classes) == pytest.approx(dict(zip(classes, shares.tolist(), strict=True)), abs=1e-5)
+
+
 def test_search_shows_both_scores_or_the_first_alone(trained):
     hits = pipeline.search(trained.path, "a green circle", k=4)
     assert sum(hit.label == "green" for hit in hits) >= 3

@@ -5,7 +5,7 @@ from PIL import Image
 
 from accord.errors import ConfigError, DataError
 from accord.search.index import build_index
-from accord.search.query import query_modality, search
+from accord.search.query import query_modality, search, search_altered
 
 
 @pytest.fixture
@@ -25,6 +25,23 @@ def test_a_picture_finds_itself_by_path_by_string_and_opened(index, model, folde
     path = folder / "blue1.png"
     for query in (path, str(path), Image.open(path)):
         assert search(index, model, query, k=1)[0].path == str(path)
+
+
+def test_words_are_taken_from_a_picture_and_added(index, model, folder):
+    path = str(folder / "blue1.png")
+    changed = search_altered(index, model, path, minus=["blue"], plus=["red"], strength=2.0, k=3)
+    assert all("red" in hit.caption for hit in changed)
+    assert [hit.rank for hit in changed] == [1, 2, 3]
+
+
+def test_an_altered_picture_does_not_find_itself(index, model, folder):
+    path = str(folder / "blue1.png")
+    hits = search_altered(index, model, path, plus=["blue"], strength=0.01, k=12)
+    assert path not in [hit.path for hit in hits]
+    assert len(hits) == 11
+    assert "blue" in hits[0].caption
+    with pytest.raises(ConfigError, match="take words"):
+        search_altered(index, model, path, plus=[" "])
 
 
 def test_a_vector_is_used_as_it_is(index, model):

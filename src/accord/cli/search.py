@@ -12,7 +12,9 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord search runs/first "red heart" --open"""
+accord search runs/first "red heart" --open
+
+accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5"""
 
 
 def search(
@@ -34,6 +36,13 @@ def search(
             "Default: ten an answer, at least 100.",
         ),
     ] = None,
+    plus: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="What the answers should show besides; repeatable.")
+    ] = None,
+    minus: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="What they should not show any more; repeatable.")
+    ] = None,
+    strength: Annotated[float, typer.Option(help="How much the words of --plus and --minus count.")] = 1.0,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
@@ -44,10 +53,12 @@ def search(
     from accord.search.place import writable_folder
     from accord.search.show import contact_sheet, format_hits
 
-    hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates)
-    console().print(format_hits(hits, title=escape(query)))
+    changes = {"plus": plus or (), "minus": minus or (), "strength": strength}
+    hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates, **changes)  # type: ignore[arg-type]
+    title = " ".join([query, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
+    console().print(format_hits(hits, title=escape(title)))
     if open_sheet:
-        sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=query)
+        sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=title)
         typer.echo(f"contact sheet: {sheet}")
         if sys.stdout.isatty():
             typer.launch(str(sheet))

@@ -163,22 +163,13 @@ def class_examples(corpus: Corpus, count: int) -> list[list[str]]:
     return [list(texts) for texts in found]
 
 
-def zero_shot_logits(embeddings: Tensor, classifier: Tensor, scale: float = 100.0) -> Tensor:
-    """Logits ``(N, C)`` of ``(N, D)`` unit embeddings against a ``(D, C)`` classifier.
-
-    >>> zero_shot_logits(torch.eye(2), torch.eye(2), scale=2.0)
-    tensor([[2., 0.], [0., 2.]])
-    """
-    return scale * embeddings @ classifier
-
-
 def zero_shot(
     model: Embedder, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
 ) -> Classification:
     """Classify the labelled rows of a single-label corpus by its class names."""
     rows, labels = scored_rows(corpus)
-    logits = corpus_logits(model, corpus, templates, modality)[torch.from_numpy(rows)]
-    return score_classes(logits, labels, corpus.classes, group_rows(corpus, rows))
+    scores = class_scores(model, corpus, corpus.classes, templates, modality)[torch.from_numpy(rows)]
+    return score_classes(scores, labels, corpus.classes, group_rows(corpus, rows))
 
 
 def evaluate_zero_shot(
@@ -197,17 +188,26 @@ def evaluate_zero_shot(
         modality: what is classified.
         examples: further texts of each class, see :func:`build_zero_shot_classifier`.
     """
-    return evaluate_classification(corpus_logits(model, corpus, templates, modality, examples), corpus)
+    return evaluate_classification(class_scores(model, corpus, corpus.classes, templates, modality, examples), corpus)
 
 
-def corpus_logits(
+def class_scores(
     model: Embedder,
     corpus: Corpus,
+    classes: Sequence[str],
     templates: str | Sequence[str] = "plain",
     modality: str = "image",
     examples: Sequence[Sequence[str]] | None = None,
 ) -> Tensor:
-    """Zero-shot logits ``(N, C)`` of every row of a corpus, by the closest score that the model has.
+    """Similarity ``(N, C)`` of every row of a corpus with every class, by the closest score that the model has.
+
+    Args:
+        model: embeds text and ``modality`` into one space.
+        corpus: the rows.
+        classes: names of the classes.
+        templates: see :func:`resolve_templates`.
+        modality: what is classified.
+        examples: further texts of each class, see :func:`build_zero_shot_classifier`.
 
     Raises:
         ConfigError: examples for a model that scores by tokens, whose classes are templates alone.
@@ -216,23 +216,28 @@ def corpus_logits(
     if second is not None and examples is not None:
         raise ConfigError("zero-shot: a model that scores pairs by their tokens takes templates, not examples")
     if second is not None:
-        return ensembled_scores(second, corpus, templates, modality)
-    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), corpus.classes, templates, examples)
-    return zero_shot_logits(model.embed_corpus(corpus, modality), classifier)
+        return ensembled_scores(second, corpus, classes, templates, modality)
+    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, templates, examples)
+    return model.embed_corpus(corpus, modality) @ classifier
 
 
 def ensembled_scores(
-    model: Rescorer, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
+    model: Rescorer,
+    corpus: Corpus,
+    classes: Sequence[str],
+    templates: str | Sequence[str] = "plain",
+    modality: str = "image",
 ) -> Tensor:
     """``(N, C)`` the mean over a class's texts of each row's score with them (FILIP).
 
     Args:
         model: scores pairs by their tokens.
-        corpus: its rows and its classes.
+        corpus: the rows.
+        classes: names of the classes.
         templates: see :func:`resolve_templates`.
         modality: what is classified.
     """
-    prompts = model.local(texts=class_prompts(corpus.classes, templates))
+    prompts = model.local(texts=class_prompts(classes, templates))
     rows = model.local_corpus(corpus, modality)
     scores = []
     for start in range(0, len(rows), _ROWS):
@@ -241,5 +246,5 @@ def ensembled_scores(
             model.rescore(some, prompts.padded(slice(first, first + _PROMPTS)), modality)
             for first in range(0, len(prompts), _PROMPTS)
         ]
-        scores.append(torch.cat(blocks, dim=1).unflatten(1, (len(corpus.classes), -1)).mean(dim=2))
+        scores.append(torch.cat(blocks, dim=1).unflatten(1, (len(classes), -1)).mean(dim=2))
     return torch.cat(scores)

@@ -27,6 +27,7 @@ from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
+from accord.search.query import search_altered
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
@@ -190,6 +191,9 @@ def search(
     k: int = 10,
     ann: bool | None = None,
     candidates: int | None = None,
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    strength: float = 1.0,
 ) -> list[Hit]:
     """The ``k`` rows of ``data`` nearest to words or to a picture.
 
@@ -200,11 +204,16 @@ def search(
         k: number of hits.
         ann: approximate search; None decides by size.
         candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by ``k``.
+        plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
+        minus: words for what they should not show any more.
+        strength: how much these words count.
     """
     folder = run_folder(run)
     model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
     index = build_index(folder, model, open_like(model, source), ann=ann)
+    if plus or minus:
+        return search_altered(index, model, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
     return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
 
 

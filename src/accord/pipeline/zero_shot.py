@@ -9,7 +9,7 @@ from pathlib import Path
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError, DataError
-from accord.evaluation.zero_shot import build_zero_shot_classifier, zero_shot_logits
+from accord.evaluation.zero_shot import class_scores
 from accord.pipeline.run import read_templates
 from accord.shipped import run_folder
 from accord.training.artifact import Model, load_model
@@ -53,9 +53,8 @@ def zero_shot(
     model = load_model(run_folder(run))
     files, modality = _files(items, model)
     lines: str | Sequence[str] = read_templates(templates) or "plain"
-    classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, lines)
-    embedded = model.embed_corpus(corpus_from_items(modality, files), modality)
-    shares = zero_shot_logits(embedded, classifier, model.logit_scale).softmax(dim=1)  # (N, C)
+    scores = class_scores(model, corpus_from_items(modality, files), classes, lines, modality)  # (N, C)
+    shares = (model.score_scale * scores).softmax(dim=1)
     order = shares.argsort(dim=1, descending=True)
     return [
         Sorted(file, tuple((classes[int(place)], float(share[place])) for place in best))

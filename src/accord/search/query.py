@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
 from accord.evaluation.embedder import Embedder, rescorer
+from accord.functional.gap import embedding_arithmetic
 from accord.search.index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEWEST, FACTOR = 100, 10  # candidates of a second stage: so many at least, and so many times the answers
+SAME = 1 - 1e-4  # cosine from which a row is the query itself
 _ARGUMENTS = {"image": "images", "text": "texts", "audio": "audio", "video": "video"}
 _SUFFIXES = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
@@ -72,6 +77,50 @@ def search(
         return second.rescore(asked.padded(), rows.padded(), modality)[0]
 
     return index.search(asked.pooled[0], target, k=k, ann=ann, rescore=rescore, candidates=wanted)
+
+
+def search_altered(
+    index: SearchIndex,
+    model: Embedder,
+    query: str | Path | Image,
+    *,
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    strength: float = 1.0,
+    k: int = 10,
+    ann: bool | None = None,
+) -> list[Hit]:
+    """The k rows nearest to a query that words are added to and taken from; the query itself is left out.
+
+    ``query + strength (sum of plus - sum of minus)``, see :func:`accord.functional.embedding_arithmetic`. It works as
+    far as the two modalities share their directions, so best for a model trained with a small gap. Vectors have no
+    tokens, so there is no second stage.
+
+    Args:
+        index: what is searched.
+        model: the model that the index was built with; it embeds text.
+        query: words, the path of a picture, clip or recording, or a PIL image.
+        plus: what the answers should have besides.
+        minus: what they should have instead no longer.
+        strength: how much the words count.
+        k: how many answers.
+        ann: False compares every row, even where there is an approximate index.
+
+    Raises:
+        ConfigError, DataError: as :func:`search`; also words that are empty, or a model that embeds no text.
+    """
+    words = [*plus, *minus]
+    if "text" not in model.modalities or not all(word.strip() for word in words):
+        raise ConfigError(f"plus and minus take words for a model that embeds text; got {words}")
+    own = torch.as_tensor(embed_query(model, query))
+    added, taken = (
+        model.embed(texts=list(part)).sum(dim=0) if part else torch.zeros_like(own) for part in (plus, minus)
+    )
+    target = _default_target(index, len(own))
+    same = {hit.row for hit in index.search(own, target, k=1, ann=ann) if hit.score > SAME}
+    found = index.search(embedding_arithmetic(own, added, taken, strength), target, k=k + len(same), ann=ann)
+    others = [hit for hit in found if hit.row not in same][:k]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(others, start=1)]
 
 
 def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray) -> Tensor | np.ndarray:

@@ -156,6 +156,11 @@ class Model:
         own = getattr(self.method, "logit_scale", None)
         return 100.0 if own is None else float(own().detach())
 
+    @property
+    def score_scale(self) -> float:
+        """Factor that makes logits of the closest scores that the model has: of :meth:`rescore`, or of cosines."""
+        return 1.0 if self.rescores and self.method.rescores_in_logits else self.logit_scale
+
     def embed(
         self,
         *,

@@ -117,6 +117,7 @@ class Tcl(Paired):
         "text": frozenset({"pooled", "tokens"}),
     }
     training_only: ClassVar[tuple[str, ...]] = ("momentum.", "queues.")
+    rescores_in_logits: ClassVar[bool] = True
     config: TclConfig
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
