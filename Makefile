@@ -12,10 +12,10 @@ PY := .venv/bin/python
 SETUP := bash tools/setup.sh
 COVERED := functional state data training
 
-.PHONY: help demo test lint bench claims docs clean
+.PHONY: help demo test lint bench comparison claims docs clean
 
 help:  ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## train on noisy web labels, compare, search with words, write a report
 	@$(SETUP) weights
@@ -40,6 +40,10 @@ bench:  ## measure, and write benchmarks/results
 	@$(SETUP) dev,bench
 	$(PY) benchmarks/import_time.py
 	$(PY) benchmarks/losses.py
+
+comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
+	@$(SETUP) dev,bench,weights
+	$(PY) benchmarks/methods.py
 
 claims:  ## measure every claim (hours; goes on where it was stopped), and write claims/results
 	@$(SETUP) dev,bench

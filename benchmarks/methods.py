@@ -3,9 +3,9 @@
 Emoji and their names, split by concept. The picture tower is the pretrained EfficientNet-Lite0, frozen; the text tower
 is the small transformer, trained from scratch; every method runs at its defaults otherwise, but for what makes no
 sense on so little data and is listed in ``CHANGES``. Accuracy is that of held-out concepts after the same number of
-steps. Step time and memory come from a run of its own on fewer rows without the feature cache, the methods one after
+steps. Step time and memory come from runs of their own on fewer rows without the feature cache, the methods one after
 another in every round, and are given as ratios to CLIP's of that round: some methods need token features or several
-views of each picture, which a cache of pooled features hides.
+views of each picture, which a cache hides. What was measured is kept, so that a run that was stopped goes on.
 
     python benchmarks/methods.py [seeds]
 """
@@ -17,11 +17,19 @@ import resource
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from matplotlib.figure import Figure
 from record import write
+
+from accord import __version__
+from accord.claims.source import method_source
+from accord.claims.store import key_of
+from accord.data.sources import cache_folder
+from accord.methods import get_method
 
 SEEDS = 3
 EPOCHS, BATCH = 12, 128
@@ -37,11 +45,13 @@ METHODS = (
     "coca",
     "improved_vlp_baselines",
 )
-CHANGES: dict[str, dict[str, Any]] = {  # a codebook, a decoder and queries for towers of this size
+CHANGES: dict[str, dict[str, Any]] = {  # sizes and averages for a few thousand rows, as the methods' cards advise
     "fdt": {"num_tokens": 512, "dim": 128},
     "coca": {"queries": 16, "dim": 128},
+    "tcl": {"fusion_depth": 2, "momentum": 0.99},
 }
 MEASURES = {
+    "mean recall": "retrieval: mean recall",
     "text→image R@1": "retrieval: text→image R@1",
     "text→image R@10": "retrieval: text→image R@10",
     "image→text R@10": "retrieval: image→text R@10",
@@ -50,15 +60,15 @@ MEASURES = {
 
 
 def main(seeds: int = SEEDS) -> None:
-    """Measure every method, print the rows and write ``results/methods.json``."""
-    found: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
-    for seed in range(seeds):
-        for method in METHODS:
-            cost = measured("cost", method, seed)
-            found[method].append({**measured("accuracy", method, seed), **cost})
-            print(f"seed {seed}, {method}: {found[method][-1]}", flush=True)
-    rows = [row(method, found[method], found["clip"]) for method in METHODS]
-    write("methods", rows, ("accord", "torch", "timm", "lightning"))
+    """Measure every method, print the rows, write ``results/methods.json`` and draw ``results/methods.png``."""
+    tasks = [(method, seed) for seed in range(seeds) for method in METHODS]
+    costs = {task: measured("cost", *task) for task in tasks}  # one at a time: they are timed
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(zip(tasks, pool.map(lambda task: measured("accuracy", *task), tasks), strict=True))
+    runs = {method: [{**found[method, seed], **costs[method, seed]} for seed in range(seeds)] for method in METHODS}
+    rows = [row(method, runs[method], runs["clip"]) for method in METHODS]
+    path = write("methods", rows, ("accord", "torch", "timm", "lightning"))
+    draw(rows, path.with_suffix(".png"))
 
 
 def row(method: str, runs: list[dict[str, float]], clip: list[dict[str, float]]) -> dict[str, Any]:
@@ -68,18 +78,46 @@ def row(method: str, runs: list[dict[str, float]], clip: list[dict[str, float]])
         values = [run[name] for run in runs]
         record[name] = round(statistics.mean(values), 1)
         record[f"{name}, std"] = round(statistics.stdev(values), 1) if len(values) > 1 else None
-    record["ms a step"] = 1000 * statistics.median(run["seconds"] for run in runs)
+    record["ms a step"] = round(1000 * statistics.median(run["seconds"] for run in runs))
     for name, unit in (("step time", "seconds"), ("memory", "bytes")):
         ratios = [run[unit] / other[unit] for run, other in zip(runs, clip, strict=True)]
-        record[f"{name} / clip's"] = statistics.median(ratios)
+        record[f"{name} / clip's"] = round(statistics.median(ratios), 2)
     return record
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Recall with its spread over seeds, against step time; a dot's area is memory beside CLIP's."""
+    figure = Figure(figsize=(7.5, 4.5), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for one in rows:
+        x, y = one["step time / clip's"], one["mean recall"]
+        axes.errorbar(x, y, yerr=one["mean recall, std"] or 0, color="#9a9a9a", linewidth=1)
+        axes.scatter(x, y, s=60 * one["memory / clip's"], color="#3949ab", alpha=0.75, zorder=2)
+        axes.annotate(one["method"], (x, y), xytext=(8, 5), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("time of a step / CLIP's (log scale); area: memory / CLIP's")
+    axes.set_ylabel("mean recall of held-out concepts, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, facecolor="white")
+
+
 def measured(what: str, method: str, seed: int) -> dict[str, float]:
-    """One measurement in a process of its own, so that memory is that of one method."""
-    command = [sys.executable, __file__, what, method, str(seed)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    """One measurement in a process of its own, so that memory is that of one method; kept once it is made."""
+    facts = {
+        "what": what,
+        "run": config(method, seed),
+        "accord": __version__,
+        "rows": [ROWS, TIMED_BATCH, TIMED_EPOCHS],
+    }
+    kept = cache_folder("benchmarks", key_of({**facts, "source": method_source(get_method(method))}) + ".json")
+    if not kept.exists():
+        command = [sys.executable, __file__, what, method, str(seed)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    print(f"{what}, seed {seed}, {method}: {found}", flush=True)
+    return found
 
 
 def config(method: str, seed: int, **training: Any) -> dict[str, Any]:

@@ -28,12 +28,15 @@ from accord.papers import PaperCard, list_cards, settings_of
 ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"<!-- made from: (.+?) -->")
 RESULTS, FIGURES = ROOT / "claims" / "results", "claims"  # where the claims' figures are, and where the site has them
+MEASURED = ROOT / "benchmarks" / "results"
+COMPARISON = "methods"  # the benchmark that has a page of its own
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the claims' figures, which lie beside the records and not below the documentation."""
-    for path in sorted(RESULTS.glob("*.png")):
-        files.append(File.generated(config, f"{FIGURES}/{path.name}", abs_src_path=str(path)))
+    """Add the figures of claims and benchmarks, which lie beside the records and not below the documentation."""
+    for folder, place in ((RESULTS, FIGURES), (MEASURED, "benchmarks")):
+        for path in sorted(folder.glob("*.png")):
+            files.append(File.generated(config, f"{place}/{path.name}", abs_src_path=str(path)))
     return files
 
 
@@ -151,10 +154,13 @@ def claims() -> str:
 
 def benchmarks() -> str:
     """Every benchmark's rows, machine and versions, from ``benchmarks/results/*.json``."""
-    return "\n\n".join(
-        benchmark_section(json.loads(path.read_text()))
-        for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    )
+    paths = sorted(path for path in MEASURED.glob("*.json") if path.stem != COMPARISON)
+    return "\n\n".join(benchmark_section(json.loads(path.read_text())) for path in paths)
+
+
+def comparison() -> str:
+    """The rows of all image–text methods on the same data."""
+    return benchmark_section(json.loads((MEASURED / f"{COMPARISON}.json").read_text()))
 
 
 def benchmark_section(record: dict[str, Any]) -> str:
@@ -177,7 +183,7 @@ def cell(value: Any) -> str:
 
 def import_seconds(distribution: str) -> str:
     """What the import benchmark measured for a dependency, e.g. ``1.20 s``."""
-    record = json.loads((ROOT / "benchmarks" / "results" / "import_time.json").read_text())
+    record = json.loads((MEASURED / "import_time.json").read_text())
     measured = [row["seconds"] for row in record["rows"] if row["what"].endswith(f"({distribution})")]
     if not measured:
         raise PluginError(f"the import of {distribution} was never measured: make bench")
@@ -189,6 +195,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "packs": packs,
     "claims": claims,
     "benchmarks": benchmarks,
+    "comparison": comparison,
     "README.md": lambda: document("README.md"),
     "CHANGELOG.md": lambda: document("CHANGELOG.md"),
 }
