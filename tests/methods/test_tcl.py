@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from method_parts import text_batch
 from PIL import Image
+from tcl_share import ROWS, share_of
 from torch import nn
 
 from accord.data.columns import Columns
@@ -24,6 +25,7 @@ from accord.training.artifact import load_model, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.optimiser import build_optimizer
+from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star"]
 SMALL = {"dim": 8, "fusion_depth": 1, "queue_size": 12}
@@ -548,3 +550,14 @@ def test_training_learns_to_align_to_match_and_to_name_words(towers, batch):
     tokens = tcl.eval().local(batch)
     assert tcl.rescore(tokens["image"], tokens["text"], "image").argmax(dim=1).tolist() == [0, 1, 2, 3]
     assert tcl.rescore(tokens["text"], tokens["image"], "text").argmax(dim=1).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0.4}, {"same_row": True}])
+def test_two_processes_contrast_as_one_with_all_rows(settings):
+    one, two = share_of(0, settings, rows=ROWS), run_two_processes(share_of, settings)
+    torch.testing.assert_close((two[0][0] + two[1][0]) / 2, one[0])
+    for name, gradient in one[1].items():
+        mean = (two[0][1][name] + two[1][1][name]) / 2  # DistributedDataParallel averages over the processes
+        torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-6, msg=name)
+    assert torch.equal(two[0][2], two[1][2])
+    torch.testing.assert_close(two[0][2], one[2])

@@ -52,7 +52,7 @@ from accord.functional.dense import (
     pixel_propagation,
     pixpro_loss,
 )
-from accord.functional.distributed import gather_features, gather_tokens, rank, world_size
+from accord.functional.distributed import gather_features, gather_tokens, rank, rows_elsewhere, world_size
 from accord.functional.engine import contrastive_loss, masked_logsumexp, row_normalize
 from accord.functional.gap import (
     GapClosingLoss,
@@ -328,6 +328,7 @@ __all__ = [
     "rectify_labels",
     "restricted_info_nce",
     "row_normalize",
+    "rows_elsewhere",
     "sample_hard_negatives",
     "sample_partners",
     "sample_spans",

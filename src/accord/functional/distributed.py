@@ -61,6 +61,24 @@ def gather_features(x: Tensor, *, with_grad: bool) -> Tensor:
     return torch.cat(parts)
 
 
+def rows_elsewhere(x: Tensor) -> Tensor:
+    """The rows of the other processes, in the order of their ranks and without gradient.
+
+    Args:
+        x: ``(b, ...)``, the same shape in every process.
+
+    Returns:
+        ``((W - 1)·b, ...)``; no rows when not distributed.
+
+    Example:
+        >>> rows_elsewhere(torch.ones(2, 3)).shape
+        torch.Size([0, 3])
+    """
+    parts = _all_gather(x) if world_size() > 1 else [x]
+    del parts[rank()]
+    return torch.cat(parts) if parts else x[:0].detach()
+
+
 def gather_tokens(tokens: Tensor, mask: Tensor, *, with_grad: bool) -> tuple[Tensor, Tensor]:
     """Stack the token sequences of all processes, padded to the longest of them.
 

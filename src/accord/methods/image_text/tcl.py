@@ -33,6 +33,7 @@ from accord.functional import (
     matching_pairs,
     mlm_mask,
     queue_info_nce,
+    rows_elsewhere,
     targets_from_ids,
     warmup_cosine_at,
     world_size,
@@ -214,10 +215,13 @@ class Tcl(Paired):
     ) -> dict[str, Tensor]:
         """The contrastive terms, named after the modality of the query; those of weight 0 are left out."""
         cfg, tau, terms = self.config, self.temperature(), {}
-        ids = torch.cat([batch["index"], self._queue("text").ids]) if cfg.same_row else None
-        hard = None if ids is None else targets_from_ids(batch["index"], ids)  # (B, B + Q)
+        queues = {name: _with_elsewhere(slow[name], self._queue(name).features) for name in self.needs}
+        hard = None
+        if cfg.same_row:
+            ids = _with_elsewhere(batch["index"], self._queue("text").ids)
+            hard = targets_from_ids(batch["index"], torch.cat([batch["index"], ids]))  # (B, B + Q)
         for own, other in (("image", "text"), ("text", "image")):
-            queue, key_queue = self._queue(own).features, self._queue(other).features
+            queue, key_queue = queues[own], queues[other]
             if cfg.cma_weight:
                 targets = distill_targets(slow[own], torch.cat([slow[other], key_queue]), tau, alpha, hard)
                 terms[f"cma_{own}"] = queue_info_nce(towers[own], slow[other], key_queue, tau, targets)
@@ -333,6 +337,11 @@ class Tcl(Paired):
         text, image = (query, candidates) if modality == "text" else (candidates, query)
         odds = score_pairs(lambda *pairs: self._match(*pairs).diff(dim=1)[:, 0], text, image)
         return odds if modality == "text" else odds.T
+
+
+def _with_elsewhere(own: Tensor, queue: Tensor) -> Tensor:
+    """The queue, behind what the other processes have in this step: W processes see the keys of one large batch."""
+    return queue if world_size() == 1 else torch.cat([rows_elsewhere(own), queue])
 
 
 def _unit(x: Tensor) -> Tensor:
