@@ -120,6 +120,7 @@ def grey() -> tuple[Any, None]:
 
 CASES = {
     "tiny_vit": Case("image", TINY_VIT, images(16), images(24), "(B, 3, 16, 16)"),
+    "tiny_resnet": Case("image", {"name": "tiny_resnet", "width": 32}, images(32), grey, "(B, 3, H, W)"),
     "tiny_convnet": Case("image", {"name": "tiny_convnet", "width": 64}, images(32), grey, "(B, 3, H, W)"),
     "lite0": Case("image", {"name": "efficientnet_lite0", "size": 32}, images(32), grey, "(B, 3, H, W)"),
     "hf_mean": Case("text", hf(), texts, wrong_text, "at most 16"),

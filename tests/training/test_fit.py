@@ -296,3 +296,60 @@ def test_the_log_has_one_line_per_window_and_epoch(tmp_path):
     assert [line["step"] for line in lines if line["stage"] == "warm"] == [2, 4, 5, 7, 9, 10]
     assert list(lines[0]) == ["stage", "epoch", "step", "lr", "total", "ce", "inst", "rows_per_second"]
     assert "proto" in lines[6]
+
+
+def test_lars_trains_with_steps_relative_to_the_weights(tmp_path, losses):
+    config = TrainingConfig(epochs=6, batch_size=32, lr=10.0, optimizer="lars", weight_decay=1e-6)
+    fit(toy(), toy_corpus(), config, tmp_path, progress=False)
+    assert losses(tmp_path)[-1]["ce"] < 0.9 * losses(tmp_path)[0]["ce"]
+
+
+def test_a_probe_is_measured_between_epochs_and_joins_the_log(tmp_path, losses):
+    config = QUICK.model_copy(update={"probe_every": 2})
+    seen = []
+
+    def probe(method):
+        seen.append(method.training)
+        return {"knn: top-1": 50.0 + len(seen)}
+
+    with_probe, without = toy(), toy()
+    fit(with_probe, toy_corpus(), config, tmp_path / "a", progress=False, probe=probe)
+    fit(without, toy_corpus(), QUICK, tmp_path / "b", progress=False)
+    notes = [line for line in losses(tmp_path / "a") if "lr" not in line]
+    assert [(line["stage"], line["epoch"], line["step"]) for line in notes] == [("main", 1, 20)]
+    assert notes[0]["knn: top-1"] == 51
+    assert seen == [False]
+    assert all(
+        torch.equal(one, other) for one, other in zip(with_probe.parameters(), without.parameters(), strict=True)
+    )
+
+
+def test_a_probe_that_is_in_the_log_is_not_measured_again_on_resume(tmp_path):
+    config = TrainingConfig(epochs=3, batch_size=32, probe_every=1, checkpoint_every=5)
+    count = 0
+
+    def probe(method):
+        nonlocal count
+        count += 1
+        return {"knn": float(count)}
+
+    class Once(Toy):
+        @property
+        def stages(self):
+            return (Stage("only"),)
+
+        def after_step(self, step):
+            if step.index == 5 and count == 1:
+                raise KeyboardInterrupt
+
+    def method():
+        made = toy()
+        made.__class__ = Once
+        return made
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(method(), toy_corpus(), config, tmp_path, progress=False, probe=probe)
+    count = 10
+    fit(method(), toy_corpus(), config, tmp_path, resume=True, progress=False, probe=probe)
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["knn"]) for line in lines if "knn" in line] == [(5, 1.0), (10, 11.0)]

@@ -145,10 +145,7 @@ class Recipe:
             pixels = torch.stack([centre_crop(picture, spec) for picture in pictures])
             return {"image": normalise(pixels, spec)}
         seeds = draw(self.seed, Purpose.VIEW, epoch, keys[:, None], np.arange(len(views))) >> np.uint64(1)
-        crops = [
-            [make_crop(picture, view, spec, int(seed)) for view, seed in zip(views, row, strict=True)]
-            for picture, row in zip(pictures, seeds, strict=True)
-        ]
+        crops = [_crops(picture, views, spec, row.tolist()) for picture, row in zip(pictures, seeds, strict=True)]
         stacked = [_stack(column, view, spec) for column, view in zip(zip(*crops, strict=True), views, strict=True)]
         batch: Batch = {
             "image": stacked[0],
@@ -182,6 +179,13 @@ class Recipe:
 def label_tensor(labels: np.ndarray) -> Tensor:
     """``(B,)`` int64 class indices or ``(B, C)`` float32 multi-hot."""
     return torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels)
+
+
+def _crops(picture: Any, views: Sequence[View], spec: ImageInput, seeds: Sequence[int]) -> list[Crop]:
+    """Every view of one picture; the first one's place is known to the others."""
+    first = make_crop(picture, views[0], spec, seeds[0])
+    rest = zip(views[1:], seeds[1:], strict=True)
+    return [first, *(make_crop(picture, view, spec, seed, first.box) for view, seed in rest)]
 
 
 def _stack(crops: Sequence[Crop], view: View, spec: ImageInput) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -49,6 +50,23 @@ class Features:
         if mask is None:
             mask = torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
         return self.tokens, mask
+
+    def grid(self) -> Tensor:
+        """The tokens of a square picture as a map ``(B, D, s, s)``, rows first.
+
+        Raises:
+            ShapeError: there are no tokens, or their number is not a square.
+
+        Example:
+            >>> Features(torch.zeros(1, 2), torch.arange(8.0).view(1, 4, 2)).grid()[0, 0]
+            tensor([[0., 2.],
+                    [4., 6.]])
+        """
+        tokens, _ = self.sequence()
+        side = math.isqrt(tokens.shape[1])
+        if side * side != tokens.shape[1]:
+            raise ShapeError(f"tokens: {tokens.shape[1]} of them are no square map; expected (B, s·s, D)")
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
 
     def to(self, *args: Any, **kwargs: Any) -> Features:
         """Move every tensor, as :meth:`torch.Tensor.to` does."""

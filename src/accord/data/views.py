@@ -31,6 +31,7 @@ _COLOUR_AXES = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )  # (RGB, component)
 
+OVERLAP_TRIES = 10  # draws of a crop that should overlap the first (SlotCon)
 # Changes of colour as in SimCLR (Chen et al. 2020) at the strength of MoCo v2: settings of a :class:`View`.
 STRONG_COLOURS: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
 
@@ -53,6 +54,8 @@ class View:
         rand_augment: how many random operations follow and how strong they are, in (0, 1]; None for none. The view's
             box does not know that some of them move the picture.
         count: how many such views (multi-crop).
+        overlap: share of the crop's area that the first view's crop should have in common with it; ten draws are made
+            for it, and if none meets it the crop is drawn without it.
     """
 
     size: int | None = None
@@ -67,6 +70,27 @@ class View:
     lighting: float = 0.0
     rand_augment: tuple[int, float] | None = None
     count: int = 1
+    overlap: float = 0.0
+
+
+def byol_views(scale: tuple[float, float], flip: float = 0.5, *, colour: bool = True) -> tuple[View, View]:
+    """The two views of BYOL (Grill et al. 2020, appendix B), which are blurred and solarised unequally.
+
+    Args:
+        scale: area range of both crops.
+        flip: probability of mirroring.
+        colour: False leaves colours, blur and solarisation out.
+
+    Example:
+        >>> first, second = byol_views((0.2, 1.0))
+        >>> first.blur, second.blur, second.solarize
+        (1.0, 0.1, 0.2)
+    """
+    plain = View(scale=scale, flip=flip)
+    if not colour:
+        return plain, plain
+    jittered = replace(plain, jitter=(0.4, 0.4, 0.2, 0.1), jitter_p=0.8, gray=0.2)
+    return replace(jittered, blur=1.0), replace(jittered, blur=0.1, solarize=0.2)
 
 
 @dataclass(frozen=True)
@@ -95,7 +119,9 @@ def expand(views: Sequence[Declared]) -> tuple[Declared, ...]:
     return tuple(replace(view, count=1) for view in views for _ in range(view.count))
 
 
-def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Crop:
+def make_crop(
+    image: Image.Image, view: View, spec: ImageInput, seed: int, first: tuple[float, float, float, float] | None = None
+) -> Crop:
     """One augmented view.
 
     Crop, flip and colours are done on the Pillow image, which at 224 pixels takes half the time of tensors.
@@ -105,6 +131,7 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Cr
         view: what to do.
         spec: gives size (unless the view has its own) and interpolation.
         seed: decides everything random.
+        first: box of the first view's crop, for a view that is to overlap it.
 
     Example:
         >>> make_crop(Image.new("RGB", (60, 40)), View(size=32), ImageInput(), seed=1).pixels.shape
@@ -113,7 +140,7 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Cr
     width, height = image.size
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        top, left, h, w = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
+        top, left, h, w = _crop_place(image, view, first)
         crop = _resized_crop(image, (top, left, h, w), view.size or spec.size, spec)
         flip = _happens(view.flip)
         crop = _colours(F.horizontal_flip(crop) if flip else crop, view)
@@ -122,6 +149,24 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int) -> Cr
         lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
     box = (left / width, top / height, (left + w) / width, (top + h) / height)
     return Crop(to_pixels(crop), box, flip, lighting)
+
+
+def _crop_place(
+    image: Image.Image, view: View, first: tuple[float, float, float, float] | None
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random crop, in pixels."""
+    place: tuple[int, int, int, int] = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
+    if first is None or not view.overlap:
+        return place
+    width, height = image.size
+    x0, y0, x1, y1 = first[0] * width, first[1] * height, first[2] * width, first[3] * height
+    for _ in range(OVERLAP_TRIES):
+        top, left, h, w = place
+        common = max(0.0, min(x1, left + w) - max(x0, left)) * max(0.0, min(y1, top + h) - max(y0, top))
+        if common >= view.overlap * h * w:
+            break
+        place = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
+    return place
 
 
 def centre_crop(image: Image.Image, spec: ImageInput) -> Tensor:

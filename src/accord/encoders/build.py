@@ -34,7 +34,7 @@ def build_encoder(
         modality: ``"image"``, ``"text"``, ``"video"``, ``"audio"`` or ``"graph"``.
         spec: a name, or a dict with ``name`` and that encoder's options (what :meth:`Encoder.spec` returns):
 
-            - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, any timm name;
+            - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, ``"tiny_resnet"``, any timm name;
             - text: ``"minilm"``, ``"tiny_text"``, a folder or hub name that transformers reads;
             - video: ``"frames:IMAGE"`` with any image name;
             - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER_OR_HUB_NAME"``;

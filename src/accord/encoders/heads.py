@@ -31,6 +31,9 @@ from accord.functional.slots import semantic_grouping
 CHUNK_ELEMENTS = 1 << 22  # hidden units of pairs held at a time: 16 MiB in float32
 
 
+Activation = Literal["relu", "gelu"]
+
+
 class MLPHead(nn.Sequential):
     """Projector or predictor of self-supervised learning: Linear, BatchNorm, ReLU, …, Linear (SimCLR, BYOL, SwAV).
 
@@ -45,9 +48,10 @@ class MLPHead(nn.Sequential):
         bias: the linear maps of the hidden layers have a bias.
         last_bias: the last linear map has one; by default as ``bias``.
         norm_last: a batch norm after the last map: ``"affine"``, ``"plain"`` (without scale and shift) or ``"none"``.
+        activation: ``"relu"`` or ``"gelu"`` (SlotCon).
 
     Raises:
-        ValueError: an unknown ``norm_last``, a negative number of layers.
+        ValueError: an unknown ``norm_last`` or activation, a negative number of layers.
 
     Example:
         >>> MLPHead(8, 4, hidden=16, layers=2)(torch.randn(3, 8)).shape
@@ -67,17 +71,52 @@ class MLPHead(nn.Sequential):
         bias: bool = True,
         last_bias: bool | None = None,
         norm_last: Literal["none", "affine", "plain"] = "none",
+        activation: Activation = "relu",
     ) -> None:
         check_range(0, max(layers, 0), layers=layers)
         check_choice(("none", "affine", "plain"), norm_last=norm_last)
         widths = [d_in, *[hidden] * layers]
         parts: list[nn.Module] = []
         for before, after in pairwise(widths):
-            parts += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+            parts += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), _activation(activation)]
         parts.append(nn.Linear(widths[-1], d_out, bias=bias if last_bias is None else last_bias))
         if norm_last != "none":
             parts.append(nn.BatchNorm1d(d_out, affine=norm_last == "affine"))
         super().__init__(*parts)
+
+
+class ConvHead(nn.Sequential):
+    """:class:`MLPHead` for every cell of a map: 1×1 convolutions with batch norm over all cells (PixPro, SlotCon).
+
+    Args:
+        d_in: channels of the input.
+        d_out: channels of the output.
+        hidden: channels of the hidden layers.
+        layers: number of hidden layers.
+        activation: ``"relu"`` or ``"gelu"``.
+
+    Raises:
+        ValueError: an unknown activation, a negative number of layers.
+
+    Example:
+        >>> ConvHead(8, 4, hidden=16)(torch.randn(2, 8, 3, 3)).shape
+        torch.Size([2, 4, 3, 3])
+    """
+
+    def __init__(
+        self, d_in: int, d_out: int, hidden: int = 4096, layers: int = 1, *, activation: Activation = "relu"
+    ) -> None:
+        check_range(0, max(layers, 0), layers=layers)
+        widths = [d_in, *[hidden] * layers]
+        parts: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            parts += [nn.Conv2d(before, after, 1), nn.BatchNorm2d(after), _activation(activation)]
+        super().__init__(*parts, nn.Conv2d(widths[-1], d_out, 1))
+
+
+def _activation(name: Activation) -> nn.Module:
+    check_choice(("relu", "gelu"), activation=name)
+    return nn.ReLU(inplace=True) if name == "relu" else nn.GELU()
 
 
 class QueryMLP(nn.Sequential):

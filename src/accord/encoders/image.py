@@ -1,4 +1,4 @@
-"""Image encoders: any timm model, EfficientNet-Lite0 from its package, two small ones to train from scratch.
+"""Image encoders: any timm model, EfficientNet-Lite0 from its package, three small ones to train from scratch.
 
 The small ViT is CLIP's image tower (Radford et al. 2021): convolutional patches without bias, class token,
 learnt positions, LayerNorm before and after pre-norm blocks.
@@ -14,6 +14,7 @@ import timm
 import torch
 from pydantic import Field
 from timm.models import VisionTransformer
+from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from accord.config import Config
@@ -58,6 +59,15 @@ class TinyConvNetConfig(Config):
     name: Literal["tiny_convnet"] = "tiny_convnet"
     size: int = Field(64, ge=32, description="input side in pixels")
     width: int = Field(128, gt=0, multiple_of=8, description="channels of the last stage; earlier ones halve")
+
+
+class TinyResNetConfig(Config):
+    """A ResNet (He et al. 2016) of one basic block a stage, with batch norm and a fine map."""
+
+    name: Literal["tiny_resnet"] = "tiny_resnet"
+    size: int = Field(64, ge=16, description="input side in pixels")
+    width: int = Field(128, gt=0, multiple_of=8, description="channels of the last stage; earlier ones halve")
+    stride: Literal[8, 16, 32] = Field(8, description="pixels to a cell of the last map; later stages are dilated")
 
 
 class TimmEncoder(Encoder):
@@ -132,6 +142,8 @@ def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequ
         return _from_scratch(_tiny_vit(TinyViTConfig.parse(dict(options))), given)
     if options["name"] == "tiny_convnet":
         return _from_scratch(_tiny_convnet(TinyConvNetConfig.parse(dict(options))), given)
+    if options["name"] == "tiny_resnet":
+        return _from_scratch(_tiny_resnet(TinyResNetConfig.parse(dict(options))), given)
     return _pretrained(TimmConfig.parse(dict(options)), given, load=weights is not False)
 
 
@@ -179,6 +191,17 @@ def _tiny_convnet(config: TinyConvNetConfig) -> TimmEncoder:
         num_classes=0,
         depths=(1, 1, 2, 1),
         dims=tuple(config.width // share for share in (8, 4, 2, 1)),
+    )
+    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False)
+
+
+def _tiny_resnet(config: TinyResNetConfig) -> TimmEncoder:
+    model = ResNet(
+        BasicBlock,  # type: ignore[arg-type]
+        (1, 1, 1, 1),
+        num_classes=0,
+        output_stride=config.stride,
+        channels=tuple(config.width // share for share in (8, 4, 2, 1)),
     )
     return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False)
 
@@ -240,7 +263,7 @@ def _input(defaults: Any, size: int, lite0: bool) -> ImageInput:
 def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    own = [LITE0.name, "tiny_vit", "tiny_convnet"]
+    own = [LITE0.name, "tiny_vit", "tiny_convnet", "tiny_resnet"]
     close = get_close_matches(name, [*own, *timm.list_models()], n=3)
     return f"no image encoder {name!r}; did you mean {', '.join(close or own)}? Any timm model name is accepted"
 

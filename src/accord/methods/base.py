@@ -348,6 +348,9 @@ class Method(nn.Module):
     def before_epoch(self, step: Step, loader: Loader) -> None:
         """Run before each epoch with the same kind of loader."""
 
+    def after_backward(self, step: Step) -> None:
+        """Run between the backward pass and the optimiser's step (gradients that a part is not to have)."""
+
     def after_step(self, step: Step) -> None:
         """Run after each optimiser step (clamps, moving averages)."""
 

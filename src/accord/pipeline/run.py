@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.retrieval import CANDIDATES
-from accord.methods import get_method
+from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
@@ -136,8 +136,20 @@ def fit_model(
     """Build and train the method of ``config`` on ``prepared.train``."""
     corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
     method = build_method(config, corpus)
-    fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress)
+    probe = _probe(config, prepared) if config.training.probe_every else None
+    fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress, probe=probe)
     return Model(method, config=config.model_dump(mode="json"), path=folder), fitted
+
+
+def _probe(config: RunConfig, prepared: Prepared) -> Callable[[Method], dict[str, float]]:
+    """The configured tasks on the validation rows, or on the test rows where there are none."""
+    rows = replace(prepared, test=prepared.val) if len(prepared.val) else prepared
+
+    def measure(method: Method) -> dict[str, float]:
+        model = Model(method, config=config.model_dump(mode="json"))
+        return {metric.name: metric.value for metric in score(model, rows, config.training.probe)}
+
+    return measure
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:

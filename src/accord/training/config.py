@@ -14,6 +14,7 @@ from accord.config import Config
 
 # What may change between a run and its resumption without changing the result that is computed.
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "tensorboard", "log_every"})
+_WATCHED = frozenset({"probe_every", "probe"})
 
 
 class TrainingConfig(Config):
@@ -39,8 +40,10 @@ class TrainingConfig(Config):
     weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors and embeddings have none")
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's averaging of gradient and square, in [0, 1)")
     eps: float = Field(1e-6, gt=0, description="AdamW's denominator offset")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    optimizer: Literal["adamw", "sgd", "lars"] = Field(
+        "adamw", description="AdamW, SGD with momentum, or LARS: SGD whose step on a matrix is relative to its norm"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")
     grad_clip: float | None = Field(None, gt=0, description="largest gradient norm, or None for no clipping")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -51,6 +54,13 @@ class TrainingConfig(Config):
     workers: int = Field(0, ge=0, description="processes that decode and augment, per device")
     checkpoint_every: int = Field(500, ge=1, description="optimiser steps between checkpoints")
     log_every: int = Field(10, ge=1, description="optimiser steps averaged in one line of train.jsonl")
+    probe_every: int | None = Field(
+        None, ge=1, description="epochs between measurements of held-out rows during training, or None for none"
+    )
+    probe: list[str] = Field(
+        default_factory=lambda: ["knn", "linear_probe"],
+        description="what is measured then, as in accord evaluate",
+    )
     devices: int = Field(1, ge=1, description="processes, one per device")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="auto is ddp as soon as there are two devices")
@@ -79,4 +89,4 @@ class TrainingConfig(Config):
         >>> "workers" in TrainingConfig().decisive()
         False
         """
-        return self.model_dump(mode="json", exclude=set(_MACHINE))
+        return self.model_dump(mode="json", exclude=set(_MACHINE | _WATCHED))

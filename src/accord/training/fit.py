@@ -33,7 +33,7 @@ from accord.training.checkpoint import AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
-from accord.training.module import CONTENT, Run, StageModule, check_micro_batch
+from accord.training.module import CONTENT, Probe, Run, StageModule, check_micro_batch
 from accord.training.seeding import seed_everything
 from accord.training.stages import Position, check_stages, trained_in
 
@@ -61,6 +61,7 @@ def fit(
     *,
     resume: bool = False,
     progress: bool = True,
+    probe: Probe | None = None,
 ) -> FitResult:
     """Train ``method`` on ``corpus``, in place.
 
@@ -78,6 +79,7 @@ def fit(
         run_dir: folder of the run, made if need be.
         resume: continue from the checkpoint if there is one; False starts over and replaces what is there.
         progress: show progress on standard error.
+        probe: measures the method every ``config.probe_every`` epochs; what it gives joins the curves.
 
     Returns:
         Steps and time.
@@ -111,7 +113,7 @@ def fit(
     )
     position = _restore(method, journal, saved) if saved else Position()
     fixed = frozenset(fixed_encoders(method))
-    run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed)
+    run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed, probe)
     start, clock = position.number, time.perf_counter()
     with _lightning_manners():
         for stage in stages[position.stage :]:

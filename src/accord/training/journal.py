@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Journal:
         self._rows: list[Row] = []  # fetched and found finite, not yet written
         self._last_finite: Row = {}
         self._clock, self._timed = time.perf_counter(), 0
+        self._noted = 0
         self._board = None
         if tensorboard is not None and writes:
             require("tensorboard", "tensorboard")
@@ -81,6 +82,13 @@ class Journal:
         if len(self._waiting) + len(self._rows) < self.window and not close:
             return None
         return self._line(step, number, lr)
+
+    def note(self, step: Step, number: int, measure: Callable[[], Mapping[str, float]]) -> None:
+        """Write a line of its own with what is measured after step ``number``, unless the file has it already."""
+        if self.writes and self._noted < number:
+            self._write({"stage": step.stage, "epoch": step.epoch, "step": number, **measure()})
+            self._noted = number
+            self._clock = time.perf_counter()  # measuring is no part of the throughput
 
     def fetch(self) -> None:
         """Bring the waiting terms to the host and check them.
@@ -135,6 +143,8 @@ class Journal:
         self._rows = list(rows)
         if self.writes:
             truncate(self.path, number)
+            last = self.path.read_text(encoding="utf-8").splitlines()[-1:] if self.path.exists() else []
+            self._noted = max((line["step"] for line in map(json.loads, last) if "lr" not in line), default=0)
 
     def close(self) -> None:
         """Close the TensorBoard log."""

@@ -6,8 +6,8 @@ because gradient caching runs a batch twice and because a resumed run must repea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from accord.training.stages import NamedParameters, Position, hold_encoders
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
+Probe = Callable[[Method], Mapping[str, float]]  # what is measured between epochs, by name
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Run:
         console: where progress is shown, or None.
         identity: what a resumed run must share with this one.
         fixed: modalities of the encoders that no stage trains.
+        probe: what is measured between epochs, or None.
     """
 
     corpus: Corpus
@@ -64,6 +66,7 @@ class Run:
     console: Console | None
     identity: dict[str, Any]
     fixed: frozenset[str]
+    probe: Probe | None = None
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
@@ -210,8 +213,17 @@ class StageModule(LightningModule):
         """Freeze or free the encoders, and run the method's hook unless the epoch was under way already."""
         hold_encoders(self.trained, self.stage, self.position.epoch)
         if self.position.batch == 0:
+            self._measure()
             self._hook(self.method.before_epoch, _BEFORE_EPOCH, self.step)
         self.method.train()
+
+    def _measure(self) -> None:
+        """Run the probe after every so many epochs; the end of training has its own evaluation."""
+        probe, every = self.shared.probe, self.shared.config.probe_every
+        if probe is not None and every and self.position.epoch and self.position.epoch % every == 0:
+            self.method.eval()
+            step = replace(self.step, epoch=self.position.epoch - 1)
+            self.shared.journal.note(step, self.position.number, lambda: probe(self.method))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimiser step."""
@@ -225,6 +237,7 @@ class StageModule(LightningModule):
             batch["place"] = own.to(self.method.device)
         optimizer.zero_grad()
         terms = self._backward(batch, step)
+        self.method.after_backward(step)
         if config.grad_clip is not None:
             parameters = [parameter for _, parameter in self.trained]
             terms["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.grad_clip)

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule: AdamW or SGD, no decay on vectors, warm-up and cosine (CLIP)."""
+"""Optimiser and learning-rate schedule: AdamW, SGD or LARS, no decay on vectors, warm-up and cosine (CLIP)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import torch
+from timm.optim import Lars
 from torch import nn
 
 from accord.functional.schedule import warmup_cosine_at
@@ -44,7 +45,7 @@ def parameter_groups(
         own = group(name)
         groups.setdefault((own.name, own.decay and decays(name, parameter)), []).append(parameter)
     return [
-        {"params": params, "weight_decay": weight_decay if decay else 0.0, "name": name}
+        {"params": params, "weight_decay": weight_decay if decay else 0.0, "name": name, "decays": decay}
         for (name, decay), params in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
 
@@ -56,6 +57,9 @@ def build_optimizer(
     groups = parameter_groups(named, config.weight_decay, group)
     if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+    if config.optimizer == "lars":  # its step on vectors, which do not decay, is that of SGD
+        adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
+        return Lars(adapted, lr=config.lr, momentum=config.momentum)
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
 
