@@ -23,6 +23,7 @@ _MODULES = {
     "swav": "accord.methods.image.swav",
     "pixpro": "accord.methods.image.pixpro",
     "slotcon": "accord.methods.image.slotcon",
+    "multiview_infonce": "accord.methods.image.multiview",
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
