@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BACKGROUNDS = 500  # photographs held in memory
 
 LIST_EXAMPLE = """Example:
 
@@ -18,6 +23,12 @@ accord data get stamps"""
 BUILD_EXAMPLE = """Example, after unpacking the pack's packages into a folder:
 
 accord data build stamps unpacked/"""
+
+COMPOSE_EXAMPLE = """Example:
+
+accord data compose pack:stamps scenes --count 2000 --things 2 4
+
+accord train scenes --method slotcon"""
 
 INFO_EXAMPLE = """Example:
 
@@ -59,6 +70,49 @@ def build(
 
     built = build_pack(name, folder, say=typer.echo)
     typer.echo(f"use it as pack:{built.pack.name} ({built.rows:,} rows)")
+
+
+@app.command(epilog=COMPOSE_EXAMPLE)
+def compose(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="Drawings or cut-outs with a transparent background.")],
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write; must not exist.")],
+    backgrounds: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Photographs to paste them on. Default: gradients of two colours."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 1000,
+    side: Annotated[int, typer.Option(min=16, help="Side in pixels.")] = 96,
+    things: Annotated[tuple[int, int], typer.Option(help="Fewest and most things in a scene.")] = (2, 4),
+    scale: Annotated[tuple[float, float], typer.Option(help="Smallest and largest side of a thing over the side.")] = (
+        0.25,
+        0.5,
+    ),
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip; 1 makes pictures.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other scenes.")] = 0,
+) -> None:
+    """Compose scenes with exact masks, boxes, tracks and captions out of cut-out things."""
+    from accord.data.compose import sprites_of, write_scenes
+    from accord.data.corpus import open_corpus
+
+    things_found = open_corpus(source)
+    behind = [] if backgrounds is None else _pictures(backgrounds)
+    options: dict[str, object] = {"side": side, "things": things, "scale": scale, "frames": frames}
+    sprites = sprites_of(things_found)
+    write_scenes(out, sprites, behind, count=count, seed=seed, kinds=things_found.classes, **options)
+    typer.echo(f"{out}: {count:,} scenes of {len(sprites):,} things")
+
+
+def _pictures(source: str) -> list[Image.Image]:
+    """The pictures of a source, none larger than a scene needs."""
+    from accord.data.corpus import open_corpus
+
+    corpus = open_corpus(source, quiet=True)
+    found = []
+    for row in range(min(len(corpus), BACKGROUNDS)):
+        picture = corpus.sample(row, modalities=("image",))["image"]
+        picture.thumbnail((512, 512))
+        found.append(picture)
+    return found
 
 
 @app.command(epilog=INFO_EXAMPLE)
