@@ -31,6 +31,7 @@ _NAMES = {
     ),
     "label": ("label", "labels", "class", "category", "categories", "target", "cls", "classes", "y"),
     "group": ("group", "concept", "group_id", "concept_id"),
+    "mask": ("mask", "masks", "segmentation", "label_map", "annotation"),
 }
 _ENDINGS = ("_path", "_file", "_filename", "_file_name", "_url", "_bytes")
 _LOOK_AT = 50  # rows whose contents are inspected
@@ -45,6 +46,7 @@ class Columns(Config):
     audio: str | None = Field(default=None, description="recordings: paths or encoded bytes")
     label: str | None = Field(default=None, description="class: a name, a number, or a list of them")
     group: str | None = Field(default=None, description="rows of one group are never split between training and test")
+    mask: str | None = Field(default=None, description="masks, to measure by: pictures whose grey values are classes")
 
     @property
     def media(self) -> dict[str, str]:
@@ -101,7 +103,7 @@ def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence
     chosen = _checked_overrides(rows, overrides or {})
     taken = {column for columns in chosen.values() for column in columns}
     kinds = {column: _kind(rows, column) for column in rows.column_names if column not in taken}
-    for field in ("video", *Columns.model_fields):  # video first: an animation is a picture too, but for its name
+    for field in ("video", "mask", *Columns.model_fields):  # those that are pictures too, but for their name, first
         if field not in chosen:
             column = _best(field, {name: kind for name, kind in kinds.items() if name not in taken})
             chosen[field] = (column,) if column else ()
@@ -143,8 +145,8 @@ def _best(field: str, kinds: Mapping[str, str]) -> str | None:
     if field == "label" and "class" in kinds.values():
         return next(name for name, kind in kinds.items() if kind == "class")
     fitting = [name for name, kind in kinds.items() if kind in accepted]
-    if field == "video":  # only a name tells an animation from a picture, or a folder of frames from a text
-        other = ("image", "text", "texts")
+    if field in ("video", "mask"):  # only a name tells an animation or a mask from a picture, or a folder from a text
+        other = ("image", "text", "texts") if field == "video" else ("image",)
         fitting += [name for name, kind in kinds.items() if kind in other and _rank(field, name)]
     named = [name for name in fitting if _rank(field, name)]
     if named:

@@ -21,7 +21,7 @@ from accord.data.cells import caption_fault, read_captions, read_medium
 from accord.data.check import check_media
 from accord.data.columns import Columns, describe_columns, guess_columns
 from accord.data.labels import Labels, read_labels
-from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path
+from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path, open_image, read_bytes
 from accord.data.quarantine import Quarantine, RowError
 from accord.data.sources import announce, cache_folder, read_source
 from accord.errors import DataError, ShapeError
@@ -134,6 +134,25 @@ class Corpus:
             found["label"] = self.labels[position]
         return found
 
+    def mask(self, position: int) -> np.ndarray:
+        """The mask ``(H, W)`` of a row, uint8: 0 for the background, else the number of a class.
+
+        Raises:
+            DataError: there is no column of masks.
+            RowError: the mask cannot be read, or its values are no classes; names row, file and reason.
+        """
+        column = self.columns.mask
+        if column is None:
+            raise DataError(f"{self.name} has no masks: name their column with data.columns.mask")
+        cell = self.rows[position][column]
+        try:
+            with open_image(io.BytesIO(read_bytes(cell, self.root))) as picture:
+                if picture.mode not in ("L", "P", "1"):
+                    raise Unreadable(f"a {picture.mode} picture is no mask: expected one grey value or index a pixel")
+                return np.array(picture, dtype=np.uint8)
+        except (Unreadable, OSError, SyntaxError) as error:
+            raise RowError(int(self.ids[position]), self._file(cell), str(error)) from None
+
     def describe(self, position: int) -> str:
         """Row number and file of a position, for messages."""
         columns = list(self.columns.media.values())
@@ -186,7 +205,7 @@ class Corpus:
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
             digest.update(table.combine_chunks().to_batches()[0].serialize())
-            for column in self.columns.media.values():
+            for column in (*self.columns.media.values(), *([self.columns.mask] if self.columns.mask else [])):
                 for name in _file_names(table.column(column)):
                     digest.update(_stamp(cell_path(name, self.root)).encode())
         return digest.hexdigest()
@@ -309,7 +328,7 @@ def _cell_of(item: Any, position: int) -> dict[str, Any]:
 
 def _undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
     """Media columns as stored: decoding is ours, so that one bad row is one bad row."""
-    for column in columns.media.values():
+    for column in (*columns.media.values(), *([columns.mask] if columns.mask else [])):
         feature = rows.features[column]
         if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
             rows = rows.cast_column(column, type(feature)(decode=False))

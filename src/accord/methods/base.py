@@ -338,6 +338,34 @@ class Method(nn.Module):
         """
         raise ConfigError(f"method {self.name} does not express its inputs in concepts that modalities share")
 
+    @property
+    def dense_features(self) -> bool:
+        """Whether the image encoder gives a map, see :meth:`dense`."""
+        return "image" in self.encoders and "tokens" in self.encoders["image"].gives  # type: ignore[operator]
+
+    def dense(self, batch: Batch) -> Tensor:
+        """Features ``(B, C, h, w)`` of the cells of each image: the encoder's map; heads only serve training.
+
+        Raises:
+            ConfigError: the image encoder gives no tokens.
+        """
+        if not self.dense_features:
+            raise ConfigError(f"method {self.name}: the image encoder gives no map of its cells; choose another one")
+        return self.encoders["image"](batch["image"]).grid().float()
+
+    @property
+    def segments(self) -> bool:
+        """Whether the method divides images into parts by itself, see :meth:`segment`."""
+        return type(self).segment is not Method.segment
+
+    def segment(self, batch: Batch, size: tuple[int, int]) -> Tensor:
+        """The part ``(B, H, W)``, a number, that each pixel of each image belongs to.
+
+        Raises:
+            ConfigError: the method does not segment.
+        """
+        raise ConfigError(f"method {self.name} does not segment images by itself; choose one that does: slotcon")
+
     def verdicts(self) -> Verdicts | None:
         """The method's judgement of the training rows, or None when it makes none."""
         return None

@@ -174,7 +174,8 @@ def evaluate(
     Args:
         run: the run's directory.
         data: other data; None takes the run's held-out rows.
-        tasks: of ``retrieval zero_shot classification knn linear_probe captions``; empty takes all that fit.
+        tasks: of ``retrieval zero_shot classification knn linear_probe captions segmentation``; empty takes all that
+            fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
         candidates: for a method with a second stage, how many items it scores for each query; 0 leaves it out.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.

@@ -11,6 +11,7 @@ from accord.data.recipe import Prepared
 from accord.errors import ConfigError
 from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.classification import evaluate_classification
+from accord.evaluation.dense import evaluate_segmentation
 from accord.evaluation.knn import evaluate_knn
 from accord.evaluation.linear_probe import evaluate_linear_probe
 from accord.evaluation.metric import Metric
@@ -33,6 +34,7 @@ def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
         "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
         "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
         "captions": model.method.captions and paired and "image" in test.modalities,
+        "segmentation": bool(test.columns.mask) and model.method.dense_features and len(prepared.train) > 0,
     }
     return [task for task, fit in fits.items() if fit]
 
@@ -99,6 +101,7 @@ def _runners(
         ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
         "captions": lambda: evaluate_captions(model, test),
+        "segmentation": lambda: evaluate_segmentation(model, test, train),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
     }
 

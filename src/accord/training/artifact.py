@@ -264,6 +264,27 @@ class Model:
         logits: Tensor = self._run(corpus, "image", "logits", batch_size, classify, _rows)
         return logits
 
+    def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
+        """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.
+
+        Raises:
+            ConfigError: the image encoder gives no map.
+        """
+        return self._maps(corpus, batch_size, lambda batch: self.method.dense(batch).float().cpu())
+
+    def segment_corpus(self, corpus: Corpus, size: tuple[int, int], *, batch_size: int = 64) -> Tensor:
+        """The part ``(N, H, W)`` that each pixel of every row's image belongs to, a number.
+
+        Raises:
+            ConfigError: the method does not segment.
+        """
+        return self._maps(corpus, batch_size, lambda batch: self.method.segment(batch, size).cpu())
+
+    @torch.inference_mode()
+    def _maps(self, corpus: Corpus, batch_size: int, forward: Callable[[Batch], Tensor]) -> Tensor:
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
+        return torch.cat([forward(_to(batch, self.method.device)) for batch in loader])
+
     def caption(
         self, images: Sequence[Any], *, decoding: Decoding | Mapping[str, Any] | None = None, seed: int = 0
     ) -> list[Caption]:

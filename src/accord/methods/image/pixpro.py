@@ -138,10 +138,6 @@ class Pixpro(Method):
         """The encoder's vector, unit norm."""
         return {"image": F.normalize(self.encoders["image"](batch["image"]).pooled.float(), dim=1)}
 
-    def dense(self, batch: Batch) -> Tensor:
-        """The encoder's map ``(B, C, h, w)``: heads and propagation only serve training."""
-        return self.encoders["image"](batch["image"]).grid().float()
-
     def _online(self) -> dict[str, nn.Module]:
         """The parts that the teacher has too."""
         return {"image": self.encoders["image"], **{f"{name} head": head for name, head in self.heads.items()}}

@@ -145,10 +145,6 @@ class Slotcon(Method):
         """The encoder's vector, unit norm."""
         return {"image": F.normalize(self.encoders["image"](batch["image"]).pooled.float(), dim=1)}
 
-    def dense(self, batch: Batch) -> Tensor:
-        """The encoder's map ``(B, C, h, w)``."""
-        return self.encoders["image"](batch["image"]).grid().float()
-
     @torch.no_grad()
     def segment(self, batch: Batch, size: tuple[int, int]) -> Tensor:
         """The prototype ``(B, H, W)`` of every pixel, at any size: segmentation without supervision."""

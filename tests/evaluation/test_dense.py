@@ -1,0 +1,147 @@
+"""Masks of a corpus, and what is measured with them place by place."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from accord.data.compose import Sprite, write_scenes
+from accord.data.corpus import open_corpus
+from accord.data.quarantine import RowError
+from accord.encoders import build_encoder
+from accord.errors import DataError
+from accord.evaluation.dense import cell_classes, correspondence, evaluate_segmentation, iou_metric, matched
+from accord.methods import DataInfo, get_method
+from accord.training.artifact import Model
+
+COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250)}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    kinds = enumerate(COLOURS.items())
+    sprites = [Sprite(Image.new("RGBA", (9, 9), (*rgb, 255)), name, kind) for kind, (name, rgb) in kinds]
+    grey = Image.new("RGB", (60, 60), (120, 120, 120))
+    return write_scenes(tmp_path_factory.mktemp("d") / "scenes", sprites, [grey], count=24, side=64, scale=(0.3, 0.5))
+
+
+@pytest.fixture
+def corpus(scenes):
+    return open_corpus(scenes, quiet=True)
+
+
+class Colours(torch.nn.Module):
+    """Stands for a model whose map is the mean colour of each cell, and which segments by the strongest channel."""
+
+    segments = True
+
+
+class ColourModel:
+    method = Colours()
+
+    def dense_corpus(self, corpus):
+        opened = (corpus.sample(row)["image"] for row in range(len(corpus)))
+        pictures = [np.asarray(picture.resize((8, 8), Image.Resampling.BOX)) for picture in opened]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+    def segment_corpus(self, corpus, size):
+        maps = self.dense_corpus(corpus)
+        solid = (maps.amax(dim=1) - maps.amin(dim=1)) > 0.4
+        return torch.where(solid, 1 + maps.argmax(dim=1), 5)
+
+
+def test_masks_are_found_read_and_belong_to_the_fingerprint(corpus, scenes):
+    assert corpus.columns.mask == "mask"
+    assert corpus.columns.image == "image"
+    mask = corpus.mask(3)
+    assert mask.shape == (64, 64)
+    assert mask.dtype == np.uint8
+    before = corpus.fingerprint
+    path = scenes / "masks" / "00003.png"
+    kept = path.read_bytes()
+    Image.new("L", (64, 64)).save(path)
+    assert open_corpus(scenes, quiet=True, check=False).fingerprint != before
+    path.write_bytes(kept)
+
+
+def test_an_unreadable_mask_is_one_bad_row(scenes, tmp_path):
+    rows = [json.loads(line) for line in (scenes / "metadata.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {key: str(scenes / row[key]) for key in ("image", "mask")}
+    rows[2]["mask"] = str(tmp_path / "none.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "colours.png")
+    rows[5]["mask"] = str(tmp_path / "colours.png")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = open_corpus(tmp_path / "rows.jsonl", quiet=True)
+    assert sorted(set(range(24)) - set(corpus.ids)) == [2, 5]
+    unchecked = open_corpus(tmp_path / "rows.jsonl", quiet=True, check=False)
+    with pytest.raises(RowError, match="RGB picture is no mask"):
+        unchecked.mask(5)
+
+
+def test_a_cell_has_the_class_of_most_of_its_pixels(corpus):
+    cells = cell_classes(corpus, 8, 8)
+    mask = corpus.mask(0).reshape(8, 8, 8, 8).swapaxes(1, 2).reshape(8, 8, -1)
+    for y, x in ((0, 0), (3, 4), (5, 2), (7, 7)):
+        counts = np.bincount(mask[y, x], minlength=3)
+        assert counts[cells[0, y, x]] == counts.max()
+
+
+def test_colours_are_told_apart_cell_by_cell(corpus):
+    found = {
+        metric.name: metric
+        for metric in evaluate_segmentation(ColourModel(), corpus.select(range(12)), corpus.select(range(12, 24)))
+    }
+    assert found["linear mIoU"].value > 80
+    assert found["linear mIoU"].low > found["linear mIoU"].chance
+    assert found["linear foreground accuracy"].value > 85
+    assert found["cell correspondence"].value > 85
+    assert found["cell correspondence"].chance < 40
+    assert found["parts mIoU"].value > 60
+    assert found["parts accuracy"].value > 85
+
+
+def test_the_nearest_cell_is_of_another_picture():
+    maps = torch.zeros(2, 3, 2, 2)
+    maps[0, 0], maps[1, 1] = 1.0, 1.0  # each picture is most like itself
+    truth = np.array([[[1, 1], [1, 1]], [[2, 2], [2, 2]]])
+    assert correspondence(maps, truth).value == 0
+    assert correspondence(maps, np.ones((2, 2, 2), dtype=np.int64)).value == 100
+
+
+def test_intersection_over_union_of_a_perfect_and_of_an_empty_guess():
+    truth = np.array([[[0, 1], [1, 2]]])
+    assert iou_metric("mIoU", truth, truth, 4).value == 100  # class 3 does not occur and does not count
+    assert iou_metric("mIoU", np.zeros_like(truth), truth, 4).value == pytest.approx(100 / 4 / 3)
+
+
+def test_parts_are_matched_one_to_one_for_the_most_agreement():
+    parts = np.array([[[0, 0, 1], [1, 1, 2]]])
+    truth = np.array([[[1, 1, 0], [0, 1, 0]]])
+    assert matched(parts, truth, 2).tolist() == [[[1, 1, 0], [0, 0, -1]]]
+
+
+@pytest.mark.parametrize("name", ["slotcon", "pixpro"])
+def test_methods_are_evaluated_on_masks(corpus, name):
+    torch.manual_seed(0)
+    towers = {"image": build_encoder("image", {"name": "tiny_resnet", "size": 64, "width": 16})}
+    settings = {"dim": 8, "hidden": 16, **({"slots": 4} if name == "slotcon" else {})}
+    model = Model(get_method(name)(settings, towers, DataInfo()))
+    metrics = evaluate_segmentation(model, corpus.select(range(8)), corpus.select(range(8, 16)))
+    names = {metric.name for metric in metrics}
+    assert ("parts mIoU" in names) == (name == "slotcon")
+    assert all(0 <= metric.value <= 100 for metric in metrics)
+
+
+def test_without_masks_it_is_refused(corpus):
+    from dataclasses import replace
+
+    bare = replace(corpus, columns=corpus.columns.model_copy(update={"mask": None}))
+    with pytest.raises(DataError, match="needs masks"):
+        evaluate_segmentation(ColourModel(), bare, corpus)
+    with pytest.raises(DataError, match="has no masks"):
+        bare.mask(0)
