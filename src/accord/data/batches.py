@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -94,7 +95,8 @@ class Recipe:
         """The batch of decoded samples; ``keys (B,)`` are what their random choices hang on."""
         batch: Batch = {}
         for modality in self.decoded:
-            spec, values = self.inputs[modality], [sample[modality] for sample in samples]
+            spec = self.inputs[modality]
+            values = [_blank(modality) if sample[modality] is None else sample[modality] for sample in samples]
             if isinstance(spec, ImageInput):
                 batch |= self._images(values, spec, keys, epoch)
             elif isinstance(spec, TextInput):
@@ -174,6 +176,13 @@ class Recipe:
             for row, drawn in zip(captions, hashes, strict=True)
         ]
         return [spec.tokenizer(list(column)) for column in zip(*texts, strict=True)]
+
+
+def _blank(modality: str) -> Any:
+    """What stands in a batch for a medium that a row lacks."""
+    picture = Image.new("RGB", (8, 8))
+    silence = (np.zeros(1600, dtype=np.float32), 16000)
+    return {"image": picture, "video": [picture], "audio": silence}[modality]
 
 
 def label_tensor(labels: np.ndarray) -> Tensor:

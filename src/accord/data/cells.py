@@ -11,6 +11,7 @@ from accord.data.media import UNDECODABLE, read_image
 from accord.data.video import read_video
 
 WHITE = (255, 255, 255)
+EMPTY_TEXT = "empty text"  # the reason for a row without captions
 
 
 def read_medium(
@@ -58,4 +59,4 @@ def caption_fault(captions: tuple[str, ...]) -> str | None:
     """
     if any(UNDECODABLE in text for text in captions):
         return "text is not UTF-8"
-    return None if captions else "empty text"
+    return None if captions else EMPTY_TEXT

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from accord.data.cells import caption_fault, read_captions, read_medium
+from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
 from accord.data.check import check_media
 from accord.data.columns import Columns, describe_columns, guess_columns
 from accord.data.labels import Labels, read_labels
@@ -43,6 +43,7 @@ class Corpus:
         where: the file that lists the rows, for messages.
         captions: texts that replace those of the text columns.
         max_bad: largest share of rows that may turn out unreadable while it is used.
+        incomplete: rows may lack modalities, see :attr:`present`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Corpus:
     where: str = ""
     captions: tuple[tuple[str, ...], ...] | None = None
     max_bad: float = 0.2
+    incomplete: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,6 +74,22 @@ class Corpus:
     def modalities(self) -> tuple[str, ...]:
         """Modalities that the rows have, labels not counted."""
         return self.columns.modalities
+
+    @cached_property
+    def present(self) -> dict[str, np.ndarray]:
+        """Modality -> ``(N,)`` bool, which rows have it."""
+        if not self.incomplete:
+            return {modality: np.ones(len(self), dtype=np.bool_) for modality in self.modalities}
+        table = self.rows.with_format("arrow")[:] if self.columns.media and len(self) else None
+        found = {name: _filled(table.column(column)) for name, column in self.columns.media.items() if table}
+        texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
+        return {**found, **texts}
+
+    def having(self, *modalities: str) -> Corpus:
+        """The rows that have all of these modalities."""
+        there = [self.present[name] for name in modalities if name in self.present]
+        kept = np.logical_and.reduce(there) if there else np.ones(len(self), dtype=np.bool_)
+        return self if kept.all() else self.select(np.flatnonzero(kept))
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Corpus:
         """The rows at these positions, in this order, repeats allowed."""
@@ -114,7 +132,8 @@ class Corpus:
 
         Returns:
             ``image`` RGB picture; ``video`` list of RGB pictures; ``audio`` (float32 mono wave ``(S,)`` in
-            [-1, 1], rate in Hz); ``text`` list of str; ``label``; only what the corpus has.
+            [-1, 1], rate in Hz); ``text`` list of str; ``label``; only what the corpus has. None for a medium that
+            the row lacks, where rows may be incomplete.
 
         Raises:
             RowError: a cell cannot be read; names row, file and reason.
@@ -124,6 +143,9 @@ class Corpus:
         cells = self._cells[position] if media else {}
         found: dict[str, Any] = {}
         for modality, column in media.items():
+            if self.incomplete and not self.present[modality][position]:
+                found[modality] = None
+                continue
             try:
                 found[modality] = read_medium(modality, cells[column], self.root, background, frames)
             except Unreadable as error:
@@ -236,6 +258,7 @@ def open_corpus(
     check: bool = True,
     quarantine: Path | None = None,
     classes: Sequence[str] | None = None,
+    incomplete: bool = False,
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -250,6 +273,7 @@ def open_corpus(
         check: decode every picture, clip and recording once now; texts and labels are always checked.
         quarantine: where to list the bad rows; None lists them in the cache when there are any.
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
+        incomplete: keep rows that lack some of their modalities, for methods that can use them.
         quiet: print nothing.
 
     Raises:
@@ -273,6 +297,7 @@ def open_corpus(
         root=found.root,
         where=found.where,
         max_bad=max_bad,
+        incomplete=incomplete,
     )
     bad = _bad_rows(corpus, labels, check=check, quiet=quiet)
     if quarantine or len(bad):
@@ -287,6 +312,9 @@ def open_corpus(
     if not quiet:
         note = f"; {len(damaged)} bad rows left out, listed in {bad.path}" if len(damaged) else ""
         note += f"; {without} left out" if empty else ""
+        if incomplete:
+            lacking = ", ".join(f"{(~there).sum():,} without {name}" for name, there in corpus.present.items())
+            note += f"; of them {lacking}"
         announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
     return corpus
 
@@ -352,7 +380,9 @@ def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool
     reasons = dict(labels.bad) if labels else {}
     if corpus.columns.text:
         faults = enumerate(map(caption_fault, corpus._texts))
-        reasons |= {position: fault for position, fault in faults if fault}
+        anything = np.logical_or.reduce(list(corpus.present.values()))
+        optional = corpus.incomplete & anything
+        reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
     bad = Quarantine()
     for position, reason in sorted(reasons.items()):
         bad.add(position, corpus.where, reason)
@@ -361,6 +391,21 @@ def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool
         for entry in check_media(readable, quiet=quiet):
             bad.add(entry.row, entry.file, entry.reason)
     return bad
+
+
+def _filled(cells: pa.ChunkedArray) -> np.ndarray:
+    """Which cells hold something."""
+    if pa.types.is_struct(cells.type):
+        parts = [pc.struct_field(cells, name) for name in ("bytes", "path")]
+        return np.logical_or(*(_filled(part) for part in parts))
+    there = pc.is_valid(cells).to_numpy(zero_copy_only=False)
+    if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
+        lengths = pc.list_value_length(cells)
+    elif pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        lengths = pc.utf8_length(cells)
+    else:
+        return np.asarray(there)
+    return np.asarray(there & (pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False) > 0))
 
 
 def _file_names(cells: pa.ChunkedArray) -> list[str]:

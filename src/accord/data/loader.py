@@ -74,6 +74,9 @@ class ViewedDataset(Dataset[Fetched]):
                 rows = np.array([row for row, _ in found], dtype=np.int64)
         batch = self.recipe.assemble(samples, rows, epoch) | self.recipe.recall(rows, epoch)
         index = torch.from_numpy(rows)
+        if self.corpus.incomplete:
+            for modality in self.recipe.inputs:
+                batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
         if self.labels is not None:
             batch["label"] = self.labels[index]
         return Fetched({**batch, "index": index}, replaced, len(rows))
@@ -100,7 +103,7 @@ class ViewedDataset(Dataset[Fetched]):
     def _sample(self, row: int) -> dict[str, Any]:
         with self.watch.reading(str(row)):
             sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.background, self.recipe.frames)
-        if self.recipe.training and sample.get("text") == []:
+        if self.recipe.training and sample.get("text") == [] and not self.corpus.incomplete:
             raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
         return sample
 

@@ -53,6 +53,9 @@ class DataConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
     corruption: CorruptionConfig | None = Field(None, description="controlled noise on the training rows")
     max_bad: float = Field(0.2, ge=0, le=1, description="share of unreadable rows that stops the run")
+    incomplete: bool = Field(
+        False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool =
         DataError: the source cannot be read, a class is unknown, or nothing is left to train on.
     """
     corpus = open_corpus(
-        config.source, columns=config.columns, max_bad=config.max_bad, quarantine=quarantine, quiet=quiet
+        config.source,
+        columns=config.columns,
+        max_bad=config.max_bad,
+        quarantine=quarantine,
+        incomplete=config.incomplete,
+        quiet=quiet,
     )
     if config.classes:
         corpus = restrict_classes(corpus, config.classes)

@@ -161,6 +161,7 @@ def evaluate_knn(
         ConfigError: there are fewer than k neighbours, or none at all.
         DataError: labels are missing, or the two corpora have different classes.
     """
+    corpus = corpus.having(modality)
     rows, labels = scored_rows(corpus)
     mine = group_rows(corpus, rows)
     embedded = model.embed_corpus(corpus, modality)[torch.from_numpy(rows)]
@@ -170,6 +171,7 @@ def evaluate_knn(
         scores = knn_leave_out(embedded, given_labels(corpus)[rows], k, votes, num_classes=count, groups=mine)
     else:
         check_same_classes(corpus, reference)
+        reference = reference.having(modality)
         gallery = model.embed_corpus(reference, modality)
         k = k or min(K, len(gallery))
         scores = knn_scores(gallery, given_labels(reference), embedded, k, votes, num_classes=count)

@@ -106,6 +106,7 @@ def evaluate_linear_probe(
         DataError: labels are missing, the reference is empty, or the two corpora have different classes.
     """
     check_same_classes(corpus, reference)
+    corpus, reference = corpus.having(modality), reference.having(modality)
     rows, labels = scored_rows(corpus)
     targets = given_labels(reference)
     known = np.flatnonzero(targets >= 0) if targets.ndim == 1 else np.arange(len(targets))

@@ -368,6 +368,7 @@ def evaluate_retrieval(
         DataError: the corpus has no captions.
         ShapeError: a row has none.
     """
+    corpus = corpus.having(modality, "text")
     texts, img2txt = distinct_texts(corpus.texts())
     if not texts:
         raise DataError(f"{corpus.name}: has no captions to retrieve by; name the column, for example --text title")

@@ -188,6 +188,7 @@ def evaluate_zero_shot(
         modality: what is classified.
         examples: further texts of each class, see :func:`build_zero_shot_classifier`.
     """
+    corpus = corpus.having(modality)
     return evaluate_classification(class_scores(model, corpus, corpus.classes, templates, modality, examples), corpus)
 
 

@@ -26,7 +26,8 @@ def diagnose(run: str | Path, data: str | Path | None = None, figure: str | Path
     """
     model = load_model(run_folder(run))
     corpus = held_out(model).test if data is None else open_like(model, data)
-    embeddings = {name: model.embed_corpus(corpus, name) for name in _present(model, corpus)}
+    present = _present(model, corpus)
+    embeddings = {name: model.embed_corpus(corpus.having(*present), name) for name in present}
     if figure is not None:
         if len(embeddings) < 2:
             raise ConfigError(f"the figure shows two modalities; of these data the model embeds {list(embeddings)}")

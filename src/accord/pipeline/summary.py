@@ -146,6 +146,7 @@ def _class_rows(outcome: Classification, test: Corpus) -> Iterator[ClassRow]:
 
 def _retrievals(model: Model, test: Corpus) -> Iterator[Example]:
     """Words to pictures where the model embeds words, else pictures to pictures."""
+    test = test.having("image", *(["text"] if "text" in model.modalities else []))
     if "image" not in model.modalities or len(test) <= _HITS:
         return
     gallery = model.embed_corpus(test, "image")
@@ -209,6 +210,7 @@ def _noisy_pairs(verdicts: Verdicts, judged: np.ndarray, kept: np.ndarray, train
 
 def _geometry(model: Model, test: Corpus) -> Geometry | None:
     present = [name for name in model.modalities if getattr(test.columns, name)]
+    test = test.having(*present)
     if not present or len(test) < 3:
         return None
     embeddings: dict[str, Tensor] = {name: model.embed_corpus(test, name) for name in present}

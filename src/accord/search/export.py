@@ -44,7 +44,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
         "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
         "label": pa.array(label_names(corpus), pa.string()),
         "path": pa.array(file_paths(corpus), pa.string()),
-        **{modality: vector_column(rows) for modality, rows in embeddings.items()},
+        **{modality: vector_column(rows, corpus.present[modality]) for modality, rows in embeddings.items()},
     }
     about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
     table = pa.table(columns).replace_schema_metadata({"accord": json.dumps(about)})

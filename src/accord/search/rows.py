@@ -49,22 +49,23 @@ def row_records(
     }
     for modality, rows in vectors.items():
         check_finite(f"{modality} embeddings", rows)
-        columns[f"{modality}_vector"] = vector_column(rows)
+        columns[f"{modality}_vector"] = vector_column(rows, corpus.present[modality])
     for modality, held in (tokens or {}).items():
         check_finite(f"{modality} tokens", held.values)
         columns[f"{modality}_tokens"] = token_column(held)
     return pa.table(columns)
 
 
-def vector_column(rows: Tensor) -> pa.FixedSizeListArray:
-    """``(N, D)`` as an Arrow column of fixed-size float32 lists.
+def vector_column(rows: Tensor, present: np.ndarray | None = None) -> pa.FixedSizeListArray:
+    """``(N, D)`` as an Arrow column of fixed-size float32 lists, null where ``present (N,)`` is False.
 
     >>> import torch
     >>> vector_column(torch.eye(2)).type
     FixedSizeListType(fixed_size_list<item: float>[2])
     """
     flat = np.ascontiguousarray(rows.detach().cpu().numpy(), dtype=np.float32).reshape(-1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), rows.shape[1])
+    absent = None if present is None or present.all() else pa.array(~present)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), rows.shape[1], mask=absent)
 
 
 def token_column(rows: TokenRows) -> pa.ListArray:

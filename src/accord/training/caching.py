@@ -302,6 +302,9 @@ def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
     keys = []
     for batch in corpus.rows.select_columns([column]).iter(batch_size=_FILE):
         for cell in batch[column]:
+            if not corpus.present[modality][len(keys)]:
+                keys.append(content_key())  # of nothing
+                continue
             try:
                 keys.append(content_key(*_contents(cell, corpus.root)))
             except Unreadable as error:
