@@ -78,6 +78,26 @@ def test_modalities_are_views_too():
     assert {name: tuple(vector.shape) for name, vector in found.items()} == {"image": (4, 8), "text": (4, 8)}
 
 
+@pytest.mark.parametrize("objective", ["mv_dhel", "mv_infonce", "nt_xent"])
+def test_rows_without_a_modality(objective):
+    text = build_encoder("text", {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2}, texts=WORDS)
+    towers = {**tiny(), "text": text}
+    method = built("multiview_infonce", towers, modalities=["image", "text"], views=2, dim=8, objective=objective)
+    method.eval()  # batch norm would see the fillers
+    torch.manual_seed(1)
+    there = torch.tensor([True, True, False, True])
+    batch = {"image_views": list(torch.randn(2, 4, 3, 32, 32)), **text_batch(towers, WORDS), "index": torch.arange(4)}
+    views = method.project(batch)
+    total = method.loss({**batch, "text_present": there}, Step())["total"]
+    if objective == "nt_xent":
+        kept = [view[there] for view in views]
+        expected = torch.stack([nt_xent(kept[a], kept[b], 0.5) for a, b in ((0, 1), (0, 2), (1, 2))]).mean()
+    else:
+        mask = torch.stack([torch.ones(4, dtype=torch.bool)] * 2 + [there])
+        expected = {"mv_dhel": mv_dhel, "mv_infonce": mv_infonce}[objective](views, 0.5, mask=mask)
+    torch.testing.assert_close(total, expected)
+
+
 def test_what_cannot_be_contrasted_is_refused():
     with pytest.raises(ConfigError, match="at least 2"):
         built("multiview_infonce", views=1)

@@ -160,7 +160,8 @@ class Recipe:
         if not self.training:
             return [row[0] if row else "" for row in captions]
         hashes = draw(self.seed, Purpose.CAPTION, epoch, keys)
-        return [row[int(number % np.uint64(len(row)))] for row, number in zip(captions, hashes, strict=True)]
+        pairs = zip(captions, hashes, strict=True)
+        return [row[int(number % np.uint64(len(row)))] if row else "" for row, number in pairs]
 
     def _text_views(
         self, captions: Sequence[Sequence[str]], spec: TextInput, keys: np.ndarray, epoch: int
@@ -173,7 +174,7 @@ class Recipe:
                 augment(row[int(which % np.uint64(len(row)))], view, int(seed))
                 for view, (which, seed) in zip(views, drawn, strict=True)
             ]
-            for row, drawn in zip(captions, hashes, strict=True)
+            for row, drawn in zip((row or [""] for row in captions), hashes, strict=True)
         ]
         return [spec.tokenizer(list(column)) for column in zip(*texts, strict=True)]
 

@@ -248,6 +248,23 @@ class Method(nn.Module):
         """Unit-norm embeddings ``{modality: (B, D)}`` of the modalities that the batch holds."""
         raise NotImplementedError
 
+    def joint(
+        self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
+    ) -> Tensor:
+        """Score ``(A, B)`` of A queries against B candidates, each of one or several modalities; the mean cosine.
+
+        Args:
+            queries: modality -> unit-norm embeddings ``(A, D)``.
+            candidates: modality -> unit-norm embeddings ``(B, D)``.
+            present: ``(B, k)`` bool, False for a modality that a candidate lacks; None when all are there.
+        """
+        query = torch.stack(list(queries.values())).mean(dim=0)  # (A, D)
+        cosines = torch.stack([query @ candidate.T for candidate in candidates.values()], dim=2)  # (A, B, k)
+        if present is None:
+            return cosines.mean(dim=2)
+        there = present.to(cosines)
+        return (cosines * there).sum(dim=2) / there.sum(dim=1).clamp(min=1)
+
     @property
     def embeds(self) -> tuple[str, ...]:
         """Modalities that :meth:`embed` can return."""

@@ -24,6 +24,7 @@ _MODULES = {
     "pixpro": "accord.methods.image.pixpro",
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.image.multiview",
+    "gram": "accord.methods.multimodal.gram",
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",

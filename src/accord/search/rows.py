@@ -118,6 +118,8 @@ def _thumbnail(corpus: Corpus, position: int) -> bytes | None:
     if modality is None:
         return None
     found = corpus.sample(position, modalities=(modality,), frames=1)[modality]
+    if found is None:
+        return None
     picture = (found[0] if modality == "video" else found).copy()
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()

@@ -299,7 +299,7 @@ def _alone(store: FeatureStore, source: _Source, console: Console | None) -> Ite
 def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
     """Hash of the content of every row's cell: the encoded picture or recording, or the frames of a clip."""
     column = corpus.columns.media[modality]
-    keys = []
+    keys: list[bytes] = []
     for batch in corpus.rows.select_columns([column]).iter(batch_size=_FILE):
         for cell in batch[column]:
             if not corpus.present[modality][len(keys)]:

@@ -43,6 +43,7 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
 }
 
 
+MASKED = ("mv_infonce", "mv_dhel")  # those that can do without a view; the others leave the row out
 Modality = Literal["image", "text", "audio", "video"]
 
 
@@ -122,7 +123,14 @@ class MultiView(Method):
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Every view through encoder and head, then all of them in one loss."""
         views = [gather_features(view, with_grad=True) for view in self.project(batch)]
-        total = OBJECTIVES[self.config.objective](views, self.config.temperature)
+        options = {}
+        if any(f"{name}_present" in batch for name in self.needs):
+            there = torch.stack([gather_features(view.byte(), with_grad=False).bool() for view in self._present(batch)])
+            if self.config.objective in MASKED:
+                options["mask"] = there  # (N, M)
+            else:
+                views = [view[there.all(dim=0)] for view in views]
+        total = OBJECTIVES[self.config.objective](views, self.config.temperature, **options)
         with torch.no_grad():
             first, second = (F.normalize(view.float(), dim=1) for view in views[:2])
             watched = {
@@ -142,6 +150,14 @@ class MultiView(Method):
                 found += self.heads["image"](pooled).chunk(len(crops))
             else:
                 found.append(self.heads[name](self._pooled(name, batch)))
+        return found
+
+    def _present(self, batch: Batch) -> list[Tensor]:
+        """Which rows have each view, in the order of :meth:`project`."""
+        found = []
+        for name in self.needs:
+            there = batch.get(f"{name}_present", torch.ones(len(batch["index"]), dtype=torch.bool, device=self.device))
+            found += [there] * (self.config.views if name == "image" else 1)
         return found
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:

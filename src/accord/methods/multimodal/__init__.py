@@ -1,0 +1,1 @@
+"""Methods over any number of modalities."""

@@ -1,0 +1,264 @@
+"""GRAM: Gramian Multimodal Representation Learning and Alignment (Cicchetti et al., ICLR 2025).
+
+How well the modalities of a row agree is the volume that their unit vectors span: small where all point the same way.
+Minus the volume takes the place of the cosine in a symmetric contrast between an anchor, usually the text, and the
+tuple of all other modalities. A matching head reads anchor and others together and tells right from hard wrong tuples,
+which are drawn by volume. Rows may lack modalities: the volume is that of those present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from accord import config as settings
+from accord.data.features import Features
+from accord.data.views import View
+from accord.encoders.base import Encoder
+from accord.encoders.fusion import FusionEncoder
+from accord.functional import (
+    gather_features,
+    gram_contrastive_loss,
+    info_nce,
+    log_volume,
+    matching_pairs,
+    span_distance,
+    tuple_volume,
+    volume,
+    warmup_cosine_at,
+)
+from accord.methods.base import Batch, DataInfo, Group, Method, Step
+from accord.state import Temperature
+
+Modality = Literal["text", "image", "audio", "video"]
+MEASURES = {"volume": volume, "distance": span_distance, "logvol": log_volume}
+
+
+class GramConfig(settings.Config):
+    """Settings of :class:`Gram`; defaults from the paper and its released code."""
+
+    modalities: tuple[Modality, ...] = Field(("text", "image", "audio"), min_length=2, description="in any order")
+    anchor: Modality = Field("text", description="the modality that the others are compared with")
+    every_anchor: bool = Field(False, description="the mean of the loss with each modality as anchor")
+    dim: int = Field(512, ge=2, description="size of the shared space; at least the number of modalities")
+    score: Literal["volume", "distance", "logvol"] = Field(
+        "volume", description="distance leaves out the volume of the others, which makes hubs; logvol is its logarithm"
+    )
+    temperature: float = Field(0.07, ge=0.01, le=1, description="initial temperature; it stays in [0.01, 1]")
+    temperature_lr: float = Field(0.1, ge=0, description="its learning rate over that of the rest")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target that goes to all candidates")
+    cosine_weight: float = Field(0.0, ge=0, description="weight of InfoNCE on the mean cosine, which sees signs")
+    matching_weight: float = Field(0.1, ge=0, description="weight of the matching loss; 0 leaves its head out")
+    fusion_depth: int = Field(2, ge=1, description="layers of the encoder that the matching head stands on")
+    fusion_heads: int | None = Field(None, ge=1, description="its attention heads; None for one per 64 dimensions")
+    crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop of images")
+
+    @model_validator(mode="after")
+    def _an_anchor_among_different_modalities(self) -> Self:
+        if len(set(self.modalities)) < len(self.modalities) or self.anchor not in self.modalities:
+            raise ValueError(f"modalities = {self.modalities}: each once, and the anchor {self.anchor!r} among them")
+        if self.dim < len(self.modalities):
+            raise ValueError(f"dim = {self.dim}: fewer dimensions than modalities have no volume")
+        return self
+
+
+class Gram(Method):
+    """GRAM over any encoders.
+
+    Batch keys: the modalities and their masks; of rows that may be incomplete also ``image_present (B,)`` and so on.
+
+    Example:
+        >>> from accord.encoders import build_encoder
+        >>> words = ["a red ball", "a blue cup", "a tree"]
+        >>> towers = {"image": build_encoder("image", "tiny_vit"),
+        ...           "audio": build_encoder("audio", "tiny_audio"),
+        ...           "text": build_encoder("text", {"name": "tiny_text", "pool": "mean"}, texts=words)}
+        >>> gram = Gram({"dim": 16, "fusion_depth": 1}, towers, DataInfo())
+        >>> ids, mask = towers["text"].input.tokenizer(words)
+        >>> batch = {"image": torch.randn(3, 3, 64, 64), "text": ids, "text_mask": mask,
+        ...          "audio": torch.randn(3, 80, 30), "audio_mask": torch.ones(3, 30, dtype=torch.bool)}
+        >>> sorted(gram.loss(batch, Step()))
+        ['matching', 'temperature', 'total', 'volume', 'volume_of_pairs']
+        >>> z = gram.embed(batch)
+        >>> gram.joint({"text": z["text"], "audio": z["audio"]}, {"image": z["image"]}).shape
+        torch.Size([3, 3])
+    """
+
+    name: ClassVar[str] = "gram"
+    Config: ClassVar[type[settings.Config]] = GramConfig
+    needs: Mapping[str, frozenset[str]] = {}
+    config: GramConfig
+
+    def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
+        super().__init__(config, encoders, data)
+        cfg = self.config
+        self.others = tuple(name for name in cfg.modalities if name != cfg.anchor)
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(encoders[name].dim, cfg.dim, bias=False) for name in self.needs}
+        )
+        self.temperature = Temperature(cfg.temperature, 0.01, 1.0)
+        if cfg.matching_weight:
+            width = encoders[cfg.anchor].token_dim
+            self.conditions = nn.ModuleDict(
+                {
+                    name: nn.Sequential(nn.Linear(encoders[name].token_dim, width), nn.LayerNorm(width))
+                    for name in self.others
+                }
+            )
+            self.kinds = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in self.others})
+            self.fusion = FusionEncoder(width, cfg.fusion_depth, cfg.fusion_heads, width)
+            self.matching = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, 2))
+
+    @classmethod
+    def wants(cls, config: Any) -> Mapping[str, frozenset[str]]:
+        """A vector of each modality, and tokens for the matching head."""
+        wanted = {"pooled", "tokens"} if config.matching_weight else {"pooled"}
+        return {name: frozenset(wanted) for name in config.modalities}
+
+    @classmethod
+    def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
+        """For sound a small network to train; for the rest the usual ones."""
+        return {"audio": {"name": "tiny_audio"}} if "audio" in config.modalities else {}
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """A mild crop."""
+        return (View(scale=self.config.crop_scale, flip=0.0),) if "image" in self.needs else ()
+
+    def group(self, name: str) -> Group:
+        """The temperature has a learning rate of its own: AdamW moves it by about that rate, whatever its size."""
+        return Group("temperature" if name.startswith("temperature.") else "")
+
+    def lr_factor(self, group: str, step: Step, warmup: int) -> float:
+        """The common schedule, scaled."""
+        return warmup_cosine_at(step.index, warmup, step.total, base=self.config.temperature_lr)
+
+    # --- one step ---
+
+    def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """``L_volume + cosine_weight · L_cosine + matching_weight · L_match``."""
+        cfg = self.config
+        features = {name: self.encoders[name](batch[name], batch.get(f"{name}_mask")) for name in self.needs}
+        z = {name: self._project(name, features[name].pooled) for name in self.needs}
+        here = self._present(batch)
+        everywhere = {name: gather_features(vectors, with_grad=True) for name, vectors in z.items()}
+        present = {name: gather_features(there.byte(), with_grad=False).bool() for name, there in here.items()}
+        anchors = cfg.modalities if cfg.every_anchor else (cfg.anchor,)
+        losses = [self._contrast(everywhere, present, anchor) for anchor in anchors]
+        terms = {"volume": torch.stack(losses).mean()}
+        total = terms["volume"]
+        if cfg.cosine_weight:
+            terms["cosine"] = self._cosine_loss(everywhere, present)
+            total = total + cfg.cosine_weight * terms["cosine"]
+        if cfg.matching_weight:
+            terms["matching"] = self._matching_loss(features, z, here)
+            total = total + cfg.matching_weight * terms["matching"]
+        with torch.no_grad():
+            stacked = torch.stack(list(here.values()), dim=1)
+            terms["volume_of_pairs"] = tuple_volume(*z.values(), present=stacked).mean()
+        terms["temperature"] = self.temperature()
+        return {**{name: term.detach() for name, term in terms.items()}, "total": total}
+
+    def after_step(self, step: Step) -> None:
+        """Clamp the temperature: it is divided by as it is."""
+        self.temperature.clamp_()
+
+    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> Tensor:
+        """The volume loss with one modality as anchor, over the rows that have it and another one."""
+        others = [name for name in self.needs if name != anchor]
+        there = torch.stack([present[name] for name in others], dim=1)  # (B, k)
+        rows = present[anchor] & there.any(dim=1)
+        if int(rows.sum()) < 2:
+            return 0.0 * sum((vectors.sum() for vectors in z.values()), start=self.temperature())
+        return gram_contrastive_loss(
+            z[anchor][rows],
+            *(z[name][rows] for name in others),
+            temperature=self.temperature(),
+            label_smoothing=self.config.label_smoothing,
+            score=self.config.score,
+            present=there[rows],
+        )
+
+    def _cosine_loss(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """InfoNCE between the anchor and the mean direction of the others that are there."""
+        there = torch.stack([present[name] for name in self.others], dim=1)
+        mean = sum(
+            (z[name] * present[name][:, None] for name in self.others), start=torch.zeros_like(z[self.config.anchor])
+        )
+        rows = present[self.config.anchor] & there.any(dim=1)
+        if int(rows.sum()) < 2:
+            return 0.0 * mean.sum()
+        return info_nce(z[self.config.anchor][rows], F.normalize(mean[rows], dim=1), 1 / self.temperature())
+
+    def _matching_loss(
+        self, features: Mapping[str, Features], z: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The pairs of anchor and tuple, each side also with a hard wrong partner; cross-entropy of yes and no."""
+        anchor, there = self.config.anchor, torch.stack([present[name] for name in self.others], dim=1)
+        rows = torch.nonzero(present[anchor] & there.any(dim=1))[:, 0]
+        if len(rows) < 2:
+            return 0.0 * self.matching[-1].bias.sum()  # type: ignore[operator]
+        with torch.no_grad():
+            others = [z[name][rows] for name in self.others]
+            measure = MEASURES[self.config.score]
+            logits = -measure(z[anchor][rows], *others, present=there[rows]) / self.temperature()
+        own = torch.arange(len(rows), device=rows.device)
+        asked, given, together = matching_pairs(logits, logits.T, own)
+        conditions = self._conditions(features, present)
+        match = self._match(features[anchor].select(rows[asked]), conditions.select(rows[given]))
+        return F.cross_entropy(match, together)
+
+    def _conditions(self, features: Mapping[str, Features], present: Mapping[str, Tensor]) -> Features:
+        """Tokens of all other modalities side by side, those of absent ones masked."""
+        tokens, masks = [], []
+        for name in self.others:
+            sequence, mask = features[name].sequence()
+            tokens.append(self.conditions[name](sequence) + self.kinds[name])
+            masks.append(mask & present[name][:, None])
+        joined = torch.cat(tokens, dim=1)
+        return Features(joined[:, 0], joined, torch.cat(masks, dim=1))
+
+    def _match(self, anchor: Features, others: Features) -> Tensor:
+        """Logits ``(P, 2)`` of no and yes."""
+        return self.matching(self.fusion(anchor, others)[:, 0]).float()
+
+    # --- use ---
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        """Unit-norm embeddings of the modalities in the batch."""
+        return {
+            name: self._project(name, self.encoders[name](batch[name], batch.get(f"{name}_mask")).pooled)
+            for name in self.needs
+            if name in batch
+        }
+
+    def joint(
+        self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
+    ) -> Tensor:
+        """Minus the volume ``(A, B)`` of every query tuple together with every candidate tuple."""
+        asked, found = list(queries.values()), list(candidates.values())
+        if len(asked) == 1:
+            return -volume(asked[0], *found, present=present)
+        if len(found) == 1:
+            return -volume(found[0], *asked).T
+        pairs = [part[:, None].expand(-1, len(found[0]), -1).flatten(0, 1) for part in asked]
+        pairs += [part.expand(len(asked[0]), -1, -1).flatten(0, 1) for part in found]
+        there = None
+        if present is not None:
+            here = present.new_ones(len(present), len(asked))
+            there = torch.cat([here, present], dim=1).repeat(len(asked[0]), 1)
+        return -tuple_volume(*pairs, present=there).view(len(asked[0]), len(found[0]))
+
+    def _project(self, name: str, pooled: Tensor) -> Tensor:
+        return F.normalize(self.projections[name](pooled).float(), dim=1)
+
+    def _present(self, batch: Batch) -> dict[str, Tensor]:
+        """Which rows have each modality, ``(B,)`` bool."""
+        rows, device = len(batch[self.config.anchor]), self.device
+        everything = torch.ones(rows, dtype=torch.bool, device=device)
+        return {name: batch.get(f"{name}_present", everything) for name in self.needs}
