@@ -24,6 +24,7 @@ class Task(StrEnum):
     knn = "knn"
     linear_probe = "linear_probe"
     captions = "captions"
+    joint = "joint"
     segmentation = "segmentation"
 
 

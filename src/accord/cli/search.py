@@ -14,12 +14,16 @@ EXAMPLE = """Example:
 
 accord search runs/first "red heart" --open
 
-accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5"""
+accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5
+
+accord search runs/gram --text "a large dog" --audio bark.wav"""
 
 
 def search(
     run: RunArgument,
-    query: Annotated[str, typer.Argument(help="Words, or the path of a picture.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="[QUERY]", help="Words, or the path of a picture, clip or recording.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="What to search. Default: the data of the run.")
     ] = None,
@@ -43,6 +47,10 @@ def search(
         list[str] | None, typer.Option(metavar="WORDS", help="What they should not show any more; repeatable.")
     ] = None,
     strength: Annotated[float, typer.Option(help="How much the words of --plus and --minus count.")] = 1.0,
+    text: Annotated[str | None, typer.Option(metavar="WORDS", help="Instead of QUERY: words to look for.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="FILE", help="A picture, together with the rest.")] = None,
+    audio: Annotated[str | None, typer.Option(metavar="FILE", help="A recording, likewise.")] = None,
+    video: Annotated[str | None, typer.Option(metavar="FILE", help="A clip, likewise.")] = None,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
@@ -53,9 +61,12 @@ def search(
     from accord.search.place import writable_folder
     from accord.search.show import contact_sheet, format_hits
 
-    changes = {"plus": plus or (), "minus": minus or (), "strength": strength}
+    given = {"text": text, "image": image, "audio": audio, "video": video}
+    together = {modality: value for modality, value in given.items() if value is not None}
+    changes = {"plus": plus or (), "minus": minus or (), "strength": strength, "together": together}
     hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates, **changes)  # type: ignore[arg-type]
-    title = " ".join([query, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
+    asked = [query] if query is not None else [" and ".join(together.values())]
+    title = " ".join([*asked, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
     console().print(format_hits(hits, title=escape(title)))
     if open_sheet:
         sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=title)

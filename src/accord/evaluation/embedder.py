@@ -72,6 +72,11 @@ class Rescorer(Embedder, Protocol):
         ...
 
 
+def by_joint_score(model: Embedder) -> bool:
+    """Whether the model compares by a score of its own instead of the cosine."""
+    return not getattr(model, "compares_by_cosine", True)
+
+
 def rescorer(model: Embedder) -> Rescorer | None:
     """The model as one that scores pairs in a second stage; None where it compares whole embeddings only."""
     return model if getattr(model, "rescores", False) else None  # type: ignore[return-value]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError, DataError, ShapeError
 from accord.evaluation.bootstrap import bootstrap_interval, bootstrap_totals, percentile_interval
-from accord.evaluation.embedder import Embedder, Rescorer, check_finite, rescorer
+from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, check_finite, rescorer
 from accord.evaluation.metric import Metric, mean_metric
 
 if TYPE_CHECKING:
@@ -378,6 +378,9 @@ def evaluate_retrieval(
     second = rescorer(model) if candidates else None
     if second is None:
         embeddings = (model.embed_corpus(corpus, modality), model.embed(texts=texts))
+        if by_joint_score(model):
+            scores: Tensor = model.joint({modality: embeddings[0]}, {"text": embeddings[1]})  # type: ignore[attr-defined]
+            return retrieval_metrics(scores, img2txt, ks=ks, groups=groups, names=names)
         return retrieval_metrics(embeddings, img2txt, ks=ks, groups=groups, names=names)
     rows, captions = second.local_corpus(corpus, modality), second.local(texts=texts)
     matches = (img2txt, invert(img2txt, len(texts)))

@@ -22,7 +22,7 @@ from accord.evaluation.classification import (
     score_classes,
     scored_rows,
 )
-from accord.evaluation.embedder import Embedder, Rescorer, rescorer
+from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, rescorer
 from accord.evaluation.metric import Metric
 
 if TYPE_CHECKING:
@@ -219,7 +219,11 @@ def class_scores(
     if second is not None:
         return ensembled_scores(second, corpus, classes, templates, modality)
     classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, templates, examples)
-    return model.embed_corpus(corpus, modality) @ classifier
+    rows = model.embed_corpus(corpus, modality)
+    if by_joint_score(model):
+        scores: Tensor = model.joint({modality: rows}, {"text": classifier.T})  # type: ignore[attr-defined]
+        return scores
+    return rows @ classifier
 
 
 def ensembled_scores(

@@ -27,7 +27,7 @@ from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
-from accord.search.query import search_altered
+from accord.search.query import search_altered, search_jointly
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
@@ -199,7 +199,7 @@ def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parqu
 
 def search(
     run: str | Path,
-    query: str,
+    query: str | None = None,
     data: str | Path | None = None,
     k: int = 10,
     ann: bool | None = None,
@@ -207,8 +207,9 @@ def search(
     plus: Sequence[str] = (),
     minus: Sequence[str] = (),
     strength: float = 1.0,
+    together: Mapping[str, str | Path] | None = None,
 ) -> list[Hit]:
-    """The ``k`` rows of ``data`` nearest to words or to a picture.
+    """The ``k`` rows of ``data`` nearest to words, to a picture, or to several things together.
 
     Args:
         run: the run's directory; the index is kept in it and grows with new files.
@@ -220,11 +221,20 @@ def search(
         plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
         minus: words for what they should not show any more.
         strength: how much these words count.
+        together: instead of ``query``, modality -> words or a file, such as ``{"text": "a dog", "audio": "bark.wav"}``.
+
+    Raises:
+        ConfigError: neither or both of ``query`` and ``together``, or what the model cannot embed.
+        DataError: there is no such file.
     """
+    if (query is None) == (not together):
+        raise ConfigError("search: give either a query, or several things of different modalities together")
     folder = run_folder(run)
     model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
     index = build_index(folder, model, open_like(model, source), ann=ann)
+    if query is None:
+        return search_jointly(index, model, together or {}, k=k, ann=ann, candidates=candidates)
     if plus or minus:
         return search_altered(index, model, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
     return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
@@ -261,7 +271,8 @@ def open_like(model: Model, data: str | Path) -> Corpus:
     """Open ``data`` with the columns of the run where it has them."""
     wanted = model.config.get("data", {})
     columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
-    return with_prepared_texts(open_corpus(data, columns=columns, quiet=True), type(model.method))
+    corpus = open_corpus(data, columns=columns, incomplete=wanted.get("incomplete", False), quiet=True)
+    return with_prepared_texts(corpus, type(model.method))
 
 
 def _as_test(model: Model, corpus: Corpus) -> Prepared:

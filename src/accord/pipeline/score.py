@@ -12,6 +12,7 @@ from accord.errors import ConfigError
 from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.classification import evaluate_classification
 from accord.evaluation.dense import evaluate_segmentation
+from accord.evaluation.joint import evaluate_joint
 from accord.evaluation.knn import evaluate_knn
 from accord.evaluation.linear_probe import evaluate_linear_probe
 from accord.evaluation.metric import Metric
@@ -34,6 +35,7 @@ def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
         "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
         "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
         "captions": model.method.captions and paired and "image" in test.modalities,
+        "joint": len(set(model.modalities) & set(test.modalities)) > 2,
         "segmentation": bool(test.columns.mask) and model.method.dense_features and len(prepared.train) > 0,
     }
     return [task for task, fit in fits.items() if fit]
@@ -101,6 +103,7 @@ def _runners(
         ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
         "captions": lambda: evaluate_captions(model, test),
+        "joint": lambda: evaluate_joint(model, test),
         "segmentation": lambda: evaluate_segmentation(model, test, train),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
     }

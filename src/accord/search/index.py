@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -47,6 +48,7 @@ _REFINE = 20  # candidates per answer that are ranked by their true vectors
 _BLOCK = 256  # rows embedded, and committed, at a time
 _FIELDS = ["row", "captions", "label", "path", "thumbnail", "_distance"]
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
+JointScore = Callable[[dict[str, Tensor], Tensor], Tensor]  # {modality: (C, D)}, which are there (C, k) -> (C,)
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,53 @@ class SearchIndex:
         nearest = builder.select([*_FIELDS, *held]).limit(max(k, candidates)).to_arrow()
         return _reordered(nearest, rescore(token_rows(nearest, modality)), k) if len(nearest) else []
 
+    def joint(
+        self,
+        vectors: Mapping[str, Tensor | np.ndarray],
+        score: JointScore,
+        k: int = 10,
+        candidates: int = 100,
+        ann: bool | None = None,
+    ) -> list[Hit]:
+        """The k rows that fit several queries together, by their other modalities.
+
+        Args:
+            vectors: modality -> ``(D,)``, what is asked.
+            score: of candidates, see :data:`JointScore`.
+            k: how many.
+            candidates: how many of the nearest to each of the queries, and to its opposite, are scored; at least k.
+            ann: False compares every row, even where there is an approximate index.
+
+        Raises:
+            ConfigError: the index holds no vectors of the queries' size, or k is not positive.
+        """
+        size = len(next(iter(vectors.values())))
+        fitting = [name for name, dim in self.dims.items() if dim == size]
+        targets = [name for name in fitting if name not in vectors] or fitting
+        if not targets or k < 1:
+            raise ConfigError(f"k = {k} of rows with vectors of {size} numbers: the index holds {self.dims}")
+        columns = [*_FIELDS, *(f"{name}_vector" for name in targets)]
+        parts = []
+        towards = [np.asarray(vector, dtype=np.float32) for vector in vectors.values()]
+        for query in (*towards, *(-vector for vector in towards)):  # a volume does not see signs
+            for target in targets:
+                builder = self._table.search(query, vector_column_name=f"{target}_vector").distance_type("cosine")
+                builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES)
+                parts.append(builder.select(columns).limit(max(k, candidates)).to_arrow().drop_columns(["_distance"]))
+        found = pa.concat_tables(parts)
+        _, first = np.unique(found["row"].to_numpy(), return_index=True)
+        found = found.take(first)
+        rows = {name: found[f"{name}_vector"] for name in targets}
+        present = torch.from_numpy(np.stack([column.is_valid().to_numpy() for column in rows.values()], axis=1))
+        held = {name: _filled_vectors(column, size) for name, column in rows.items()}
+        scores = score(held, present)
+        order = scores.argsort(descending=True)[:k]
+        records = found.drop_columns([f"{name}_vector" for name in targets]).take(order.numpy()).to_pylist()
+        return [
+            _hit(rank, {**record, "_distance": 1 - float(value)})
+            for rank, (record, value) in enumerate(zip(records, scores[order], strict=True), start=1)
+        ]
+
     def _synchronise(
         self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool
     ) -> tuple[int, int]:
@@ -252,10 +301,10 @@ class SearchIndex:
 
     def _insert(self, records: pa.Table) -> None:
         if self.name not in self._tables():
-            self._database.create_table(self.name, records)
+            self._database.create_table(self.name, records, on_bad_vectors="null")
         else:
             # Not a plain append: a row that another process put in meanwhile stays single.
-            self._table.merge_insert("key").when_not_matched_insert_all().execute(records)
+            self._table.merge_insert("key").when_not_matched_insert_all().execute(records, on_bad_vectors="null")
 
     def _renumber(self, rows: Mapping[str, int], present: Mapping[str, int]) -> None:
         """Rows that only moved within the source keep their vectors and get their new number."""
@@ -335,6 +384,14 @@ def _reordered(nearest: pa.Table, scores: Tensor, k: int) -> list[Hit]:
     best = nearest.select(_FIELDS).take(order).to_pylist()
     scored = zip(best, scores[order].tolist(), strict=True)
     return [_hit(rank, record, score) for rank, (record, score) in enumerate(scored, start=1)]
+
+
+def _filled_vectors(column: pa.ChunkedArray, size: int) -> Tensor:
+    """Vectors ``(n, size)`` of a column, zeros where there is none."""
+    rows = np.zeros((len(column), size), dtype=np.float32)
+    there = column.is_valid().to_numpy()
+    rows[there] = np.stack(column.drop_null().to_numpy()) if there.any() else 0
+    return torch.from_numpy(rows)
 
 
 def _hit(rank: int, record: Mapping[str, Any], score: float | None = None) -> Hit:

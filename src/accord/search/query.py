@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,18 @@ from torch import Tensor
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
-from accord.evaluation.embedder import Embedder, rescorer
+from accord.evaluation.embedder import Embedder, by_joint_score, rescorer
 from accord.functional.gap import embedding_arithmetic
 from accord.search.index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from accord.training.artifact import Model
+
 FEWEST, FACTOR = 100, 10  # candidates of a second stage: so many at least, and so many times the answers
 SAME = 1 - 1e-4  # cosine from which a row is the query itself
+SCORED = 10_000  # rows up to which a joint score is taken of all
 _ARGUMENTS = {"image": "images", "text": "texts", "audio": "audio", "video": "video"}
 _SUFFIXES = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
@@ -62,6 +65,9 @@ def search(
     """
     if candidates is not None and candidates < 0:
         raise ConfigError(f"candidates = {candidates}: expected at least 0")
+    if by_joint_score(model) and target is None and not isinstance(query, Tensor | np.ndarray):
+        together = {_embedded_modality(model, query): query}
+        return search_jointly(index, model, together, k=k, ann=ann, candidates=candidates)  # type: ignore[arg-type]
     wanted = max(FEWEST, FACTOR * k) if candidates is None else candidates
     second = rescorer(model) if wanted else None
     if second is None or isinstance(query, Tensor | np.ndarray):
@@ -121,6 +127,50 @@ def search_altered(
     found = index.search(embedding_arithmetic(own, added, taken, strength), target, k=k + len(same), ann=ann)
     others = [hit for hit in found if hit.row not in same][:k]
     return [replace(hit, rank=rank) for rank, hit in enumerate(others, start=1)]
+
+
+def search_jointly(
+    index: SearchIndex,
+    model: Model,
+    queries: Mapping[str, str | Path | Image],
+    *,
+    k: int = 10,
+    ann: bool | None = None,
+    candidates: int | None = None,
+) -> list[Hit]:
+    """The k rows that fit several queries of different modalities together, such as words and a sound.
+
+    Rows are scored against all queries at once by the method's :meth:`~accord.methods.base.Method.joint`: GRAM's
+    volume, elsewhere the mean cosine. Of many rows those nearest to one of the queries, or opposite to it, are scored.
+
+    Args:
+        index: what is searched, by the modalities that are not asked with.
+        model: the model that the index was built with.
+        queries: modality -> words, the path of a file, or a PIL image.
+        k: how many answers.
+        ann: False compares every row, even where there is an approximate index.
+        candidates: how many of the nearest to each query are scored; None takes all of up to 10,000 rows, of more ten
+            times k and at least 100.
+
+    Raises:
+        ConfigError: no query, or a modality that the model does not embed.
+        DataError: there is no such file.
+    """
+    unknown = [modality for modality in queries if modality not in model.modalities]
+    if unknown or not queries:
+        raise ConfigError(f"queries {list(queries)}: the model embeds {', '.join(model.modalities)}")
+    for modality, query in queries.items():
+        if modality != "text" and isinstance(query, str | Path) and not Path(query).exists():
+            raise DataError(f"there is no file {query}")
+    items = {modality: _as_items(modality, query) for modality, query in queries.items()}
+    vectors = {modality: model.embed(**item) for modality, item in items.items()}  # type: ignore[arg-type]  # (1, D)
+
+    def score(rows: dict[str, Tensor], present: Tensor) -> Tensor:
+        return model.joint(vectors, rows, present)[0]
+
+    few = len(index) if len(index) <= SCORED else max(FEWEST, FACTOR * k)
+    wanted = few if candidates is None else candidates
+    return index.joint({name: vector[0] for name, vector in vectors.items()}, score, k, wanted, ann)
 
 
 def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray) -> Tensor | np.ndarray:

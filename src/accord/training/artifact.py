@@ -200,6 +200,26 @@ class Model:
         return self._run(corpus, modality, modality, batch_size, embed, _rows)
 
     @property
+    def compares_by_cosine(self) -> bool:
+        """Whether nearness is cosine similarity, as nearly everywhere; else it is what :meth:`joint` says (GRAM)."""
+        return type(self.method).joint is Method.joint
+
+    @torch.inference_mode()
+    def joint(
+        self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
+    ) -> Tensor:
+        """Score ``(A, B)`` of A queries of one or several modalities against B candidates, float32 on the CPU.
+
+        Args:
+            queries: modality -> embeddings ``(A, D)``.
+            candidates: modality -> embeddings ``(B, D)``.
+            present: ``(B, k)`` bool, False for a modality that a candidate lacks.
+        """
+        device = self.method.device
+        asked, found = ({name: rows.to(device) for name, rows in side.items()} for side in (queries, candidates))
+        return self.method.joint(asked, found, None if present is None else present.to(device)).float().cpu()
+
+    @property
     def rescores(self) -> bool:
         """Whether the method scores pairs in a second stage, see :meth:`rescore`."""
         return self.method.rescores
