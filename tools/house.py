@@ -45,7 +45,7 @@ RUN: dict[str, Any] = {
     "evaluate": ["retrieval", "zero_shot", "captions"],
 }
 CANDIDATES: dict[str, dict[str, Any]] = {
-    **{f"{epochs} epochs": {"training.epochs": epochs} for epochs in (5, 10, 20, 40)},
+    **{f"{epochs} epochs": {"training.epochs": epochs} for epochs in (5, 10, 20)},
     "10 epochs, contrast twice": {"training.epochs": 10, "method.contrastive_weight": 4.0},
     "10 epochs, gap closed": {"training.epochs": 10, "objective_add": {"contrastive_gap": {}}},
 }
