@@ -72,12 +72,24 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     result = accord_cli("search", tmp_path, "red heart", "-k", "3")
     assert "0.830" in result.stdout
     assert "red heart [big]" in result.stdout
+    plain = {"data": None, "k": 3, "ann": None, "candidates": None}
     assert pipeline.calls == [
-        ("search", (str(tmp_path), "red heart"), {"data": None, "k": 3, "ann": None, "candidates": None})
+        ("search", (str(tmp_path), "red heart"), {**plain, "plus": (), "minus": (), "strength": 1.0, "together": {}})
     ]
 
 
 @pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])
+def test_search_takes_words_to_add_and_things_to_look_for_together(pipeline, accord_cli, tmp_path) -> None:
+    altered = accord_cli("search", tmp_path, "cat.png", "--minus", "a cat", "--plus", "a dog", "--plus", "snow")
+    assert "cat.png + a dog + snow - a cat" in altered.stdout
+    assert pipeline.calls[-1][2]["plus"] == ["a dog", "snow"]
+    assert pipeline.calls[-1][2]["minus"] == ["a cat"]
+    accord_cli("search", tmp_path, "--text", "a dog", "--audio", "bark.wav")
+    assert pipeline.calls[-1][1] == (str(tmp_path), None)
+    assert pipeline.calls[-1][2]["together"] == {"text": "a dog", "audio": "bark.wav"}
+    assert accord_cli("search", tmp_path, "a cat", "--text", "a dog").exit_code == 2
+
+
 def test_search_can_be_told_to_be_exact(pipeline, accord_cli, tmp_path, flag, ann) -> None:
     accord_cli("search", tmp_path, "heart", flag)
     assert pipeline.calls[0][2]["ann"] is ann

@@ -63,6 +63,8 @@ def search(
 
     given = {"text": text, "image": image, "audio": audio, "video": video}
     together = {modality: value for modality, value in given.items() if value is not None}
+    if (query is None) == (not together):
+        raise typer.BadParameter("give either QUERY, or one or several of --text, --image, --audio and --video")
     changes = {"plus": plus or (), "minus": minus or (), "strength": strength, "together": together}
     hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates, **changes)  # type: ignore[arg-type]
     asked = [query] if query is not None else [" and ".join(together.values())]
