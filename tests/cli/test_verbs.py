@@ -78,7 +78,6 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     ]
 
 
-@pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])
 def test_search_takes_words_to_add_and_things_to_look_for_together(pipeline, accord_cli, tmp_path) -> None:
     altered = accord_cli("search", tmp_path, "cat.png", "--minus", "a cat", "--plus", "a dog", "--plus", "snow")
     assert "cat.png + a dog + snow - a cat" in altered.stdout
@@ -90,6 +89,7 @@ def test_search_takes_words_to_add_and_things_to_look_for_together(pipeline, acc
     assert accord_cli("search", tmp_path, "a cat", "--text", "a dog").exit_code == 2
 
 
+@pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])
 def test_search_can_be_told_to_be_exact(pipeline, accord_cli, tmp_path, flag, ann) -> None:
     accord_cli("search", tmp_path, "heart", flag)
     assert pipeline.calls[0][2]["ann"] is ann
