@@ -21,6 +21,7 @@ from accord.cli import (
     embed,
     evaluate,
     explain,
+    export,
     papers,
     search,
     train,
@@ -113,6 +114,7 @@ app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
+app.command(epilog=export.EXAMPLE)(export.export)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.add_typer(data.app, name="data")

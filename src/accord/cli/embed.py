@@ -7,15 +7,25 @@ from typing import Annotated
 
 import typer
 
-from accord.cli.runs import RunArgument
+from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
 accord embed runs/first pack:emoji --out emoji-vectors.parquet"""
 
 
+def _run_or_export(run: str) -> str:
+    """The run or the export as given, if there is one."""
+    return run if (Path(run) / "model.onnx").is_file() else known_run(run)
+
+
 def embed(
-    run: RunArgument,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", callback=_run_or_export, help="Folder of a run or of an ONNX export, or a model that ships."
+        ),
+    ],
     source: Annotated[str, typer.Argument(metavar="DATA", help="What to embed; anything that train takes.")],
     out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write.")] = Path("embeddings.parquet"),
 ) -> None:

@@ -10,7 +10,7 @@ from accord.errors import ConfigError
 from accord.shipped import run_folder
 
 
-def _known(run: str) -> str:
+def known_run(run: str) -> str:
     """The run as given, if there is one of that name."""
     try:
         run_folder(run)
@@ -21,5 +21,5 @@ def _known(run: str) -> str:
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", callback=_known, help="Folder of a trained run, or the name of a model that ships."),
+    typer.Argument(metavar="RUN", callback=known_run, help="Folder of a trained run, or a model that ships."),
 ]

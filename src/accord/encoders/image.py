@@ -7,6 +7,7 @@ learnt positions, LayerNorm before and after pre-norm blocks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,6 @@ import timm
 import torch
 from pydantic import Field
 from timm.models import VisionTransformer
-from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from accord.config import Config
@@ -70,6 +70,14 @@ class TinyResNetConfig(Config):
     stride: Literal[8, 16, 32] = Field(8, description="pixels to a cell of the last map; later stages are dilated")
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What ``timm.create_model`` needs to build a network anew: its name, and arguments beside ``num_classes=0``."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
 class TimmEncoder(Encoder):
     """A timm model as an encoder.
 
@@ -81,15 +89,19 @@ class TimmEncoder(Encoder):
         config: what :meth:`spec` returns.
         image: size and normalisation of its input.
         fixed_size: the model accepts no other input size.
+        architecture: how timm builds the model.
     """
 
     modality = "image"
     model: Any
 
-    def __init__(self, model: Any, config: Config, image: ImageInput, *, fixed_size: bool) -> None:
+    def __init__(
+        self, model: Any, config: Config, image: ImageInput, *, fixed_size: bool, architecture: Architecture
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.architecture = architecture
         self.input = image
         self.dim = model.num_features if not hasattr(model, "head_hidden_size") else model.head_hidden_size
         self._side: int | str = image.size if fixed_size else "H"
@@ -161,18 +173,18 @@ def _tiny_vit(config: TinyViTConfig) -> TimmEncoder:
             f"tiny_vit: patch = {config.patch} must divide size = {config.size}, "
             f"and heads = {config.heads} must divide width = {config.width}"
         )
-    model = VisionTransformer(
-        img_size=config.size,
-        patch_size=config.patch,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        num_classes=0,
-        pre_norm=True,
-        weight_init="skip",
-    )
+    shape: dict[str, Any] = {
+        "img_size": config.size,
+        "patch_size": config.patch,
+        "embed_dim": config.width,
+        "depth": config.depth,
+        "num_heads": config.heads,
+        "pre_norm": True,
+    }
+    model = VisionTransformer(**shape, num_classes=0, weight_init="skip")
     _init_as_clip(model, config.width)
-    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=True)
+    plan = Architecture("vit_tiny_patch16_224", shape)
+    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=True, architecture=plan)
 
 
 def _init_as_clip(model: Any, width: int) -> None:
@@ -186,24 +198,21 @@ def _init_as_clip(model: Any, width: int) -> None:
 
 
 def _tiny_convnet(config: TinyConvNetConfig) -> TimmEncoder:
-    model = timm.create_model(
-        "convnext_atto",
-        num_classes=0,
-        depths=(1, 1, 2, 1),
-        dims=tuple(config.width // share for share in (8, 4, 2, 1)),
-    )
-    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False)
+    shape: dict[str, Any] = {"depths": (1, 1, 2, 1), "dims": tuple(config.width // share for share in (8, 4, 2, 1))}
+    model = timm.create_model("convnext_atto", num_classes=0, **shape)
+    plan = Architecture("convnext_atto", shape)
+    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False, architecture=plan)
 
 
 def _tiny_resnet(config: TinyResNetConfig) -> TimmEncoder:
-    model = ResNet(
-        BasicBlock,  # type: ignore[arg-type]
-        (1, 1, 1, 1),
-        num_classes=0,
-        output_stride=config.stride,
-        channels=tuple(config.width // share for share in (8, 4, 2, 1)),
-    )
-    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False)
+    shape: dict[str, Any] = {
+        "layers": (1, 1, 1, 1),
+        "output_stride": config.stride,
+        "channels": tuple(config.width // share for share in (8, 4, 2, 1)),
+    }
+    model = timm.create_model("resnet18", num_classes=0, **shape)
+    plan = Architecture("resnet18", shape)
+    return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False, architecture=plan)
 
 
 def _pretrained(config: TimmConfig, given: Path | None, *, load: bool) -> TimmEncoder:
@@ -219,7 +228,8 @@ def _pretrained(config: TimmConfig, given: Path | None, *, load: bool) -> TimmEn
     arguments = {**config.options, **({"img_size": size} if fixed else {})}
     model = _create(architecture, arguments, found)
     resolved = config.model_copy(update={"size": size})  # so that a saved spec does not follow timm's defaults
-    encoder = TimmEncoder(model, resolved, _input(defaults, size, lite0), fixed_size=fixed)
+    plan = Architecture(architecture, arguments)
+    encoder = TimmEncoder(model, resolved, _input(defaults, size, lite0), fixed_size=fixed, architecture=plan)
     if found is not None:
         encoder.weights_from = found.origin
     return encoder

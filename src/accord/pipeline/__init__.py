@@ -4,6 +4,7 @@ from accord.pipeline.caption import Captioned, caption
 from accord.pipeline.compare import Comparison, compare
 from accord.pipeline.diagnose import diagnose
 from accord.pipeline.explain import explain
+from accord.pipeline.export import export
 from accord.pipeline.run import Run, embed, evaluate, load, search, train
 from accord.pipeline.zero_shot import zero_shot
 
@@ -17,6 +18,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explain",
+    "export",
     "load",
     "search",
     "train",

@@ -31,6 +31,7 @@ from accord.search.query import search_altered, search_jointly
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
+from accord.training.onnx import OnnxModel, is_export
 
 METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
 
@@ -190,7 +191,16 @@ def evaluate(
 
 
 def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parquet") -> Path:
-    """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file."""
+    """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file.
+
+    Args:
+        run: folder of a run or of an ONNX export, or name of a model that ships.
+        data: what to embed.
+        out: the file.
+    """
+    if is_export(Path(run)):
+        pictures = open_corpus(data, quiet=True)
+        return write_embeddings(Path(out), pictures, {"image": OnnxModel(Path(run)).embed_corpus(pictures)})
     model = load_model(run_folder(run))
     corpus = open_like(model, data)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]

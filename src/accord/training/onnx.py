@@ -1,0 +1,208 @@
+"""Image encoders outside of Accord: as timm weights, and as one ONNX file that embeds pixels.
+
+Both are folders that name everything needed to use them. The ONNX file holds the normalisation as well, so that it
+takes pixels in [0, 1] of the size that ``export.json`` names; :class:`OnnxModel` runs it wherever Accord takes a model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from accord.data.inputs import ImageInput
+from accord.data.loader import eval_loader
+from accord.encoders.image import TimmEncoder
+from accord.errors import ConfigError, DataError, require
+from accord.training.artifact import Model, write_atomically
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+
+NETWORK, ABOUT = "model.onnx", "export.json"
+WORST = 1e-4  # largest difference of a unit vector's entry between torch and ONNX that counts as agreement
+_CHECKED = 3  # pictures that both embed before an export is kept
+
+
+class Pixels(nn.Module):
+    """Pixels in [0, 1] to unit vectors: the normalisation, the encoder and what the method puts on it.
+
+    Args:
+        model: embeds images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.method = model.method
+        spec = image_input(model)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, D)``."""
+        return self.method.embed({"image": (pixels - self.mean) / self.std})["image"]
+
+
+def image_input(model: Model) -> ImageInput:
+    """What the model's image encoder is fed.
+
+    Raises:
+        ConfigError: the model embeds no images.
+    """
+    spec = model.inputs.get("image")
+    if "image" not in model.modalities or not isinstance(spec, ImageInput):
+        raise ConfigError(f"method {model.method.name} embeds {', '.join(model.modalities)}; only images are exported")
+    return spec
+
+
+def export_timm(model: Model, out: Path) -> Path:
+    """The image encoder's own weights as a folder that ``timm.create_model("local-dir:OUT")`` loads.
+
+    Args:
+        model: has an image encoder of timm's kind.
+        out: the folder; made, and its files replaced.
+
+    Raises:
+        ConfigError: the image encoder is no timm model.
+    """
+    spec, encoder = image_input(model), model.method.encoders["image"]
+    if not isinstance(encoder, TimmEncoder):
+        raise ConfigError(f"the image encoder is a {type(encoder).__name__}, which timm cannot load")
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
+    partial = out / ".model.safetensors.partial"
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.replace(out / "model.safetensors")
+    about = {
+        "architecture": encoder.architecture.name,
+        "num_classes": 0,
+        "num_features": encoder.model.num_features,
+        "model_args": encoder.architecture.arguments,
+        "pretrained_cfg": {
+            "input_size": [3, spec.size, spec.size],
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "interpolation": spec.interpolation,
+            "crop_pct": spec.crop,
+            "num_classes": 0,
+            "license": "see the data and weights it was trained from",
+        },
+    }
+    write_atomically(out / "config.json", json.dumps(about, indent=2))
+    return out
+
+
+def export_onnx(model: Model, out: Path) -> Path:
+    """The model's image embedding as ``OUT/model.onnx``, compared with torch before it is kept.
+
+    Args:
+        model: embeds images.
+        out: the folder; made, and its files replaced.
+
+    Raises:
+        ConfigError: the model embeds no images, its operations have no ONNX form, or the two do not agree.
+        MissingExtraError: the packages of the extra ``onnx`` are not installed.
+    """
+    spec = image_input(model)
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package, "onnx")
+    network = Pixels(model).eval().cpu()
+    pixels = torch.rand(_CHECKED, 3, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{NETWORK}.partial"
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (pixels[:2],),
+                str(partial),
+                input_names=["pixels"],
+                output_names=["embedding"],
+                dynamic_shapes={"pixels": {0: torch.export.Dim("rows")}},
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+            expected = network(pixels)
+    except Exception as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"method {model.method.name} has no ONNX form: {_first_line(error)}") from None
+    found = _run(partial, pixels.numpy())
+    worst = float(np.abs(found - expected.numpy()).max())
+    if not worst < WORST:
+        partial.unlink()
+        raise ConfigError(f"ONNX and torch differ by {worst:.2g} in an entry of a unit vector; nothing was written")
+    about = {"input": asdict(spec), "dim": expected.shape[1], "method": model.method.name, "difference": worst}
+    write_atomically(out / ABOUT, json.dumps(about, indent=2))
+    partial.replace(out / NETWORK)
+    if model.path is not None and (model.path / "README.md").is_file():
+        shutil.copyfile(model.path / "README.md", out / "README.md")
+    return out
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an ONNX export."""
+    return (folder / NETWORK).is_file() and (folder / ABOUT).is_file()
+
+
+class OnnxModel:
+    """An exported image embedding, wherever Accord takes a model that embeds.
+
+    Args:
+        folder: what :func:`export_onnx` wrote.
+
+    Raises:
+        DataError: ``export.json`` is damaged.
+        MissingExtraError: onnxruntime is not installed.
+    """
+
+    modalities: tuple[str, ...] = ("image",)
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            given: dict[str, Any] = about["input"]
+            fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            self.input = ImageInput(**fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder / ABOUT} is damaged ({error}): export the model anew") from None
+        self._session = _session(folder / NETWORK)
+
+    def embed_corpus(self, corpus: Corpus, modality: str = "image", *, batch_size: int = 64) -> Tensor:
+        """Unit vectors ``(N, D)`` of every row's image.
+
+        Raises:
+            ConfigError: another modality is asked for.
+        """
+        if modality != "image":
+            raise ConfigError(f"an exported model embeds images, not {modality}")
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.input.mean, self.input.std))
+        loader = eval_loader(corpus, {"image": self.input}, batch_size=batch_size)
+        rows = [self._session.run(None, {"pixels": (batch["image"] * std + mean).numpy()})[0] for batch in loader]
+        return torch.from_numpy(np.concatenate(rows))
+
+
+def _run(path: Path, pixels: np.ndarray) -> np.ndarray:
+    found: np.ndarray = _session(path).run(None, {"pixels": pixels})[0]
+    return found
+
+
+def _session(path: Path) -> Any:
+    runtime = require("onnxruntime", "onnx")
+    return runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
