@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from accord.explain import ConceptExplanation, SharedConcept
+from accord.explain import ConceptExplanation, PartsExplanation, SharedConcept
 
 
 @pytest.fixture
@@ -39,10 +40,13 @@ def test_explain_takes_other_data_and_another_file(pipeline, explaining, accord_
     assert pipeline.calls[0][2] == {"data": "pack:emoji", "out": Path("why.svg"), "k": 8}
 
 
-def test_explain_without_words_is_wrong_usage(explaining, accord_cli) -> None:
+def test_explain_without_words_shows_the_parts_of_a_picture(pipeline, explaining, accord_cli) -> None:
+    parts = PartsExplanation(Image.new("RGB", (8, 8)), np.array([[3, 3], [3, 1]]), {3: 0.75, 1: 0.25})
+    pipeline.answers["explain"] = parts
     result = accord_cli("explain", explaining, explaining / "heart.png")
-    assert result.exit_code == 2
-    assert "--text" in result.stderr
+    assert result.exit_code == 0
+    assert "75.0 %" in result.stdout
+    assert pipeline.calls[0][1] == (str(explaining), explaining / "heart.png", None)
 
 
 def test_a_picture_that_is_not_there_is_wrong_usage(explaining, accord_cli) -> None:

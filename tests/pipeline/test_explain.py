@@ -66,3 +66,26 @@ def test_explainers_offer_concepts_or_places_of_words() -> None:
     assert "fdt" in names
     assert "clip" not in names
     assert all(hasattr(get_method(name), "concepts") for name in names)
+
+
+def test_without_words_a_match_cannot_be_explained(trained, shapes) -> None:
+    with pytest.raises(ConfigError, match="give the words too"):
+        pipeline.explain(trained.path, shapes / "00.png")
+
+
+def test_a_method_that_segments_shows_its_parts(shapes, tmp_path) -> None:
+    config = {
+        "data": {"source": str(shapes), "split": {"test": 0.25}},
+        "method": {"name": "slotcon", "slots": 5, "dim": 8, "hidden": 16, "crop_scale": [0.4, 1.0]},
+        "encoders": {"image": {"name": "tiny_resnet", "options": {"size": 32, "width": 16}}},
+        "training": {"epochs": 1, "batch_size": 12, "accelerator": "cpu"},
+        "evaluate": ["knn"],
+    }
+    finished = pipeline.train(config=config, out=tmp_path / "run", progress=False)
+    found = pipeline.explain(finished.path, shapes / "00.png", out=tmp_path / "parts.png")
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert list(found.shares.values()) == sorted(found.shares.values(), reverse=True)
+    assert set(found.shares) <= set(range(5))
+    with Image.open(tmp_path / "parts.png") as picture:
+        assert picture.width > 600
+    assert "slotcon" in explainers()

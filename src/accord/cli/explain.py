@@ -11,13 +11,18 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord explain runs/fdt heart.png --text "a red heart" """
+accord explain runs/fdt heart.png --text "a red heart"
+
+accord explain runs/slots street.jpg"""
 
 
 def explain(
     run: RunArgument,
     image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Path of a picture.")],
-    text: Annotated[str, typer.Option(help="The words whose match with the picture is to be explained.")],
+    text: Annotated[
+        str | None,
+        typer.Option(help="The words whose match with the picture is to be explained; not for methods that segment."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Where to look for what concepts stand for. Default: the run's own data."),
@@ -27,7 +32,7 @@ def explain(
     ),
     k: Annotated[int, typer.Option("-k", min=1, help="How many concepts.")] = 8,
 ) -> None:
-    """Say why a picture and a text match, and draw it."""
+    """Say why a picture and a text match, or what parts a picture has, and draw it."""
     from accord import pipeline
     from accord.cli.output import show_explanation
 

@@ -32,11 +32,26 @@ def show_run(run: Any) -> None:
 
 
 def show_explanation(explanation: Any) -> None:
-    """Why a picture and a text match, by concepts or by places of words."""
-    if hasattr(explanation, "concepts"):
+    """Why a picture and a text match, by concepts or by places of words; or a picture's parts."""
+    if hasattr(explanation, "shares"):
+        show_parts(explanation)
+    elif hasattr(explanation, "concepts"):
         show_concepts(explanation)
     else:
         show_words(explanation)
+
+
+def show_parts(explanation: Any) -> None:
+    """The parts of a picture and their shares of it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("part", "share"):
+        table.add_column(column, justify="right")
+    for number, share in explanation.shares.items():
+        table.add_row(str(number), f"{100 * share:.1f} %")
+    console().print(table)
 
 
 def show_words(explanation: Any) -> None:

@@ -17,11 +17,14 @@ from PIL import Image
 from accord.errors import ConfigError
 from accord.explain.concepts import ConceptExplanation, SharedConcept, Witness
 from accord.explain.inputs import Grid
+from accord.explain.parts import PartsExplanation
 from accord.explain.words import WordExplanation, WordMap
 
 INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"
 _WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
 _DPI = 100
+_NAMED = 8  # parts that are named beside a picture
+PALETTE = ("#4455cc", "#e07a1f", "#2a9d5c", "#c8372d", "#8e5bc0", "#7a5a3a", "#d665b0", "#6e6e73", "#b5a51c", "#1fa6b8")
 
 
 def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
@@ -63,6 +66,35 @@ def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
         _words(figure.add_subplot(grid[row, 2]), concept)
         for column, witness in enumerate(concept.patches):
             _witness(figure.add_subplot(grid[row, 3 + column]), witness)
+    return _save(figure, Path(path))
+
+
+def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
+    """Draw a picture and its parts in colours, the largest named with their shares, and write it atomically.
+
+    Args:
+        explanation: what to draw.
+        path: PNG, SVG or PDF to write; its folder is made if missing.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    colours = {number: PALETTE[place % len(PALETTE)] for place, number in enumerate(explanation.shares)}
+    painted = np.zeros((*explanation.parts.shape, 3))
+    for number, colour in colours.items():
+        painted[explanation.parts == number] = to_rgb(colour)
+    pixels = np.asarray(explanation.picture, dtype=float) / 255
+    left.imshow(pixels)
+    right.imshow(0.45 * pixels + 0.55 * painted)
+    named = list(explanation.shares.items())[:_NAMED]
+    marks = [Rectangle((0, 0), 1, 1, color=colours[number]) for number, _ in named]
+    labels = [f"part {number}: {100 * share:.0f} %" for number, share in named]
+    right.legend(marks, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.set_axis_off()
     return _save(figure, Path(path))
 
 

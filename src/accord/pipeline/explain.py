@@ -7,10 +7,13 @@ from pathlib import Path
 from accord.errors import ConfigError
 from accord.explain import (
     ConceptExplanation,
+    PartsExplanation,
     WordExplanation,
     draw_concepts,
+    draw_parts,
     draw_words,
     explain_concepts,
+    explain_parts,
     explain_words,
 )
 from accord.methods import Method, available, get_method
@@ -22,19 +25,20 @@ from accord.training.artifact import load_model
 def explain(
     run: str | Path,
     image: str | Path,
-    text: str,
+    text: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     k: int = 8,
-) -> ConceptExplanation | WordExplanation:
-    """Why ``image`` and ``text`` match, as the run's method can tell.
+) -> ConceptExplanation | WordExplanation | PartsExplanation:
+    """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
-    By the concepts that they share, and what these stand for in the data, or by where each word is in the picture.
+    By the concepts that they share, and what these stand for in the data, or by where each word is in the picture; of a
+    method that segments, without a text, the parts.
 
     Args:
         run: folder of a run, or name of a model that ships.
         image: path of a picture.
-        text: words.
+        text: words; None for a method that segments.
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.
         k: how many concepts.
@@ -44,6 +48,13 @@ def explain(
         DataError: the picture or the data cannot be read.
     """
     model = load_model(run_folder(run))
+    if model.method.segments:
+        parts = explain_parts(model, image)
+        if out is not None:
+            draw_parts(parts, out)
+        return parts
+    if text is None:
+        raise ConfigError(f"method {model.method.name} explains a match: give the words too, --text WORDS")
     if model.method.locates_words:
         located = explain_words(model, image, text)
         if out is not None:
@@ -64,5 +75,7 @@ def explainers() -> list[str]:
     return [
         name
         for name, kind in kinds.items()
-        if kind.concepts is not Method.concepts or kind.word_patch is not Method.word_patch
+        if kind.concepts is not Method.concepts
+        or kind.word_patch is not Method.word_patch
+        or kind.segment is not Method.segment
     ]
