@@ -14,6 +14,7 @@ from accord.data.corpus import Corpus, corpus_from_items
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.methods import DataInfo, Method, get_method
+from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
@@ -73,3 +74,29 @@ def trained(
         progress=False,
     )
     return method
+
+
+def crops(rows: int = 5) -> dict[str, Any]:
+    """Two overlapping crops of each picture, some of them mirrored."""
+    torch.manual_seed(1)
+    boxes = torch.tensor([[[0.0, 0.0, 0.8, 0.8], [0.2, 0.1, 1.0, 0.9]]]).repeat(rows, 1, 1)
+    flips = torch.tensor([[False, True], [False, False], [True, True], [True, False], [False, False]])[:rows]
+    return {"image_views": list(torch.randn(2, rows, 3, 32, 32)), "view_boxes": boxes, "view_flips": flips}
+
+
+def moved(method: Method) -> Method:
+    """The same method with a teacher that differs from it."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in method.teacher.parameters():  # type: ignore[union-attr, operator]
+            parameter += 0.1 * torch.randn_like(parameter)
+    return method
+
+
+def told_apart(method: Method) -> float:
+    """Share of pictures whose nearest one has their colour; 0.25 by chance."""
+    corpus = pictures()
+    z = Model(method).embed_corpus(corpus, "image")
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(len(z)))
+    nearest = (z @ z.T).fill_diagonal_(-2).argmax(dim=1).numpy()
+    return float((corpus.labels[nearest] == corpus.labels).mean())
