@@ -86,6 +86,23 @@ def split_digits(seed: int) -> tuple[Digits, Digits]:
     return Digits(shares[0], shares[2]), Digits(shares[1], shares[3])
 
 
+def labelled_digits(seed: int) -> tuple[Corpus, Corpus]:
+    """Single 8×8 digits with their labels, for methods that learn from pictures alone and are measured by labels."""
+    parts = zip(("train", "test"), split_digits(seed), strict=True)
+    train, test = (
+        replace(
+            with_texts(f"digits, {name}", digits.pixels, [""] * len(digits.labels)), labels=digits.labels, classes=WORDS
+        )
+        for name, digits in parts
+    )
+    return train, test
+
+
+def few_of_each(labels: NDArray[np.int64], count: int = 10) -> NDArray[np.int64]:
+    """Positions of the first ``count`` rows of each class."""
+    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)])
+
+
 def digit_scenes(seed: int, train: int = 4096, test: int = 1000) -> tuple[Corpus, Corpus]:
     """Captioned 16×16 pictures of four digits on a 2×2 grid, for training and for testing.
 
