@@ -52,8 +52,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 RECALL, PERPLEXITY = "retrieval: mean recall", "captions: perplexity"
 KNOWS = """## What it knows
 
-{rows} drawings of {concepts} concepts of Unicode's emoji, in the Noto and the Twemoji style, by their English names
-and tags. It has never seen a photograph and knows no word that no emoji is called by. Use it to try Accord out, to
+{rows} drawings of nine tenths of the {concepts} concepts of Unicode's emoji, in the Noto and the Twemoji style, by
+their English names and tags. It has never seen a photograph and knows no word that no emoji is called by. Use it to try Accord out, to
 search and caption pictograms, or to start a training from; not to judge what Accord's methods reach on your data.
 
 The picture tower is EfficientNet-Lite0 as published (ImageNet, Apache-2.0) and was not trained further. Drawings: Noto
@@ -61,7 +61,7 @@ Emoji (Apache-2.0) and Twemoji (CC-BY 4.0); names and tags: emojibase (MIT). Sto
 
 ## How it was chosen
 
-By mean recall on a tenth of the training concepts; the figures above are of other concepts that had no part in it.
+By mean recall on a tenth of the training concepts; the figures below are of other concepts, which had no part in it.
 
 | candidate | mean recall | caption perplexity |
 |---|---|---|

@@ -21,5 +21,5 @@ def known_run(run: str) -> str:
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", callback=known_run, help="Folder of a trained run, or a model that ships."),
+    typer.Argument(metavar="RUN", callback=known_run, help="Folder of a trained run, or a model that ships (house)."),
 ]

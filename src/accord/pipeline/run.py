@@ -154,7 +154,7 @@ def _probe(config: RunConfig, prepared: Prepared) -> Callable[[Method], dict[str
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """The model of a finished run, or one that ships with Accord.
+    """The model of a finished run, or one that ships with Accord (``"house"``).
 
     Raises:
         AccordError: ``path`` is not a finished run; names what is missing.
