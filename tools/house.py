@@ -57,60 +57,6 @@ their English names and tags. It has never seen a photograph and knows no word t
 Accord out, to search and caption pictograms, or to start a training from; not to judge what Accord's methods reach on
 your data.
 
-The picture tower is EfficientNet-Lite0
-(Apache-2.0), frozen, without its classifier; the words and the decoder are trained from scratch on names and tags. A
-tenth of the concepts is held out for the figures on the card; of the others, a tenth chooses among ``CANDIDATES``, and
-the best is trained again on all of them. Weights are stored in half precision.
-"""
-
-from __future__ import annotations
-
-import json
-import os
-import shutil
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
-import datasets
-import yaml
-from safetensors.torch import load_file, save_file
-
-from accord import pipeline
-from accord.data.recipe import prepare
-from accord.data.sources import read_source
-from accord.pipeline.config import RunConfig, merged
-from accord.pipeline.run import fit_model
-from accord.pipeline.score import score
-from accord.shipped import SHIPPED
-from accord.training.artifact import CONFIG, ENCODERS, WEIGHTS
-
-PACK = "pack:emoji"
-LARGEST = 12_000_000  # bytes of the weights
-RUN: dict[str, Any] = {
-    "method": {"name": "coca", "dim": 128, "queries": 16, "pooler_heads": 4, "decoder_depth": 2, "decoder_heads": 4},
-    "encoders": {
-        "image": {"name": "efficientnet_lite0", "freeze": "all", "options": {"size": 128}},
-        "text": {
-            "name": "tiny_text",
-            "options": {"pool": "class", "width": 128, "depth": 3, "length": 32, "vocabulary": 2048},
-        },
-    },
-    "training": {"batch_size": 128, "lr": 1e-3, "weight_decay": 0.2},
-    "evaluate": ["retrieval", "zero_shot", "captions"],
-}
-CANDIDATES: dict[str, dict[str, Any]] = {
-    **{f"{epochs} epochs": {"training.epochs": epochs} for epochs in (5, 10, 20)},
-    "10 epochs, contrast twice": {"training.epochs": 10, "method.contrastive_weight": 4.0},
-    "10 epochs, gap closed": {"training.epochs": 10, "objective_add": {"contrastive_gap": {}}},
-}
-RECALL, PERPLEXITY = "retrieval: mean recall", "captions: perplexity"
-KNOWS = """## What it knows
-
-{rows} drawings of nine tenths of the {concepts} concepts of Unicode's emoji, in the Noto and the Twemoji style, by
-their English names and tags. It has never seen a photograph and knows no word that no emoji is called by. Use it to try Accord out, to
-search and caption pictograms, or to start a training from; not to judge what Accord's methods reach on your data.
-
 The picture tower is EfficientNet-Lite0 as published (ImageNet, Apache-2.0) and was not trained further. Drawings: Noto
 Emoji (Apache-2.0) and Twemoji (CC-BY 4.0); names and tags: emojibase (MIT). Stored in half precision.
 
