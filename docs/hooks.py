@@ -56,6 +56,7 @@ def document(name: str) -> str:
     """A document at the top of the repository, with its links made to work from the site."""
     text = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"\[([^\]]+)\]\(src/[^)]+\)", r"\1", text)  # what lies beside the code is not part of the site
     return re.sub(r"\[([^\]]+)\]\((?!https?:|#|[\w/-]+\.md[#)])[^)]+\)|\[([^\]]+)\]\([A-Z]+\.md\)", r"`\1\2`", text)
 
 
