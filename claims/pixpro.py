@@ -12,24 +12,11 @@ SimCLR on whole crops is trained beside, for the record: the paper does not clai
 
 from __future__ import annotations
 
-from typing import Any
-
-from shared.scenes import SIDE, masked_scenes, segmentation
+from shared.scenes import SIDE, SIMCLR, masked_scenes, segmentation
 
 from accord.claims import Arm, Claim, Question
 
 MIOU = "linear mIoU"
-SIMCLR: dict[str, Any] = {
-    "method": {
-        "name": "multiview_infonce",
-        "objective": "nt_xent",
-        "views": 2,
-        "dim": 48,
-        "temperature": 0.2,
-        "crop_scale": [0.3, 1.0],
-        "colour": 0.5,
-    }
-}
 
 
 def question(name: str, statement: str, method: str, baseline: str, refuted: str) -> Question:

@@ -12,10 +12,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from shared.scenes import SIDE, masked_scenes, segmentation
+from shared.scenes import SIDE, SIMCLR, masked_scenes, segmentation
 from sklearn.metrics import normalized_mutual_info_score
 
 from accord.claims import Arm, Claim, Question
@@ -26,17 +25,6 @@ from accord.training.artifact import Model
 
 SLOTS = 24
 MIOU, NMI = "linear mIoU", "NMI of the groups"
-SIMCLR: dict[str, Any] = {
-    "method": {
-        "name": "multiview_infonce",
-        "objective": "nt_xent",
-        "views": 2,
-        "dim": 48,
-        "temperature": 0.2,
-        "crop_scale": [0.3, 1.0],
-        "colour": 0.5,
-    }
-}
 
 
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:

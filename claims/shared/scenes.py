@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import datasets
 import numpy as np
@@ -18,6 +19,17 @@ from accord.training.artifact import Model
 from shared.digits import WORDS, Digits, split_digits
 
 SIDE = 64
+SIMCLR: dict[str, Any] = {  # contrast of whole crops, for an arm beside
+    "method": {
+        "name": "multiview_infonce",
+        "objective": "nt_xent",
+        "views": 2,
+        "dim": 48,
+        "temperature": 0.2,
+        "crop_scale": [0.3, 1.0],
+        "colour": 0.5,
+    }
+}
 
 
 def masked_scenes(seed: int, train: int = 1200, test: int = 300) -> tuple[Corpus, Corpus]:
