@@ -87,6 +87,14 @@ def test_the_joint_score_is_the_methods(run, folder):
     assert best.score == pytest.approx(float(model.joint(query, vector)[0, 0]), abs=1e-4)
 
 
+def test_few_candidates_find_what_all_rows_do_and_rows_without_the_rest_are_no_answers(run, folder):
+    together = {"text": "a red square and a low tone", "image": folder / "0.png"}  # answered by sounds
+    everything = pipeline.search(run.path, together=together, data=folder, k=60)
+    assert {hit.row for hit in everything} == {row for row in range(60) if row % 10 != 7}
+    some = pipeline.search(run.path, together=together, data=folder, k=3, candidates=20)
+    assert [hit.score for hit in some] == pytest.approx([hit.score for hit in everything[:3]], abs=1e-4)
+
+
 def test_wrong_questions_are_refused(run, folder):
     with pytest.raises(ConfigError, match="either a query"):
         pipeline.search(run.path, data=folder)

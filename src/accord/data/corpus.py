@@ -80,7 +80,7 @@ class Corpus:
         """Modality -> ``(N,)`` bool, which rows have it."""
         if not self.incomplete:
             return {modality: np.ones(len(self), dtype=np.bool_) for modality in self.modalities}
-        table = self.rows.with_format("arrow")[:] if self.columns.media and len(self) else None
+        table = self._cells.with_format("arrow")[:] if self.columns.media and len(self) else None
         found = {name: _filled(table.column(column)) for name, column in self.columns.media.items() if table}
         texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
         return {**found, **texts}

@@ -254,27 +254,38 @@ class SearchIndex:
         targets = [name for name in fitting if name not in vectors] or fitting
         if not targets or k < 1:
             raise ConfigError(f"k = {k} of rows with vectors of {size} numbers: the index holds {self.dims}")
-        columns = [*_FIELDS, *(f"{name}_vector" for name in targets)]
-        parts = []
-        towards = [np.asarray(vector, dtype=np.float32) for vector in vectors.values()]
-        for query in (*towards, *(-vector for vector in towards)):  # a volume does not see signs
-            for target in targets:
-                builder = self._table.search(query, vector_column_name=f"{target}_vector").distance_type("cosine")
-                builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES)
-                parts.append(builder.select(columns).limit(max(k, candidates)).to_arrow().drop_columns(["_distance"]))
-        found = pa.concat_tables(parts)
-        _, first = np.unique(found["row"].to_numpy(), return_index=True)
-        found = found.take(first)
+        found = self._candidates(list(vectors.values()), targets, max(k, candidates), ann)
         rows = {name: found[f"{name}_vector"] for name in targets}
         present = torch.from_numpy(np.stack([column.is_valid().to_numpy() for column in rows.values()], axis=1))
         held = {name: _filled_vectors(column, size) for name, column in rows.items()}
-        scores = score(held, present)
-        order = scores.argsort(descending=True)[:k]
-        records = found.drop_columns([f"{name}_vector" for name in targets]).take(order.numpy()).to_pylist()
+        scores = score(held, present).masked_fill(~present.any(dim=1), -torch.inf)
+        order = [place for place in scores.argsort(descending=True)[:k].tolist() if scores[place] > -torch.inf]
+        best = {found["row"][place].as_py(): float(scores[place]) for place in order}
+        listed = ", ".join(map(str, best)) or "NULL"
+        fields = [name for name in _FIELDS if name != "_distance"]
+        records = self._table.search().where(f"row IN ({listed})").select(fields).limit(k).to_list()
+        by_row = {record["row"]: record for record in records}
         return [
-            _hit(rank, {**record, "_distance": 1 - float(value)})
-            for rank, (record, value) in enumerate(zip(records, scores[order], strict=True), start=1)
+            _hit(rank, {**by_row[row], "_distance": 1 - value})
+            for rank, (row, value) in enumerate(best.items(), start=1)
         ]
+
+    def _candidates(
+        self, queries: Sequence[Tensor | np.ndarray], targets: Sequence[str], count: int, ann: bool | None
+    ) -> pa.Table:
+        """Numbers and vectors of the rows nearest to any of the queries or to its opposite; of all if they are few."""
+        columns = ["row", *(f"{name}_vector" for name in targets)]
+        if count >= len(self):
+            return self._table.search().select(columns).limit(len(self)).to_arrow()
+        towards = [np.asarray(query, dtype=np.float32) for query in queries]
+        parts = []
+        for query in (*towards, *(-query for query in towards)):  # a volume does not see signs
+            for target in targets:
+                builder = self._table.search(query, vector_column_name=f"{target}_vector").distance_type("cosine")
+                builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES)
+                parts.append(builder.select([*columns, "_distance"]).limit(count).to_arrow().select(columns))
+        found = pa.concat_tables(parts)
+        return found.take(np.unique(found["row"].to_numpy(), return_index=True)[1])
 
     def _synchronise(
         self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool

@@ -16,6 +16,8 @@ from accord.config import Config
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "tensorboard", "log_every"})
 _WATCHED = frozenset({"probe_every", "probe"})
 
+Probed = Literal["knn", "linear_probe", "zero_shot", "retrieval", "classification", "segmentation", "joint", "captions"]
+
 
 class TrainingConfig(Config):
     """Settings of :func:`accord.training.fit.fit`.
@@ -57,9 +59,8 @@ class TrainingConfig(Config):
     probe_every: int | None = Field(
         None, ge=1, description="epochs between measurements of held-out rows during training, or None for none"
     )
-    probe: list[str] = Field(
-        default_factory=lambda: ["knn", "linear_probe"],
-        description="what is measured then, as in accord evaluate",
+    probe: tuple[Probed, ...] = Field(
+        ("knn", "linear_probe"), description="what is measured then, as in accord evaluate"
     )
     devices: int = Field(1, ge=1, description="processes, one per device")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
