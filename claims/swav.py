@@ -186,6 +186,6 @@ CLAIM = Claim(
             refuted="lower by more than the interval",
         ),
     ],
-    tuning="Temperature, smoothness and number of prototypes come from seven trials of SwAV alone on such digits, one seed "
-    "each; SimCLR's temperature was not searched, which favours SwAV where the two are compared.",
+    tuning="Temperature, smoothness and number of prototypes come from seven trials of SwAV alone on such digits, one "
+    "seed each; SimCLR's temperature was not searched, which favours SwAV where the two are compared.",
 )
