@@ -1,4 +1,4 @@
-"""Scenes of real digits with masks, three or four on a gradient, for methods that are measured place by place."""
+"""Scenes of tiles with real digits and their masks, three or four on a gradient, for methods measured by places."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def segmentation(model: Model, train: Corpus, test: Corpus) -> Mapping[str, floa
 
 def _scenes(name: str, digits: Digits, count: int, seed: int) -> Corpus:
     sprites = [
-        Sprite(_ink(pixels), WORDS[label], int(label))
+        Sprite(_tile(pixels), WORDS[label], int(label))
         for pixels, label in zip(digits.pixels, digits.labels, strict=True)
     ]
     random = np.random.default_rng(seed)
@@ -60,12 +60,9 @@ def _scenes(name: str, digits: Digits, count: int, seed: int) -> Corpus:
     return Corpus(f"masked scenes, {name}", rows, Columns(image="image", mask="mask"), np.arange(count))
 
 
-def _ink(pixels: NDArray[np.uint8]) -> Image.Image:
-    """A digit as white ink of its own darkness, four times as large, so that it stays smooth when it is scaled."""
-    alpha = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)
-    ink = Image.new("RGBA", alpha.size, (255, 255, 255, 255))
-    ink.putalpha(alpha)
-    return ink
+def _tile(pixels: NDArray[np.uint8]) -> Image.Image:
+    """A white tile with a digit: the strokes alone would fill few cells of a map."""
+    return Image.fromarray(255 - pixels).resize((32, 32), Image.Resampling.BICUBIC).convert("RGBA")
 
 
 def _png(picture: Image.Image) -> dict[str, bytes | None]:

@@ -65,7 +65,17 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
 def test_embed_says_what_it_wrote(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("embed", tmp_path, "pictures", "--out", "v.parquet")
     assert result.stdout == f"wrote {tmp_path / 'vectors.parquet'}\n"
-    assert pipeline.calls == [("embed", (str(tmp_path), "pictures"), {"out": Path("v.parquet")})]
+    plain = {"out": Path("v.parquet"), "engine": "plain", "workers": 2}
+    assert pipeline.calls == [("embed", (str(tmp_path), "pictures"), plain)]
+
+
+def test_embed_can_be_shared_out(pipeline, accord_cli, tmp_path) -> None:
+    words = ("embed", tmp_path, "pictures", "--engine", "ray", "--workers")
+    assert accord_cli(*words, "3").exit_code == 0
+    assert pipeline.calls[0][2]["engine"] == "ray"
+    assert pipeline.calls[0][2]["workers"] == 3
+    assert accord_cli(*words, "0").exit_code == 2
+    assert "--engine ray --workers 2" in accord_cli("embed", "--help").stdout
 
 
 def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp_path) -> None:

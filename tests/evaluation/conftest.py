@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import torch
 from PIL import Image
 
 from accord.data.corpus import Corpus, open_corpus
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 COLOURS = {
     "red": (220, 20, 20),

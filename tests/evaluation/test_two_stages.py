@@ -1,14 +1,10 @@
 """Retrieval and zero-shot classification by a model with a second stage."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from two_stages import TwoStages
 
 from accord.data.columns import Columns

@@ -117,6 +117,15 @@ def test_absent_conditions_are_not_read(gram, batch):
     torch.testing.assert_close(before, after)
 
 
+def test_features_of_frozen_encoders_take_the_place_of_raw_input(gram, batch):
+    known = {name: gram.encoders[name](batch[name], batch.get(f"{name}_mask")) for name in gram.needs}
+    masks = {name: mask for name, mask in batch.items() if name.endswith("_mask")}
+    torch.manual_seed(2)
+    expected = gram.loss(batch, Step())["total"]
+    torch.manual_seed(2)
+    torch.testing.assert_close(gram.loss({**known, **masks}, Step())["total"], expected)
+
+
 def test_every_anchor_takes_its_turn(batch):
     gram = built(every_anchor=True, matching_weight=0.0)
     z = gram.embed(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,16 @@ from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
-accord embed runs/first pack:emoji --out emoji-vectors.parquet"""
+accord embed runs/first pack:emoji --out emoji-vectors.parquet
+
+accord embed runs/first pack:emoji --engine ray --workers 2"""
+
+
+class Engine(StrEnum):
+    """Where the rows are embedded."""
+
+    plain = "plain"
+    ray = "ray"
 
 
 def _run_or_export(run: str) -> str:
@@ -28,8 +38,12 @@ def embed(
     ],
     source: Annotated[str, typer.Argument(metavar="DATA", help="What to embed; anything that train takes.")],
     out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write.")] = Path("embeddings.parquet"),
+    engine: Annotated[
+        Engine, typer.Option(help="plain: in this process; ray: in several, here or on a Ray cluster.")
+    ] = Engine.plain,
+    workers: Annotated[int, typer.Option(min=1, help="ray: how many processes; each takes a processor core.")] = 2,
 ) -> None:
     """Embed every row and write the unit-norm vectors as Parquet, one column per modality."""
     from accord import pipeline
 
-    typer.echo(f"wrote {pipeline.embed(run, source, out=out)}")
+    typer.echo(f"wrote {pipeline.embed(run, source, out=out, engine=engine.value, workers=workers)}")

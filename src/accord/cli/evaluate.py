@@ -26,6 +26,9 @@ class Task(StrEnum):
     captions = "captions"
     joint = "joint"
     segmentation = "segmentation"
+    few_labels = "few_labels"
+    clustering = "clustering"
+    correspondence = "correspondence"
 
 
 def evaluate(

@@ -11,7 +11,9 @@ from accord.cli.settings import parse_settings
 
 EXAMPLE = """Example:
 
-accord train pack:emoji --method clip --epochs 3 --out runs/first"""
+accord train pack:emoji --method clip --epochs 3 --out runs/first
+
+accord train papers.csv --method meow --graph authors --graph venue --out runs/papers"""
 
 _DATA = "Data"
 _ENCODERS = "Encoders"
@@ -36,6 +38,20 @@ def train(
     group: Annotated[
         str | None,
         typer.Option(metavar="COL", help="Rows of one group stay in one split.", rich_help_panel=_DATA),
+    ] = None,
+    graph: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COL",
+            help="Column that names what a row is linked to (authors, tags): a graph's nodes; repeatable.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=_DATA
+        ),
     ] = None,
     image_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as efficientnet_lite0.", rich_help_panel=_ENCODERS)
@@ -74,14 +90,14 @@ def train(
     options: dict[str, Any] = {
         "config": config,
         "encoders": _given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
-        "columns": _given(image=image, text=text, label=label, video=video, audio=audio, group=group),
+        "columns": _given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
         "out": out,
         "resume": resume,
         "seed": seed,
         "epochs": epochs,
         "batch_size": batch_size,
         "objective_add": objective_add or (),
-        "settings": parse_settings(settings or ()),
+        "settings": parse_settings(settings or ()) | ({} if target is None else {"data.target": target}),
         "progress": not quiet,
     }
     from accord import pipeline

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accord.data.columns import Columns, guess_columns
-    from accord.data.corpus import Corpus, corpus_from_items, open_corpus
+    from accord.data.corpus import Corpus, corpus_from_graph, corpus_from_items, open_corpus
     from accord.data.features import FeatureCache, Features
     from accord.data.inputs import AudioInput, ImageInput, TextInput, VideoInput
     from accord.data.loader import EpochLoader, eval_loader, train_loader
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "columns": ("Columns", "guess_columns"),
-    "corpus": ("Corpus", "corpus_from_items", "open_corpus"),
+    "corpus": ("Corpus", "corpus_from_graph", "corpus_from_items", "open_corpus"),
     "features": ("FeatureCache", "Features"),
     "inputs": ("AudioInput", "ImageInput", "TextInput", "VideoInput"),
     "loader": ("EpochLoader", "eval_loader", "train_loader"),
@@ -50,6 +50,7 @@ __all__ = [
     "TextView",
     "VideoInput",
     "View",
+    "corpus_from_graph",
     "corpus_from_items",
     "eval_loader",
     "guess_columns",

@@ -75,8 +75,8 @@ class Recipe:
 
     @property
     def decoded(self) -> tuple[str, ...]:
-        """Modalities that have to be read from the corpus."""
-        return tuple(name for name in self.inputs if name not in self.cached)
+        """Modalities that have to be read from the corpus, row by row."""
+        return tuple(name for name in self.inputs if name not in self.cached and name != "graph")
 
     @property
     def background(self) -> tuple[int, int, int]:

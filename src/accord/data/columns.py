@@ -32,9 +32,11 @@ _NAMES = {
     "label": ("label", "labels", "class", "category", "categories", "target", "cls", "classes", "y"),
     "group": ("group", "concept", "group_id", "concept_id"),
     "mask": ("mask", "masks", "segmentation", "label_map", "annotation"),
+    "graph": (),  # every list of names could be one: it is asked for
 }
 _ENDINGS = ("_path", "_file", "_filename", "_file_name", "_url", "_bytes")
 _LOOK_AT = 50  # rows whose contents are inspected
+SEVERAL = ("text", "graph")  # fields that take more than one column
 
 
 class Columns(Config):
@@ -47,6 +49,9 @@ class Columns(Config):
     label: str | None = Field(default=None, description="class: a name, a number, or a list of them")
     group: str | None = Field(default=None, description="rows of one group are never split between training and test")
     mask: str | None = Field(default=None, description="masks, to measure by: pictures whose grey values are classes")
+    graph: tuple[str, ...] = Field(
+        default=(), description="columns that name what a row is linked to, such as authors: node types of a graph"
+    )
 
     @property
     def media(self) -> dict[str, str]:
@@ -61,7 +66,7 @@ class Columns(Config):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities present, labels and groups not counted."""
-        return (*self.media, *(["text"] if self.text else []))
+        return (*self.media, *(["text"] if self.text else []), *(["graph"] if self.graph else []))
 
     def items(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Field and its columns, for every field that has any."""
@@ -108,13 +113,13 @@ def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence
             column = _best(field, {name: kind for name, kind in kinds.items() if name not in taken})
             chosen[field] = (column,) if column else ()
             taken.update(chosen[field])
-    if not any(chosen[field] for field in ("image", "text", "video", "audio")):
+    if not any(chosen[field] for field in ("image", "text", "video", "audio", "graph")):
         raise DataError(
             "no column was recognised as image, text, video or audio; name one, e.g. --image COL --text COL; "
             f"the columns are: {', '.join(rows.column_names)}"
         )
-    text = chosen.pop("text")
-    return Columns(text=text, **{field: used[0] if used else None for field, used in chosen.items()})
+    several = {field: chosen.pop(field) for field in SEVERAL}
+    return Columns(**several, **{field: used[0] if used else None for field, used in chosen.items()})
 
 
 def _checked_overrides(
@@ -130,7 +135,7 @@ def _checked_overrides(
             if column not in rows.column_names:
                 known = ", ".join(rows.column_names)
                 raise DataError(f"no column {column!r} for {field}; the columns are: {known}")
-        if field != "text" and len(columns) > 1:
+        if field not in SEVERAL and len(columns) > 1:
             raise DataError(f"{field} takes one column, not {len(columns)} ({', '.join(columns)})")
         chosen[field] = columns
     return chosen

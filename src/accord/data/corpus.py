@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
@@ -20,11 +20,15 @@ from PIL import Image
 from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
 from accord.data.check import check_media
 from accord.data.columns import Columns, describe_columns, guess_columns
-from accord.data.labels import Labels, read_labels
+from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
+from accord.data.labels import MISSING_LABEL, Labels, read_labels
 from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path, open_image, read_bytes
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.sources import announce, cache_folder, read_source
+from accord.data.sources import Source, announce, cache_folder, read_source
 from accord.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,9 @@ class Corpus:
         captions: texts that replace those of the text columns.
         max_bad: largest share of rows that may turn out unreadable while it is used.
         incomplete: rows may lack modalities, see :attr:`present`.
+        graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
+            ``ids[i]`` is node ``ids[i]``.
+        target: that node type.
     """
 
     name: str
@@ -58,6 +65,8 @@ class Corpus:
     captions: tuple[tuple[str, ...], ...] | None = None
     max_bad: float = 0.2
     incomplete: bool = False
+    graph: HeteroData | None = None
+    target: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,7 +92,8 @@ class Corpus:
         table = self._cells.with_format("arrow")[:] if self.columns.media and len(self) else None
         found = {name: _filled(table.column(column)) for name, column in self.columns.media.items() if table}
         texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
-        return {**found, **texts}
+        nodes = {"graph": np.ones(len(self), dtype=np.bool_)} if self.columns.graph else {}
+        return {**found, **texts, **nodes}
 
     def having(self, *modalities: str) -> Corpus:
         """The rows that have all of these modalities."""
@@ -223,6 +233,8 @@ class Corpus:
         digest = hashlib.blake2b(digest_size=16)
         used = sorted({column for _, columns in self.columns.items() for column in columns})
         digest.update(json.dumps([self.columns.model_dump(), self.classes, self.captions]).encode())
+        if self.graph is not None:
+            digest.update(graph_digest(self.graph).encode())
         for array in (self.ids, self.labels, self.truth):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
@@ -259,14 +271,15 @@ def open_corpus(
     quarantine: Path | None = None,
     classes: Sequence[str] | None = None,
     incomplete: bool = False,
+    target: str | None = None,
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
 
     Args:
-        source: a folder (with ``metadata.csv|jsonl|parquet`` or class sub-folders), a CSV, TSV, JSON Lines or
-            Parquet file, tar shards (read into a local table; :func:`accord.data.open_stream` streams them
-            instead), ``pack:NAME``, or a data set of the hub.
+        source: a folder (with ``metadata.csv|jsonl|parquet``, class sub-folders, or a graph's ``nodes`` and ``edges``),
+            a CSV, TSV, JSON Lines or Parquet file, tar shards (read into a local table;
+            :func:`accord.data.open_stream` streams them instead), ``pack:NAME``, or a data set of the hub.
         columns: modality -> column name(s), over what is guessed; None takes a modality out.
         max_bad: largest share of bad rows accepted, in [0, 1]. Rows with an empty media cell are left out and counted
             apart: a caption that nobody has read aloud is no damage.
@@ -274,6 +287,7 @@ def open_corpus(
         quarantine: where to list the bad rows; None lists them in the cache when there are any.
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
         incomplete: keep rows that lack some of their modalities, for methods that can use them.
+        target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
         quiet: print nothing.
 
     Raises:
@@ -283,9 +297,9 @@ def open_corpus(
         >>> open_corpus("pack:emoji", check=False, quiet=True)
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
-    found = read_source(source)
+    found = read_source(source, target)
     mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
-    rows = _undecoded(found.rows, mapping)
+    rows = undecoded(found.rows, mapping)
     labels = _labels_of(rows, mapping, classes)
     corpus = Corpus(
         name=found.name,
@@ -298,10 +312,15 @@ def open_corpus(
         where=found.where,
         max_bad=max_bad,
         incomplete=incomplete,
+        graph=_graph_of(found, rows, mapping),
+        target=found.graph.target if found.graph else ROW,
     )
     bad = _bad_rows(corpus, labels, check=check, quiet=quiet)
-    if quarantine or len(bad):
-        bad.write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
+    loose = found.graph.bad if found.graph else Quarantine()
+    if quarantine or len(bad) or len(loose):
+        Quarantine([*bad, *loose]).write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
+        bad.path = loose.path = quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl")
+    loose.enforce(max_bad, found.graph.edges if found.graph else 0)
     damaged = Quarantine(entry for entry in bad if entry.reason != NO_VALUE)
     damaged.path, empty = bad.path, len(bad) - len(damaged)
     damaged.enforce(max_bad, len(corpus) - empty)
@@ -312,11 +331,48 @@ def open_corpus(
     if not quiet:
         note = f"; {len(damaged)} bad rows left out, listed in {bad.path}" if len(damaged) else ""
         note += f"; {without} left out" if empty else ""
+        note += f"; {len(loose)} edges name nodes that are not there, listed in {loose.path}" if len(loose) else ""
+        note += f"; {_graph_size(corpus.graph)}" if corpus.graph is not None else ""
         if incomplete:
             lacking = ", ".join(f"{(~there).sum():,} without {name}" for name, there in corpus.present.items())
             note += f"; of them {lacking}"
         announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
     return corpus
+
+
+def corpus_from_graph(
+    graph: HeteroData, target: str, classes: Sequence[str] | None = None, name: str = "graph"
+) -> Corpus:
+    """A corpus whose rows are the nodes of one type of a PyG graph.
+
+    Args:
+        graph: features ``x`` (dense or sparse), or ``num_nodes`` alone for types without; labels ``y (N,)`` of the
+            target, -1 for none.
+        target: the node type.
+        classes: names of the labels; None takes their numbers.
+        name: how to call it.
+
+    Raises:
+        DataError: there is no such node type.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import HeteroData
+        >>> graph = HeteroData(paper={"num_nodes": 2, "y": torch.tensor([0, 1])})
+        >>> corpus_from_graph(graph, "paper")
+        Corpus(graph, 2 rows, graph=id)
+    """
+    if target not in graph.node_types:
+        raise DataError(f"no node type {target!r} in the graph; there are: {', '.join(graph.node_types)}")
+    count = int(graph[target].num_nodes)
+    ids = np.arange(count, dtype=np.int64)
+    rows = datasets.Dataset.from_dict({ID: [str(node) for node in ids]})
+    corpus = Corpus(name, rows, Columns(graph=(ID,)), ids, graph=graph, target=target)
+    y = graph[target].get("y")
+    if y is None:
+        return corpus
+    named = classes or tuple(str(number) for number in range(int(y.max()) + 1))
+    return corpus.with_labels(y.cpu().numpy(), classes=named)
 
 
 def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
@@ -354,7 +410,7 @@ def _cell_of(item: Any, position: int) -> dict[str, Any]:
     raise DataError(f"item {position} is a {type(item).__name__}; expected a path, bytes or a PIL image")
 
 
-def _undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
+def undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
     """Media columns as stored: decoding is ours, so that one bad row is one bad row."""
     for column in (*columns.media.values(), *([columns.mask] if columns.mask else [])):
         feature = rows.features[column]
@@ -376,12 +432,28 @@ def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] 
     return read_labels(values, names, classes)
 
 
+def _graph_of(found: Source, rows: datasets.Dataset, columns: Columns) -> HeteroData | None:
+    """The graph that came with the source, or the one that its columns make."""
+    if found.graph is not None:
+        add_features(found.graph.graph, found.graph.target, rows, columns)
+        return found.graph.graph
+    return graph_of_columns(rows, columns) if columns.graph else None
+
+
+def _graph_size(graph: HeteroData) -> str:
+    nodes = ", ".join(f"{graph[name].num_nodes:,} {name}" for name in graph.node_types)
+    edges = ", ".join(f"{graph[name].edge_index.shape[1]:,} {'-'.join(name)}" for name in graph.edge_types)
+    return f"nodes: {nodes}; edges: {edges}"
+
+
 def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool) -> Quarantine:
     reasons = dict(labels.bad) if labels else {}
+    if corpus.graph is not None:  # most nodes of a graph may be without a label
+        reasons = {row: reason for row, reason in reasons.items() if reason != MISSING_LABEL}
     if corpus.columns.text:
         faults = enumerate(map(caption_fault, corpus._texts))
         anything = np.logical_or.reduce(list(corpus.present.values()))
-        optional = corpus.incomplete & anything
+        optional = (corpus.incomplete or corpus.graph is not None) & anything
         reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
     bad = Quarantine()
     for position, reason in sorted(reasons.items()):

@@ -11,6 +11,8 @@ import numpy as np
 
 from accord.data.media import UNDECODABLE
 
+MISSING_LABEL = "missing label"
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -81,7 +83,7 @@ def _fault(value: Any) -> str:
     if isinstance(value, str) and UNDECODABLE in value:
         return "label is not UTF-8"
     missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-    return "missing label" if missing else f"unusable label: {value!r}"
+    return MISSING_LABEL if missing else f"unusable label: {value!r}"
 
 
 def _by_size(name: str) -> tuple[int, float, str]:

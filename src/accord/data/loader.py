@@ -74,6 +74,8 @@ class ViewedDataset(Dataset[Fetched]):
                 rows = np.array([row for row, _ in found], dtype=np.int64)
         batch = self.recipe.assemble(samples, rows, epoch) | self.recipe.recall(rows, epoch)
         index = torch.from_numpy(rows)
+        if "graph" in self.recipe.inputs:
+            batch |= {"graph": self.corpus.graph, "node": torch.from_numpy(self.corpus.ids[rows])}
         if self.corpus.incomplete:
             for modality in self.recipe.inputs:
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
@@ -289,7 +291,8 @@ def train_loader(
     Keys: ``image (B,3,H,W)`` (the first view), ``image_views`` list of ``(B,3,h,w)`` in declared order when there
     are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
     ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
-    ``label (B,)`` int64 or ``(B,C)`` float32 multi-hot, ``index (B,)`` position in the corpus. A row of several
+    ``graph`` PyG ``HeteroData`` and ``node (B,)`` the rows' numbers in it, ``label (B,)`` int64 or ``(B,C)`` float32
+    multi-hot, ``index (B,)`` position in the corpus. A row of several
     captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))`` in
     declared order, where each view draws a caption of its own. Cached modalities are
     :class:`~accord.data.features.Features`.
@@ -299,8 +302,8 @@ def train_loader(
         inputs: modality -> what its encoder is fed.
         views: augmented views; empty gives the evaluation view.
         text_views: augmented views of the captions, beside ``text``.
-        batch_size: rows of the *global* batch; each of ``world_size`` ranks gets an equal share, rank r the rows
-            ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
+        batch_size: rows of the *global* batch, all of them for a graph; each of ``world_size`` ranks gets an equal
+            share, rank r the rows ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
         seed: of order, captions and augmentation.
         workers: processes that read ahead; does not change what comes out.
         rank: this process's number.
@@ -326,6 +329,8 @@ def train_loader(
     if batch_size < 1 or batch_size % world_size:
         raise ConfigError(f"batch_size = {batch_size}: expected a positive multiple of world_size = {world_size}")
     _require_modalities(corpus, inputs)
+    if "graph" in inputs and world_size > 1:
+        raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
     recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views)
     if isinstance(corpus, StreamCorpus):
         if steps is None or cache or episode:
@@ -337,6 +342,7 @@ def train_loader(
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
     rows = len(corpus) if episode is None else episode
+    batch_size = rows if "graph" in inputs else batch_size
     if drop_last and rows < batch_size:
         what = f"{corpus.name} has" if episode is None else "an episode has"
         raise DataError(f"{what} {rows} rows, fewer than batch_size = {batch_size}: lower it")
@@ -361,7 +367,7 @@ def eval_loader(
     Args:
         corpus: the rows.
         inputs: modality -> what its encoder is fed.
-        batch_size: rows of a batch; the last one may be smaller.
+        batch_size: rows of a batch, all of them for a graph; the last one may be smaller.
         workers: processes that read ahead.
         modalities: those wanted; None for all that both corpus and inputs have.
         cache: modality -> features instead of raw input.
@@ -373,6 +379,7 @@ def eval_loader(
         modalities = [name for name in inputs if name in corpus.modalities]
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
+    batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
     order = _Order(len(corpus), batch_size, 0, drop_last=False, shuffle=False)
     return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers)
 

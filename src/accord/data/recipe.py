@@ -53,6 +53,9 @@ class DataConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
     corruption: CorruptionConfig | None = Field(None, description="controlled noise on the training rows")
     max_bad: float = Field(0.2, ge=0, le=1, description="share of unreadable rows that stops the run")
+    target: str | None = Field(
+        None, description="in a folder of nodes and edges, the node type to learn; none takes the one with labels"
+    )
     incomplete: bool = Field(
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
     )
@@ -87,6 +90,7 @@ def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool =
         max_bad=config.max_bad,
         quarantine=quarantine,
         incomplete=config.incomplete,
+        target=config.target,
         quiet=quiet,
     )
     if config.classes:

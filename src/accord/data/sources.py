@@ -19,6 +19,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.graphs import NODES, GraphFolder, is_graph_folder, read_graph_folder
 from accord.data.media import UNDECODABLE
 from accord.errors import AccordError, DataError
 
@@ -39,6 +40,7 @@ class Source:
         root: the folder that paths are relative to, or None.
         columns: the mapping that the source itself suggests.
         where: file that holds row ``i``, for messages about rows without a file of their own.
+        graph: the graph of a folder of nodes and edges; its target's nodes are the rows.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Source:
     root: Path | None = None
     columns: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
     where: str = ""
+    graph: GraphFolder | None = None
 
 
 def cache_folder(*parts: str) -> Path:
@@ -58,8 +61,12 @@ def announce(line: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
 
 
-def read_source(source: str | Path) -> Source:
+def read_source(source: str | Path, target: str | None = None) -> Source:
     """Read a folder, table, tar shards, ``pack:NAME`` or, last, a name on the hub.
+
+    Args:
+        source: which.
+        target: in a folder of nodes and edges, the node type whose nodes are the rows.
 
     Raises:
         DataError: there is no such source or it cannot be read; says what was tried.
@@ -71,6 +78,10 @@ def read_source(source: str | Path) -> Source:
     if shards:
         return _read_shards(text, shards)
     path = Path(text).expanduser()
+    if path.is_dir() and is_graph_folder(path):
+        found = read_graph_folder(path, target)
+        where = f"{NODES}/{found.target}"
+        return Source(path.name, found.rows, path, found.columns, where=where, graph=found)
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():

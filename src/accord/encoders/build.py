@@ -38,7 +38,8 @@ def build_encoder(
             - text: ``"minilm"``, ``"tiny_text"``, a folder or hub name that transformers reads;
             - video: ``"frames:IMAGE"`` with any image name;
             - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER_OR_HUB_NAME"``;
-            - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`.
+            - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`, or
+              ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`.
         weights: True finds pretrained weights (the hub, then the packaged copy), a path takes them from it,
             False leaves the random initialisation. Tiny encoders have none to find.
         freeze: see :meth:`Encoder.freeze`; None means ``"none"``.

@@ -5,7 +5,7 @@ A layer adds to node v of type t: ``GELU(LN_t(Σ_r SAGE_r(h_v, mean of h_u over 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.inputs import GraphInput
 from accord.encoders.base import Encoder, Features
+from accord.encoders.metapath import MetaPathConfig, MetaPathEncoder
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.weights import Source, hub_file, load_into, locate
 from accord.errors import ConfigError, ShapeError, require
@@ -151,13 +152,19 @@ def describe_graph(data: HeteroData, target: str, **options: Any) -> dict[str, A
 
 def build(
     options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
-) -> HeteroEncoder:
+) -> Encoder:
     """Build a graph encoder; see :func:`accord.encoders.build_encoder`."""
-    if options["name"] != "hetero":
-        raise ConfigError(f"no graph encoder {options['name']!r}; there is: hetero")
-    encoder = HeteroEncoder(HeteroConfig.parse(dict(options)))
+    kinds: dict[str, tuple[type[Config], Callable[..., Encoder]]] = {
+        "hetero": (HeteroConfig, HeteroEncoder),
+        "metapath": (MetaPathConfig, MetaPathEncoder),
+    }
+    name = options["name"]
+    if name not in kinds:
+        raise ConfigError(f"no graph encoder {name!r}; there are: {', '.join(kinds)}")
+    config, kind = kinds[name]
+    encoder = kind(config.parse(dict(options)))
     if not isinstance(weights, bool):
-        found = locate(Source(name="hetero"), weights, hub_file)
+        found = locate(Source(name=name), weights, hub_file)
         load_into(encoder, found.path)
         encoder.weights_from = found.origin
     return encoder

@@ -6,7 +6,7 @@ Masks are True on real positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -418,6 +418,24 @@ class PairWeightMLP(nn.Module):
         """
         check_same_width(zf=zf, zc=zc)
         return _pair_scores(self.inner(zf), F.linear(zc, self.inner.weight), self.out).sigmoid()
+
+    def log_blocks(self, zf: Tensor, zc: Tensor) -> tuple[Callable[[slice], Tensor], int]:
+        """The logarithm of the weights in blocks of rows, for :func:`accord.functional.adaptive_infonce`.
+
+        Returns:
+            A function from a slice of R rows to ``(R, N)``, and how many rows make a block of moderate size.
+
+        Raises:
+            ShapeError: not matrices of equal width.
+        """
+        check_same_width(zf=zf, zc=zc)
+        with torch.autocast(zf.device.type, enabled=False):
+            left, right = self.inner(as_float(zf)), F.linear(as_float(zc), self.inner.weight)
+
+        def block(rows: slice) -> Tensor:
+            return F.logsigmoid(self.out((left[rows, None] + right).tanh()).squeeze(2))
+
+        return block, max(1, CHUNK_ELEMENTS // right.numel())
 
 
 class SharedGCN(nn.Module):

@@ -191,6 +191,7 @@ from accord.functional.transfer import (
     segment_mean,
 )
 from accord.functional.weighted import (
+    adaptive_infonce,
     cwcl_loss,
     multi_positive_nce,
     restricted_info_nce,
@@ -212,6 +213,7 @@ __all__ = [
     "SplitMergeInfo",
     "StructuredNoise",
     "active_slots",
+    "adaptive_infonce",
     "alignment",
     "append_class_token_mask",
     "assign_pixels",

@@ -387,6 +387,11 @@ class Method(nn.Module):
         """The method's judgement of the training rows, or None when it makes none."""
         return None
 
+    @property
+    def converged(self) -> bool:
+        """Whether the stage may end before its epochs are over; asked after every epoch."""
+        return False
+
     def before_stage(self, stage: Stage, loader: Loader) -> None:
         """Run once before a stage; ``loader`` gives every training row once, in order, without augmentation."""
 

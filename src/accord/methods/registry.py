@@ -25,6 +25,8 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.image.multiview",
     "gram": "accord.methods.multimodal.gram",
+    "meow": "accord.methods.graph.meow",
+    "adameow": "accord.methods.graph.meow",
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",

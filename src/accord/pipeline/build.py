@@ -10,6 +10,8 @@ import torch
 from accord.data.corpus import Corpus
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
+from accord.encoders.graph import describe_graph
+from accord.encoders.metapath import describe_metapaths
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Method, Paired, get_method, get_objective
 from accord.pipeline.config import EncoderConfig, RunConfig
@@ -48,6 +50,8 @@ def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus)
     if not getattr(corpus.columns, modality):
         raise ConfigError(f"{corpus.name} has no {modality} column: name it with --{modality} COL")
     config = chosen[modality]
+    if modality == "graph":
+        return _graph_encoder(config, corpus)
     texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
     return build_encoder(
         modality,
@@ -56,6 +60,15 @@ def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus)
         freeze=config.freeze,  # type: ignore[arg-type]
         texts=texts,
     )
+
+
+def _graph_encoder(config: EncoderConfig, corpus: Corpus) -> Encoder:
+    """An encoder of this graph: which node types and relations there are, its spec has to say."""
+    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name)
+    assert corpus.graph is not None  # the corpus has the modality
+    options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
+    spec = {**options, "name": config.name}
+    return build_encoder("graph", spec, weights=config.weights or True, freeze=config.freeze)  # type: ignore[arg-type]
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError, require
 from accord.evaluation.metric import Metric
 from accord.evaluation.retrieval import CANDIDATES
 from accord.methods import Method, get_method
@@ -28,12 +28,14 @@ from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
 from accord.search.query import search_altered, search_jointly
+from accord.search.ray_engine import embed_on_ray
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 
 METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
+ENGINES = ("plain", "ray")
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,8 @@ def evaluate(
     Args:
         run: the run's directory.
         data: other data; None takes the run's held-out rows.
-        tasks: of ``retrieval zero_shot classification knn linear_probe captions segmentation``; empty takes all that
-            fit.
+        tasks: of ``retrieval zero_shot classification knn linear_probe captions joint segmentation few_labels
+            clustering``; empty takes all that fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
         candidates: for a method with a second stage, how many items it scores for each query; 0 leaves it out.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
@@ -190,21 +192,46 @@ def evaluate(
     return score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
 
 
-def embed(run: str | Path, data: str | Path, out: str | Path = "embeddings.parquet") -> Path:
+def embed(
+    run: str | Path,
+    data: str | Path,
+    out: str | Path = "embeddings.parquet",
+    *,
+    engine: Literal["plain", "ray"] = "plain",
+    workers: int = 2,
+) -> Path:
     """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file.
 
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
         out: the file.
+        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
+        workers: how many processes, with ``ray``.
+
+    Raises:
+        ConfigError: an unknown engine, or ``workers`` is less than 1.
+        DataError: ``data`` cannot be read, or has nothing that the model embeds.
+        MissingExtraError: the engine is ``ray``, and Ray is not installed.
     """
-    if is_export(Path(run)):
-        pictures = open_corpus(data, quiet=True)
-        return write_embeddings(Path(out), pictures, {"image": OnnxModel(Path(run)).embed_corpus(pictures)})
-    model = load_model(run_folder(run))
-    corpus = open_like(model, data)
+    if engine not in ENGINES:
+        raise ConfigError(f"engine = {engine!r}: expected one of {', '.join(ENGINES)}")
+    if engine == "ray":
+        require("ray", "ray")  # before the data are read
+    exported = is_export(Path(run))
+    folder = Path(run) if exported else run_folder(run)
+    model = OnnxModel(folder) if exported else load_model(folder)
+    corpus = open_like(model, data) if isinstance(model, Model) else open_corpus(data, quiet=True)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
-    return write_embeddings(Path(out), corpus, {name: model.embed_corpus(corpus, name) for name in present})
+    if not present:
+        have, wanted = ", ".join(corpus.modalities), ", ".join(model.modalities)
+        raise DataError(f"{corpus.name} has {have}, and the model embeds {wanted}: there is nothing to embed")
+    vectors = (
+        embed_on_ray(folder, corpus, data, present, workers)
+        if engine == "ray"
+        else {name: model.embed_corpus(corpus, name) for name in present}
+    )
+    return write_embeddings(Path(out), corpus, vectors)
 
 
 def search(
@@ -281,7 +308,8 @@ def open_like(model: Model, data: str | Path) -> Corpus:
     """Open ``data`` with the columns of the run where it has them."""
     wanted = model.config.get("data", {})
     columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
-    corpus = open_corpus(data, columns=columns, incomplete=wanted.get("incomplete", False), quiet=True)
+    options = {"incomplete": wanted.get("incomplete", False), "target": wanted.get("target")}
+    corpus = open_corpus(data, columns=columns, **options, quiet=True)
     return with_prepared_texts(corpus, type(model.method))
 
 

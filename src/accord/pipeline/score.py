@@ -11,7 +11,10 @@ from accord.data.recipe import Prepared
 from accord.errors import ConfigError
 from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.classification import evaluate_classification
+from accord.evaluation.clustering import evaluate_clustering
+from accord.evaluation.correspondence import evaluate_correspondence
 from accord.evaluation.dense import evaluate_segmentation
+from accord.evaluation.few_labels import evaluate_few_labels
 from accord.evaluation.joint import evaluate_joint
 from accord.evaluation.knn import evaluate_knn
 from accord.evaluation.linear_probe import evaluate_linear_probe
@@ -37,6 +40,8 @@ def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
         "captions": model.method.captions and paired and "image" in test.modalities,
         "joint": len(set(model.modalities) & set(test.modalities)) > 2,
         "segmentation": bool(test.columns.mask) and model.method.dense_features and len(prepared.train) > 0,
+        "few_labels": labelled and "graph" in model.modalities and len(prepared.train) > 0,
+        "clustering": labelled and "graph" in model.modalities,
     }
     return [task for task, fit in fits.items() if fit]
 
@@ -105,7 +110,10 @@ def _runners(
         "captions": lambda: evaluate_captions(model, test),
         "joint": lambda: evaluate_joint(model, test),
         "segmentation": lambda: evaluate_segmentation(model, test, train),
+        "correspondence": lambda: evaluate_correspondence(model, test),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
+        "few_labels": lambda: evaluate_few_labels(model, test, train, modality),
+        "clustering": lambda: evaluate_clustering(model, test, modality),
     }
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from accord.data.graphs import ID
 from accord.errors import ShapeError
 from accord.search.rows import file_paths, label_names, vector_column
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor]) -> Path:
     """Write one row per row of the corpus: ``id``, ``captions``, ``label``, ``path``, and a vector per modality.
+
+    The nodes of a graph that have ids of their own bring them as ``node``.
 
     The vector columns are named after their modality and hold fixed-size float32 lists. The file appears whole or
     not at all.
@@ -44,6 +47,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
         "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
         "label": pa.array(label_names(corpus), pa.string()),
         "path": pa.array(file_paths(corpus), pa.string()),
+        **({"node": pa.array(map(str, corpus.rows[ID]), pa.string())} if _has_node_ids(corpus) else {}),
         **{modality: vector_column(rows, corpus.present[modality]) for modality, rows in embeddings.items()},
     }
     about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
@@ -53,3 +57,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
     pq.write_table(table, partial, compression="zstd")
     os.replace(partial, path)
     return path
+
+
+def _has_node_ids(corpus: Corpus) -> bool:
+    return corpus.graph is not None and ID in corpus.rows.column_names

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -193,11 +194,12 @@ class Model:
             ConfigError: the method does not embed this modality.
         """
         self._check(modality)
+        return self._run(corpus, modality, modality, batch_size, partial(self.embed_batch, modality=modality), _rows)
 
-        def embed(batch: Batch) -> Tensor:
-            return self.method.embed(batch)[modality].float().cpu()
-
-        return self._run(corpus, modality, modality, batch_size, embed, _rows)
+    @torch.inference_mode()
+    def embed_batch(self, batch: Batch, modality: str) -> Tensor:
+        """Embeddings ``(B, D)`` of one modality of a loader's batch, float32 on the CPU."""
+        return self.method.embed(_to(batch, self.method.device))[modality].float().cpu()
 
     @property
     def compares_by_cosine(self) -> bool:

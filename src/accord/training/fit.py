@@ -33,7 +33,7 @@ from accord.training.checkpoint import AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
-from accord.training.module import CONTENT, Probe, Run, StageModule, check_micro_batch
+from accord.training.module import CONTENT, Probe, Run, StageModule, check_micro_batch, rows_per_step
 from accord.training.seeding import seed_everything
 from accord.training.stages import Position, check_stages, trained_in
 
@@ -106,7 +106,7 @@ def fit(
     journal = Journal(
         log,
         window=config.log_every,
-        batch_size=config.batch_size,
+        batch_size=rows_per_step(method, corpus, config),
         average=_mean_over_processes,
         writes=writes,
         tensorboard=run_dir / "tensorboard" if config.tensorboard else None,

@@ -116,7 +116,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         encoder_inputs(method),
         method.views,
         text_views=method.text_views,
-        batch_size=run.config.batch_size,
+        batch_size=rows_per_step(method, run.corpus, run.config),
         seed=run.config.seed,
         workers=run.config.workers,
         rank=rank,
@@ -124,6 +124,11 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         cache=run.caches,
         episode=(sampling.rows or len(run.corpus)) if isinstance(sampling, Episode) else None,
     )
+
+
+def rows_per_step(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
+    """Rows of the global batch: what the settings say, or all where a graph is trained on as a whole."""
+    return len(corpus) if "graph" in method.needs else config.batch_size
 
 
 def places(number: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
@@ -204,6 +209,7 @@ class StageModule(LightningModule):
         self._rows = HookLoader(self.method, self.shared, self._epoch)
         if self.position.index == 0:
             self._hook(self.method.before_stage, _BEFORE_STAGE, self.stage)
+        self.trainer.should_stop = self.method.converged  # as when the checkpoint was written
         console = self.shared.console if self.trainer.is_global_zero else None
         self._progress = StageProgress(
             self.stage.name, total=self.total, done=self.position.index, epochs=self.epochs, console=console
@@ -288,8 +294,9 @@ class StageModule(LightningModule):
             self._save()
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch where no bar is shown."""
+        """Report the epoch where no bar is shown, and stop where the method has converged."""
         self._progress.epoch(self.position.epoch - 1)
+        self.trainer.should_stop = self.method.converged
 
     def on_train_end(self) -> None:
         """Put averaged weights in place, run the method's hook, and record that the stage is done."""

@@ -18,10 +18,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from accord.data.inputs import ImageInput
+from accord.data.inputs import ImageInput, Input
 from accord.data.loader import eval_loader
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, DataError, require
+from accord.methods.base import Batch
 from accord.training.artifact import Model, write_atomically
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class OnnxModel:
 
     Args:
         folder: what :func:`export_onnx` wrote.
+        threads: processor threads that it may use; 0 leaves that to onnxruntime.
 
     Raises:
         DataError: ``export.json`` is damaged.
@@ -170,7 +172,7 @@ class OnnxModel:
 
     modalities: tuple[str, ...] = ("image",)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 0) -> None:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             given: dict[str, Any] = about["input"]
@@ -178,7 +180,12 @@ class OnnxModel:
             self.input = ImageInput(**fields)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder / ABOUT} is damaged ({error}): export the model anew") from None
-        self._session = _session(folder / NETWORK)
+        self._session = _session(folder / NETWORK, threads)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """What the network is fed."""
+        return {"image": self.input}
 
     def embed_corpus(self, corpus: Corpus, modality: str = "image", *, batch_size: int = 64) -> Tensor:
         """Unit vectors ``(N, D)`` of every row's image.
@@ -188,10 +195,13 @@ class OnnxModel:
         """
         if modality != "image":
             raise ConfigError(f"an exported model embeds images, not {modality}")
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
+        return torch.cat([self.embed_batch(batch) for batch in loader])
+
+    def embed_batch(self, batch: Batch, modality: str = "image") -> Tensor:
+        """Unit vectors ``(B, D)`` of the images of a loader's batch."""
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.input.mean, self.input.std))
-        loader = eval_loader(corpus, {"image": self.input}, batch_size=batch_size)
-        rows = [self._session.run(None, {"pixels": (batch["image"] * std + mean).numpy()})[0] for batch in loader]
-        return torch.from_numpy(np.concatenate(rows))
+        return torch.from_numpy(self._session.run(None, {"pixels": (batch["image"] * std + mean).numpy()})[0])
 
 
 def _run(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -199,9 +209,11 @@ def _run(path: Path, pixels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, threads: int = 0) -> Any:
     runtime = require("onnxruntime", "onnx")
-    return runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
 def _first_line(error: BaseException) -> str:

@@ -49,7 +49,7 @@ def available_packs() -> tuple[str, ...]:
     """Names of all packs, in alphabetical order.
 
     >>> available_packs()
-    ('apps', 'clipart', 'emoji', 'prompts', 'stamps')
+    ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'moving', 'prompts', 'stamps')
     """
     return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - _MACHINERY))
 
@@ -65,7 +65,7 @@ def get_pack(name: str) -> Pack:
         3812
         >>> get_pack("emojis")
         Traceback (most recent call last):
-        accord.errors.DataError: there is no pack 'emojis'; the packs are: apps, clipart, emoji, prompts, stamps
+        accord.errors.DataError: there is no pack 'emojis'; the packs are: apps, archive, archive_tagged, clipart, ...
     """
     plain = name.removeprefix("pack:")
     if plain not in available_packs():
@@ -115,7 +115,7 @@ def load_pack(name: str) -> tuple[datasets.Dataset, dict[str, Any]]:
     """Rows of a pack and which column is what.
 
     Returns:
-        The rows, pictures and sounds undecoded (``{"bytes", "path"}``), and the default mapping with the keys
+        The rows, pictures, clips and sounds undecoded (``{"bytes", "path"}``), and the default mapping with the keys
         ``image``, ``text`` (a tuple), ``label`` and ``group`` (the concept to split by); None keeps a modality out.
 
     Raises:

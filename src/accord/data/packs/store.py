@@ -52,8 +52,9 @@ def write_rows(rows: Iterable[Row], schema: Mapping[str, Kind], path: Path, note
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # PNG and Ogg do not compress further; the words do
-        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=1024)
+        # PNG, WebP and Ogg do not compress further; the words do, the better the more of them stand together
+        together = len(table) if set(schema.values()) <= {"text", "texts"} else 1024
+        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=together)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -82,7 +83,7 @@ def read_rows(path: Path, schema: Mapping[str, Kind]) -> datasets.Dataset:
         DataError: the file was not written by Accord, or lacks a column of ``schema``.
     """
     import pyarrow.parquet as pq
-    from datasets import Audio, Dataset, DatasetInfo, Features, Image, Sequence, Value
+    from datasets import Audio, Dataset, DatasetInfo, Features, Image, Sequence, Value, Video
 
     read_note(path)
     table = pq.read_table(path)
@@ -91,6 +92,7 @@ def read_rows(path: Path, schema: Mapping[str, Kind]) -> datasets.Dataset:
         raise DataError(f"{path}: no column {', '.join(missing)}; build the pack again")
     kinds = {
         "image": Image(decode=False),
+        "video": Video(decode=False),
         "audio": Audio(decode=False),
         "text": Value("string"),
         "texts": Sequence(Value("string")),
@@ -104,5 +106,5 @@ def _arrow_schema(schema: Mapping[str, Kind]) -> pa.Schema:
     import pyarrow as pa
 
     media = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    kinds = {"image": media, "audio": media, "text": pa.string(), "texts": pa.list_(pa.string())}
+    kinds = {"image": media, "video": media, "audio": media, "text": pa.string(), "texts": pa.list_(pa.string())}
     return pa.schema([(name, kinds[kind]) for name, kind in schema.items()])

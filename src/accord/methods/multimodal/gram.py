@@ -173,15 +173,18 @@ class Gram(Method):
         others = [name for name in self.needs if name != anchor]
         there = torch.stack([present[name] for name in others], dim=1)  # (B, k)
         rows = present[anchor] & there.any(dim=1)
-        if int(rows.sum()) < 2:
+        count = int(rows.sum())
+        if count < 2:
             return 0.0 * sum((vectors.sum() for vectors in z.values()), start=self.temperature())
+        vectors = [z[name] for name in (anchor, *others)]
+        if count < len(rows):
+            vectors, there = [each[rows] for each in vectors], there[rows]
         return gram_contrastive_loss(
-            z[anchor][rows],
-            *(z[name][rows] for name in others),
+            *vectors,
             temperature=self.temperature(),
             label_smoothing=self.config.label_smoothing,
             score=self.config.score,
-            present=there[rows],
+            present=None if bool(there.all()) else there,
         )
 
     def _cosine_loss(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -259,6 +262,7 @@ class Gram(Method):
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
         """Which rows have each modality, ``(B,)`` bool."""
-        rows, device = len(batch[self.config.anchor]), self.device
-        everything = torch.ones(rows, dtype=torch.bool, device=device)
+        anchor = batch[self.config.anchor]
+        rows = len(anchor.pooled if isinstance(anchor, Features) else anchor)
+        everything = torch.ones(rows, dtype=torch.bool, device=self.device)
         return {name: batch.get(f"{name}_present", everything) for name in self.needs}
