@@ -71,6 +71,7 @@ class Crops:
         self.train, self.test = emoji(seed)
         inputs = {"image": self.encoders()["image"].input}
         self.loader = train_loader(self.train, inputs, views, batch_size=batch_size, seed=seed)
+        self.steps = len(self.loader)
         self.whole = [list(eval_loader(corpus, inputs, batch_size=128)) for corpus in (self.train, self.test)]
 
     def encoders(self) -> dict[str, Encoder]:
@@ -129,6 +130,7 @@ class Triples:
         self.train, self.test = (
             {name: features[sorted(rows)] for name, features in found.items()} for rows in (train, test)
         )
+        self.steps = len(self.train["text"]) // batch_size
 
     def encoders(self) -> dict[str, Encoder]:
         """The frozen encoders."""

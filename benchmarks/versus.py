@@ -40,14 +40,16 @@ ALONE = 0.05  # seconds of the loss alone in a round, at least
 
 
 class Data(Protocol):
-    """What the sides of a contest share for one seed."""
+    """What the sides of a contest share for one seed; ``steps`` is the number of batches of an epoch."""
+
+    steps: int
 
     def encoders(self) -> dict[str, Encoder]:
         """Encoders with the seed's first weights, new ones at every call."""
         ...
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch; as many in each."""
+        """The batches of an epoch."""
         ...
 
     def score(self, method: Method) -> float:
@@ -134,15 +136,18 @@ class Trainer:
 def accuracy(contest: Contest, seed: int) -> dict[str, float]:
     """The score of every trained side after the same steps, and of ours before the first one."""
     data, config = contest.data(seed), contest.training.model_copy(update={"seed": seed})
-    steps = sum(1 for _ in data.batches(0))
-    trainers = {side.name: Trainer(side, data, config, steps) for side in contest.sides if side.trained}
+    trainers = {side.name: Trainer(side, data, config, data.steps) for side in contest.sides if side.trained}
     found = {"untrained": data.score(next(iter(trainers.values())).method)}
     for epoch in range(config.epochs):
         for batch in data.batches(epoch):
             for trainer in trainers.values():
                 trainer.method.train()
                 trainer.step(batch)
-    return found | {name: data.score(trainer.method) for name, trainer in trainers.items()} | {"steps": steps}
+    return (
+        found
+        | {name: data.score(trainer.method) for name, trainer in trainers.items()}
+        | {"steps": config.epochs * data.steps}
+    )
 
 
 def seconds(contest: Contest) -> dict[str, list[float]]:
@@ -234,7 +239,7 @@ def row(
         "contest": contest.name,
         "ours": ours.name,
         "peer": peer.name,
-        "steps": contest.training.epochs * int(scores[0]["steps"]),
+        "steps": int(scores[0]["steps"]),
         "seeds": len(scores),
         "measure": contest.measure,
         "untrained": round(statistics.mean(score["untrained"] for score in scores), 1),

@@ -1,7 +1,7 @@
-"""PixPro on scenes of three or four real digits: is a task for cells better for cells than a task for whole crops?
+"""PixPro on scenes of three or four emoji: is a task for cells better for cells than a task for whole crops?
 
 1. The pixel task against the method's own instance branch (BYOL) after the same steps, by a linear probe that names the
-   digit in each cell. It could fail because each cell of a small map sees much of the picture anyway.
+   kind of thing in each cell. It could fail because each cell of a small map sees much of the picture anyway.
 2. Propagation against comparing the plain cells. Without it the loss can run to its trivial end.
 3. Both tasks together against each alone.
 
@@ -31,8 +31,8 @@ CLAIM = Claim(
     data=masked_scenes,
     run={
         "method": {"name": "pixpro", "dim": 48, "hidden": 128, "momentum": 0.97, "crop_scale": [0.3, 1.0]},
-        "encoders": {"image": {"name": "tiny_resnet", "options": {"size": SIDE, "width": 64}}},
-        "training": {"epochs": 12, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"},
+        "encoders": {"image": {"name": "tiny_resnet", "options": {"size": SIDE, "width": 32}}},
+        "training": {"epochs": 24, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"},
     },
     arms={
         "pixel": Arm(),

@@ -1,9 +1,9 @@
-"""SlotCon on scenes of real digits: do grouping and slot contrast need each other, and do the groups mean things?
+"""SlotCon on scenes of emoji: do grouping and slot contrast need each other, and do the groups mean things?
 
-1. Together they should give cells at least as good as slot contrast alone, by a linear probe that names the digit in
-   each cell. Against grouping alone the difference may be small.
+1. Together they should give cells at least as good as slot contrast alone, by a linear probe that names the kind
+   of thing in each cell. Against grouping alone the difference may be small.
 2. Its groups should fit the masks better than k-means on the cells of SimCLR, trained on whole crops. It could fail
-   because at this size a group is little more than ink or no ink.
+   because at this size a group may be little more than a colour.
 3. Its cells should be better than SimCLR's. The paper's comparisons are on larger scenes and longer training.
 
     accord claims run slotcon
@@ -56,8 +56,8 @@ CLAIM = Claim(
             "momentum": 0.97,
             "crop_scale": [0.3, 1.0],
         },
-        "encoders": {"image": {"name": "tiny_resnet", "options": {"size": SIDE, "width": 64}}},
-        "training": {"epochs": 12, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"},
+        "encoders": {"image": {"name": "tiny_resnet", "options": {"size": SIDE, "width": 32}}},
+        "training": {"epochs": 24, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"},
     },
     arms={
         "SlotCon": Arm(),

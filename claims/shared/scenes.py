@@ -1,4 +1,4 @@
-"""Scenes of tiles with real digits and their masks, three or four on a gradient, for methods measured by places."""
+"""Scenes of three or four emoji of eight kinds with exact masks, for methods that are measured place by place."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from typing import Any
 
 import datasets
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from accord.data.columns import Columns
-from accord.data.compose import Sprite, compose
-from accord.data.corpus import Corpus
+from accord.data.compose import compose, sprites_of
+from accord.data.corpus import Corpus, open_corpus
+from accord.data.splits import split
 from accord.evaluation.dense import evaluate_segmentation
 from accord.training.artifact import Model
-from shared.digits import WORDS, Digits, split_digits
 
 SIDE = 64
+KINDS = (
+    *("country-flag", "person-role", "animal-mammal", "transport-ground"),
+    *("clothing", "heart", "place-building", "time"),
+)
+PER_KIND = 60  # drawings of a kind, so that flags are not half of all things
 SIMCLR: dict[str, Any] = {  # contrast of whole crops, for an arm beside
     "method": {
         "name": "multiview_infonce",
@@ -33,9 +37,17 @@ SIMCLR: dict[str, Any] = {  # contrast of whole crops, for an arm beside
 
 
 def masked_scenes(seed: int, train: int = 1200, test: int = 300) -> tuple[Corpus, Corpus]:
-    """Scenes for training and for testing, made of different digits."""
-    first, second = split_digits(seed)
-    return _scenes("train", first, train, seed), _scenes("test", second, test, seed + 1_000_000)
+    """Scenes for training and for testing, made of different emoji, both drawings of a concept on one side."""
+    emoji = open_corpus("pack:emoji", check=False, quiet=True)
+    assert emoji.labels is not None
+    kinds = [emoji.classes.index(name) for name in KINDS]
+    emoji = emoji.select(np.flatnonzero(np.isin(emoji.labels, kinds)))
+    emoji = emoji.with_labels(np.array([kinds.index(label) for label in emoji.labels]), classes=KINDS)
+    parts = split(emoji.groups(), emoji.labels, {"test": 0.3}, seed, ids=np.arange(len(emoji)))
+    return (
+        _scenes("train", emoji.select(parts.rows["train"]), train, seed),
+        _scenes("test", emoji.select(parts.rows["test"]), test, seed + 1_000_000),
+    )
 
 
 def segmentation(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
@@ -43,12 +55,11 @@ def segmentation(model: Model, train: Corpus, test: Corpus) -> Mapping[str, floa
     return {metric.name: metric.value for metric in evaluate_segmentation(model, test, train)}
 
 
-def _scenes(name: str, digits: Digits, count: int, seed: int) -> Corpus:
-    sprites = [
-        Sprite(_tile(pixels), WORDS[label], int(label))
-        for pixels, label in zip(digits.pixels, digits.labels, strict=True)
-    ]
+def _scenes(name: str, emoji: Corpus, count: int, seed: int) -> Corpus:
     random = np.random.default_rng(seed)
+    assert emoji.labels is not None
+    drawn = [random.permutation(np.flatnonzero(emoji.labels == kind))[:PER_KIND] for kind in range(len(KINDS))]
+    sprites = sprites_of(emoji.select(np.concatenate(drawn)))
     images, masks = [], []
     for own in random.integers(2**32, size=count):
         scene = compose(sprites, seed=int(own), side=SIDE, things=(3, 4), scale=(0.3, 0.42))
@@ -58,11 +69,6 @@ def _scenes(name: str, digits: Digits, count: int, seed: int) -> Corpus:
     table = {"image": images, "mask": masks}
     rows = datasets.Dataset.from_dict(table, features=datasets.Features({"image": cell, "mask": cell}))
     return Corpus(f"masked scenes, {name}", rows, Columns(image="image", mask="mask"), np.arange(count))
-
-
-def _tile(pixels: NDArray[np.uint8]) -> Image.Image:
-    """A white tile with a digit: the strokes alone would fill few cells of a map."""
-    return Image.fromarray(255 - pixels).resize((32, 32), Image.Resampling.BICUBIC).convert("RGBA")
 
 
 def _png(picture: Image.Image) -> dict[str, bytes | None]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from shared import save
 
@@ -26,7 +27,9 @@ from accord.training.artifact import Model
 from accord.training.fit import fit
 
 THINGS = ("red apple", "sunflower", "soccer ball", "octopus", "automobile", "evergreen tree", "frog", "balloon")
-SIDE, SHOWN = 64, 7
+COLOURS = ("#d62728", "#bcbd22", "#333333", "#9467bd", "#1f77b4", "#2ca02c", "#17becf", "#ff7f0e")
+BACKGROUND = "#f4f1e8"
+SIDE, SHOWN = 64, 8
 SCENES = {"train": 1500, "test": 300}
 RUN: dict[str, Any] = {
     "data": {"source": "scenes"},
@@ -76,17 +79,35 @@ def trained(train: Corpus) -> Model:
 
 
 def draw(model: Model, test: Corpus) -> Figure:
-    pictures = test.select(range(SHOWN))
-    parts = model.segment_corpus(pictures, (SIDE, SIDE)).numpy()
-    masks = np.stack([pictures.mask(row) for row in range(SHOWN)])
-    figure, axes = plt.subplots(3, SHOWN, figsize=(12, 5.4), layout="constrained")
-    for place in range(SHOWN):
-        axes[0][place].imshow(pictures.sample(place, modalities=("image",))["image"])
-        axes[1][place].imshow(parts[place], cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
-        axes[2][place].imshow(masks[place], cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
+    """Scenes, the slots of their pixels and their masks; a slot has the colour of the thing that it fits best."""
+    masks = np.stack([test.mask(row) for row in range(len(test))])
+    slots = model.segment_corpus(test, (SIDE, SIDE)).numpy()
+    named = matched(slots, masks, 1 + len(THINGS))
+    figure, axes = plt.subplots(3, SHOWN, figsize=(12, 5.9))
+    for place, (scene, found, true) in enumerate(axes.T):
+        scene.imshow(test.sample(place, modalities=("image",))["image"])
+        found.imshow(in_colours(named[place], slots[place]), interpolation="nearest")
+        true.imshow(in_colours(masks[place]), interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for row, title in zip(axes, ("scene", "slots", "true masks"), strict=True):
+        row[0].set_ylabel(title, fontsize=12)
+    handles = [Patch(color=colour, label=thing) for thing, colour in zip(THINGS, COLOURS, strict=True)]
+    handles.append(Patch(facecolor=BACKGROUND, edgecolor="#999999", label="background"))
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, handlelength=1)
+    figure.subplots_adjust(left=0.03, right=0.99, top=0.99, bottom=0.07, wspace=0.05, hspace=0.05)
     return figure
+
+
+def in_colours(named: NDArray[np.int64], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """A map ``(H, W)`` of things, 0 for the background, as a picture; the slots of -1 in greys of their own."""
+    palette = np.array([to_rgb(colour) for colour in (BACKGROUND, *COLOURS)])
+    picture = palette[np.maximum(named, 0)]
+    if slots is not None:
+        shades = np.linspace(0.55, 0.85, RUN["method"]["slots"])[slots]
+        picture = np.where((named < 0)[..., None], shades[..., None], picture)
+    return picture
 
 
 if __name__ == "__main__":

@@ -115,6 +115,13 @@ def test_contexts_change_the_fine_view_only(graph):
     assert not torch.allclose(fine, other, atol=1e-3)
 
 
+def test_training_goes_on_with_a_graph_that_evaluation_read_first(graph):
+    original = built("meow", graph, **MEOW, original_inference=True)
+    Model(original).embed_corpus(corpus_of(graph), "graph")
+    original.loss({"graph": graph}, Step())["total"].backward()
+    assert original.encoder.gcn.weight1.grad is not None
+
+
 def test_embeddings_are_unit_norm_repeatable_and_follow_the_nodes(graph):
     meow = built("meow", graph, **{**MEOW, "dropout": 0.3})
     model = Model(meow)

@@ -180,6 +180,9 @@ def test_a_worker_runs_an_export(cluster, run, pictures, tmp_path):
     plain = OnnxModel(network, threads=1).embed_corpus(corpus)[64:128]
     assert found["vectors"][0].as_py() == plain.numpy().tobytes()
     assert found["gone"].to_pylist() == ["[]"]
+    (tmp_path / "texts.csv").write_text("caption\na cat\n")
+    with pytest.raises(DataError, match="has text, and the model embeds image: there is nothing to embed"):
+        pipeline.embed(network, tmp_path / "texts.csv", tmp_path / "v.parquet", engine="ray")
 
 
 def test_without_ray_the_extra_is_named(run, pictures, tmp_path, monkeypatch):

@@ -114,6 +114,7 @@ class MetaPathEncoder(Encoder):
         hidden = self.lifted(seen)
         return Features(pooled=self.attention(self.fine(seen, hidden[self.config.target], hidden))[0])
 
+    @torch.inference_mode(False)  # training may go on with what evaluation was the first to read
     def read(self, graph: HeteroData) -> MetaPathGraph:
         """Counts, best neighbours and contexts of a graph; remembered until another one comes.
 

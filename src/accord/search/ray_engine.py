@@ -103,16 +103,15 @@ def _results(
     gpus = 0 if is_export(folder) else ray.cluster_resources().get("GPU", 0)
     share = {"num_gpus": 1 / ceil(workers / gpus)} if gpus else {"num_cpus": 1}
     held = ray.put(sent)  # once for all workers of a machine
-    tasks = ray.data.from_items(
-        ranges, override_num_blocks=max(len(ranges) // _TASK, min(len(ranges), _SHARES * workers))
-    )
+    count = max(len(ranges) // _TASK, min(len(ranges), _SHARES * workers))
+    tasks = ray.data.from_items(ranges, override_num_blocks=count)
     tasks.context.enable_progress_bars = False
     tasks.context.raise_original_map_exception = True
     embedded = tasks.map_batches(
         Worker,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, count)),
         fn_constructor_args=(str(folder), [held], "cuda" if gpus else "cpu"),
         **share,
     )

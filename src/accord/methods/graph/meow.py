@@ -145,6 +145,7 @@ class TwoViews(Method):
         plain = self.encoder.fine(seen, hidden[name], hidden)
         return self.encoder.attention([*plain, *self.encoder.fine(seen, masked, hidden, copy.paths)])[0]
 
+    @torch.inference_mode(False)
     def perturbed(self, seen: MetaPathGraph) -> Perturbed:
         """The copy of a graph without some features and edges: the same whenever it is asked for."""
         if self._perturbed is None or self._perturbed[0] is not seen:
