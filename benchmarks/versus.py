@@ -137,17 +137,14 @@ def accuracy(contest: Contest, seed: int) -> dict[str, float]:
     """The score of every trained side after the same steps, and of ours before the first one."""
     data, config = contest.data(seed), contest.training.model_copy(update={"seed": seed})
     trainers = {side.name: Trainer(side, data, config, data.steps) for side in contest.sides if side.trained}
-    found = {"untrained": data.score(next(iter(trainers.values())).method)}
+    found = {"steps": config.epochs * data.steps}
+    found["untrained"] = data.score(next(iter(trainers.values())).method)
     for epoch in range(config.epochs):
         for batch in data.batches(epoch):
             for trainer in trainers.values():
                 trainer.method.train()
                 trainer.step(batch)
-    return (
-        found
-        | {name: data.score(trainer.method) for name, trainer in trainers.items()}
-        | {"steps": config.epochs * data.steps}
-    )
+    return found | {name: data.score(trainer.method) for name, trainer in trainers.items()}
 
 
 def seconds(contest: Contest) -> dict[str, list[float]]:

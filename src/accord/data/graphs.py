@@ -97,7 +97,12 @@ def read_graph_folder(folder: Path, target: str | None = None) -> GraphFolder:
             add_features(graph, name, tables[name], _columns(tables[name]))
     for relation, (source, destination) in links.items():
         graph[relation].edge_index = torch.from_numpy(np.stack([source, destination]))
-    suggested = {"graph": ID, "text": mapping.text or None, "label": mapping.label, "group": mapping.group}
+    suggested: dict[str, str | Sequence[str] | None] = {
+        "graph": ID,
+        "text": mapping.text or None,
+        "label": mapping.label,
+        "group": mapping.group,
+    }
     return GraphFolder(graph, rows, chosen, suggested, bad, count)
 
 

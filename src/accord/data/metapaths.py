@@ -192,10 +192,10 @@ def _product(left: sp.csr_array, right: sp.csr_array) -> sp.csr_array:
 
 def _tensor(matrix: sp.csr_array) -> Tensor:
     """The same as a tensor in CSR."""
-    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    start, column, value = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(start, column, value, size=matrix.shape, check_invariants=False)
 
 
 def _blocks(first: sp.csr_array, second: sp.csr_array) -> Iterator[slice]:

@@ -148,7 +148,7 @@ class MetaPathEncoder(Encoder):
 
     def lift_features(self, name: str, features: Tensor | None) -> Tensor:
         """``ELU(W x + b)`` with dropout; without features the nodes' own columns of W."""
-        layer = self.lift[self.types.index(name)]
+        layer: Any = self.lift[self.types.index(name)]
         with torch.autocast(layer.weight.device.type, enabled=False):  # sparse products have no half precision
             product = layer.weight.T if features is None else features @ layer.weight.T
             return F.elu(self.dropout(product + layer.bias))

@@ -249,14 +249,14 @@ def test_the_list_and_the_text_show_every_pack(cache: Path) -> None:
     for name in packs.available_packs():
         text = pack_text(name)
         assert packs.get_pack(name).licence in text
-        assert "group = concept" in text
+        assert f"group = {packs.get_pack(name).columns['group']}" in text
 
 
 @pytest.mark.parametrize("name", packs.available_packs())
 def test_every_pack_is_pinned_licensed_and_grouped(name: str) -> None:
     pack = packs.get_pack(name)
     assert pack.name == name
-    assert pack.columns["group"] == "concept"
+    assert pack.columns["group"] == ("source" if "graph" in pack.columns else "concept")
     assert set(pack.columns["text"]) <= set(pack.schema)
     assert {pack.columns[part] for part in ("image", "label", "group")} - {None} <= set(pack.schema)
     assert pack.licence

@@ -157,6 +157,7 @@ def pack_info(name: str) -> dict[str, Any]:
         "embedded": pack.embedded is not None,
         "columns": dict(pack.columns),
         "schema": dict(pack.schema),
+        "options": pack.options,
         "expected_rows": pack.expected_rows,
         "present": path.is_file(),
         "path": str(path),

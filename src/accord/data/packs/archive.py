@@ -109,5 +109,6 @@ PACK = Pack(
     schema=_SCHEMA,
     columns=_COLUMNS,
     expected_rows=68679,
+    options="--method meow",
     embedded=Path(__file__).parent / "files" / "archive.parquet",
 )

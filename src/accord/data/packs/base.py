@@ -82,6 +82,7 @@ class Pack:
         columns: the default mapping from modality to column, with ``group``: the concept to split
             by; None keeps a modality out until it is asked for.
         expected_rows: rows that ``read`` gives on the sources described.
+        options: what ``accord train pack:NAME`` needs besides, where the usual method does not take what the rows hold.
         embedded: Parquet file that ships with Accord, or None for a pack that is fetched.
     """
 
@@ -96,6 +97,7 @@ class Pack:
     schema: Mapping[str, Kind]
     columns: Mapping[str, str | tuple[str, ...] | None]
     expected_rows: int
+    options: str = ""
     embedded: Path | None = None
 
     @property

@@ -37,7 +37,7 @@ def pack_text(name: str) -> str:
     info = pack_info(name)
     lines = {
         "here": _here(info),
-        "use": f"accord train pack:{info['name']}",
+        "use": f"accord train pack:{info['name']} {info['options']}".strip(),
         "rows": f"{info['rows'] or info['expected_rows']:,}",
         "columns": ", ".join(f"{column} ({kind})" for column, kind in info["schema"].items()),
         "read as": ", ".join(f"{part} = {_named(column)}" for part, column in info["columns"].items() if column),

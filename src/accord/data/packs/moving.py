@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from accord.data.packs.base import Archive, Pack, Reject, Row
 from accord.data.packs.emoji import SOURCES as EMOJI_SOURCES
-from accord.data.packs.emoji import concept
+from accord.data.packs.emoji import concept, plain_code
+from accord.data.packs.files import missing_package, package_file
 from accord.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read(folder: Path, reject: Reject) -> Iterator[Row]:
     modules = folder / "node_modules" if (folder / "node_modules").is_dir() else folder
     words = _words(modules / "emojibase-data")
     place = {code: number for number, code in enumerate(words)}
-    files = {_plain(path.stem): path for source in CLIPS for path in _files(modules / source.package / "assets")}
+    files = {plain_code(path.stem): path for source in CLIPS for path in _files(modules / source.package / "assets")}
     for code in sorted(files, key=lambda code: (place.get(code, len(place)), code)):
         name = files[code].name
         try:
@@ -112,7 +113,7 @@ def _words(package: Path) -> dict[str, Row]:
             "concept": concept(base["label"]),
         }
         for entry in (base, *base.get("skins", [])):
-            table[_plain(entry["hexcode"])] = {"name": entry["label"], "skin": _skin(entry), **shared}
+            table[plain_code(entry["hexcode"])] = {"name": entry["label"], "skin": _skin(entry), **shared}
     return table
 
 
@@ -122,25 +123,14 @@ def _skin(entry: dict[str, Any]) -> str:
     return " and ".join(TONES[tone - 1] for tone in (tones if isinstance(tones, list) else [tones]))
 
 
-def _plain(code: str) -> str:
-    return code.upper().replace("-FE0F", "")
-
-
 def _files(assets: Path) -> list[Path]:
     if not assets.is_dir():
-        raise _missing(assets)
+        raise missing_package(assets, SOURCES)
     return sorted(assets.glob("*.webp"))
 
 
 def _json(path: Path) -> Any:
-    if not path.is_file():
-        raise _missing(path)
-    return json.loads(path.read_bytes())
-
-
-def _missing(path: Path) -> DataError:
-    wanted = " ".join(f"{source.package}@{source.version}" for source in SOURCES)
-    return DataError(f"{path} is missing: npm install --ignore-scripts {wanted}")
+    return json.loads(package_file(path, SOURCES))
 
 
 PACK = Pack(
@@ -151,8 +141,8 @@ PACK = Pack(
         "name, tags, category (8) and subcategory (57); 1,705 of the clips show people. The originals are 256 pixels "
         "wide with 13 to 97 frames; to keep the pack small each is re-encoded, with loss, as an animated WebP of 64 "
         "pixels and at most 16 evenly spaced frames, with its transparency and its length. Split by concept (553): "
-        "the name without skin tone and without words for gender and direction, so that no twin crosses a split. Most "
-        "clips can be told from a single frame: a result on them says little about time."
+        "the name without skin tone and without words for gender and direction, so that no twin crosses a split. One "
+        "frame says nearly as much as all: a result on them is about looks more than about time."
     ),
     licence="MIT",
     credit=(
@@ -174,4 +164,5 @@ PACK = Pack(
     },
     columns={"image": None, "text": ("name",), "video": "video", "label": "subcategory", "group": "concept"},
     expected_rows=2109,
+    options='--method gram --video-encoder frames:tiny_convnet --set \'method.modalities=["text","video"]\'',
 )
