@@ -52,7 +52,7 @@ def main() -> None:
         share = 100 * float((corpus.labels[near] == corpus.labels[:, None]).mean())
         axis.set_title(f"nearest by {title}: {share:.0f} % of the same section", fontsize=12, loc="left")
         draw(axis, corpus, names, near)
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.93, bottom=0.01, wspace=0.04)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.96, bottom=0.01, wspace=0.04)
     print(save(figure, "meow"))
 
 
