@@ -65,6 +65,19 @@ def test_onnx_gives_the_same_vectors_for_any_number_of_pictures(name, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["export.json", "model.onnx"]
 
 
+def test_a_method_that_pools_by_attention_takes_any_number_too(tmp_path):
+    torch.manual_seed(0)
+    text = {"name": "tiny_text", "width": 16, "depth": 2, "heads": 2}
+    towers = {
+        "image": build_encoder("image", ENCODERS["tiny_vit"], weights=False),
+        "text": build_encoder("text", text, texts=["a red ball"]),
+    }
+    model = Model(get_method("coca")({"dim": 16, "decoder_depth": 1}, towers, DataInfo()))
+    corpus = corpus_from_items("image", pictures())
+    network = OnnxModel(export_onnx(model, tmp_path / "network"))
+    torch.testing.assert_close(network.embed_corpus(corpus), model.embed_corpus(corpus, "image"), rtol=0, atol=1e-4)
+
+
 def test_embed_runs_an_export(tmp_path):
     model = model_of("tiny_resnet")
     folder = tmp_path / "pictures"

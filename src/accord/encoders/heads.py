@@ -170,7 +170,7 @@ class AttentionalPooler(nn.Module):
         """
         check_shape((None, None, self.context_norm.normalized_shape[0]), tokens=tokens)
         context = self.context_norm(tokens)
-        query = self.query_norm(self.query).expand(len(tokens), -1, -1)
+        query = self.query_norm(self.query).expand(tokens.shape[0], -1, -1)  # len() would fix it in an export
         if mask is None:
             return self.attention(query, context, context, need_weights=False)[0]
         check_shape(tuple(tokens.shape[:2]), mask=mask)

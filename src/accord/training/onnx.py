@@ -137,10 +137,10 @@ def export_onnx(model: Model, out: Path) -> Path:
                 verbose=False,
             )
             expected = network(pixels)
+        found = _run(partial, pixels.numpy())
     except Exception as error:
         partial.unlink(missing_ok=True)
         raise ConfigError(f"method {model.method.name} has no ONNX form: {_first_line(error)}") from None
-    found = _run(partial, pixels.numpy())
     worst = float(np.abs(found - expected.numpy()).max())
     if not worst < WORST:
         partial.unlink()
