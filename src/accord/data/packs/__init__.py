@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Built", "Pack", "available_packs", "build_pack", "fetch_pack", "get_pack", "load_pack", "pack_info"]
 
-_MACHINERY = {"base", "describe", "fetch", "files", "store"}
+_MACHINERY = {"base", "describe", "fetch", "files", "store", "triples"}
 MAX_BROKEN = 0.2
 """Share of a pack's files that may be unusable before a build stops."""
 
@@ -49,7 +49,7 @@ def available_packs() -> tuple[str, ...]:
     """Names of all packs, in alphabetical order.
 
     >>> available_packs()
-    ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'moving', 'prompts', 'stamps')
+    ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'kinships', 'moving', ..., 'umls')
     """
     return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - _MACHINERY))
 
