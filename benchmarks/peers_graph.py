@@ -33,7 +33,7 @@ from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.methods.graph.meow import AdaMeow, Meow
 from accord.training.config import TrainingConfig
 
-WIDTH, NEIGHBOURS, EPOCHS = 64, 50, 100
+WIDTH, NEIGHBOURS, EPOCHS = 64, 50, 40
 SHARED = {"neighbours": NEIGHBOURS, "dim": WIDTH, "temperature": 0.4}
 MEOW = {**SHARED, "cluster_every": 5, "patience": 0}
 

@@ -247,7 +247,6 @@ def row(
         "ms a step": round(1000 * statistics.median(times[ours.name]), 1),
         "peer ms": round(1000 * statistics.median(times[peer.name]), 1),
         "step time ratio": step,
-        "goal": GOAL,
         "goal met": step is not None and step <= GOAL,
         "loss time ratio": ratio(alone, ours, peer),
         "MB": round(memory[ours.name]),

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from shared import save
 from torch import Tensor
 
@@ -70,6 +69,10 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     draw_spectra(left, found)
     draw_paths(right, found)
+    figure.get_layout_engine().set(wspace=0.04)  # type: ignore[union-attr]
+    for axis in (left, right):
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
     print(save(figure, "multiview_infonce"))
 
 
@@ -84,7 +87,6 @@ def learnt(objective: str, views: int, train: Corpus, test: Corpus) -> Learnt:
     path = np.array([[value for _, value in curves[f"train/{term}"]] for term in ("alignment", "uniformity")])
     rows = projections(Model(method), test)
     singular = torch.linalg.svdvals(rows)
-    print(objective, views, f"rank {float(effective_rank(rows)):.1f}")
     return Learnt((singular / singular[0]).numpy(), float(effective_rank(rows)), path)
 
 
@@ -100,29 +102,25 @@ def projections(model: Model, corpus: Corpus) -> Tensor:
 
 
 def draw_spectra(axis: Axes, found: dict[tuple[str, int], Learnt]) -> None:
-    """Singular values in falling order."""
+    """Singular values in falling order, of the largest, and what they come to as a rank."""
     for (name, views), one in found.items():
-        axis.plot(np.arange(1, DIM + 1), one.spectrum, VIEWS[views], color=OBJECTIVES[name][1], linewidth=2)
+        label, colour = OBJECTIVES[name]
+        text = f"{label}, {views} views: rank {one.rank:.1f}"
+        axis.plot(np.arange(1, DIM + 1), one.spectrum, VIEWS[views], color=colour, linewidth=2, label=text)
     axis.set_yscale("log")
-    axis.set(xlabel="dimension", ylabel="singular value, of the largest", xlim=(1, DIM))
-    axis.set_title("projections of held-out digits")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-    handles = [Line2D([], [], linewidth=0)]
-    handles += [Line2D([], [], color="#444444", linestyle=style) for style in VIEWS.values()]
-    axis.legend(handles, ["", *(f"{views} views" for views in VIEWS)], frameon=False)
+    axis.set_yticks([0.03, 0.1, 0.3, 1], ["0.03", "0.1", "0.3", "1"])
+    axis.set(xlabel="dimension", ylabel="singular value, of the largest", xlim=(1, DIM), ylim=(0.02, 1.05))
+    axis.set_title(f"projections of held-out digits, effective rank of {DIM}")
+    axis.legend(frameon=False, loc="lower left")
 
 
 def draw_paths(axis: Axes, found: dict[tuple[str, int], Learnt]) -> None:
     """Alignment and uniformity as training logged them."""
     for (name, views), one in found.items():
-        label, colour = OBJECTIVES[name]
-        axis.plot(*one.path, VIEWS[views], color=colour, linewidth=1.2)
-        axis.plot(*one.path[:, -1], "o", color=colour, label=f"{label}, {views} views, rank {one.rank:.1f}")
-    axis.set(xlabel="alignment: squared distance of two views", ylabel="uniformity: lower is more spread out")
-    axis.set_title("while training")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
+        axis.plot(*one.path, VIEWS[views], color=OBJECTIVES[name][1], linewidth=1.4)
+        axis.plot(*one.path[:, -1], "o", color=OBJECTIVES[name][1], markersize=8)
+    axis.set(xlabel="alignment: squared distance of two views", ylabel="uniformity: the lower, the more spread out")
+    axis.set_title("while training; a dot is the end")
 
 
 if __name__ == "__main__":

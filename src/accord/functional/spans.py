@@ -93,8 +93,8 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(stacked: Tensor) -> Tensor:
         """``(k, B, D)`` to ``(k, k, B)``."""
-        wide = _widen(stacked)
-        return torch.stack([(x * wide).sum(dim=2) for x in wide])
+        wide = _widen(stacked.transpose(0, 1))  # (B, k, D)
+        return (wide @ wide.mT).permute(1, 2, 0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -103,8 +103,8 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (stacked,) = ctx.saved_tensors
-        symmetric = (grad + grad.transpose(0, 1)).to(stacked.dtype).unsqueeze(-1)  # (k, k, B, 1)
-        return torch.stack([(row * stacked).sum(dim=0) for row in symmetric])
+        symmetric = (grad + grad.transpose(0, 1)).to(stacked.dtype).permute(2, 0, 1)  # (B, k, k)
+        return (symmetric @ stacked.transpose(0, 1)).transpose(0, 1)
 
 
 class _Distance(torch.autograd.Function):
