@@ -150,9 +150,7 @@ def describe_graph(data: HeteroData, target: str, **options: Any) -> dict[str, A
     return config.model_dump(mode="json")
 
 
-def build(
-    options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
-) -> Encoder:
+def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
     """Build a graph encoder; see :func:`accord.encoders.build_encoder`."""
     kinds: dict[str, tuple[type[Config], Callable[..., Encoder]]] = {
         "hetero": (HeteroConfig, HeteroEncoder),
