@@ -59,14 +59,10 @@ SWAV: dict[str, Any] = {  # for pictures of this size, as the method's card says
     "small_crops": 2,
     "small_scale": (0.2, 0.4),
 }
-PIXELS: dict[str, Any] = {
-    "dim": DIM,
-    "hidden": 256,
-    "momentum": 0.97,
-    "crop_scale": (0.3, 1.0),
-    "instance_weight": 1.0,
-}
-DENSECL: dict[str, Any] = {"dim": DIM, "hidden": 256, "temperature": 0.2}  # momentum as in lightly's example
+PIXELS: dict[str, Any] = {"dim": DIM, "hidden": 256, "crop_scale": (0.3, 1.0), "instance_weight": 1.0}
+# The best of four settings each on another seed: momentum, and weight of the instances or temperature.
+MOMENTUM = {"pixpro": 0.996, "pixcontrast": 0.97}
+DENSECL: dict[str, Any] = {"dim": DIM, "hidden": 256, "momentum": 0.996, "temperature": 0.2}
 GRAM: dict[str, Any] = {"modalities": ("text", "image", "video"), "dim": WIDTH, "matching_weight": 0.0}
 PAIRWISE: dict[str, Any] = {"modalities": GRAM["modalities"], "dim": WIDTH}
 
@@ -308,11 +304,11 @@ CONTESTS = (
             *(
                 Side(
                     objective,
-                    built(Pixpro, {**PIXELS, "objective": objective}),
+                    built(Pixpro, {**PIXELS, "objective": objective, "momentum": momentum}),
                     ours=True,
                     alone=partial(our_pixels_alone, objective),
                 )
-                for objective in ("pixpro", "pixcontrast")
+                for objective, momentum in MOMENTUM.items()
             ),
             Side("lightly DenseCL", built(LightlyDenseCl, DENSECL), alone=densecl_alone),
             Side("lightly DenseCL, network as it is", built(LightlyDenseCl, DENSECL, plain=True), trained=False),

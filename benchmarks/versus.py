@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Protocol
 
@@ -152,11 +153,12 @@ def seconds(contest: Contest) -> dict[str, list[float]]:
     data, config = contest.data(0), contest.training
     batches = list(islice(data.batches(0), BLOCK))
     trainers = {side.name: Trainer(side, data, config, ROUNDS * BLOCK) for side in contest.sides}
+    return alternate({name: partial(_steps, trainer, batches) for name, trainer in trainers.items()}, len(batches))
 
-    def block(trainer: Trainer) -> Callable[[], None]:
-        return lambda: [trainer.step(batch) for batch in batches].clear()
 
-    return alternate({name: block(trainer) for name, trainer in trainers.items()}, len(batches))
+def _steps(trainer: Trainer, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        trainer.step(batch)
 
 
 def seconds_alone(contest: Contest) -> dict[str, list[float]]:
@@ -168,11 +170,12 @@ def seconds_alone(contest: Contest) -> dict[str, list[float]]:
     for loss in losses.values():
         loss().backward()
     times = 1 + int(ALONE / (time.process_time() - start))
+    return alternate({name: partial(_losses, loss, times) for name, loss in losses.items()}, times)
 
-    def block(loss: Callable[[], Tensor]) -> Callable[[], None]:
-        return lambda: [loss().backward() for _ in range(times)].clear()
 
-    return alternate({name: block(loss) for name, loss in losses.items()}, times)
+def _losses(loss: Callable[[], Tensor], times: int) -> None:
+    for _ in range(times):
+        loss().backward()
 
 
 def alternate(blocks: Mapping[str, Callable[[], None]], parts: int) -> dict[str, list[float]]:

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -72,6 +73,13 @@ class JointCosine(Cosines):
         return [mean_cosine(z[anchor], *(z[name] for name in z if name != anchor))]
 
 
+class MeanDirection(Gram):
+    """The anchor against the mean direction of each tuple, the term that GRAM may have beside its volume."""
+
+    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> Tensor:
+        return self._cosine_loss(z, present)
+
+
 @dataclass(frozen=True)
 class Data:
     """Rows and the networks for them.
@@ -114,6 +122,7 @@ RECIPES = {
     "anchor cosines": Recipe("the anchor against each other modality", (AnchorCosines,)),
     "all cosines": Recipe("each modality against each other one", (AllCosines,)),
     "joint cosine": Recipe("the anchor against tuples, by the mean cosine", (JointCosine,)),
+    "mean direction": Recipe("the anchor against the mean direction of each tuple", (MeanDirection,)),
 }
 
 
@@ -189,9 +198,20 @@ def measure(z: Mapping[str, Tensor]) -> dict[str, float]:
 
 def mean_cosine(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
     """Mean cosine ``(B1, B2)`` of every anchor with what is there of every tuple."""
-    there = others[0].new_ones(len(others[0]), len(others)) if present is None else present.to(others[0])
-    total = torch.stack([anchor @ z.T * there[:, place] for place, z in enumerate(others)]).sum(dim=0)
-    return total / there.sum(dim=1)
+    total, number = _sum(others, present)
+    return anchor @ (total / number).T
+
+
+def direction(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
+    """Cosine ``(B1, B2)`` of every anchor with the mean direction of what is there of every tuple."""
+    return anchor @ F.normalize(_sum(others, present)[0], dim=1).T
+
+
+def _sum(others: tuple[Tensor, ...], present: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What is there of every tuple, added up ``(B, D)``, and how much it is ``(B, 1)``."""
+    stacked = torch.stack(others, dim=1)  # (B, k, D)
+    there = stacked.new_ones(stacked.shape[:2]) if present is None else present.to(stacked)
+    return torch.einsum("bkd,bk->bd", stacked, there), there.sum(dim=1, keepdim=True)
 
 
 def minus_volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
@@ -206,8 +226,9 @@ def minus_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = Non
 
 RULES: dict[str, Callable[..., Tensor]] = {
     "volume": minus_volume,
-    "cosines": mean_cosine,
     "distance": minus_distance,
+    "cosines": mean_cosine,
+    "direction": direction,
 }
 
 

@@ -19,7 +19,7 @@ AUDIO = {"name": "tiny_audio", "mels": 8, "width": 16, "depth": 1, "heads": 2}
         ("image", "", "expected a name"),
         ("video", "slow_fast", "frames:IMAGE"),
         ("audio", "wav2vec", "tiny_audio, whisper_tiny, whisper:"),
-        ("graph", "tree", "there is: hetero"),
+        ("graph", "tree", "there are: hetero, metapath"),
         ("graph", "hetero", "HeteroConfig.nodes"),
         ("image", {"name": "tiny_vit", "width": 0}, "TinyViTConfig.width = 0"),
         ("text", {"name": "tiny_text", "heads": 3, "tokenizer": "{}"}, "heads = 3 must divide width = 128"),

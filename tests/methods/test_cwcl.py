@@ -280,7 +280,7 @@ def test_gradient_caching_gives_the_gradient_of_the_whole_batch(towers, batch):
     found = dict(cut.named_parameters())
     for name, parameter in whole.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(found[name].grad, parameter.grad, msg=name)
+            torch.testing.assert_close(found[name].grad, parameter.grad, atol=1e-4, rtol=1e-4, msg=name)
 
 
 def test_two_processes_train_as_one_with_the_whole_batch():

@@ -23,8 +23,7 @@ from accord.data.metapaths import path_contexts, path_neighbours, read_metapath,
 from accord.encoders.base import Encoder, Features
 from accord.encoders.heads import MetaPathContext, SemanticAttention, SharedGCN
 from accord.errors import ConfigError, ShapeError
-from accord.functional import normalize_adjacency
-from accord.functional.metapath import row_normalize_features
+from accord.functional import normalize_adjacency, row_normalize_features
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

@@ -88,7 +88,15 @@ from accord.functional.graph import (
     knn_graph,
     sgc_smooth,
 )
-from accord.functional.metapath import cluster_negative_weights, normalize_adjacency, pathsim, topk_neighbors
+from accord.functional.metapath import (
+    cluster_negative_weights,
+    mask_edges,
+    mask_features,
+    normalize_adjacency,
+    pathsim,
+    row_normalize_features,
+    topk_neighbors,
+)
 from accord.functional.mixtures import GaussianMixture1d, gaussian_mixture_1d, gmm_clean_probability, split_clean
 from accord.functional.multiview import (
     average_view_nt_xent,
@@ -286,6 +294,8 @@ __all__ = [
     "log_hastings_split",
     "log_volume",
     "marginal_entropy",
+    "mask_edges",
+    "mask_features",
     "masked_logsumexp",
     "matching_pairs",
     "mini_batch_kmeans",
@@ -330,6 +340,7 @@ __all__ = [
     "rectify_labels",
     "restricted_info_nce",
     "row_normalize",
+    "row_normalize_features",
     "rows_elsewhere",
     "sample_hard_negatives",
     "sample_partners",

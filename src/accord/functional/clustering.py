@@ -270,7 +270,8 @@ def assign_to_nearest(x: Tensor, centroids: Tensor, *, inner_product: bool = Fal
         ValueError: no centroid.
 
     Example:
-        >>> assign_to_nearest(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [4.0], [9.0]]))
+        >>> labels, distance = assign_to_nearest(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [4.0], [9.0]]))
+        >>> labels, distance.round(decimals=4)
         (tensor([0, 1]), tensor([1., 1.]))
     """
     check_same_width(x=x, centroids=centroids)

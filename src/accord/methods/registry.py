@@ -54,7 +54,7 @@ def get_method(name: str) -> type[Method]:
         'clip'
         >>> get_method("clop")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no method 'clop'; there are: capro, clip, ...
+        accord.errors.ConfigError: no method 'clop'; there are: adameow, capro, clip, ...
     """
     if name not in _MODULES:
         raise ConfigError(f"no method {name!r}; there are: {', '.join(available())}")

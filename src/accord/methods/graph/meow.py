@@ -29,11 +29,12 @@ from accord.functional import (
     concentration,
     effective_rank,
     kmeans,
+    mask_edges,
+    mask_features,
     normalize_adjacency,
     proto_nce,
     weighted_infonce,
 )
-from accord.functional.metapath import mask_edges, mask_features
 from accord.methods.base import Batch, DataInfo, Method, Step
 
 if TYPE_CHECKING:
