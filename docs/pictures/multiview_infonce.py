@@ -79,7 +79,6 @@ def main() -> None:
 def learnt(objective: str, views: int, train: Corpus, test: Corpus) -> Learnt:
     """One loss, from scratch."""
     config = RunConfig.parse(merged(RUN, {"method.objective": objective, "method.views": views}))
-    torch.manual_seed(0)
     method = build_method(config, train)
     with TemporaryDirectory() as folder:
         fit(method, train, config.training, Path(folder), progress=False)

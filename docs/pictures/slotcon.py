@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -83,7 +82,6 @@ def composed(folder: Path, count: int, seed: int) -> Corpus:
 def trained(train: Corpus) -> Model:
     """SlotCon from scratch."""
     config = RunConfig.parse(RUN)
-    torch.manual_seed(0)
     method = build_method(config, train)
     with TemporaryDirectory() as folder:
         fit(method, train, config.training, Path(folder))
