@@ -199,7 +199,7 @@ def megabytes(contest: Contest) -> dict[str, float]:
         trainer = Trainer(side, data, contest.training, len(batches))
         trainer.step(batches[0])  # the optimiser's averages are there from now on
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
-            trainer.step(batches[1])
+            trainer.step(batches[-1])
         events = watch.profiler.kineto_results.events()
         changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
         found[side.name] = max(accumulate(size for _, size in changes)) / 2**20
