@@ -4,8 +4,9 @@ The anchor is a distorted whole, the others are the upper and the lower rows. Ev
 together they show more than each; ``claims/gram_speech.py`` asks of modalities that repeat each other.
 
 1. Asked by its anchor, a tuple is found better by GRAM's volume than by the mean cosine after contrasts of the anchor
-   with each view. These also lose something by taking the tuple apart: one contrast of whole tuples by their mean
-   cosine is a second baseline, and the distance to the span a second way to use the first.
+   with each view. The gain may come from elsewhere than the volume: from looking at whole tuples, which one contrast by
+   their mean cosine does as well, or from a better rule than the mean cosine, such as the distance to the span or the
+   cosine with the mean direction of the tuple. All of these are asked about.
 2. In the other direction volume has nothing to add: the volume of the tuple itself is then the same for all answers.
 3. As a score alone, volume is worse than the cosines that a model was trained for.
 4. The other views should come nearer to each other. It could fail because a volume is as small when the anchor lies in
@@ -30,6 +31,7 @@ TEMPERATURES = {
     "anchor cosines": 0.2,
     "all cosines": 0.2,
     "joint cosine": 0.2,
+    "mean direction": 0.2,
 }
 
 CLAIM = Claim(
@@ -55,6 +57,14 @@ CLAIM = Claim(
             ("volume", "distance"),
         ),
         question(
+            "direction",
+            "It does so more often than they do by the cosine with the mean direction of the tuple.",
+            "GRAM",
+            "anchor cosines",
+            "anchor to tuple",
+            ("volume", "direction"),
+        ),
+        question(
             "one contrast",
             "It does so more often than one contrast of whole tuples does by the mean cosine.",
             "GRAM",
@@ -63,17 +73,27 @@ CLAIM = Claim(
         ),
         question(
             "after cosines",
-            "So does GRAM that started from contrasts of the anchor with each view, with the same steps in all.",
+            "Started from contrasts of the anchor with each view, GRAM finds a tuple by volume more often than they do "
+            "by the mean cosine after the same steps in all.",
             "GRAM after cosines",
-            "joint cosine",
+            "anchor cosines",
             "anchor to tuple",
         ),
         question(
-            "with cosine",
-            "So does GRAM with a term of cosines.",
-            "GRAM and cosine",
-            "joint cosine",
+            "after cosines, direction",
+            "So started, GRAM finds a tuple more often than a contrast with the mean direction of tuples does.",
+            "GRAM after cosines",
+            "mean direction",
             "anchor to tuple",
+            ("volume", "direction"),
+        ),
+        question(
+            "with cosine",
+            "Beside a contrast with the mean direction of tuples, GRAM's term finds more than that contrast alone.",
+            "GRAM and cosine",
+            "mean direction",
+            "anchor to tuple",
+            ("volume", "direction"),
         ),
         question(
             "tuple to anchor",

@@ -28,7 +28,7 @@ EPOCHS, QUICK, BATCH, LR, WARMUP = 60, 2, 128, 1e-3, 0.05
 GRID = (0.05, 0.1, 0.2, 0.4, 0.8)  # first temperatures that were tried for every arm
 TUNING = (
     f"The first temperature of each arm is the best of {', '.join(map(str, GRID))} on seeds 100 to 102, by the mean "
-    "recall between anchor and tuple in both directions under the arm's own rule (volume for all that have GRAM in "
+    "recall between anchor and tuple in both directions under the rule that its loss has (volume for all with GRAM in "
     "them); it is learnt from there. Towers, batch, steps and smoothing are the same for all. Recall is the mean of "
     "R@1, R@5 and R@10."
 )
