@@ -50,10 +50,15 @@ def _views(digits: Digits, mixing: Tensor) -> Rows:
 
 def stamp_features(seed: int) -> tuple[Rows, Rows]:
     """What frozen encoders make of four fifths of the stamps, for training, and of the others."""
-    rows = len(stamps())
-    train, test = train_test_split(np.arange(rows), test_size=0.2, random_state=seed)
     every = _features()
-    return {name: x[train] for name, x in every.items()}, {name: x[test] for name, x in every.items()}
+    train, test = ({name: x[chosen] for name, x in every.items()} for chosen in split_stamps(seed))
+    return train, test
+
+
+def split_stamps(seed: int) -> tuple[Tensor, Tensor]:
+    """Positions in :func:`stamps` of the rows for training and of those for testing."""
+    train, test = train_test_split(np.arange(len(stamps())), test_size=0.2, random_state=seed)
+    return torch.from_numpy(train), torch.from_numpy(test)
 
 
 @cache

@@ -126,11 +126,11 @@ RECIPES = {
 }
 
 
-def arms(data: Data, temperatures: Mapping[str, float], suffix: str = "") -> dict[str, Arm]:
+def arms(data: Data, temperatures: Mapping[str, float], suffix: str = "", epochs: int = EPOCHS) -> dict[str, Arm]:
     """An arm for each recipe that has a temperature."""
     return {
         name + suffix: Arm(
-            function=partial(outcome, data=data, recipe=RECIPES[name], temperature=temperature),
+            function=partial(outcome, data=data, recipe=RECIPES[name], temperature=temperature, epochs=epochs),
             trials=len(GRID),
             note=RECIPES[name].note,
         )
@@ -146,10 +146,12 @@ def question(
     return Question(name, statement, method, baseline, metric, other, refuted="the mean is not higher")
 
 
-def outcome(seed: int, data: Data, recipe: Recipe, temperature: float, quick: bool = False) -> dict[str, float]:
+def outcome(
+    seed: int, data: Data, recipe: Recipe, temperature: float, epochs: int, quick: bool = False
+) -> dict[str, float]:
     """Train on one part of the rows and measure on the other: an arm of a claim."""
     train, test = data.rows(seed)
-    method = trained(seed, data, train, recipe, temperature, QUICK if quick else EPOCHS)
+    method = trained(seed, data, train, recipe, temperature, QUICK if quick else epochs)
     with torch.inference_mode():
         return measure(method.eval().embed(test))
 
