@@ -160,6 +160,6 @@ CLAIM = Claim(
             "mixed rows",
         ),
     ],
-    tuning=f"{TUNING} The mean direction and longer training were added after a first run. The logarithm of the volume, "
-    "tried on the same seeds and temperatures, found no more than the volume.",
+    tuning=f"{TUNING} The mean direction and longer training were added after a first run. The logarithm of the "
+    "volume, tried on the same seeds and temperatures, found no more than the volume.",
 )
