@@ -6,6 +6,11 @@
    because at this size a group may be little more than a colour.
 3. Its cells should be better than SimCLR's. The paper's comparisons are on larger scenes and longer training.
 
+Grouping grows out of the even assignment only where the views' cells agree by more than the teacher's temperature over
+the student's. Under the paper's changes of colour they do not here, and the grouping loss ends at that of even
+assignment, twice the logarithm of the number of slots. The arms therefore leave colours as they are; two more have
+the changes.
+
     accord claims run slotcon
 """
 
@@ -54,7 +59,9 @@ CLAIM = Claim(
             "dim": 48,
             "hidden": 128,
             "momentum": 0.97,
+            "teacher_temperature": 0.05,
             "crop_scale": [0.3, 1.0],
+            "colour": False,
         },
         "encoders": {"image": {"name": "tiny_resnet", "options": {"size": SIDE, "width": 32}}},
         "training": {"epochs": 12, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"},
@@ -63,7 +70,9 @@ CLAIM = Claim(
         "SlotCon": Arm(),
         "grouping only": Arm({"method.group_weight": 1.0}),
         "slots only": Arm({"method.group_weight": 0.0}),
-        "SimCLR": Arm(SIMCLR, note="groups by k-means on its cells"),
+        "SimCLR": Arm({"method": {**SIMCLR["method"], "colour": 0.0}}, note="groups by k-means on its cells"),
+        "SlotCon, colours": Arm({"method.colour": True}),
+        "SimCLR, colours": Arm(SIMCLR),
     },
     measure=measure,
     questions=[
@@ -92,6 +101,14 @@ CLAIM = Claim(
             refuted="the mean is not higher",
         ),
         Question(
+            "groups, colours",
+            "They do so where colours are changed in training.",
+            method="SlotCon, colours",
+            baseline="SimCLR, colours",
+            metric=NMI,
+            refuted="the mean is not higher",
+        ),
+        Question(
             "against SimCLR",
             "Its cells are better than SimCLR's.",
             method="SlotCon",
@@ -99,6 +116,15 @@ CLAIM = Claim(
             metric=KIND,
             refuted="the mean is not higher",
         ),
+        Question(
+            "against SimCLR, colours",
+            "They are so where colours are changed in training.",
+            method="SlotCon, colours",
+            baseline="SimCLR, colours",
+            metric=KIND,
+            refuted="the mean is not higher",
+        ),
     ],
-    tuning="Nothing was tuned: the method's recipe for small pictures, the same for all arms.",
+    tuning="The method's recipe for small pictures, with a teacher's temperature of 0.05, which was tried beside 0.04 and "
+    "0.07 on seed 100, with and without changes of colour; SimCLR was tried with and without them there.",
 )
