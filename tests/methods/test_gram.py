@@ -147,6 +147,32 @@ def test_the_cosine_term_sees_signs(batch):
     torch.testing.assert_close(gram._contrast(z, everything, "text"), gram._contrast(mirrored, everything, "text"))
 
 
+def test_the_head_learns_to_match_rows_and_scores_them_from_tokens(gram, batch):
+    optimizer = torch.optim.Adam(gram.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        gram.loss(batch, Step())["total"].backward()
+        optimizer.step()
+    tokens = gram.eval().local(batch)
+    for name, z in gram.embed(batch).items():
+        torch.testing.assert_close(tokens[name].pooled, z)
+    with torch.no_grad():
+        asked, given = torch.cartesian_prod(torch.arange(5), torch.arange(5)).T
+        others = {name: tokens[name].select(given) for name in ("image", "audio")}
+        odds = gram.match(tokens["text"].select(asked), others).view(5, 5)
+    assert odds.argmax(dim=1).tolist() == list(range(5))
+    assert odds.argmax(dim=0).tolist() == list(range(5))
+
+
+def test_without_matching_there_is_no_second_stage(batch):
+    plain = built(matching_weight=0.0)
+    assert plain.matches is None
+    with pytest.raises(ConfigError, match="no second stage"):
+        plain.local(batch)
+    with pytest.raises(ConfigError, match="no matching head"):
+        plain.match(None, {})
+
+
 def test_any_subset_finds_any_other(gram, batch):
     z = gram.eval().embed(batch)
     for size in (1, 2):

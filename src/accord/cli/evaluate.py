@@ -46,7 +46,7 @@ def evaluate(
     candidates: Annotated[
         int,
         typer.Option(
-            min=0, help="Items that a method with a second stage (filip, tcl) scores for each query; 0 for none."
+            min=0, help="Items that a method with a second stage (filip, tcl, gram) scores for each query; 0 for none."
         ),
     ] = 128,
     examples: Annotated[

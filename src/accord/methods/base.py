@@ -266,6 +266,23 @@ class Method(nn.Module):
         return (cosines * there).sum(dim=2) / there.sum(dim=1).clamp(min=1)
 
     @property
+    def matches(self) -> str | None:
+        """The modality that :meth:`match` reads beside all others; None where there is no such head."""
+        return None
+
+    def match(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
+        """Log-odds ``(P,)`` that the p-th item of one modality belongs to the p-th tuple of the others.
+
+        Args:
+            anchor: of the modality :attr:`matches`, from :meth:`local`.
+            others: modality -> the same.
+
+        Raises:
+            ConfigError: the method has no such head.
+        """
+        raise ConfigError(f"method {self.name} compares whole embeddings; it has no matching head for tuples")
+
+    @property
     def embeds(self) -> tuple[str, ...]:
         """Modalities that :meth:`embed` can return."""
         return tuple(self.needs)
@@ -289,12 +306,12 @@ class Method(nn.Module):
         return type(self).rescore is not Method.rescore
 
     def local(self, batch: Batch) -> dict[str, Features]:
-        """``tokens (B, N, D)`` and ``mask (B, N)`` of the modalities in the batch, for :meth:`rescore`.
+        """``tokens (B, N, D)`` and ``mask (B, N)`` of the modalities in the batch; ``pooled`` is the embedding.
 
-        ``pooled`` is what :meth:`embed` returns.
+        They are for :meth:`rescore` or :meth:`match`.
 
         Raises:
-            ConfigError: the method does not rescore.
+            ConfigError: the method has no second stage.
         """
         raise ConfigError(f"method {self.name} compares whole embeddings; it has no second stage")
 

@@ -108,7 +108,7 @@ def _runners(
         ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
         "captions": lambda: evaluate_captions(model, test),
-        "joint": lambda: evaluate_joint(model, test),
+        "joint": lambda: evaluate_joint(model, test, candidates),
         "segmentation": lambda: evaluate_segmentation(model, test, train),
         "correspondence": lambda: evaluate_correspondence(model, test),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),

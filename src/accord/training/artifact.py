@@ -222,6 +222,26 @@ class Model:
         return self.method.joint(asked, found, None if present is None else present.to(device)).float().cpu()
 
     @property
+    def matches(self) -> str | None:
+        """The modality that :meth:`match` reads beside all others; None where there is no such head."""
+        return self.method.matches
+
+    @torch.inference_mode()
+    def match(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
+        """Log-odds ``(P,)`` that items belong to tuples of the other modalities, float32 on the CPU.
+
+        Args:
+            anchor: of the modality :attr:`matches`, padded tokens as :meth:`local` gives them.
+            others: modality -> the same, of as many items.
+
+        Raises:
+            ConfigError: the method has no matching head for tuples.
+        """
+        device = self.method.device
+        moved = {name: features.to(device) for name, features in others.items()}
+        return self.method.match(anchor.to(device), moved).float().cpu()
+
+    @property
     def rescores(self) -> bool:
         """Whether the method scores pairs in a second stage, see :meth:`rescore`."""
         return self.method.rescores

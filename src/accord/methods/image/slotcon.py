@@ -37,8 +37,8 @@ from accord.state import Center, MomentumParts
 class SlotconConfig(settings.Config):
     """Settings of :class:`Slotcon`; defaults from the paper's runs on COCO and its released code.
 
-    On small data take 16 to 32 slots, crop less (``crop_scale`` from 0.3), and a momentum of 0.97 for runs of fewer
-    than 2,000 steps.
+    On small data take 16 to 32 slots, crop less (``crop_scale`` from 0.3), leave colours as they are with a teacher's
+    temperature of 0.05, and take a momentum of 0.97 for runs of fewer than 2,000 steps.
     """
 
     slots: int = Field(256, ge=2, description="number of prototypes K (2048 on ImageNet)")

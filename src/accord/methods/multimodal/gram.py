@@ -240,6 +240,30 @@ class Gram(Method):
             if name in batch
         }
 
+    @property
+    def matches(self) -> str | None:
+        """The anchor, if there is a matching head."""
+        return self.config.anchor if self.config.matching_weight else None
+
+    def local(self, batch: Batch) -> dict[str, Features]:
+        """Embeddings, and the tokens that the matching head reads."""
+        if self.matches is None:
+            return super().local(batch)
+        found = {}
+        for name in self.needs:
+            if name in batch:
+                features = self.encoders[name](batch[name], batch.get(f"{name}_mask"))
+                found[name] = Features(self._project(name, features.pooled), *features.sequence())
+        return found
+
+    def match(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
+        """Log-odds of yes; the fusion encoder reads every anchor with its tuple."""
+        if self.matches is None:
+            return super().match(anchor, others)
+        everything = anchor.pooled.new_ones(len(anchor.pooled), dtype=torch.bool)
+        conditions = self._conditions(others, dict.fromkeys(self.others, everything))
+        return self._match(anchor, conditions).diff(dim=1)[:, 0]
+
     def joint(
         self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
