@@ -6,7 +6,7 @@ Masks are True on real positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -419,23 +419,19 @@ class PairWeightMLP(nn.Module):
         check_same_width(zf=zf, zc=zc)
         return _pair_scores(self.inner(zf), F.linear(zc, self.inner.weight), self.out).sigmoid()
 
-    def log_blocks(self, zf: Tensor, zc: Tensor) -> tuple[Callable[[slice], Tensor], int]:
-        """The logarithm of the weights in blocks of rows, for :func:`accord.functional.adaptive_infonce`.
+    def parts(self, zf: Tensor, zc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What :func:`accord.functional.adaptive_infonce` makes the weights of.
 
         Returns:
-            A function from a slice of R rows to ``(R, N)``, and how many rows make a block of moderate size.
+            ``(M, J)`` and ``(N, J)``, the two sides of the hidden units; their readout ``(J,)`` and its bias ``(1,)``.
 
         Raises:
             ShapeError: not matrices of equal width.
         """
         check_same_width(zf=zf, zc=zc)
         with torch.autocast(zf.device.type, enabled=False):
-            left, right = self.inner(as_float(zf)), F.linear(as_float(zc), self.inner.weight)
-
-        def block(rows: slice) -> Tensor:
-            return F.logsigmoid(self.out((left[rows, None] + right).tanh()).squeeze(2))
-
-        return block, max(1, CHUNK_ELEMENTS // right.numel())
+            right = F.linear(as_float(zc), self.inner.weight)
+            return self.inner(as_float(zf)), right, self.out.weight[0], self.out.bias
 
 
 class SharedGCN(nn.Module):

@@ -4,6 +4,7 @@ Functions hold no state and need PyTorch only. Vectors are unit norm where the d
 float32 at least, also under autocast, and shapes are checked at the door.
 """
 
+from accord.functional.adaptive import adaptive_infonce
 from accord.functional.assignment import (
     codebook_orthogonality,
     column_marginal_error,
@@ -199,7 +200,6 @@ from accord.functional.transfer import (
     segment_mean,
 )
 from accord.functional.weighted import (
-    adaptive_infonce,
     cwcl_loss,
     multi_positive_nce,
     restricted_info_nce,

@@ -1,18 +1,15 @@
 """InfoNCE in which pairs do not all count alike: by a frozen model, by clusters, by weights, by several positives.
 
-CWCL (Srinivasa et al. 2023, NeurIPS), MCL (Zhang et al. 2024, ECCV), MEOW and AdaMEOW (Yu and Li 2023, SDM), Hydra
+CWCL (Srinivasa et al. 2023, NeurIPS), MCL (Zhang et al. 2024, ECCV), MEOW (Yu and Li 2023, SDM), Hydra
 (2024, "Rethinking Positive Pairs in Contrastive Learning"). Vectors have unit norm.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from accord.functional.checks import (
     as_float,
@@ -32,7 +29,6 @@ from accord.functional.tiled import (
 )
 
 _ROWS = 1024  # of a matrix of weights that is only looked through
-CHUNK_ELEMENTS = 1 << 22  # pairs of a block of learned weights
 
 
 def cwcl_loss(
@@ -235,60 +231,6 @@ def weighted_infonce(
             level = torch.logaddexp(level, gain)
         there = level > -torch.inf
         return (level - gain).masked_fill(~there, 0.0).sum() / there.sum().clamp(min=1)
-
-
-def adaptive_infonce(
-    anchor: Tensor,
-    other: Tensor,
-    log_weight: Callable[[slice], Tensor],
-    tau: Tensor | float,
-    *,
-    normalize: bool = False,
-    rows: int | None = None,
-) -> Tensor:
-    """:func:`weighted_infonce` whose weights are learned with it, in blocks of rows (AdaMEOW).
-
-    ``mean_i [log Σ_j w_ij exp(⟨anchor_i, other_j⟩ / tau) - ⟨anchor_i, other_i⟩ / tau]`` with gradient to the weights.
-    A block is made, used and made again in the backward pass, so that memory is linear in N.
-
-    Args:
-        anchor: ``(N, d)`` unit norm.
-        other: ``(N, d)`` unit norm; row i is the positive of row i of ``anchor``.
-        log_weight: the logarithm ``(R, N)`` of the weights of a slice of R anchors.
-        tau: divides the cosines.
-        normalize: scale the weights of each anchor to the mean 1. Without it the loss has no lower bound: pushing all
-            weights to 0 lowers it.
-        rows: anchors of a block; None chooses from the shape.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ShapeError: shapes that do not fit together.
-        ValueError: a temperature that is not finite and positive.
-
-    Example:
-        >>> from accord.functional import info_nce
-        >>> x = torch.eye(3)
-        >>> even = adaptive_infonce(x, x, lambda rows: torch.zeros(3, 3)[rows], 0.5)
-        >>> torch.isclose(even, info_nce(x, x, 2.0))
-        tensor(True)
-    """
-    check_same_shape(anchor=anchor, other=other)
-    check_positive(tau=tau)
-    with torch.autocast(anchor.device.type, enabled=False):
-        anchor, other = as_float(anchor), as_float(other)
-
-        def level(part: slice) -> Tensor:
-            weight = as_float(log_weight(part))
-            if normalize:
-                weight = weight - (weight.logsumexp(dim=1, keepdim=True) - math.log(len(other)))
-            return (anchor[part] @ other.T / tau + weight).logsumexp(dim=1)
-
-        count = rows or max(1, CHUNK_ELEMENTS // len(other))
-        parts = [slice(start, start + count) for start in range(0, len(anchor), count)]
-        levels = torch.cat([checkpoint(level, part, use_reentrant=False) for part in parts])
-        return (levels - (anchor * other).sum(dim=1) / tau).mean()
 
 
 def multi_positive_nce(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 POINTS = 4000  # nodes per cluster that k-means looks at, at most
+ROWS = 16  # nodes whose learned weights are averaged for the log
 
 
 class ViewsConfig(settings.Config):
@@ -309,10 +310,10 @@ class AdaMeow(TwoViews):
         """One epoch of the paper's algorithm; the fine view is the anchor."""
         cfg = self.config
         coarse, fine = self.both(batch["graph"])
-        log_weight, rows = self.weigh.log_blocks(fine, coarse)
-        total = adaptive_infonce(fine, coarse, log_weight, cfg.temperature, normalize=cfg.normalize_weights, rows=rows)
+        parts = self.weigh.parts(fine, coarse)
+        total = adaptive_infonce(fine, coarse, *parts, cfg.temperature, normalize=cfg.normalize_weights)
         with torch.no_grad():
-            weight = log_weight(slice(0, rows)).exp().mean()
+            weight = self.weigh(fine[:ROWS], coarse).mean()
         return {"total": total, "weight": weight, "effective_rank": effective_rank(fine.detach())}
 
 
