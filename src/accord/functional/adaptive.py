@@ -84,9 +84,9 @@ class _Level(torch.autograd.Function):
         ctx: Any, a: Tensor, o: Tensor, left: Tensor, right: Tensor, v: Tensor, bias: Tensor, normalize: bool
     ) -> Tensor:
         level, mean = a.new_empty(len(a)), a.new_zeros(len(a))
-        units = _Units(left, right)
-        for rows in units.blocks:
-            log_weight = F.logsigmoid(units.of(rows) @ v + bias)
+        halves = _Halves(left, right)
+        for rows in halves.blocks:
+            log_weight = F.logsigmoid(halves.of(rows) @ (-2 * v) + (v.sum() + bias))
             if normalize:
                 mean[rows] = log_weight.logsumexp(dim=1) - math.log(len(o))
             level[rows] = torch.addmm(log_weight, a[rows], o.T).logsumexp(dim=1) - mean[rows]
@@ -100,10 +100,10 @@ class _Level(torch.autograd.Function):
         a, o, left, right, v, bias, level, mean = ctx.saved_tensors
         da, do, dleft, dright = (torch.zeros_like(x) for x in (a, o, left, right))
         dv, dbias = torch.zeros_like(v), torch.zeros_like(bias)
-        units = _Units(left, right)
-        for rows in units.blocks:
-            hidden, g = units.of(rows), grad[rows, None]
-            score = hidden @ v + bias
+        halves = _Halves(left, right)
+        for rows in halves.blocks:
+            half, g = halves.of(rows), grad[rows, None]
+            score = half @ (-2 * v) + (v.sum() + bias)
             log_weight = F.logsigmoid(score)
             share = torch.addmm(log_weight, a[rows], o.T).sub_((level + mean)[rows, None]).exp_().mul_(g)
             torch.mm(share, o, out=da[rows])
@@ -112,23 +112,26 @@ class _Level(torch.autograd.Function):
                 share -= log_weight.sub_(mean[rows, None]).exp_().mul_(g / len(o))
             dscore = share.mul_(score.neg_().sigmoid_())
             dbias += dscore.sum()
-            dv += dscore.flatten() @ hidden.flatten(end_dim=1)
-            slope = hidden.square_().neg_().add_(1).mul_(dscore[..., None])  # of the tanh, without readout
+            dv -= 2 * (dscore.flatten() @ half.flatten(end_dim=1))
+            slope = torch.addcmul(half, half, half, value=-1, out=half).mul_(dscore[..., None])
             dleft[rows] = slope.sum(dim=1)
             dright += slope.sum(dim=0)
-        return da, do, dleft * v, dright * v, dv, dbias, None
+        return da, do, dleft * (4 * v), dright * (4 * v), dv + dbias, dbias, None
 
 
-class _Units:
-    """``tanh(left_i + right_j)`` in blocks of rows, all in one buffer."""
+class _Halves:
+    """``(1 - tanh(left_i + right_j)) / 2`` in blocks of rows, all in one buffer.
+
+    It is a logistic function, far cheaper than ``tanh`` on CPUs.
+    """
 
     def __init__(self, left: Tensor, right: Tensor) -> None:
-        self.left, self.right = left, right
+        self.left, self.right = -2 * left, -2 * right
         count = min(len(left), max(LEAST_ROWS, HIDDEN_UNITS // max(1, right.numel())))
         self.buffer = left.new_empty(count, *right.shape)
         self.blocks = [slice(start, start + count) for start in range(0, len(left), max(1, count))]
 
     def of(self, rows: slice) -> Tensor:
-        """The hidden units ``(R, N, J)`` of a block; the next call overwrites them."""
+        """A block ``(R, N, J)``; the next call overwrites it."""
         some = self.left[rows, None]
-        return torch.add(some, self.right, out=self.buffer[: len(some)]).tanh_()
+        return torch.add(some, self.right, out=self.buffer[: len(some)]).sigmoid_()
