@@ -44,11 +44,12 @@ def evaluate(
         typer.Option(exists=True, dir_okay=False, help="Prompt templates for zero_shot: one line each, with {}."),
     ] = None,
     candidates: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, help="Items that a method with a second stage (filip, tcl, gram) scores for each query; 0 for none."
+            min=0,
+            help="Items that a second stage scores for each query: 128 in retrieval (filip, tcl), 0 in joint (gram).",
         ),
-    ] = 128,
+    ] = None,
     examples: Annotated[
         int,
         typer.Option(min=0, help="Captions of training rows that stand for their class beside its name in zero_shot."),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError, DataError
 from accord.evaluation.metric import Metric, mean_metric
-from accord.evaluation.retrieval import CANDIDATES, KS, Ranks, Rescore, rank_queries, rerank_queries
+from accord.evaluation.retrieval import KS, Ranks, Rescore, rank_queries, rerank_queries
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -24,13 +24,14 @@ RERANKED = " (re-ranked)"
 _BLOCK = 256  # queries scored at a time
 
 
-def evaluate_joint(model: Model, corpus: Corpus, candidates: int = CANDIDATES) -> list[Metric]:
+def evaluate_joint(model: Model, corpus: Corpus, candidates: int = 0) -> list[Metric]:
     """Recall of every modality from all others and of all others from it, by the method's own joint score.
 
     Args:
         model: embeds three modalities of the corpus or more.
         corpus: of its rows those count that have all of these modalities; of a text the first caption.
-        candidates: for a model with a matching head, how many items it scores for each query; 0 leaves it out.
+        candidates: for a model with a matching head, how many items it scores for each query; each is a pass over the
+            tokens of a whole tuple.
 
     Returns:
         ``text→image+audio R@1`` and so on; with more than three modalities also from each pair to each other one. Of a

@@ -16,7 +16,6 @@ from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, require
 from accord.evaluation.metric import Metric
-from accord.evaluation.retrieval import CANDIDATES
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
@@ -169,7 +168,7 @@ def evaluate(
     data: str | Path | None = None,
     tasks: Sequence[str] = (),
     templates: str | Path | None = None,
-    candidates: int = CANDIDATES,
+    candidates: int | None = None,
     examples: int = 0,
 ) -> list[Metric]:
     """Score a run on its own held-out rows, or on other data.
@@ -180,7 +179,8 @@ def evaluate(
         tasks: of ``retrieval zero_shot classification knn linear_probe captions joint segmentation few_labels
             clustering``; empty takes all that fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
-        candidates: for a method with a second stage, how many items it scores for each query; 0 leaves it out.
+        candidates: how many items a second stage scores for each query; 0 leaves it out. None takes 128 of
+            ``retrieval`` and leaves out that of ``joint``.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
 
     Returns:

@@ -52,7 +52,7 @@ def score(
     tasks: Sequence[str] = (),
     *,
     templates: str | Sequence[str] | None = None,
-    candidates: int = CANDIDATES,
+    candidates: int | None = None,
     examples: int = 0,
 ) -> list[Metric]:
     """The metrics of ``tasks`` on ``prepared.test``, and what the method's verdicts on training rows are worth.
@@ -62,7 +62,8 @@ def score(
         prepared: its corpora.
         tasks: names; empty runs those that fit.
         templates: prompt templates for ``zero_shot``.
-        candidates: how many items of a gallery a method with a second stage scores for each query; 0 leaves it out.
+        candidates: how many items of a gallery a second stage scores for each query; 0 leaves it out. None takes 128 of
+            ``retrieval`` and leaves out that of ``joint``, which reads whole tuples.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
 
     Raises:
@@ -92,13 +93,14 @@ def judgement(model: Model, train: Corpus) -> list[Metric]:
 
 
 def _runners(
-    model: Model, prepared: Prepared, templates: str | Sequence[str] | None, candidates: int, examples: int
+    model: Model, prepared: Prepared, templates: str | Sequence[str] | None, candidates: int | None, examples: int
 ) -> dict[str, Callable[[], list[Metric]]]:
     test, train = prepared.test, prepared.train
     modality = _main_modality(model)
+    nearest = CANDIDATES if candidates is None else candidates
     return {
         "classification": lambda: evaluate_classification(_logits(model, test), test),
-        "retrieval": lambda: evaluate_retrieval(model, test, modality, candidates=candidates),
+        "retrieval": lambda: evaluate_retrieval(model, test, modality, candidates=nearest),
         "zero_shot": lambda: evaluate_zero_shot(
             model,
             test,
@@ -108,7 +110,7 @@ def _runners(
         ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
         "captions": lambda: evaluate_captions(model, test),
-        "joint": lambda: evaluate_joint(model, test, candidates),
+        "joint": lambda: evaluate_joint(model, test, candidates or 0),
         "segmentation": lambda: evaluate_segmentation(model, test, train),
         "correspondence": lambda: evaluate_correspondence(model, test),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
