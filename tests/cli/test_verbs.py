@@ -58,7 +58,7 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
     assert "[50.0, 57.6]" in result.stdout
     tasks = ["retrieval", "zero_shot"]
-    expected = {"tasks": tasks, "templates": None, "candidates": 128, "examples": 0}
+    expected = {"tasks": tasks, "templates": None, "candidates": None, "examples": 0}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 
