@@ -4,7 +4,6 @@
    kind of thing in each cell. It could fail because each cell of a small map sees much of the picture anyway.
 2. Propagation against comparing the plain cells. Without it the loss can run to its trivial end.
 3. Both tasks together against each alone.
-
 4. PixContrast, which contrasts cells, against SimCLR, which contrasts whole crops.
 
 SimCLR is trained beside PixPro, too, for the record: the paper does not claim to beat it at this size. Questions are

@@ -61,6 +61,9 @@ def main() -> None:
     example = captions.index(EXAMPLE)
     draw_bodies(left, z, rows, example, int(scores[example].argmax()))
     draw_found(right, scores, rows, [captions.index(caption) for caption in ASKED])
+    own = scores.argsort(dim=1)[:, :5] == torch.arange(len(scores))[:, None]
+    shares = [100 * float(own[:, :k].any(dim=1).float().mean()) for k in (1, 5)]
+    print(f"{len(scores)} captions: the own row first {shares[0]:.0f} %, among the first five {shares[1]:.0f} %")
     print(save(figure, "gram"))
 
 

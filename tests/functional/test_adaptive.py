@@ -100,5 +100,7 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         adaptive_infonce(unit, unit, two, two, torch.ones(3), torch.zeros(1), 0.5)
     with pytest.raises(ShapeError, match="right has shape"):
         adaptive_infonce(unit, unit, two, two[:2], torch.ones(2), torch.zeros(1), 0.5)
+    with pytest.raises(ShapeError, match="bias has shape"):
+        adaptive_infonce(unit, unit, two, two, torch.ones(2), torch.zeros(2), 0.5)
     with pytest.raises(ValueError, match="tau"):
         adaptive_infonce(unit, unit, two, two, torch.ones(2), torch.zeros(1), 0.0)

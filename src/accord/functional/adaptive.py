@@ -65,6 +65,7 @@ def adaptive_infonce(
     check_same_width(left=left, right=right)
     check_shape((len(anchor), None), left=left, right=right)
     check_shape((left.shape[1],), readout=readout)
+    check_shape((1,), bias=bias.reshape(-1))
     check_positive(tau=tau)
     with torch.autocast(anchor.device.type, enabled=False):
         anchor, other, left, right, readout, bias = map(as_float, (anchor, other, left, right, readout, bias))
