@@ -76,6 +76,17 @@ def test_complete_rows_alone_are_kept_unless_asked(folder, corpus):
     assert corpus.having("image", "text").ids.tolist() == [0, 2, 4, 6, 7, 8, 10, 11]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_one_way_of_opening_does_not_decide_the_other(tmp_path, first):
+    rows = []
+    for number in range(4):
+        Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png" if number != 2 else None, "text": f"thing number {number}"})
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {kept: open_corpus(tmp_path, incomplete=kept, quiet=True).ids.tolist() for kept in (first, not first)}
+    assert found == {True: [0, 1, 2, 3], False: [0, 1, 3]}
+
+
 def test_what_is_left_out_is_said(folder, capsys):
     open_corpus(folder, incomplete=True)
     assert "2 without audio" in capsys.readouterr().err.replace("\n", " ")

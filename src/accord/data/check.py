@@ -30,7 +30,7 @@ def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
     """Decode every row's media once and list those that fail.
 
     The verdict is cached under the corpus's fingerprint, which covers size and time of every file, together with
-    Pillow's pixel limit, so that an unchanged corpus is not decoded again.
+    Pillow's pixel limit and whether empty cells are bad, so that an unchanged corpus is not decoded again.
     """
     if not corpus.columns.media or not len(corpus):
         return []
@@ -64,7 +64,8 @@ def _verdict(corpus: Corpus, position: int) -> BadRow | None:
 
 
 def _verdict_path(corpus: Corpus) -> Path:
-    return cache_folder("checks", f"{corpus.fingerprint}-{Image.MAX_IMAGE_PIXELS}.json")
+    rule = "incomplete" if corpus.incomplete else "complete"
+    return cache_folder("checks", f"{corpus.fingerprint}-{Image.MAX_IMAGE_PIXELS}-{rule}.json")
 
 
 def _read_verdict(path: Path) -> list[BadRow] | None:
