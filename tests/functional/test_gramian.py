@@ -18,6 +18,7 @@ from accord.functional.gramian import (
     gram_contrastive_loss,
     gram_matrix,
     log_volume,
+    score_and_cosine,
     span_distance,
     tuple_volume,
     volume,
@@ -100,6 +101,18 @@ def tuple_reference(*mods: Tensor, present: Tensor | None = None) -> Tensor:
     return torch.stack([torch.linalg.det(gram(*x)).sqrt() for x in tuples])
 
 
+def cosine(anchor: Tensor, *others: Tensor, present: Tensor | None = None, **options: Any) -> Tensor:
+    return score_and_cosine(anchor, *others, present=present, **options)[1]
+
+
+def cosine_reference(anchor: Tensor, *others: Tensor, present: Tensor | None = None, **options: Any) -> Tensor:
+    def of(a: Tensor, *x: Tensor) -> Tensor:
+        mean = torch.stack([*x, torch.zeros_like(a)]).sum(dim=0)
+        return a @ mean / mean.norm() if x else a @ mean
+
+    return every_pair(of, anchor, others, present)
+
+
 def loss_reference(*mods: Tensor, temperature: Tensor, label_smoothing: float = 0.1) -> Tensor:
     logits = -volume_reference(*mods) / temperature
     loss = logits.new_zeros(())
@@ -133,6 +146,25 @@ CASES = [
         NAMES[:3],
         rows=5,
         extremes=({"eps": 1e-8}, {"eps": 1e-20}),
+    ),
+    *[
+        Case(
+            f"score_and_cosine, {score}, cosine",
+            positional(cosine),
+            positional(cosine_reference),
+            made(3, score=score),
+            NAMES[:3],
+            rows=5,
+        )
+        for score in ("volume", "logvol")
+    ],
+    Case(
+        "score_and_cosine with absent modalities, cosine",
+        positional(cosine),
+        positional(cosine_reference),
+        with_absent,
+        NAMES[:3],
+        rows=5,
     ),
     Case("tuple_volume", positional(tuple_volume), positional(tuple_reference), made(4, more=0), NAMES),
     Case(
@@ -325,6 +357,39 @@ def test_tiles_of_any_size_give_the_same_values_and_gradients(monkeypatch: pytes
 def test_second_derivatives_are_right() -> None:
     mods = tuple(vectors(3, torch.Generator().manual_seed(i)).requires_grad_() for i in range(3))
     assert torch.autograd.gradgradcheck(lambda *x: volume(*x).pow(2), mods)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("score", ["volume", "distance", "logvol"])
+def test_scores_beside_cosines_are_those_without_and_both_gradients_add_up(score: Any, dtype: torch.dtype) -> None:
+    measure = {"volume": volume, "distance": span_distance, "logvol": log_volume}[score]
+    mods = [vectors(5, torch.Generator().manual_seed(i)).to(dtype).requires_grad_() for i in range(3)]
+    weights = [vectors(5, torch.Generator().manual_seed(3 + i))[:, :5].to(dtype) for i in range(2)]
+    scores, cosines = score_and_cosine(*mods, score=score)
+    together = torch.autograd.grad((scores * weights[0] + cosines * weights[1]).sum(), mods)
+    apart = torch.autograd.grad((measure(*mods) * weights[0] + cosine_reference(*mods) * weights[1]).sum(), mods)
+    torch.testing.assert_close(scores, measure(*mods))
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("angle", [1e-1, 1e-3, 1e-5, 0.0])
+def test_cosines_with_the_mean_of_nearly_equal_vectors_keep_their_gradient(angle: float) -> None:
+    anchor, first, off = (vectors(6, torch.Generator().manual_seed(i)).float() for i in range(3))
+    mods = [x.requires_grad_() for x in (anchor, first, F.normalize(first + angle * off, dim=1))]
+    expected = torch.autograd.grad(cosine_reference(*mods).square().sum(), mods)
+    torch.testing.assert_close(torch.autograd.grad(cosine(*mods).square().sum(), mods), expected)
+
+
+def test_a_tuple_of_opposite_vectors_has_no_direction() -> None:
+    x = vectors(4, torch.Generator().manual_seed(0)).float().requires_grad_()
+    value = cosine(x, x, 1e-7 * x.roll(1, 0) - x)
+    assert (value == 0).all()
+    assert (torch.autograd.grad(value.sum(), x)[0] == 0).all()
+
+
+def test_second_derivatives_of_cosines_beside_scores_are_right() -> None:
+    mods = tuple(vectors(3, torch.Generator().manual_seed(i)).requires_grad_() for i in range(3))
+    assert torch.autograd.gradgradcheck(lambda *x: sum(part.square() for part in score_and_cosine(*x)), mods)
 
 
 def test_smaller_volumes_of_the_matching_tuples_make_a_smaller_loss() -> None:

@@ -11,7 +11,7 @@ from method_parts import text_batch
 
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
-from accord.functional import gram_contrastive_loss, span_distance, tuple_volume, volume
+from accord.functional import gram_contrastive_loss, info_nce, span_distance, tuple_volume, volume
 from accord.methods import DataInfo, Step, get_method
 from two_processes import run_two_processes
 
@@ -60,6 +60,7 @@ def test_the_loss_is_the_contrast_of_volumes_and_the_matching_beside(gram, batch
     expected = gram_contrastive_loss(z["text"], z["image"], z["audio"], temperature=0.07)
     terms = gram.loss(batch, Step())
     torch.testing.assert_close(terms["volume"], expected.detach())
+    torch.testing.assert_close(terms["score_of_pairs"], tuple_volume(*z.values()).mean().detach())
     torch.testing.assert_close(terms["total"].detach(), terms["volume"] + 0.1 * terms["matching"])
     alone = built(matching_weight=0.0, score="distance")
     z = alone.embed(batch)
@@ -140,11 +141,19 @@ def test_the_cosine_term_sees_signs(batch):
     gram = built(matching_weight=0.0, cosine_weight=1.0)
     z = {name: F.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(7)), dim=1) for name in gram.needs}
     everything = {name: torch.ones(5, dtype=torch.bool) for name in gram.needs}
-    agree = gram._cosine_loss(z, everything)
-    opposed = gram._cosine_loss({**z, "text": -z["text"]}, everything)
-    assert opposed > agree + 1
-    mirrored = {**z, "text": -z["text"]}
-    torch.testing.assert_close(gram._contrast(z, everything, "text"), gram._contrast(mirrored, everything, "text"))
+    agree = gram._contrast(z, everything, "text")
+    opposed = gram._contrast({**z, "text": -z["text"]}, everything, "text")
+    assert opposed["cosine"] > agree["cosine"] + 1
+    torch.testing.assert_close(opposed["volume"], agree["volume"])
+
+
+def test_the_cosine_term_is_the_contrast_of_the_anchor_with_the_mean_direction_of_what_is_there(batch):
+    gram = built(matching_weight=0.0, cosine_weight=1.0)
+    audio = torch.tensor([True, False, True, True, False])
+    z = gram.embed(batch)
+    mean = F.normalize(z["image"] + z["audio"] * audio[:, None], dim=1)
+    terms = gram.loss({**batch, "audio_present": audio}, Step())
+    torch.testing.assert_close(terms["cosine"], info_nce(z["text"], mean, 1 / 0.07).detach())
 
 
 def test_the_head_learns_to_match_rows_and_scores_them_from_tokens(gram, batch):
@@ -235,7 +244,7 @@ def test_bf16_measures_volumes_in_single_precision(gram, batch):
     with torch.autocast("cpu", torch.bfloat16):
         terms = gram.loss(batch, Step())
     assert terms["total"].dtype == torch.float32
-    assert 0 <= terms["volume_of_pairs"] <= 1
+    assert 0 <= terms["score_of_pairs"] <= 1
 
 
 def test_distance_is_the_volume_without_the_size_of_the_others(gram, batch):

@@ -27,9 +27,10 @@ from accord.functional.checks import (
     check_shape,
 )
 from accord.functional.engine import contrastive_loss
-from accord.functional.spans import gram_cholesky, span_factors
+from accord.functional.spans import gram_cholesky, rounding, span_factors
 
 Score = Literal["volume", "distance", "logvol"]
+LOG_EPS = 1e-8  # squared length that keeps the logarithm of a volume finite
 
 
 def volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
@@ -56,8 +57,8 @@ def volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Te
         tensor([[1.],
                 [0.]])
     """
-    size, distance = _factors(anchor, others, present)
-    return size * distance
+    size, distance, _ = _factors(anchor, others, present)
+    return _score(size, distance, "volume")
 
 
 def span_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
@@ -82,11 +83,11 @@ def span_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = None
         >>> span_distance((x + z) / 2**0.5, x, x + 0.1 * y).round(decimals=4)
         tensor([[0.7071]])
     """
-    _, distance = _factors(anchor, others, present)
-    return distance
+    size, distance, _ = _factors(anchor, others, present)
+    return _score(size, distance, "distance")
 
 
-def log_volume(anchor: Tensor, *others: Tensor, eps: float = 1e-8, present: Tensor | None = None) -> Tensor:
+def log_volume(anchor: Tensor, *others: Tensor, eps: float = LOG_EPS, present: Tensor | None = None) -> Tensor:
     """``½ log det(G + eps I)`` of every anchor with every tuple; finite where the volume is 0.
 
     The determinant of ``G + eps I`` is that of the Gram matrix of the vectors after each was given a coordinate of
@@ -110,8 +111,48 @@ def log_volume(anchor: Tensor, *others: Tensor, eps: float = 1e-8, present: Tens
         tensor([[-4.2590,  0.0000]])
     """
     check_positive(eps=eps)
-    size, distance = _factors(anchor, others, present, eps)
-    return size.log() + distance.log()
+    size, distance, _ = _factors(anchor, others, present, eps)
+    return _score(size, distance, "logvol")
+
+
+def score_and_cosine(
+    anchor: Tensor, *others: Tensor, score: Score = "volume", present: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A score of every anchor with every tuple, and the cosine with the tuple's mean direction, by the same products.
+
+    The cosine sees what volumes do not: whether an anchor points the way of the tuple or the other.
+
+    Args:
+        anchor: ``(B1, D)`` unit norm.
+        others: each ``(B2, D)``.
+        score: ``volume`` for :func:`volume`, ``distance`` for :func:`span_distance`, ``logvol`` for :func:`log_volume`.
+        present: ``(B2, k)`` bool, see :func:`volume`; only what is there counts in the mean.
+
+    Returns:
+        Twice ``(B1, B2)``; a tuple without direction has cosine 0.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+        ValueError: an unknown score.
+
+    Example:
+        >>> x, y, z = torch.eye(3)[:, None]
+        >>> score_and_cosine(torch.cat([x, -x, z]), x, y)[1].round(decimals=4)
+        tensor([[ 0.7071],
+                [-0.7071],
+                [ 0.0000]])
+    """
+    check_choice(get_args(Score), score=score)
+    size, distance, products = _factors(anchor, others, present, LOG_EPS if score == "logvol" else 0.0, True)
+    with torch.autocast(anchor.device.type, enabled=False):
+        stacked = torch.stack([as_float(x) for x in others])
+        if present is not None:
+            products = products * present.T
+            stacked = stacked * present.T[:, :, None]
+        length = torch.linalg.vector_norm(stacked.sum(dim=0), dim=1)
+        real = length > rounding(length.dtype, stacked.shape[2])
+        cosine = products.sum(dim=1) / length.masked_fill(~real, torch.inf)
+    return _score(size, distance, score), cosine
 
 
 def tuple_volume(*mods: Tensor, present: Tensor | None = None) -> Tensor:
@@ -203,14 +244,21 @@ def gram_contrastive_loss(
         return contrastive_loss(logits, label_smoothing=label_smoothing, direction="both")
 
 
+def _score(size: Tensor, distance: Tensor, score: Score) -> Tensor:
+    if score == "volume":
+        return size * distance
+    return distance if score == "distance" else size.log() + distance.log()
+
+
 def _factors(
-    anchor: Tensor, others: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """``(B2,)`` volume of each tuple by itself, and ``(B1, B2)`` distance of each anchor to its span."""
+    anchor: Tensor, others: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0, products: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``(B2,)`` volume of each tuple by itself, ``(B1, B2)`` distance of each anchor to its span, and the products."""
     _check_modalities(others, present)
     check_same_width(anchor=anchor, others=others[0])
     with torch.autocast(anchor.device.type, enabled=False):
-        return span_factors(as_float(anchor), torch.stack([as_float(x) for x in others]), present, eps)
+        stacked = torch.stack([as_float(x) for x in others])
+        return span_factors(as_float(anchor), stacked, present, eps, products=products)
 
 
 def _check_modalities(mods: tuple[Tensor, ...], present: Tensor | None) -> None:

@@ -20,7 +20,9 @@ MANY = 16  # more than one pair in so many to be computed again: then all are, i
 SMALLEST_TILE = 256  # anchors; with fewer, the traffic of the accumulated gradient outweighs the products
 
 
-def span_factors(anchor: Tensor, stacked: Tensor, present: Tensor | None, eps: float = 0.0) -> tuple[Tensor, Tensor]:
+def span_factors(
+    anchor: Tensor, stacked: Tensor, present: Tensor | None, eps: float = 0.0, *, products: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Size of each tuple, and the distance of every anchor to its span; their product is the volume.
 
     Args:
@@ -28,17 +30,20 @@ def span_factors(anchor: Tensor, stacked: Tensor, present: Tensor | None, eps: f
         stacked: ``(k, B2, D)`` tuples.
         present: ``(B2, k)`` bool, False for a vector that a tuple lacks.
         eps: added to every squared length.
+        products: give the inner products as well, which the distances are made from.
 
     Returns:
-        ``(B2,)`` and ``(B1, B2)``.
+        ``(B2,)`` and ``(B1, B2)``; inner products ``(B1, k, B2)``, or nothing.
 
     Example:
         >>> span_factors(torch.eye(2)[:1], torch.eye(2)[None], None)
-        (tensor([1., 1.]), tensor([[0., 1.]]))
+        (tensor([1., 1.]), tensor([[0., 1.]]), tensor([]))
+        >>> span_factors(torch.eye(2)[:1], torch.eye(2)[None], None, products=True)[2]
+        tensor([[[1., 0.]]])
     """
     length, lower, diagonal = gram_cholesky(stacked, present, eps)
-    distance, _ = _Distance.apply(anchor, stacked, lower, diagonal, eps)
-    return length.prod(dim=0).to(distance.dtype), distance
+    distance, _, inner = _Distance.apply(anchor, stacked, lower, diagonal, eps, products)
+    return length.prod(dim=0).to(distance.dtype), distance, inner
 
 
 def gram_cholesky(stacked: Tensor, present: Tensor | None, eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,7 +66,7 @@ def gram_cholesky(stacked: Tensor, present: Tensor | None, eps: float = 0.0) -> 
         ([2.0, 3.0], 1.0)
     """
     gram = _Gram.apply(stacked)
-    tolerance, zero = _rounding(gram.dtype, stacked.shape[2]), torch.zeros_like(gram[0, 0])
+    tolerance, zero = rounding(gram.dtype, stacked.shape[2]), torch.zeros_like(gram[0, 0])
     lower: list[list[Tensor]] = []
     lengths: list[Tensor] = []
     diagonal: list[Tensor] = []
@@ -104,7 +109,8 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (stacked,) = ctx.saved_tensors
         symmetric = (grad + grad.transpose(0, 1)).to(stacked.dtype).permute(2, 0, 1)  # (B, k, k)
-        return (symmetric @ stacked.transpose(0, 1)).transpose(0, 1)
+        # contiguous: with strides, the rows of a batch are multiplied one after the other
+        return (symmetric.contiguous() @ stacked.transpose(0, 1).contiguous()).transpose(0, 1)
 
 
 class _Distance(torch.autograd.Function):
@@ -117,25 +123,32 @@ class _Distance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """Distances ``(B1, B2)`` and coordinates ``(B1, k, B2)``, both in the precision of the anchors.
+    def forward(
+        anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, eps: float, keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Distances ``(B1, B2)``, coordinates ``(B1, k, B2)`` and products, all in the precision of the anchors.
 
         ``stacked (k, B2, D)`` are the tuples, ``lower (k, k, B2)`` their L below the diagonal, and
-        ``diagonal (k, B2)``, infinite for a vector that has no direction of its own.
+        ``diagonal (k, B2)``, infinite for a vector that has no direction of its own. ``keep`` the products
+        ``(B1, k, B2)``, which come with a gradient of their own; otherwise they are empty.
         """
         distance = anchor.new_empty(len(anchor), stacked.shape[1])
         along = anchor.new_empty(len(anchor), *stacked.shape[:2])
+        products = torch.empty_like(along) if keep else anchor.new_empty(0)
         directions, inverse = stacked.flatten(0, 1), diagonal.reciprocal()  # (k·B2, D)
         low, small = lower.to(anchor.dtype), inverse.to(anchor.dtype)
         narrow = anchor.dtype != lower.dtype and not torch.compiler.is_compiling()
         near = _nearly_dependent(lower, diagonal) if narrow else None
         for rows in _row_tiles(anchor, stacked):
             x, c, square = anchor[rows], along[rows], distance[rows]
+            if keep or near is not None:
+                torch.mm(x, directions.T, out=c.view(len(x), -1))
+            if keep:
+                products[rows] = c
             if near is None:
                 _project_exactly(x, directions, lower, inverse, eps, c, square)
                 continue
             whole = x.square().sum(dim=1, keepdim=True) + eps
-            torch.mm(x, directions.T, out=c.view(len(x), -1))
             _solve_(c, square.copy_(whole), low, small)
             doubtful = (square < ENOUGH * whole) | near
             count = int(doubtful.sum())
@@ -144,23 +157,24 @@ class _Distance(torch.autograd.Function):
             elif count:
                 i, j = doubtful.nonzero(as_tuple=True)
                 c[i, :, j], square[i, j] = _pairs_exactly(x, stacked, lower, inverse, eps, i, j)
-        return distance.sqrt_(), along
+        return distance.sqrt_(), along, products
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        anchor, stacked, lower, diagonal, ctx.eps = inputs
-        distance, along = output
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        anchor, stacked, lower, diagonal, ctx.eps, _ = inputs
+        distance, along, _ = output
         ctx.mark_non_differentiable(along)
         ctx.set_materialize_grads(False)  # no zeros for the coordinates
         ctx.save_for_backward(anchor, stacked, lower, diagonal, distance, along)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-        if grad is None:
-            return (None,) * 5
+    def backward(ctx: Any, grad: Tensor | None, _: Any, of_products: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None and of_products is None:
+            return (None,) * 6
         anchor, stacked, lower, diagonal, distance, along = ctx.saved_tensors
+        grad = torch.zeros_like(distance) if grad is None else grad
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            return *_dense_gradient(grad, anchor, stacked, lower, diagonal, distance, ctx.eps), None
+            return *_dense_gradient(grad, of_products, anchor, stacked, lower, diagonal, distance, ctx.eps), None, None
         directions = stacked.flatten(0, 1)  # (k·B2, D)
         low, inverse = lower.to(anchor.dtype), diagonal.reciprocal().to(anchor.dtype)
         of_anchor, of_directions = torch.empty_like(anchor), torch.zeros_like(directions)
@@ -180,19 +194,21 @@ class _Distance(torch.autograd.Function):
                 for q in range(p):
                     of_lower[p, q].sub_(torch.mul(here, c[:, q], out=scratch).sum(dim=0))
                     share[:, q].addcmul_(low[p, q], here, value=-1)
+            if of_products is not None:
+                share.add_(of_products[rows])
             torch.mm(share.flatten(1), directions, out=of_anchor[rows]).addcmul_(weight.sum(dim=1, keepdim=True), x)
             of_directions.addmm_(share.flatten(1).T, x)
         of_factor = (of_lower.to(lower.dtype), of_diagonal.to(diagonal.dtype))
-        return of_anchor, of_directions.view_as(stacked), *of_factor, None
+        return of_anchor, of_directions.view_as(stacked), *of_factor, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         """One problem after the other: the tiles are written in place."""
         each = [
             _Distance.apply(*(x if dim is None else x.select(dim, i) for x, dim in zip(args, in_dims, strict=True)))
             for i in range(info.batch_size)
         ]
-        return tuple(torch.stack(part) for part in zip(*each, strict=True)), (0, 0)
+        return tuple(torch.stack(part) for part in zip(*each, strict=True)), (0, 0, 0)
 
 
 def _nearly_dependent(lower: Tensor, diagonal: Tensor) -> Tensor:
@@ -240,12 +256,19 @@ def _solve_(products: Tensor, square: Tensor, lower: Tensor, inverse: Tensor) ->
 
 def _floored(square: Tensor, whole: Tensor, width: int, eps: float) -> Tensor:
     """Squared distances, ``eps`` where nothing but rounding is left."""
-    floor = torch.full_like(whole, eps) if eps else _rounding(square.dtype, width) * whole
+    floor = torch.full_like(whole, eps) if eps else rounding(square.dtype, width) * whole
     return square.masked_fill(square <= floor, eps)
 
 
 def _dense_gradient(
-    grad: Tensor, anchor: Tensor, stacked: Tensor, lower: Tensor, diagonal: Tensor, distance: Tensor, eps: float
+    grad: Tensor,
+    of_products: Tensor | None,
+    anchor: Tensor,
+    stacked: Tensor,
+    lower: Tensor,
+    diagonal: Tensor,
+    distance: Tensor,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same gradient in differentiable operations, for second derivatives."""
     low, inverse = lower.to(anchor.dtype), diagonal.reciprocal().to(anchor.dtype)
@@ -266,6 +289,8 @@ def _dense_gradient(
         for q in range(p):
             of_lower[p][q] = -(share[p] * along[q]).sum(dim=0)
             share[q] = share[q] - low[p, q] * share[p]
+    if of_products is not None:
+        share = [one + other for one, other in zip(share, of_products.unbind(dim=1), strict=True)]
     of_anchor = weight.sum(dim=1, keepdim=True) * anchor + torch.cat(share, dim=1) @ stacked.flatten(0, 1)
     of_stacked = torch.stack([part.T @ anchor for part in share])
     of_factor = torch.stack([torch.stack(row) for row in of_lower]), torch.stack(of_diagonal)
@@ -278,8 +303,13 @@ def _row_tiles(anchor: Tensor, stacked: Tensor) -> list[slice]:
     return [slice(start, min(start + step, len(anchor))) for start in range(0, len(anchor), step)]
 
 
-def _rounding(dtype: torch.dtype, width: int) -> float:
-    """Share of a squared length below which a difference of inner products over D coordinates is rounding."""
+def rounding(dtype: torch.dtype, width: int) -> float:
+    """Share of a squared length below which a difference of inner products over D coordinates is rounding.
+
+    Example:
+        >>> rounding(torch.float32, 512) < 1e-4
+        True
+    """
     return torch.finfo(dtype).eps * (32 + width)
 
 

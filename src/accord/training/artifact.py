@@ -32,6 +32,7 @@ from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError
 from accord.methods import DataInfo, Method, available, get_method
 from accord.methods.base import Batch
+from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
@@ -132,6 +133,7 @@ class Model:
         self.config = dict(config or {})
         self.path = path
         self._known: WeakKeyDictionary[Corpus, dict[str, Any]] = WeakKeyDictionary()
+        keep_freed_memory()
 
     def __repr__(self) -> str:
         return f"Model({self.method.name}, {' + '.join(self.modalities)}, from {self.path})"

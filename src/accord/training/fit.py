@@ -28,6 +28,7 @@ from torch import Tensor
 from accord.data.corpus import Corpus
 from accord.functional.distributed import world_size
 from accord.methods.base import Method
+from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.caching import feature_caches
 from accord.training.checkpoint import AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
@@ -102,6 +103,7 @@ def fit(
             old.unlink(missing_ok=True)
 
     seed_everything(config.seed)
+    keep_freed_memory()
     caches = feature_caches(method, corpus, config, console) if config.cache_features else {}
     journal = Journal(
         log,
@@ -123,6 +125,7 @@ def fit(
             position = module.position
     journal.close()
     method.eval()
+    return_freed_memory()
     seconds, steps = time.perf_counter() - clock, position.number - start
     return FitResult(steps, seconds, steps / seconds if steps else 0.0)
 

@@ -22,11 +22,11 @@ from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder
 from accord.functional import (
+    contrastive_loss,
     gather_features,
-    gram_contrastive_loss,
-    info_nce,
     log_volume,
     matching_pairs,
+    score_and_cosine,
     span_distance,
     tuple_volume,
     volume,
@@ -83,7 +83,7 @@ class Gram(Method):
         >>> batch = {"image": torch.randn(3, 3, 64, 64), "text": ids, "text_mask": mask,
         ...          "audio": torch.randn(3, 80, 30), "audio_mask": torch.ones(3, 30, dtype=torch.bool)}
         >>> sorted(gram.loss(batch, Step()))
-        ['matching', 'temperature', 'total', 'volume', 'volume_of_pairs']
+        ['matching', 'score_of_pairs', 'temperature', 'total', 'volume']
         >>> z = gram.embed(batch)
         >>> gram.joint({"text": z["text"], "audio": z["audio"]}, {"image": z["image"]}).shape
         torch.Size([3, 3])
@@ -149,18 +149,14 @@ class Gram(Method):
         everywhere = {name: gather_features(vectors, with_grad=True) for name, vectors in z.items()}
         present = {name: gather_features(there.byte(), with_grad=False).bool() for name, there in here.items()}
         anchors = cfg.modalities if cfg.every_anchor else (cfg.anchor,)
-        losses = [self._contrast(everywhere, present, anchor) for anchor in anchors]
-        terms = {"volume": torch.stack(losses).mean()}
+        losses = {anchor: self._contrast(everywhere, present, anchor) for anchor in anchors}
+        terms = losses[cfg.anchor] | {"volume": torch.stack([each["volume"] for each in losses.values()]).mean()}
         total = terms["volume"]
         if cfg.cosine_weight:
-            terms["cosine"] = self._cosine_loss(everywhere, present)
             total = total + cfg.cosine_weight * terms["cosine"]
         if cfg.matching_weight:
             terms["matching"] = self._matching_loss(features, z, here)
             total = total + cfg.matching_weight * terms["matching"]
-        with torch.no_grad():
-            stacked = torch.stack(list(here.values()), dim=1)
-            terms["volume_of_pairs"] = tuple_volume(*z.values(), present=stacked).mean()
         terms["temperature"] = self.temperature()
         return {**{name: term.detach() for name, term in terms.items()}, "total": total}
 
@@ -168,35 +164,33 @@ class Gram(Method):
         """Clamp the temperature: it is divided by as it is."""
         self.temperature.clamp_()
 
-    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> Tensor:
-        """The volume loss with one modality as anchor, over the rows that have it and another one."""
+    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+        """The volume loss, over the rows that have the anchor and another modality, and their own mean score.
+
+        With it, if it has a weight and this is the anchor, the InfoNCE of the cosine with the mean direction of those
+        that are there.
+        """
+        cfg, temperature = self.config, self.temperature()
         others = [name for name in self.needs if name != anchor]
         there = torch.stack([present[name] for name in others], dim=1)  # (B, k)
         rows = present[anchor] & there.any(dim=1)
-        count = int(rows.sum())
+        count, with_cosine = int(rows.sum()), bool(cfg.cosine_weight) and anchor == cfg.anchor
         if count < 2:
-            return 0.0 * sum((vectors.sum() for vectors in z.values()), start=self.temperature())
+            nothing = 0.0 * sum((x.sum() for x in z.values()), start=temperature)
+            return dict.fromkeys(("volume", "score_of_pairs", "cosine")[: 2 + with_cosine], nothing)
         vectors = [z[name] for name in (anchor, *others)]
         if count < len(rows):
             vectors, there = [each[rows] for each in vectors], there[rows]
-        return gram_contrastive_loss(
-            *vectors,
-            temperature=self.temperature(),
-            label_smoothing=self.config.label_smoothing,
-            score=self.config.score,
-            present=None if bool(there.all()) else there,
-        )
-
-    def _cosine_loss(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """InfoNCE between the anchor and the mean direction of the others that are there."""
-        there = torch.stack([present[name] for name in self.others], dim=1)
-        mean = sum(
-            (z[name] * present[name][:, None] for name in self.others), start=torch.zeros_like(z[self.config.anchor])
-        )
-        rows = present[self.config.anchor] & there.any(dim=1)
-        if int(rows.sum()) < 2:
-            return 0.0 * mean.sum()
-        return info_nce(z[self.config.anchor][rows], F.normalize(mean[rows], dim=1), 1 / self.temperature())
+        absent = None if bool(there.all()) else there
+        losses = {}
+        if with_cosine:
+            scores, cosine = score_and_cosine(*vectors, score=cfg.score, present=absent)
+            losses["cosine"] = contrastive_loss(cosine / temperature, direction="both")
+        else:
+            scores = MEASURES[cfg.score](*vectors, present=absent)
+        smoothing = cfg.label_smoothing
+        losses["volume"] = contrastive_loss(-scores / temperature, label_smoothing=smoothing, direction="both")
+        return losses | {"score_of_pairs": scores.diagonal().mean()}
 
     def _matching_loss(
         self, features: Mapping[str, Features], z: Mapping[str, Tensor], present: Mapping[str, Tensor]
