@@ -139,6 +139,7 @@ CONTESTS = (
             Side("meow", method(Meow, MEOW), ours=True),
             Side("adameow", method(AdaMeow, SHARED), ours=True),
             Side("GRACE, with PyG", method(Grace, {})),
+            Side("GRACE, memory kept as by ours", method(Grace, {}), trained=False, keeps=True),
         ),
     ),
 )

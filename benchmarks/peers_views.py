@@ -7,7 +7,8 @@ DenseCL is measured in that form, too. GRAM meets the sum of open_clip's losses 
 name of an emoji and two drawings of it, or the halves of one, as features of frozen encoders.
 
 Accord's image encoder feeds its network pictures in channels-last layout, which is faster on CPUs. The peers run inside
-that encoder; a second row has their time when they call the network as it is, as the libraries' examples do.
+that encoder; a second row has their time when they call the network as it is, as the libraries' examples do, and a
+third one inside the encoder with Accord's treatment of freed memory as well.
 
     python benchmarks/peers_views.py [--seeds 3] [CONTEST ...]     # only the named contests; nothing is written then
 """
@@ -293,6 +294,7 @@ CONTESTS = (
             Side("swav", built(Swav, SWAV), ours=True, alone=our_swav_alone),
             Side("lightly SwAV", built(LightlySwav, SWAV), alone=lightly_swav_alone),
             Side("lightly SwAV, network as it is", built(LightlySwav, SWAV, plain=True), trained=False),
+            Side("lightly SwAV, memory kept as by ours", built(LightlySwav, SWAV), trained=False, keeps=True),
         ),
     ),
     Contest(
@@ -312,11 +314,18 @@ CONTESTS = (
             ),
             Side("lightly DenseCL", built(LightlyDenseCl, DENSECL), alone=densecl_alone),
             Side("lightly DenseCL, network as it is", built(LightlyDenseCl, DENSECL, plain=True), trained=False),
+            Side("lightly DenseCL, memory kept as by ours", built(LightlyDenseCl, DENSECL), trained=False, keeps=True),
             Side(
                 "lightly DenseCL, both ways",
                 built(LightlyDenseCl, {**DENSECL, "symmetric": True}),
                 alone=partial(densecl_alone, symmetric=True),
                 trained=False,
+            ),
+            Side(
+                "lightly DenseCL, both ways, memory kept as by ours",
+                built(LightlyDenseCl, {**DENSECL, "symmetric": True}),
+                trained=False,
+                keeps=True,
             ),
         ),
     ),
@@ -330,6 +339,7 @@ CONTESTS = (
                 Side("gram", built(Gram, GRAM), ours=True, alone=our_triples_alone),
                 Side("gram, cosine_weight 1", built(Gram, {**GRAM, "cosine_weight": 1.0}), ours=True),
                 Side("open_clip, sum over pairs", built(PairwiseClip, PAIRWISE), alone=pairwise_alone),
+                Side("open_clip, memory kept as by ours", built(PairwiseClip, PAIRWISE), trained=False, keeps=True),
             ),
         )
         for what, pictures in (("two drawings", ("drawing", "second")), ("two halves", ("upper", "lower")))

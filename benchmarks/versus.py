@@ -5,22 +5,27 @@ take the same number of steps of the same optimiser; a peer is written as an :cl
 that loop and evaluation are the same as well. A script declares contests and calls :func:`main`.
 
 Accuracy: every seed trains all sides in step. Time: a step is loss, backward pass and optimiser, as training makes
-them; the batches are made before. Blocks of steps alternate between the sides of one process, the first ones do not
-count, and the median of the rounds' ratios is given, in processor time, which other work on the machine hardly
-changes. The loss alone, on random outputs of the right shapes, is timed in the same way. Memory: the most that tensors
-take at once during a step, by PyTorch's own count.
+them; the batches are made before. Every side has a process of its own, since what the process does with freed memory
+decides much of the time: ours keeps it, as Accord's training does, the peers' are as PyTorch leaves them. Blocks of
+steps take turns, the first ones do not count, and the median of the rounds' ratios is given, in processor time, which
+other work on the machine hardly changes. The loss alone, on random outputs of the right shapes, is timed in the same
+way. Memory: the most that tensors take at once during a step, by PyTorch's own count, and by how much the process grew
+at most.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, islice
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from accord.encoders.base import Encoder
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.methods.base import Batch, Method, Step
+from accord.training.allocator import keep_freed_memory
 from accord.training.config import TrainingConfig
 from accord.training.optimiser import build_optimizer, schedule
 
@@ -68,6 +74,7 @@ class Side:
         ours: compared with every side that is not.
         alone: makes the loss alone, a function without arguments that returns a scalar with gradient.
         trained: False where only time and memory differ from another side of the contest.
+        keeps: whether its process keeps freed memory, which it does where the side is ours.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Side:
     ours: bool = False
     alone: Callable[[], Callable[[], Tensor]] | None = None
     trained: bool = True
+    keeps: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,12 +156,28 @@ def accuracy(contest: Contest, seed: int) -> dict[str, float]:
     return found | {name: data.score(trainer.method) for name, trainer in trainers.items()}
 
 
-def seconds(contest: Contest) -> dict[str, list[float]]:
-    """Seconds a step of every side, round by round."""
+@dataclass(frozen=True)
+class Work:
+    """Something of a side that is timed.
+
+    Args:
+        make: gives the block that is repeated, and how many parts it has.
+        keeps: whether the process keeps freed memory.
+    """
+
+    make: Callable[[], tuple[Callable[[], None], int]]
+    keeps: bool
+
+
+def seconds(contest: Contest) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds a step of every side, round by round, and MB by which its process grew at most."""
     data, config = contest.data(0), contest.training
     batches = list(islice(data.batches(0), BLOCK))
-    trainers = {side.name: Trainer(side, data, config, ROUNDS * BLOCK) for side in contest.sides}
-    return alternate({name: partial(_steps, trainer, batches) for name, trainer in trainers.items()}, len(batches))
+
+    def steps(side: Side) -> tuple[Callable[[], None], int]:
+        return partial(_steps, Trainer(side, data, config, ROUNDS * BLOCK), batches), len(batches)
+
+    return in_turns({side.name: Work(partial(steps, side), side.ours or side.keeps) for side in contest.sides})
 
 
 def _steps(trainer: Trainer, batches: Sequence[Batch]) -> None:
@@ -163,14 +187,20 @@ def _steps(trainer: Trainer, batches: Sequence[Batch]) -> None:
 
 def seconds_alone(contest: Contest) -> dict[str, list[float]]:
     """Seconds of the loss alone with its backward pass, of the sides that have it."""
-    losses = {side.name: side.alone() for side in contest.sides if side.alone is not None}
-    if not losses:
-        return {}
-    start = time.process_time()
-    for loss in losses.values():
+
+    def losses(alone: Callable[[], Callable[[], Tensor]]) -> tuple[Callable[[], None], int]:
+        loss = alone()
+        start = time.process_time()
         loss().backward()
-    times = 1 + int(ALONE / (time.process_time() - start))
-    return alternate({name: partial(_losses, loss, times) for name, loss in losses.items()}, times)
+        times = 1 + int(ALONE / (time.process_time() - start))
+        return partial(_losses, loss, times), times
+
+    work = {
+        side.name: Work(partial(losses, side.alone), side.ours or side.keeps)
+        for side in contest.sides
+        if side.alone is not None
+    }
+    return in_turns(work)[0]
 
 
 def _losses(loss: Callable[[], Tensor], times: int) -> None:
@@ -178,17 +208,38 @@ def _losses(loss: Callable[[], Tensor], times: int) -> None:
         loss().backward()
 
 
-def alternate(blocks: Mapping[str, Callable[[], None]], parts: int) -> dict[str, list[float]]:
-    """Seconds of a part of each block, round by round; each round begins with another side."""
-    names, times = list(blocks), {name: [] for name in blocks}
+def in_turns(work: Mapping[str, Work]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of a part of each work, round by round, each round begun by another; and MB of growth of each process."""
+    apart, lines = multiprocessing.get_context("fork"), {}
+    for name, each in work.items():
+        lines[name], theirs = apart.Pipe()
+        apart.Process(target=_serve, args=(each, theirs), daemon=True).start()
+        lines[name].recv()  # made
+    names, times = list(lines), {name: [] for name in lines}
     for turn in range(ROUNDS + 1):
-        first = turn % len(names)
+        first = turn % len(names) if names else 0
         for name in names[first:] + names[:first]:
-            start = time.process_time()
-            blocks[name]()
+            lines[name].send(True)
+            taken = lines[name].recv()
             if turn:  # the first round warms up
-                times[name].append((time.process_time() - start) / parts)
-    return times
+                times[name].append(taken)
+    for line in lines.values():
+        line.send(False)
+    return times, {name: line.recv() for name, line in lines.items()}
+
+
+def _serve(work: Work, line: Connection) -> None:
+    """Repeat a block whenever asked to; in the end, tell how much memory that took."""
+    if work.keeps:
+        keep_freed_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    block, parts = work.make()
+    line.send(True)
+    while line.recv():
+        start = time.process_time()
+        block()
+        line.send((time.process_time() - start) / parts)
+    line.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
 
 
 def megabytes(contest: Contest) -> dict[str, float]:
@@ -211,10 +262,11 @@ def megabytes(contest: Contest) -> dict[str, float]:
 
 def rows(contest: Contest, seeds: int) -> list[dict[str, Any]]:
     """One row for each of our sides with each peer."""
-    times, alone, memory = seconds(contest), seconds_alone(contest), megabytes(contest)
+    times, growth = seconds(contest)
+    alone, memory = seconds_alone(contest), megabytes(contest)
     scores = [accuracy(contest, seed) for seed in range(seeds)]
     return [
-        row(contest, ours, peer, scores, times, alone, memory)
+        row(contest, ours, peer, scores, times, alone, memory, growth)
         for ours in contest.sides
         for peer in contest.sides
         if ours.ours and not peer.ours
@@ -229,6 +281,7 @@ def row(
     times: Mapping[str, list[float]],
     alone: Mapping[str, list[float]],
     memory: Mapping[str, float],
+    growth: Mapping[str, float],
 ) -> dict[str, Any]:
     """What the table says of one of our sides and one peer."""
     own = [score[ours.name] for score in scores]
@@ -254,6 +307,8 @@ def row(
         "loss time ratio": ratio(alone, ours, peer),
         "MB": round(memory[ours.name]),
         "peer MB": round(memory[peer.name]),
+        "process MB": round(growth[ours.name]),
+        "peer process MB": round(growth[peer.name]),
     }
 
 
