@@ -84,7 +84,11 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     assert "red heart [big]" in result.stdout
     plain = {"data": None, "k": 3, "ann": None, "candidates": None}
     assert pipeline.calls == [
-        ("search", (str(tmp_path), "red heart"), {**plain, "plus": (), "minus": (), "strength": 1.0, "together": {}})
+        (
+            "search",
+            (str(tmp_path), "red heart"),
+            {**plain, "plus": (), "minus": (), "strength": 1.0, "together": {}, "like": None},
+        )
     ]
 
 
@@ -97,6 +101,14 @@ def test_search_takes_words_to_add_and_things_to_look_for_together(pipeline, acc
     assert pipeline.calls[-1][1] == (str(tmp_path), None)
     assert pipeline.calls[-1][2]["together"] == {"text": "a dog", "audio": "bark.wav"}
     assert accord_cli("search", tmp_path, "a cat", "--text", "a dog").exit_code == 2
+
+
+def test_search_takes_a_row_instead_of_a_query(pipeline, accord_cli, tmp_path) -> None:
+    assert "like vim" in accord_cli("search", tmp_path, "--like", "vim").stdout
+    assert pipeline.calls[-1][1] == (str(tmp_path), None)
+    assert pipeline.calls[-1][2]["like"] == "vim"
+    for wrong in (["vim"], ["--text", "vim"], ["--plus", "a dog"]):
+        assert accord_cli("search", tmp_path, "--like", "vim", *wrong).exit_code == 2
 
 
 @pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])

@@ -49,6 +49,11 @@ def test_a_folder_of_nodes_and_edges_is_trained_evaluated_and_embedded(library, 
     assert "NMI" in run("evaluate", out, "--task", "clustering")
     assert (out / "report.html").is_file()
 
+    assert "p7" not in run("search", out, "--like", "p7", "-k", 5).split("row", 1)[1]
+    assert [hit.row for hit in accord.pipeline.search(out, like="p7", k=5)] == [
+        hit.row for hit in accord.pipeline.search(out, like="7", k=5)
+    ]
+
     vectors = tmp_path / "vectors.parquet"
     run("embed", out, library, "--out", vectors)
     table = pq.read_table(vectors).to_pydict()

@@ -5,7 +5,8 @@ from PIL import Image
 
 from accord.errors import ConfigError, DataError
 from accord.search.index import build_index
-from accord.search.query import query_modality, search, search_altered
+from accord.search.query import query_modality, search, search_altered, search_like
+from accord.search.rows import row_named
 
 
 @pytest.fixture
@@ -42,6 +43,27 @@ def test_an_altered_picture_does_not_find_itself(index, model, folder):
     assert "blue" in hits[0].caption
     with pytest.raises(ConfigError, match="take words"):
         search_altered(index, model, path, plus=[" "])
+
+
+def test_a_row_finds_its_like_but_not_itself(index, folder):
+    hits = search_like(index, 7, k=2)  # of four colours, three shades each
+    assert {hit.row for hit in hits} == {6, 8}
+    assert [hit.rank for hit in hits] == [1, 2]
+    assert len(search_like(index, 7, k=20)) == 11
+    with pytest.raises(ConfigError, match="no row 12"):
+        search_like(index, 12)
+
+
+def test_a_row_is_named_by_its_number_or_by_what_it_alone_says(write, rows):
+    corpus = write([*rows, ("odd.png", "7", (1, 2, 3)), ("twin.png", rows[0][1], (3, 2, 1))])
+    assert row_named(corpus, "7") == 7
+    assert row_named(corpus, "a blue card, shade 1") == 7
+    assert row_named(corpus.select([9, 8]), "8") == 8
+    with pytest.raises(DataError, match="2 rows of .* say 'a red card, shade 0': give a row's number"):
+        row_named(corpus, rows[0][1])
+    for name in ("99", "a blue card", ""):
+        with pytest.raises(DataError, match="no row of .* says it in file_name, caption"):
+            row_named(corpus, name)
 
 
 def test_a_vector_is_used_as_it_is(index, model):

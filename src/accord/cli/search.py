@@ -16,7 +16,9 @@ accord search runs/first "red heart" --open
 
 accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5
 
-accord search runs/gram --text "a large dog" --audio bark.wav"""
+accord search runs/gram --text "a large dog" --audio bark.wav
+
+accord search runs/papers --like 1706.03762"""
 
 
 def search(
@@ -51,11 +53,17 @@ def search(
     image: Annotated[str | None, typer.Option(metavar="FILE", help="A picture, together with the rest.")] = None,
     audio: Annotated[str | None, typer.Option(metavar="FILE", help="A recording, likewise.")] = None,
     video: Annotated[str | None, typer.Option(metavar="FILE", help="A clip, likewise.")] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW", help="A row of the data: its number, or what one of its columns says, as a node's id."
+        ),
+    ] = None,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
 ) -> None:
-    """Search data with words or a picture; the index is built on first use and kept up to date."""
+    """Search data with words, a picture or one of its rows; the index is built on first use and kept up to date."""
     from accord import pipeline
     from accord.cli.output import console
     from accord.search.place import writable_folder
@@ -63,11 +71,15 @@ def search(
 
     given = {"text": text, "image": image, "audio": audio, "video": video}
     together = {modality: value for modality, value in given.items() if value is not None}
-    if (query is None) == (not together):
-        raise typer.BadParameter("give either QUERY, or one or several of --text, --image, --audio and --video")
-    changes = {"plus": plus or (), "minus": minus or (), "strength": strength, "together": together}
+    if (query is not None) + bool(together) + (like is not None) != 1:
+        raise typer.BadParameter(
+            "give either QUERY, or --like, or one or several of --text, --image, --audio and --video"
+        )
+    if like is not None and (plus or minus):
+        raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
+    changes = {"plus": plus or (), "minus": minus or (), "strength": strength, "together": together, "like": like}
     hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates, **changes)  # type: ignore[arg-type]
-    asked = [query] if query is not None else [" and ".join(together.values())]
+    asked = [query or (f"like {like}" if like is not None else " and ".join(together.values()))]
     title = " ".join([*asked, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
     console().print(format_hits(hits, title=escape(title)))
     if open_sheet:

@@ -26,8 +26,9 @@ from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
-from accord.search.query import search_altered, search_jointly
+from accord.search.query import search_altered, search_jointly, search_like
 from accord.search.ray_engine import embed_on_ray
+from accord.search.rows import row_named
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
 from accord.training.fit import FitResult, fit
@@ -245,8 +246,9 @@ def search(
     minus: Sequence[str] = (),
     strength: float = 1.0,
     together: Mapping[str, str | Path] | None = None,
+    like: str | None = None,
 ) -> list[Hit]:
-    """The ``k`` rows of ``data`` nearest to words, to a picture, or to several things together.
+    """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
 
     Args:
         run: the run's directory; the index is kept in it and grows with new files.
@@ -259,17 +261,25 @@ def search(
         minus: words for what they should not show any more.
         strength: how much these words count.
         together: instead of ``query``, modality -> words or a file, such as ``{"text": "a dog", "audio": "bark.wav"}``.
+        like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of its
+            columns says.
 
     Raises:
-        ConfigError: neither or both of ``query`` and ``together``, or what the model cannot embed.
-        DataError: there is no such file.
+        ConfigError: not one of ``query``, ``together`` and ``like``, or what the model cannot embed.
+        DataError: there is no such file or row, or several rows say that.
     """
-    if (query is None) == (not together):
-        raise ConfigError("search: give either a query, or several things of different modalities together")
+    if (query is not None) + bool(together) + (like is not None) != 1:
+        raise ConfigError("search: give either a query, a row, or several things of different modalities together")
+    if like is not None and (plus or minus):
+        raise ConfigError("search: plus and minus change a query, not a row")
     folder = run_folder(run)
     model = load_model(folder)
     source = model.config["data"]["source"] if data is None else data
-    index = build_index(folder, model, open_like(model, source), ann=ann)
+    corpus = open_like(model, source)
+    row = None if like is None else row_named(corpus, like)
+    index = build_index(folder, model, corpus, ann=ann)
+    if row is not None:
+        return search_like(index, row, k=k, ann=ann)
     if query is None:
         return search_jointly(index, model, together or {}, k=k, ann=ann, candidates=candidates)
     if plus or minus:

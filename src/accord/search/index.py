@@ -229,6 +229,19 @@ class SearchIndex:
         nearest = builder.select([*_FIELDS, *held]).limit(max(k, candidates)).to_arrow()
         return _reordered(nearest, rescore(token_rows(nearest, modality)), k) if len(nearest) else []
 
+    def vectors_of(self, row: int) -> dict[str, np.ndarray]:
+        """Modality -> vector ``(D,)`` of the row of this number.
+
+        Raises:
+            ConfigError: there is no such row.
+        """
+        columns = [f"{modality}_vector" for modality in self.dims]
+        found = self._table.search().where(f"row = {row}").select(columns).limit(1).to_list() if columns else []
+        if not found:
+            raise ConfigError(f"the index has no row {row}")
+        held = {modality: found[0][f"{modality}_vector"] for modality in self.dims}
+        return {modality: np.asarray(vector, np.float32) for modality, vector in held.items() if vector is not None}
+
     def joint(
         self,
         vectors: Mapping[str, Tensor | np.ndarray],

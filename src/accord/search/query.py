@@ -129,6 +129,24 @@ def search_altered(
     return [replace(hit, rank=rank) for rank, hit in enumerate(others, start=1)]
 
 
+def search_like(index: SearchIndex, row: int, *, k: int = 10, ann: bool | None = None) -> list[Hit]:
+    """The k rows nearest to one of the index, without itself: by its medium where it has one, else by its text.
+
+    Args:
+        index: what is searched.
+        row: number of the row.
+        k: how many answers.
+        ann: False compares every row, even where there is an approximate index.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    vectors = index.vectors_of(row)
+    target = next((modality for modality in vectors if modality != "text"), "text")
+    others = [hit for hit in index.search(vectors[target], target, k=k + 1, ann=ann) if hit.row != row]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], start=1)]
+
+
 def search_jointly(
     index: SearchIndex,
     model: Model,
@@ -217,7 +235,7 @@ def query_modality(query: str | Path | Image) -> str:
 def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
     modality = query_modality(query)
     if modality not in model.modalities:
-        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}")
+        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}; search by a row (--like)")
     return modality
 
 

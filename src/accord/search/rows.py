@@ -17,12 +17,14 @@ from torch import Tensor
 
 from accord.data.media import cell_path
 from accord.data.tokens import TokenRows
+from accord.errors import DataError
 from accord.evaluation.embedder import check_finite
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
 _THUMBNAIL = 192  # pixels of the longer side
+_STRINGS = ("string", "large_string")
 
 
 def row_records(
@@ -101,6 +103,33 @@ def label_names(corpus: Corpus) -> list[str | None]:
         return [corpus.classes[label] if label >= 0 else None for label in corpus.labels]
     named = [", ".join(corpus.classes[c] for c in np.flatnonzero(row)) for row in corpus.labels]
     return [names or None for names in named]
+
+
+def row_named(corpus: Corpus, name: str) -> int:
+    """The number of the row that is meant: by the number itself, or by what a column says of this row alone.
+
+    Raises:
+        DataError: there is no such row, or all columns that say it do so of several.
+
+    Example:
+        >>> from accord.data.corpus import corpus_from_items
+        >>> row_named(corpus_from_items("text", ["a cat", "a dog"]), "a dog")
+        1
+    """
+    if name.isdecimal() and int(name) in corpus.ids:
+        return int(name)
+    columns = [column for column, kind in corpus.rows.features.items() if getattr(kind, "dtype", "") in _STRINGS]
+    several = 0
+    for column in columns:
+        found = [position for position, value in enumerate(corpus.rows[column]) if value == name]
+        if len(found) == 1:
+            return int(corpus.ids[found[0]])
+        several = several or len(found)
+    if several:
+        raise DataError(f"{several} rows of {corpus.name} say {name!r}: give a row's number, as answers show it")
+    raise DataError(
+        f"no row of {corpus.name} has the number {name!r} or says it in {', '.join(columns)}; answers show numbers"
+    )
 
 
 def file_paths(corpus: Corpus) -> list[str | None]:
