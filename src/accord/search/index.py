@@ -33,7 +33,7 @@ from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, ShapeError
 from accord.evaluation.embedder import Embedder, rescorer
 from accord.search.place import writable_folder
-from accord.search.rows import file_stamp, row_keys, row_records, token_rows
+from accord.search.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -307,7 +307,8 @@ class SearchIndex:
         keys = list(row_keys(corpus))
         present = self._present()
         new = [position for position, key in enumerate(keys) if key not in present]
-        blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
+        step = rows_at_once(corpus, modalities, _BLOCK)
+        blocks = [new[start : start + step] for start in range(0, len(new), step)]
         second = rescorer(model)
         for block in track(blocks, "indexing", console=Console(stderr=True), transient=True, disable=not progress):
             part = corpus.select(block)

@@ -32,6 +32,7 @@ from accord.data.handover import Handover, hand_over, take_over
 from accord.data.loader import EpochLoader, eval_loader
 from accord.data.quarantine import BadRow, Quarantine
 from accord.errors import ConfigError, require
+from accord.search.rows import rows_at_once
 from accord.training.artifact import Model, load_model
 from accord.training.onnx import OnnxModel, is_export
 
@@ -65,9 +66,9 @@ def embed_on_ray(
     """
     if workers < 1:
         raise ConfigError(f"workers = {workers}: expected 1 or more")
-    starts = {modality: range(0, len(corpus), _step(corpus, modality)) for modality in modalities}
+    starts = {modality: range(0, len(corpus), rows_at_once(corpus, [modality], _BATCH)) for modality in modalities}
     ranges = [
-        {"modality": modality, "start": start, "stop": min(start + _step(corpus, modality), len(corpus))}
+        {"modality": modality, "start": start, "stop": min(start + starts[modality].step, len(corpus))}
         for modality in modalities
         for start in starts[modality]
     ]
@@ -82,11 +83,6 @@ def embed_on_ray(
     for missing in gone.values():
         missing.enforce(corpus.max_bad, len(corpus))
     return {name: torch.cat([vectors[name, start] for start in starts[name]]) for name in modalities}
-
-
-def _step(corpus: Corpus, modality: str) -> int:
-    """Rows of a range; the nodes of a graph are embedded together."""
-    return len(corpus) if modality == "graph" else _BATCH
 
 
 def _note(gone: Quarantine, bad: BadRow) -> None:

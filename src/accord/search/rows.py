@@ -105,6 +105,17 @@ def label_names(corpus: Corpus) -> list[str | None]:
     return [names or None for names in named]
 
 
+def rows_at_once(corpus: Corpus, modalities: Sequence[str], usual: int) -> int:
+    """How many rows are embedded at a time: the ``usual`` number, but all nodes of a graph, which is read as a whole.
+
+    Example:
+        >>> from accord.data.corpus import corpus_from_items
+        >>> rows_at_once(corpus_from_items("text", ["a cat"]), ["text"], usual=64)
+        64
+    """
+    return max(1, len(corpus)) if "graph" in modalities else usual
+
+
 def row_named(corpus: Corpus, name: str) -> int:
     """The number of the row that is meant: by the number itself, or by what a column says of this row alone.
 
