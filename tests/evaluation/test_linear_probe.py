@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from accord.errors import DataError, ShapeError
+from accord.evaluation import linear_probe
 from accord.evaluation.linear_probe import evaluate_linear_probe, fit_probe
 
 
@@ -64,6 +65,22 @@ def test_multi_hot_labels_give_independent_classifiers():
 def test_a_single_group_cannot_be_split_and_takes_the_middle_strength():
     x, labels = blobs(5, 0.3)
     assert fit_probe(x, labels, strengths=(0.1, 1.0, 10.0), groups=["one"] * 15).strength == 1.0
+
+
+@pytest.mark.parametrize(("few", "threads"), [(1 << 25, {1}), (0, {2})])
+def test_little_work_takes_one_thread_and_leaves_the_others_as_they_were(monkeypatch, few, threads):
+    seen = []
+    original = linear_probe._loss
+    monkeypatch.setattr(linear_probe, "FEW", few)
+    monkeypatch.setattr(linear_probe, "_loss", lambda *x: seen.append(torch.get_num_threads()) or original(*x))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit_probe(torch.eye(4), [0, 0, 1, 1], strengths=(1.0,))
+        assert set(seen) == threads
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_sizes_and_nan_are_checked():

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import accord
 from accord.cli import app
+from accord.training.artifact import Model
 
 SETTINGS = ["--quiet", "--set", "method.neighbours=10", "--set", "training.accelerator=cpu"]
 
@@ -39,7 +40,7 @@ def run(*arguments):
     return result.output
 
 
-def test_a_folder_of_nodes_and_edges_is_trained_evaluated_and_embedded(library, tmp_path):
+def test_a_folder_of_nodes_and_edges_is_trained_evaluated_and_embedded(library, tmp_path, monkeypatch):
     out = tmp_path / "run"
     options = ["--label", "topic", "--text", "abstract", "--epochs", 12, "--out", out, *SETTINGS]
     run("train", library, "--method", "meow", *options, "--set", "method.clusters=[4,6]", "--set", "training.lr=5e-3")
@@ -49,10 +50,15 @@ def test_a_folder_of_nodes_and_edges_is_trained_evaluated_and_embedded(library, 
     assert "NMI" in run("evaluate", out, "--task", "clustering")
     assert (out / "report.html").is_file()
 
+    sizes, embed = [], Model.embed_corpus
+    monkeypatch.setattr("accord.search.index._BLOCK", 7)
+    monkeypatch.setattr(Model, "embed_corpus", lambda *x, **y: sizes.append(len(x[1])) or embed(*x, **y))
     assert "p7" not in run("search", out, "--like", "p7", "-k", 5).split("row", 1)[1]
     assert [hit.row for hit in accord.pipeline.search(out, like="p7", k=5)] == [
         hit.row for hit in accord.pipeline.search(out, like="7", k=5)
     ]
+
+    assert sizes == [60]  # the nodes entered the index together, in one pass over the graph
 
     vectors = tmp_path / "vectors.parquet"
     run("embed", out, library, "--out", vectors)

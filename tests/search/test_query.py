@@ -59,10 +59,10 @@ def test_a_row_is_named_by_its_number_or_by_what_it_alone_says(write, rows):
     assert row_named(corpus, "7") == 7
     assert row_named(corpus, "a blue card, shade 1") == 7
     assert row_named(corpus.select([9, 8]), "8") == 8
-    with pytest.raises(DataError, match="2 rows of .* say 'a red card, shade 0': give a row's number"):
+    with pytest.raises(DataError, match=r"2 rows of .* say 'a red card, shade 0': give a row's number"):
         row_named(corpus, rows[0][1])
     for name in ("99", "a blue card", ""):
-        with pytest.raises(DataError, match="no row of .* says it in file_name, caption"):
+        with pytest.raises(DataError, match=r"no row of .* says it in file_name, caption"):
             row_named(corpus, name)
 
 

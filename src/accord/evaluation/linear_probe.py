@@ -6,7 +6,8 @@ is chosen on an inner validation part of the training rows (whole groups), then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from accord.evaluation.metric import Metric
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
+FEW = 1 << 25  # multiplications of a pass over the rows, up to which one thread is as fast as several
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # C, weakest fit first
 
 
@@ -153,9 +155,20 @@ def _fit(
         objective.backward()
         return objective
 
-    with torch.enable_grad():
+    with torch.enable_grad(), _threads_for(x.numel() * count):
         optimiser.step(closure)
     return weight.detach(), bias.detach()
+
+
+@contextmanager
+def _threads_for(multiplications: int) -> Iterator[None]:
+    """One thread for little work: on busy cores thousands of tiny steps wait for each other's threads, tenfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if multiplications <= FEW else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -368,6 +368,7 @@ class SearchIndex:
 
     @cached_property
     def _database(self) -> Any:
+        os.environ.setdefault("LANCEDB_LOG", "error")  # it would warn of every partition with few different vectors
         import lancedb
 
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -235,7 +235,9 @@ def query_modality(query: str | Path | Image) -> str:
 def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
     modality = query_modality(query)
     if modality not in model.modalities:
-        raise ConfigError(f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}; search by a row (--like)")
+        raise ConfigError(
+            f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}; search by a row (--like)"
+        )
     return modality
 
 
