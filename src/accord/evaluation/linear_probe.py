@@ -162,7 +162,7 @@ def _fit(
 
 @contextmanager
 def _threads_for(multiplications: int) -> Iterator[None]:
-    """One thread for little work: on busy cores thousands of tiny steps wait for each other's threads, tenfold."""
+    """One thread for little work: on busy cores thousands of tiny steps would wait for threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if multiplications <= FEW else before)
     try:
