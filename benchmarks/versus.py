@@ -214,6 +214,7 @@ def in_turns(work: Mapping[str, Work]) -> tuple[dict[str, list[float]], dict[str
     for name, each in work.items():
         lines[name], theirs = apart.Pipe()
         apart.Process(target=_serve, args=(each, theirs), daemon=True).start()
+        theirs.close()  # where the process dies, waiting for it ends with an error
         lines[name].recv()  # made
     names, times = list(lines), {name: [] for name in lines}
     for turn in range(ROUNDS + 1):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from accord.data.corpus import open_corpus
 from accord.errors import ConfigError, DataError
 from accord.search.index import build_index
 from accord.search.query import query_modality, search, search_altered, search_like
@@ -62,8 +63,25 @@ def test_a_row_is_named_by_its_number_or_by_what_it_alone_says(write, rows):
     with pytest.raises(DataError, match=r"2 rows of .* say 'a red card, shade 0': give a row's number"):
         row_named(corpus, rows[0][1])
     for name in ("99", "a blue card", ""):
-        with pytest.raises(DataError, match=r"no row of .* says it in file_name, caption"):
+        with pytest.raises(DataError, match=r"no row of .* says it in a column \(file_name, caption\)"):
             row_named(corpus, name)
+
+
+def test_the_id_of_a_node_comes_before_the_number_of_a_row(tmp_path):
+    for folder, name, table in (
+        ("nodes", "paper", "id,title\n2,two\n0,nought\n1,one"),
+        ("edges", "paper__cites__paper", "source,target\n2,0\n1,2"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.csv").write_text(table)
+    corpus = open_corpus(tmp_path, quiet=True)
+    assert [row_named(corpus, name) for name in ("2", "0", "1", "nought")] == [0, 1, 2, 1]
+
+
+def test_a_row_without_anything_embedded_has_no_like(index, monkeypatch):
+    monkeypatch.setattr(type(index), "vectors_of", lambda self, row: {})
+    with pytest.raises(DataError, match="row 3 has nothing that the model embeds"):
+        search_like(index, 3)
 
 
 def test_a_vector_is_used_as_it_is(index, model):

@@ -57,8 +57,7 @@ def volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Te
         tensor([[1.],
                 [0.]])
     """
-    size, distance, _ = _factors(anchor, others, present)
-    return _score(size, distance, "volume")
+    return _scores(anchor, others, "volume", present)[0]
 
 
 def span_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Tensor:
@@ -83,8 +82,7 @@ def span_distance(anchor: Tensor, *others: Tensor, present: Tensor | None = None
         >>> span_distance((x + z) / 2**0.5, x, x + 0.1 * y).round(decimals=4)
         tensor([[0.7071]])
     """
-    size, distance, _ = _factors(anchor, others, present)
-    return _score(size, distance, "distance")
+    return _scores(anchor, others, "distance", present)[0]
 
 
 def log_volume(anchor: Tensor, *others: Tensor, eps: float = LOG_EPS, present: Tensor | None = None) -> Tensor:
@@ -111,8 +109,7 @@ def log_volume(anchor: Tensor, *others: Tensor, eps: float = LOG_EPS, present: T
         tensor([[-4.2590,  0.0000]])
     """
     check_positive(eps=eps)
-    size, distance, _ = _factors(anchor, others, present, eps)
-    return _score(size, distance, "logvol")
+    return _scores(anchor, others, "logvol", present, eps)[0]
 
 
 def score_and_cosine(
@@ -120,7 +117,8 @@ def score_and_cosine(
 ) -> tuple[Tensor, Tensor]:
     """A score of every anchor with every tuple, and the cosine with the tuple's mean direction, by the same products.
 
-    The cosine sees what volumes do not: whether an anchor points the way of the tuple or the other.
+    The cosine sees what GRAM's volumes do not: whether an anchor points the way of the tuple or the other. It is ours,
+    not the paper's.
 
     Args:
         anchor: ``(B1, D)`` unit norm.
@@ -143,16 +141,15 @@ def score_and_cosine(
                 [ 0.0000]])
     """
     check_choice(get_args(Score), score=score)
-    size, distance, products = _factors(anchor, others, present, LOG_EPS if score == "logvol" else 0.0, True)
+    scores, products = _scores(anchor, others, score, present, products=True)
     with torch.autocast(anchor.device.type, enabled=False):
-        stacked = torch.stack([as_float(x) for x in others])
+        parts = [as_float(x) for x in others]
         if present is not None:
             products = products * present.T
-            stacked = stacked * present.T[:, :, None]
-        length = torch.linalg.vector_norm(stacked.sum(dim=0), dim=1)
-        real = length > rounding(length.dtype, stacked.shape[2])
-        cosine = products.sum(dim=1) / length.masked_fill(~real, torch.inf)
-    return _score(size, distance, score), cosine
+            parts = [x * there[:, None] for x, there in zip(parts, present.T, strict=True)]
+        length = torch.linalg.vector_norm(sum(parts[1:], start=parts[0]), dim=1)
+        nowhere = length <= rounding(length.dtype, anchor.shape[1])
+        return scores, products.sum(dim=1) / length.masked_fill(nowhere, torch.inf)
 
 
 def tuple_volume(*mods: Tensor, present: Tensor | None = None) -> Tensor:
@@ -238,27 +235,29 @@ def gram_contrastive_loss(
     check_choice(get_args(Score), score=score)
     if others:
         check_shape((len(anchor), None), **{"others[0]": others[0]})
-    measure = {"volume": volume, "distance": span_distance, "logvol": log_volume}[score]
     with torch.autocast(anchor.device.type, enabled=False):
-        logits = -measure(anchor, *others, present=present) / temperature
+        logits = -_scores(anchor, others, score, present)[0] / temperature
         return contrastive_loss(logits, label_smoothing=label_smoothing, direction="both")
 
 
-def _score(size: Tensor, distance: Tensor, score: Score) -> Tensor:
-    if score == "volume":
-        return size * distance
-    return distance if score == "distance" else size.log() + distance.log()
-
-
-def _factors(
-    anchor: Tensor, others: tuple[Tensor, ...], present: Tensor | None, eps: float = 0.0, products: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``(B2,)`` volume of each tuple by itself, ``(B1, B2)`` distance of each anchor to its span, and the products."""
+def _scores(
+    anchor: Tensor,
+    others: tuple[Tensor, ...],
+    score: Score,
+    present: Tensor | None,
+    eps: float = LOG_EPS,
+    products: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Score ``(B1, B2)`` of every anchor with every tuple, and the inner products ``(B1, k, B2)`` if wanted."""
     _check_modalities(others, present)
     check_same_width(anchor=anchor, others=others[0])
     with torch.autocast(anchor.device.type, enabled=False):
         stacked = torch.stack([as_float(x) for x in others])
-        return span_factors(as_float(anchor), stacked, present, eps, products=products)
+        added = eps if score == "logvol" else 0.0
+        size, distance, inner = span_factors(as_float(anchor), stacked, present, added, products=products)
+        if score == "volume":
+            return size * distance, inner
+        return distance if score == "distance" else size.log() + distance.log(), inner
 
 
 def _check_modalities(mods: tuple[Tensor, ...], present: Tensor | None) -> None:

@@ -262,7 +262,7 @@ def search(
         strength: how much these words count.
         together: instead of ``query``, modality -> words or a file, such as ``{"text": "a dog", "audio": "bark.wav"}``.
         like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of its
-            columns says.
+            columns says; there is no second stage.
 
     Raises:
         ConfigError: not one of ``query``, ``together`` and ``like``, or what the model cannot embed.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accord.data.graphs import ID
 from accord.errors import ShapeError
-from accord.search.rows import file_paths, label_names, vector_column
+from accord.search.rows import file_paths, has_node_ids, label_names, vector_column
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -47,7 +47,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
         "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
         "label": pa.array(label_names(corpus), pa.string()),
         "path": pa.array(file_paths(corpus), pa.string()),
-        **({"node": pa.array(map(str, corpus.rows[ID]), pa.string())} if _has_node_ids(corpus) else {}),
+        **({"node": pa.array(map(str, corpus.rows[ID]), pa.string())} if has_node_ids(corpus) else {}),
         **{modality: vector_column(rows, corpus.present[modality]) for modality, rows in embeddings.items()},
     }
     about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
@@ -57,7 +57,3 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
     pq.write_table(table, partial, compression="zstd")
     os.replace(partial, path)
     return path
-
-
-def _has_node_ids(corpus: Corpus) -> bool:
-    return corpus.graph is not None and ID in corpus.rows.column_names

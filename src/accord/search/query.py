@@ -140,8 +140,11 @@ def search_like(index: SearchIndex, row: int, *, k: int = 10, ann: bool | None =
 
     Raises:
         ConfigError: there is no such row.
+        DataError: it has nothing that the model embeds.
     """
     vectors = index.vectors_of(row)
+    if not vectors:
+        raise DataError(f"row {row} has nothing that the model embeds: take another row")
     target = next((modality for modality in vectors if modality != "text"), "text")
     others = [hit for hit in index.search(vectors[target], target, k=k + 1, ann=ann) if hit.row != row]
     return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], start=1)]

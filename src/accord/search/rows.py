@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from accord.data.graphs import ID
 from accord.data.media import cell_path
 from accord.data.tokens import TokenRows
 from accord.errors import DataError
@@ -116,8 +117,19 @@ def rows_at_once(corpus: Corpus, modalities: Sequence[str], usual: int) -> int:
     return max(1, len(corpus)) if "graph" in modalities else usual
 
 
+def has_node_ids(corpus: Corpus) -> bool:
+    """Whether the rows are nodes of a graph that have ids of their own.
+
+    Example:
+        >>> from accord.data.corpus import corpus_from_items
+        >>> has_node_ids(corpus_from_items("text", ["a cat"]))
+        False
+    """
+    return corpus.graph is not None and ID in corpus.rows.column_names
+
+
 def row_named(corpus: Corpus, name: str) -> int:
-    """The number of the row that is meant: by the number itself, or by what a column says of this row alone.
+    """The number of the row that is meant: by a node's id, by the number itself, or by what a column says of it alone.
 
     Raises:
         DataError: there is no such row, or all columns that say it do so of several.
@@ -127,6 +139,9 @@ def row_named(corpus: Corpus, name: str) -> int:
         >>> row_named(corpus_from_items("text", ["a cat", "a dog"]), "a dog")
         1
     """
+    ids = [str(node) for node in corpus.rows[ID]] if has_node_ids(corpus) else []
+    if name in ids:
+        return int(corpus.ids[ids.index(name)])
     if name.isdecimal() and int(name) in corpus.ids:
         return int(name)
     columns = [column for column, kind in corpus.rows.features.items() if getattr(kind, "dtype", "") in _STRINGS]
@@ -139,7 +154,8 @@ def row_named(corpus: Corpus, name: str) -> int:
     if several:
         raise DataError(f"{several} rows of {corpus.name} say {name!r}: give a row's number, as answers show it")
     raise DataError(
-        f"no row of {corpus.name} has the number {name!r} or says it in {', '.join(columns)}; answers show numbers"
+        f"no row of {corpus.name} has the number {name!r}, or says it in a column ({', '.join(columns) or ID}): "
+        "give what a row says letter by letter, or a number as answers show it"
     )
 
 

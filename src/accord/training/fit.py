@@ -125,8 +125,8 @@ def fit(
             position = module.position
     journal.close()
     method.eval()
-    return_freed_memory()
     seconds, steps = time.perf_counter() - clock, position.number - start
+    return_freed_memory()
     return FitResult(steps, seconds, steps / seconds if steps else 0.0)
 
 
