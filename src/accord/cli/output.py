@@ -27,8 +27,8 @@ def show_run(run: Any) -> None:
         show_metrics(run.metrics)
     typer.echo(f"model:  {run.path}")
     typer.echo(f"report: {run.path / 'report.html'}")
-    if "text" in run.model.modalities:
-        typer.echo(f'search: accord search {run.path} "your words"')
+    asked = '"your words"' if "text" in run.model.modalities else "--like ROW"
+    typer.echo(f"search: accord search {run.path} {asked}")
 
 
 def show_explanation(explanation: Any) -> None:
