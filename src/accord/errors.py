@@ -5,6 +5,8 @@ Every one derives from :class:`AccordError`, so that the command line prints one
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
@@ -27,6 +29,10 @@ class DataError(AccordError, ValueError):
 
 class WeightsError(AccordError):
     """Pretrained weights were not found or do not fit; the message lists the places tried."""
+
+
+class StorageError(AccordError, OSError):
+    """A file or folder cannot be written or read: the message names the place, the reason and the remedy."""
 
 
 class DivergenceError(AccordError, ArithmeticError):
@@ -63,3 +69,16 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name != module.partition(".")[0]:
             raise
         raise MissingExtraError(f'{error.name} is not installed: pip install "accord[{extra}]"') from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the nearest of the ``known`` names, to end a sentence with; empty when none is near.
+
+    Example:
+        >>> did_you_mean("epoch", ["epochs", "seed"])
+        '; did you mean epochs?'
+        >>> did_you_mean("smell", ["epochs", "seed"])
+        ''
+    """
+    near = get_close_matches(name, list(known), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

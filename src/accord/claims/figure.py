@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from accord.claims.names import baseline_name, method_name
+from accord.files import replacing
 
 COLOURS = {"holds": "#1b7f4d", "does not hold": "#b3261e", "undecided": "#6b6b6b"}
 WIDTH, ROW, DPI = 9.0, 1.7, 100  # inches, inches per question, dots per inch
@@ -37,10 +37,8 @@ def draw(record: Mapping[str, Any], path: Path) -> Path:
         _effect(effect, question)
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
-    beside = path.with_suffix(".png.part")
-    with Image.open(content) as picture:
-        picture.convert("RGB").quantize(SHADES).save(beside, format="PNG", optimize=True)
-    os.replace(beside, path)
+    with replacing(path) as partial, Image.open(content) as picture:
+        picture.convert("RGB").quantize(SHADES).save(partial, format="PNG", optimize=True)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from accord.claims.declare import Arm, Claim
 from accord.claims.machine import machine, versions
+from accord.files import write_atomically
 
 if TYPE_CHECKING:  # what reads records needs no PyTorch
     from accord.claims.judge import Outcome
@@ -51,11 +51,8 @@ def record_of(
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write ``folder/SLUG.json`` in one move, so that a stopped run leaves the old file."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['slug']}.json"
-    beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_atomically(path, json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n")
     return path
 
 

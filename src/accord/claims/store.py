@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.data.sources import cache_folder
-from accord.training.artifact import write_atomically
+from accord.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rich.progress import track
 from accord.data.media import quiet_pillow
 from accord.data.quarantine import BadRow, RowError
 from accord.data.sources import cache_folder
+from accord.files import write_atomically
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -76,7 +77,4 @@ def _read_verdict(path: Path) -> list[BadRow] | None:
 
 
 def _write_verdict(path: Path, bad: list[BadRow]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps([vars(entry) for entry in bad]), encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, json.dumps([vars(entry) for entry in bad]))

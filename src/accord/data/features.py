@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.errors import DataError, ShapeError
+from accord.files import replacing
 
 
 @dataclass
@@ -162,12 +162,10 @@ class FeatureCache:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors = {name: value.contiguous() for name, value in self._tensors().items()}
         facts = {"key": self.key, "tokens": str(self.tokens), "dim": str(self.dim)}
-        save_file(tensors, partial, metadata=facts)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata=facts)
 
     @classmethod
     def load(cls, path: Path) -> FeatureCache:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accord.errors import DataError
+from accord.files import replacing
 
 
 class RowError(DataError):
@@ -73,12 +73,10 @@ class Quarantine:
 
     def write(self, path: Path) -> None:
         """Write one JSON object ``{row, file, reason}`` per line, atomically, in row order."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(self.rows, key=lambda bad: bad.row)
         lines = [json.dumps(asdict(bad), ensure_ascii=False) + "\n" for bad in ordered]
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
         self.path = path
 
     def enforce(self, max_bad: float, total: int) -> None:

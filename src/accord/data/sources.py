@@ -22,6 +22,7 @@ from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.graphs import NODES, GraphFolder, is_graph_folder, read_graph_folder
 from accord.data.media import UNDECODABLE
 from accord.errors import AccordError, DataError
+from accord.files import write_atomically
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -165,10 +166,7 @@ def _as_utf8(path: Path) -> Path:
         text = re.sub("[\udc80-\udcff]", UNDECODABLE, content.decode("utf-8", "surrogateescape"))
     name = hashlib.blake2b(content, digest_size=12).hexdigest()
     copy = cache_folder("utf8", name + path.suffix)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    partial = copy.with_name(f".{copy.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    os.replace(partial, copy)
+    write_atomically(copy, text)
     return copy
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from accord.data.draws import seed_of
 from accord.errors import ConfigError, DataError
+from accord.files import write_atomically
 
 REST = "train"
 
@@ -51,10 +51,7 @@ class Splits:
 
     def save(self, path: Path) -> None:
         """Write the row ids as JSON, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps({name: ids.tolist() for name, ids in self.rows.items()}), encoding="utf-8")
-        os.replace(partial, path)
+        write_atomically(path, json.dumps({name: ids.tolist() for name, ids in self.rows.items()}))
 
     @classmethod
     def load(cls, path: Path) -> Splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from accord.explain.concepts import ConceptExplanation, SharedConcept, Witness
 from accord.explain.inputs import Grid
 from accord.explain.parts import PartsExplanation
 from accord.explain.words import WordExplanation, WordMap
+from accord.files import replacing
 
 INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"
 _WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
@@ -246,12 +246,10 @@ def _blank(axes: Axes) -> Axes:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.removeprefix(".").lower()
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
         raise ConfigError(f"{path}: cannot draw {kind or 'a file without an ending'}; choose .png, .svg or .pdf")
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format=kind, dpi=_DPI)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format=kind, dpi=_DPI)
     return path

@@ -14,8 +14,9 @@ from accord.data.check import check_media
 from accord.data.corpus import corpus_from_items
 from accord.encoders.generation import Decoding
 from accord.errors import DataError
+from accord.files import write_atomically
 from accord.shipped import run_folder
-from accord.training.artifact import load_model, write_atomically
+from accord.training.artifact import load_model
 
 
 @dataclass(frozen=True)

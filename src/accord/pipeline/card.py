@@ -9,8 +9,9 @@ import yaml
 
 from accord import __version__
 from accord.evaluation.metric import Metric
+from accord.files import write_atomically
 from accord.papers.catalogue import get_card
-from accord.training.artifact import Model, write_atomically
+from accord.training.artifact import Model
 
 
 def write_card(folder: Path, model: Model, metrics: Sequence[Metric]) -> Path:

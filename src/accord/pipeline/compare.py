@@ -22,13 +22,14 @@ from accord.data.recipe import Prepared, prepare
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
+from accord.files import write_atomically
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
-from accord.training.artifact import CONFIG, Model, load_model, write_atomically
+from accord.training.artifact import CONFIG, Model, load_model
 
 COMPARISON = "comparison.json"
 

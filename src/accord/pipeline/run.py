@@ -16,6 +16,7 @@ from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, require
 from accord.evaluation.metric import Metric
+from accord.files import write_atomically
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
@@ -30,7 +31,7 @@ from accord.search.query import search_altered, search_jointly, search_like
 from accord.search.ray_engine import embed_on_ray
 from accord.search.rows import row_named
 from accord.shipped import run_folder
-from accord.training.artifact import CONFIG, Model, load_model, save_model, write_atomically
+from accord.training.artifact import CONFIG, Model, load_model, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 

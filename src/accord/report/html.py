@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
-import tempfile
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from accord import __version__
+from accord.files import write_atomically
 from accord.report import charts
 from accord.report.summary import Picture, RunSummary
 
@@ -25,13 +24,8 @@ def write_report(summary: RunSummary, path: Path | str) -> Path:
     Returns:
         The path written.
     """
-    path, page = Path(path), render_report(summary)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(page)
-    os.chmod(file.name, 0o644)  # temporary files are private, a report is to be shared
-    os.replace(file.name, path)
-    return path
+    write_atomically(Path(path), render_report(summary))
+    return Path(path)
 
 
 def render_report(summary: RunSummary) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from accord.data.graphs import ID
 from accord.errors import ShapeError
+from accord.files import replacing
 from accord.search.rows import file_paths, has_node_ids, label_names, vector_column
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
     }
     about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
     table = pa.table(columns).replace_schema_metadata({"accord": json.dumps(about)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
     return path

@@ -32,6 +32,7 @@ from torch import Tensor
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, ShapeError
 from accord.evaluation.embedder import Embedder, rescorer
+from accord.files import write_atomically
 from accord.search.place import writable_folder
 from accord.search.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
 
@@ -393,9 +394,7 @@ class SearchIndex:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
-        partial = self.folder / f".{self.name}.partial"
-        partial.write_text(json.dumps(state), encoding="utf-8")
-        os.replace(partial, self.folder / f"{self.name}.json")
+        write_atomically(self.folder / f"{self.name}.json", json.dumps(state))
 
 
 def _table_name(corpus: Corpus) -> str:

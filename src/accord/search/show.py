@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from accord.files import replacing
 from accord.search.index import Hit
 
 if TYPE_CHECKING:
@@ -78,10 +78,8 @@ def contact_sheet(hits: Sequence[Hit], path: Path, columns: int = 5, title: str 
     for position, hit in enumerate(hits):
         row, column = divmod(position, columns)
         _draw_hit(sheet, draw, hit, _GAP + column * (_CELL + _GAP), top + row * height)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    sheet.save(partial, format="PNG")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        sheet.save(partial, format="PNG")
     return path
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -30,6 +29,7 @@ from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError
+from accord.files import replacing, write_atomically
 from accord.methods import DataInfo, Method, available, get_method
 from accord.methods.base import Batch
 from accord.training.allocator import keep_freed_memory
@@ -37,13 +37,6 @@ from accord.training.caching import stored_features
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
 _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader, or a crash, never meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
@@ -68,9 +61,8 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         for name, tensor in method.state_dict().items()
         if not name.startswith(_unshipped(method))
     }
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    os.replace(partial, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:

@@ -15,20 +15,15 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from accord.errors import DataError
+from accord.files import replacing
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
     """Write ``content`` (tensors and plain values) so that ``path`` is at no time half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_plain(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ contents; files are only ever added, each written beside its place and renamed, 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.errors import DataError
+from accord.files import replacing
 
 KEY_BYTES = 16
 
@@ -69,16 +69,11 @@ class FeatureStore:
 
     def add(self, keys: Sequence[bytes], tensors: dict[str, Tensor]) -> None:
         """Store the rows of ``tensors`` under ``keys``, in one file, atomically."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         stored = torch.from_numpy(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
         path = self.folder / f"{content_key(*keys).hex()}.safetensors"
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(path) as partial:
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file({"keys": stored, **contiguous}, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def gather(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
         """The stored rows of ``keys``, in their order; all of them must be there."""

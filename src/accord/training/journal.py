@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import DivergenceError, require
+from accord.files import write_atomically
 from accord.methods.base import Step
 
 Row = dict[str, float]
@@ -161,9 +161,7 @@ def truncate(path: Path, number: int) -> None:
         if not line.endswith("\n") or json.loads(line)["step"] > number:
             break
         kept.append(line)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, "".join(kept))
 
 
 def _mean(values: list[float]) -> float:

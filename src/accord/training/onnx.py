@@ -22,8 +22,9 @@ from accord.data.inputs import ImageInput, Input
 from accord.data.loader import eval_loader
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, DataError, require
+from accord.files import replacing, write_atomically
 from accord.methods.base import Batch
-from accord.training.artifact import Model, write_atomically
+from accord.training.artifact import Model
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -82,9 +83,8 @@ def export_timm(model: Model, out: Path) -> Path:
         raise ConfigError(f"the image encoder is a {type(encoder).__name__}, which timm cannot load")
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
-    partial = out / ".model.safetensors.partial"
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.replace(out / "model.safetensors")
+    with replacing(out / "model.safetensors") as partial:
+        save_file(weights, partial, metadata={"format": "pt"})
     about = {
         "architecture": encoder.architecture.name,
         "num_classes": 0,

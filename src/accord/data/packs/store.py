@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from platformdirs import user_cache_dir
 
 from accord.data.packs.base import Kind, Pack, Row
 from accord.errors import DataError
+from accord.files import replacing
 
 if TYPE_CHECKING:
     import datasets
@@ -49,15 +49,10 @@ def write_rows(rows: Iterable[Row], schema: Mapping[str, Kind], path: Path, note
     table = table.replace_schema_metadata({_NOTE: json.dumps(dict(note), sort_keys=True)})
     if not table.num_rows:
         raise DataError(f"{path.name}: no row to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # PNG, WebP and Ogg do not compress further; the words do, the better the more of them stand together
-        together = len(table) if set(schema.values()) <= {"text", "texts"} else 1024
-        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=together)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # PNG, WebP and Ogg do not compress further; the words do, the better the more of them stand together
+    together = len(table) if set(schema.values()) <= {"text", "texts"} else 1024
+    with replacing(path) as partial:
+        pq.write_table(table, partial, compression="zstd", compression_level=9, row_group_size=together)
 
 
 def read_note(path: Path) -> dict[str, Any]:
