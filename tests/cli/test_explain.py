@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.explain import ConceptExplanation, PartsExplanation, SharedConcept
+from accord.explaining import ConceptExplanation, PartsExplanation, SharedConcept
 
 
 @pytest.fixture

@@ -72,8 +72,8 @@ def search(
     """Search data with words, a picture or one of its rows; the index is built on first use and kept up to date."""
     from accord import pipeline
     from accord.cli.output import console
-    from accord.search.place import writable_folder
-    from accord.search.show import contact_sheet, format_hits
+    from accord.searching.place import writable_folder
+    from accord.searching.show import contact_sheet, format_hits
 
     given = {"text": text, "image": image, "audio": audio, "video": video}
     together = {modality: value for modality, value in given.items() if value is not None}

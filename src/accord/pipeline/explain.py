@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accord.errors import ConfigError
-from accord.explain import (
+from accord.explaining import (
     ConceptExplanation,
     PartsExplanation,
     WordExplanation,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from accord.errors import ConfigError, listed
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, require_data
-from accord.search.index import Hit, build_index
-from accord.search.query import search as query_index
-from accord.search.query import search_altered, search_jointly, search_like
-from accord.search.rows import row_named
+from accord.searching.index import Hit, build_index
+from accord.searching.query import search as query_index
+from accord.searching.query import search_altered, search_jointly, search_like
+from accord.searching.rows import row_named
 from accord.shipped import run_folder
 from accord.training.artifact import Model as TrainedModel
 from accord.training.artifact import load_model

@@ -35,9 +35,9 @@ from accord.pipeline.rows import (
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.search.export import write_embeddings
-from accord.search.index import Hit
-from accord.search.ray_engine import embed_on_ray
+from accord.searching.export import write_embeddings
+from accord.searching.index import Hit
+from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, save_model
 from accord.training.fit import FitResult, fit
@@ -241,7 +241,7 @@ def embed(
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
         out: the file.
-        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
+        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
         workers: how many processes, with ``ray``.
         columns: modality -> column name(s), where the guess is wrong.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an export runs on the CPU.

@@ -21,7 +21,7 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
 from accord.errors import ConfigError
-from accord.explain.inputs import Grid, Word, pair_batch, seen, strongest, words_of
+from accord.explaining.inputs import Grid, Word, pair_batch, seen, strongest, words_of
 from accord.methods.base import Concepts
 from accord.training.artifact import Model
 

@@ -18,7 +18,7 @@ from accord.data.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.embedder import Embedder, by_joint_score, rescorer
 from accord.functional.gap import embedding_arithmetic
-from accord.search.index import Hit, SearchIndex
+from accord.searching.index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,7 @@ def search(
     than the rows; a query that is a vector has no tokens.
 
     Args:
-        index: what is searched; see :func:`accord.search.index.build_index`.
+        index: what is searched; see :func:`accord.searching.index.build_index`.
         model: the model that the index was built with.
         query: words, a path of a picture, clip or recording, a PIL image, or a vector ``(D,)``.
         k: how many answers.

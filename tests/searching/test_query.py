@@ -5,9 +5,9 @@ from PIL import Image
 
 from accord.data.corpus import open_corpus
 from accord.errors import ConfigError, DataError
-from accord.search.index import build_index
-from accord.search.query import query_modality, search, search_altered, search_like
-from accord.search.rows import row_named
+from accord.searching.index import build_index
+from accord.searching.query import query_modality, search, search_altered, search_like
+from accord.searching.rows import row_named
 
 
 @pytest.fixture

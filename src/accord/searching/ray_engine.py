@@ -30,7 +30,7 @@ from accord.data.corpus import Corpus
 from accord.data.handover import Handover, hand_over, take_over
 from accord.data.loader import EpochLoader, eval_loader
 from accord.errors import ConfigError, require
-from accord.search.rows import rows_at_once
+from accord.searching.rows import rows_at_once
 from accord.training.artifact import Model, load_model
 from accord.training.onnx import OnnxModel, is_export
 

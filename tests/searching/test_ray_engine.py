@@ -24,7 +24,7 @@ from accord.cli import app
 from accord.data.corpus import open_corpus
 from accord.data.handover import hand_over
 from accord.errors import ConfigError, DataError, MissingExtraError
-from accord.search.ray_engine import Worker, embed_on_ray, ray_cluster
+from accord.searching.ray_engine import Worker, embed_on_ray, ray_cluster
 from accord.training.artifact import load_model
 from accord.training.onnx import OnnxModel
 

@@ -5,9 +5,9 @@ import torch
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, corpus_from_items
 from accord.errors import ConfigError, DataError, ShapeError
-from accord.search import index as index_module
-from accord.search.index import Update, build_index
-from accord.search.query import search
+from accord.searching import index as index_module
+from accord.searching.index import Update, build_index
+from accord.searching.query import search
 
 
 def update(run, model, corpus, **options):
@@ -209,7 +209,7 @@ def test_frames_of_a_clip_are_part_of_its_identity(run, tmp_path, write, rows):
     """A row whose video cell is a list of frame files is new when one of them changes."""
     import datasets
 
-    from accord.search.rows import row_keys
+    from accord.searching.rows import row_keys
 
     write(rows)
     frames = [str(tmp_path / "pictures" / name) for name, _, _ in rows[:2]]
