@@ -16,19 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state
-    from accord.pipeline import (
-        caption,
-        compare,
-        diagnose,
-        embed,
-        evaluate,
-        explain,
-        export,
-        load,
-        search,
-        train,
-        zero_shot,
-    )
+    from accord.pipeline import embed, evaluate, load, search, train
+    from accord.pipeline.caption import caption
+    from accord.pipeline.compare import compare
+    from accord.pipeline.diagnose import diagnose
+    from accord.pipeline.explain import explain
+    from accord.pipeline.export import export
+    from accord.pipeline.zero_shot import zero_shot
 
 _VERBS = (
     "caption",
