@@ -56,7 +56,8 @@ class Splits:
             >>> Splits({"train": np.arange(4), "test": np.arange(4, 6)}).without([1, 5])
             Splits(train: 3, test: 1)
         """
-        return Splits({name: np.setdiff1d(rows, list(ids)) for name, rows in self.rows.items()})
+        gone = list(ids)
+        return Splits({name: np.setdiff1d(rows, gone) for name, rows in self.rows.items()})
 
     def save(self, path: Path) -> None:
         """Write the row ids as JSON, atomically."""
