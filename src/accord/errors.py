@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from os import PathLike
+from reprlib import repr as short
 from types import ModuleType
+from typing import Any
 
 
 class AccordError(Exception):
@@ -82,3 +85,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def listed(name: str, items: Iterable[Any]) -> list[Any]:
+    """The items as a list; one string or path in the place of several is refused: it would be taken letter by letter.
+
+    Args:
+        name: of the argument, for the message.
+        items: what was given.
+
+    Raises:
+        ConfigError: it is a single thing; says how to write it.
+
+    Example:
+        >>> listed("tasks", ("knn", "retrieval"))
+        ['knn', 'retrieval']
+        >>> listed("tasks", "knn")
+        Traceback (most recent call last):
+        accord.errors.ConfigError: tasks='knn': expected a list, write tasks=['knn']
+    """
+    if isinstance(items, str | bytes | PathLike) or not isinstance(items, Iterable):
+        one = short(str(items) if isinstance(items, PathLike) else items)
+        raise ConfigError(f"{name}={one}: expected a list, write {name}=[{one}]")
+    return list(items)

@@ -8,11 +8,25 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import (
+    AudioColumn,
+    Device,
+    DeviceOption,
+    GraphColumns,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumns,
+    VideoColumn,
+    given,
+)
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord evaluate runs/first --task retrieval --task zero_shot"""
+accord evaluate runs/first --task retrieval --task zero_shot
+
+accord evaluate runs/first photos.csv --image file --text title --label kind"""
 
 
 class Task(StrEnum):
@@ -54,12 +68,20 @@ def evaluate(
         int,
         typer.Option(min=0, help="Captions of training rows that stand for their class beside its name in zero_shot."),
     ] = 0,
+    image: ImageColumn = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    video: VideoColumn = None,
+    audio: AudioColumn = None,
+    group: GroupColumn = None,
+    graph: GraphColumns = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Score a trained model, with a 95 % interval and the chance level beside every number."""
     from accord import pipeline
     from accord.cli.output import show_metrics
 
     tasks = [item.value for item in task or ()]
-    show_metrics(
-        pipeline.evaluate(run, source, tasks=tasks, templates=templates, candidates=candidates, examples=examples)
-    )
+    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
+    options = {"templates": templates, "candidates": candidates, "examples": examples, "device": device.value}
+    show_metrics(pipeline.evaluate(run, source, tasks=tasks, columns=columns, **options))  # type: ignore[arg-type]

@@ -7,6 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from accord.cli.options import (
+    DATA,
+    AudioColumn,
+    GraphColumns,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumns,
+    VideoColumn,
+    given,
+)
 from accord.cli.settings import parse_settings
 
 EXAMPLE = """Example:
@@ -15,7 +26,6 @@ accord train pack:emoji --method clip --epochs 3 --out runs/first
 
 accord train papers.csv --method meow --graph authors --graph venue --out runs/papers"""
 
-_DATA = "Data"
 _ENCODERS = "Encoders"
 
 
@@ -27,30 +37,17 @@ def train(
     method: Annotated[
         str | None, typer.Option(help="Method to train (see: accord papers list). Default: clip.")
     ] = None,
-    image: Annotated[str | None, typer.Option(metavar="COL", help="Image column.", rich_help_panel=_DATA)] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COL", help="Text column; repeat for several captions.", rich_help_panel=_DATA),
-    ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COL", help="Label column.", rich_help_panel=_DATA)] = None,
-    video: Annotated[str | None, typer.Option(metavar="COL", help="Video column.", rich_help_panel=_DATA)] = None,
-    audio: Annotated[str | None, typer.Option(metavar="COL", help="Audio column.", rich_help_panel=_DATA)] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="COL", help="Rows of one group stay in one split.", rich_help_panel=_DATA),
-    ] = None,
-    graph: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COL",
-            help="Column that names what a row is linked to (authors, tags): a graph's nodes; repeatable.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
+    image: ImageColumn = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    video: VideoColumn = None,
+    audio: AudioColumn = None,
+    group: GroupColumn = None,
+    graph: GraphColumns = None,
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=_DATA
+            metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=DATA
         ),
     ] = None,
     image_encoder: Annotated[
@@ -89,8 +86,8 @@ def train(
         raise typer.BadParameter("say what to train on: DATA, or --config FILE", param_hint="DATA")
     options: dict[str, Any] = {
         "config": config,
-        "encoders": _given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
-        "columns": _given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
+        "encoders": given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
+        "columns": given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
         "out": out,
         "resume": resume,
         "seed": seed,
@@ -103,9 +100,4 @@ def train(
     from accord import pipeline
     from accord.cli.output import show_run
 
-    show_run(pipeline.train(source, **_given(method=method), **options))
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that the user set."""
-    return {name: value for name, value in options.items() if value is not None}
+    show_run(pipeline.train(source, **given(method=method), **options))

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
-from accord.data.check import check_media
+from accord.data.check import check_media, unreadable_rows
 from accord.data.columns import Columns, describe_columns, guess_columns
 from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
 from accord.data.labels import MISSING_LABEL, Labels, read_labels
@@ -51,6 +51,7 @@ class Corpus:
         graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
+        left_out: the rows of the source that cannot be used and are not among these, and where their list is.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Corpus:
     incomplete: bool = False
     graph: HeteroData | None = None
     target: str = ""
+    left_out: Quarantine = field(default_factory=Quarantine)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,6 +114,17 @@ class Corpus:
             truth=None if self.truth is None else self.truth[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
+
+    def without(self, bad: Quarantine) -> Corpus:
+        """The rows but for these, which join :attr:`left_out`; the same corpus where it has none of them."""
+        kept = ~np.isin(self.ids, [entry.row for entry in bad])
+        if kept.all():
+            return self
+        return replace(self.select(np.flatnonzero(kept)), left_out=Quarantine([*self.left_out, *bad]))
+
+    def readable(self) -> Corpus:
+        """The rows that can be decoded now, whatever is remembered of them."""
+        return self.without(Quarantine(unreadable_rows(self)))
 
     def texts(self) -> list[list[str]]:
         """All captions of every row, stripped, empty ones dropped; empty lists where there is no text column."""
@@ -324,7 +337,8 @@ def open_corpus(
     damaged = Quarantine(entry for entry in bad if entry.reason != NO_VALUE)
     damaged.path, empty = bad.path, len(bad) - len(damaged)
     damaged.enforce(max_bad, len(corpus) - empty)
-    corpus = corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])) if len(bad) else corpus
+    if len(bad):
+        corpus = replace(corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])), left_out=bad)
     without = f"{empty:,} rows without {' or '.join(mapping.media)}"
     if not len(corpus):
         raise DataError(f"{corpus.name} has no rows" + (f": {without}" if empty else ""))
@@ -390,6 +404,9 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
         [['a cat'], ['a dog']]
     """
     if modality == "text":
+        for i, item in enumerate(items):
+            if not isinstance(item, str):
+                raise DataError(f"item {i} is a {type(item).__name__}; expected a string")
         rows = datasets.Dataset.from_dict({"text": [str(item) for item in items]})
         return Corpus("texts", rows, Columns(text=("text",)), np.arange(len(items)))
     cells = [_cell_of(item, i) for i, item in enumerate(items)]

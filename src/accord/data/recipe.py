@@ -5,7 +5,8 @@ Noise and split come from the configuration, never from code, so that a run can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,8 +14,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from accord.config import Config
+from accord.data.check import unreadable_rows
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_query
+from accord.data.quarantine import Quarantine
 from accord.data.splits import Splits, split
 from accord.errors import DataError
 
@@ -70,19 +73,51 @@ class Prepared:
         test: held-out rows, clean; their concepts do not occur in ``train``.
         val: like ``test``; may be empty.
         splits: the row ids of each, as saved with the run.
+        gone: rows of these that turned out unreadable since they were opened, see :meth:`readable`.
     """
 
     train: Corpus
     test: Corpus
     val: Corpus
     splits: Splits
+    gone: Quarantine = field(default_factory=Quarantine)
+
+    def __len__(self) -> int:
+        return len(self.reference) + len(self.test) + len(self.val)
+
+    @property
+    def left_out(self) -> Quarantine:
+        """The rows of the source that are not used, be it that they were bad at the start or have gone bad."""
+        return Quarantine([*self.train.left_out, *self.gone])
+
+    @cached_property
+    def reference(self) -> Corpus:
+        """The training rows that can still be read, for evaluations that learn from them."""
+        return self.train.without(self.gone)
+
+    def readable(self) -> Prepared:
+        """After decoding every row once more: without the held-out rows that have gone bad.
+
+        Training rows stay, since a method's verdicts are one a row; :attr:`reference` is without those gone bad.
+        """
+        gone = Quarantine(bad for part in (self.train, self.test, self.val) for bad in unreadable_rows(part))
+        return replace(self, test=self.test.without(gone), val=self.val.without(gone), gone=gone)
 
 
-def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False) -> Prepared:
+def prepare(
+    config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
+) -> Prepared:
     """Open, split and corrupt as ``config`` says.
 
+    Args:
+        config: what is said of the data.
+        quarantine: where to list the bad rows; None lists them in the cache when there are any.
+        quiet: print nothing.
+        splits: how the rows were shared out before, which then stays, but for rows that have gone bad; None splits.
+
     Raises:
-        DataError: the source cannot be read, a class is unknown, or nothing is left to train on.
+        DataError: the source cannot be read, a class is unknown, nothing is left to train on, or a row of ``splits``
+            is neither there nor bad.
     """
     corpus = open_corpus(
         config.source,
@@ -95,13 +130,11 @@ def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool =
     )
     if config.classes:
         corpus = restrict_classes(corpus, config.classes)
-    splits = split(
-        corpus.groups(),
-        corpus.labels,
-        {"test": config.split.test, "val": config.split.val},
-        config.split.seed,
-        ids=corpus.ids,
-    )
+    if splits is None:
+        shares = {"test": config.split.test, "val": config.split.val}
+        splits = split(corpus.groups(), corpus.labels, shares, config.split.seed, ids=corpus.ids)
+    else:
+        splits = splits.without(bad.row for bad in corpus.left_out)
     parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
     if config.corruption:
         parts["train"] = corrupt(parts["train"], config.corruption)

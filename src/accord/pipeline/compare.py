@@ -18,18 +18,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from accord.config import Config
-from accord.data.recipe import Prepared, prepare
+from accord.data.recipe import prepare
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.rows import despite_bad_rows, held_out
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
-from accord.training.artifact import CONFIG, Model, load_model
+from accord.training.artifact import CONFIG, load_model
 
 COMPARISON = "comparison.json"
 
@@ -236,7 +237,7 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
         return execute(run, folder, progress=False).metrics
     prepared = prepare(run.data, quiet=True)
     model, _ = fit_model(run, prepared, folder.with_name(f".{folder.name}"), progress=False)
-    return score(model, prepared, run.evaluate)
+    return despite_bad_rows(prepared, lambda rows: score(model, rows, run.evaluate))[0]
 
 
 def _print_line(seed: int, seeds: int, arm: str, main: str, metrics: list[Metric]) -> None:
@@ -260,11 +261,11 @@ def _record(result: Comparison) -> None:
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
     method = result.config.method
     model = load_model(result.folder / method)
-    prepared = _prepared_of(model)
+    metrics, prepared = despite_bad_rows(held_out(model), lambda rows: score(model, rows))
     page = summarise(
         model,
         prepared,
-        score(model, prepared),
+        metrics,
         result.folder / method,
         seconds=result.seconds,
         comparison=_for_report(result),
@@ -272,11 +273,6 @@ def _record(result: Comparison) -> None:
         lede=" ".join(result.sentences()),
     )
     write_report(page, result.report)
-
-
-def _prepared_of(model: Model) -> Prepared:
-    run = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(run.data, quiet=True)
 
 
 def _for_report(result: Comparison) -> report.Comparison:

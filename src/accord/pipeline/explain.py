@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accord.errors import ConfigError
-from accord.explain import (
+from accord.explaining import (
     ConceptExplanation,
     PartsExplanation,
     WordExplanation,
@@ -17,9 +17,8 @@ from accord.explain import (
     explain_words,
 )
 from accord.methods import Method, available, get_method
-from accord.pipeline.run import held_out, open_like
-from accord.shipped import run_folder
-from accord.training.artifact import load_model
+from accord.pipeline.model import load
+from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 
 
 def explain(
@@ -29,6 +28,9 @@ def explain(
     data: str | Path | None = None,
     out: str | Path | None = None,
     k: int = 8,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> ConceptExplanation | WordExplanation | PartsExplanation:
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
@@ -42,12 +44,15 @@ def explain(
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.
         k: how many concepts.
+        columns: modality -> column name(s) of ``data``, where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        ConfigError: the run's method cannot explain; names those that can.
+        ConfigError: the run's method cannot explain (names those that can), or there is no such device.
         DataError: the picture or the data cannot be read.
     """
-    model = load_model(run_folder(run))
+    require_data(data, columns)
+    model = load(run, device)
     if model.method.segments:
         parts = explain_parts(model, image)
         if out is not None:
@@ -62,8 +67,8 @@ def explain(
         return located
     if not model.method.has_concepts:
         raise ConfigError(f"method {model.method.name} cannot say why two things match; {', '.join(explainers())} can")
-    corpus = held_out(model).train if data is None else open_like(model, data)
-    explanation = explain_concepts(model, image, text, corpus, k)
+    corpus = held_out(model).train if data is None else open_like(model, data, columns)
+    explanation, _ = despite_bad_rows(corpus, lambda rows: explain_concepts(model, image, text, rows, k))
     if out is not None:
         draw_concepts(explanation, out)
     return explanation

@@ -1,4 +1,4 @@
-"""The verbs: train, load, evaluate, embed, search. Each is one function that Python and the command line share."""
+"""The verbs: train, evaluate, embed, search. Each is one function that Python and the command line share."""
 
 from __future__ import annotations
 
@@ -10,32 +10,40 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from torch import Tensor
 
-from accord.data.corpus import Corpus, open_corpus
+from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
-from accord.data.splits import Splits
-from accord.errors import ConfigError, DataError, require
+from accord.errors import ConfigError, DataError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.model import Model, load
+from accord.pipeline.rows import (
+    SPLITS,
+    ColumnNames,
+    as_held_out,
+    despite_bad_rows,
+    held_out,
+    open_like,
+    open_rows,
+    require_data,
+)
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.search.export import write_embeddings
-from accord.search.index import Hit, build_index
-from accord.search.query import search as query_index
-from accord.search.query import search_altered, search_jointly, search_like
-from accord.search.ray_engine import embed_on_ray
-from accord.search.rows import row_named
+from accord.searching.export import write_embeddings
+from accord.searching.index import Hit
+from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import run_folder
-from accord.training.artifact import CONFIG, Model, load_model, save_model
+from accord.training.artifact import CONFIG, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 
-METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
+METRICS, REPORT, QUARANTINE = "metrics.json", "report.html", "quarantine.jsonl"
 ENGINES = ("plain", "ray")
 
 
@@ -107,7 +115,7 @@ def train(
         "training.batch_size": batch_size,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
         **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
-        **{f"objective_add.{name}": {} for name in objective_add},
+        **{f"objective_add.{name}": {} for name in listed("objective_add", objective_add)},
     }
     if method is not None:
         changes["method.name"] = method
@@ -126,12 +134,25 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
     model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
     save_model(folder, model.method, config.model_dump(mode="json"))
     model.path = folder
-    metrics = score(model, prepared, config.evaluate)
-    write_metrics(folder, metrics)
-    summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
-    write_report(summary, folder / REPORT)
+    metrics = _evaluate(model, prepared, config, folder, started)
     write_card(folder, model, metrics)
     return Run(folder, model, metrics, fitted)
+
+
+def _evaluate(model: Model, prepared: Prepared, config: RunConfig, folder: Path, started: float) -> list[Metric]:
+    """Score the trained model and write its report; rows that went bad meanwhile are left out, added to the list."""
+    listing = folder / QUARANTINE
+    try:
+        metrics, prepared = despite_bad_rows(prepared, lambda rows: score(model, rows, config.evaluate), listing)
+        write_metrics(folder, metrics)
+        seconds = time.perf_counter() - started
+        summary, _ = despite_bad_rows(
+            prepared, lambda rows: summarise(model, rows, metrics, folder, seconds=seconds), listing
+        )
+    except DataError as error:
+        raise DataError(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
+    write_report(summary, folder / REPORT)
+    return metrics
 
 
 def fit_model(
@@ -150,19 +171,12 @@ def _probe(config: RunConfig, prepared: Prepared) -> Callable[[Method], dict[str
     rows = replace(prepared, test=prepared.val) if len(prepared.val) else prepared
 
     def measure(method: Method) -> dict[str, float]:
+        nonlocal rows
         model = Model(method, config=config.model_dump(mode="json"))
-        return {metric.name: metric.value for metric in score(model, rows, config.training.probe)}
+        metrics, rows = despite_bad_rows(rows, lambda rest: score(model, rest, config.training.probe))
+        return {metric.name: metric.value for metric in metrics}
 
     return measure
-
-
-def load(path: str | Path, device: str = "cpu") -> Model:
-    """The model of a finished run, or one that ships with Accord (``"house"``).
-
-    Raises:
-        AccordError: ``path`` is not a finished run; names what is missing.
-    """
-    return load_model(run_folder(path), device)
 
 
 def evaluate(
@@ -172,8 +186,13 @@ def evaluate(
     templates: str | Path | None = None,
     candidates: int | None = None,
     examples: int = 0,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> list[Metric]:
     """Score a run on its own held-out rows, or on other data.
+
+    Rows that cannot be read are left out, and said on stderr.
 
     Args:
         run: the run's directory.
@@ -184,14 +203,24 @@ def evaluate(
         candidates: how many items a second stage scores for each query; 0 leaves it out. None takes 128 of
             ``retrieval`` and leaves out that of ``joint``.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
+        columns: modality -> column name(s) of ``data``, where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
         The metrics, each with its interval and chance level.
+
+    Raises:
+        ConfigError: a task does not exist or does not fit, ``columns`` without ``data``, or no such device.
+        DataError: the data cannot be read.
     """
-    model = load_model(run_folder(run))
-    prepared = held_out(model) if data is None else _as_test(model, open_like(model, data))
+    tasks = listed("tasks", tasks)
+    require_data(data, columns)
+    model = load(run, device)
+    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns))
     read = read_templates(templates)
-    return score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
+    how: dict[str, Any] = {"templates": read, "candidates": candidates, "examples": examples}
+    metrics, _ = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, **how))
+    return metrics
 
 
 def embed(
@@ -201,18 +230,24 @@ def embed(
     *,
     engine: Literal["plain", "ray"] = "plain",
     workers: int = 2,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> Path:
     """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file.
+
+    Rows that cannot be read are left out, and said on stderr; the column ``id`` tells which are there.
 
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
         out: the file.
-        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
+        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
         workers: how many processes, with ``ray``.
+        columns: modality -> column name(s), where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an export runs on the CPU.
 
     Raises:
-        ConfigError: an unknown engine, or ``workers`` is less than 1.
+        ConfigError: an unknown engine, ``workers`` is less than 1, or no such device.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
     """
@@ -221,19 +256,23 @@ def embed(
     if engine == "ray":
         require("ray", "ray")  # before the data are read
     exported = is_export(Path(run))
+    if exported and device not in ("auto", "cpu"):
+        raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
     folder = Path(run) if exported else run_folder(run)
-    model = OnnxModel(folder) if exported else load_model(folder)
-    corpus = open_like(model, data) if isinstance(model, Model) else open_corpus(data, quiet=True)
+    model = OnnxModel(folder) if exported else load(folder, "cpu" if engine == "ray" else device)
+    corpus = open_like(model, data, columns) if isinstance(model, Model) else open_rows(data, columns=columns)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
     if not present:
         have, wanted = ", ".join(corpus.modalities), ", ".join(model.modalities)
         raise DataError(f"{corpus.name} has {have}, and the model embeds {wanted}: there is nothing to embed")
-    vectors = (
-        embed_on_ray(folder, corpus, data, present, workers)
-        if engine == "ray"
-        else {name: model.embed_corpus(corpus, name) for name in present}
-    )
-    return write_embeddings(Path(out), corpus, vectors)
+
+    def vectors_of(rows: Corpus) -> dict[str, Tensor]:
+        if engine == "ray":
+            return embed_on_ray(folder, rows, data, present, workers, device)
+        return {name: model.embed_corpus(rows, name) for name in present}
+
+    vectors, embedded = despite_bad_rows(corpus, vectors_of)
+    return write_embeddings(Path(out), embedded, vectors)
 
 
 def search(
@@ -248,50 +287,21 @@ def search(
     strength: float = 1.0,
     together: Mapping[str, str | Path] | None = None,
     like: str | None = None,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> list[Hit]:
     """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
 
     Args:
-        run: the run's directory; the index is kept in it and grows with new files.
-        query: words, or the path of an image.
-        data: what to search; None takes the run's own data.
-        k: number of hits.
-        ann: approximate search; None decides by size.
-        candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by ``k``.
-        plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
-        minus: words for what they should not show any more.
-        strength: how much these words count.
-        together: instead of ``query``, modality -> words or a file, such as ``{"text": "a dog", "audio": "bark.wav"}``.
-        like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of its
-            columns says; there is no second stage.
+        run: folder of a run, or name of a model that ships.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
-    Raises:
-        ConfigError: not one of ``query``, ``together`` and ``like``, or what the model cannot embed.
-        DataError: there is no such file or row, or several rows say that.
+    The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
     """
-    if (query is not None) + bool(together) + (like is not None) != 1:
-        raise ConfigError("search: give either a query, a row, or several things of different modalities together")
-    if like is not None and (plus or minus):
-        raise ConfigError("search: plus and minus change a query, not a row")
-    folder = run_folder(run)
-    model = load_model(folder)
-    source = model.config["data"]["source"] if data is None else data
-    corpus = open_like(model, source)
-    row = None if like is None else row_named(corpus, like)
-    index = build_index(folder, model, corpus, ann=ann)
-    if row is not None:
-        return search_like(index, row, k=k, ann=ann)
-    if query is None:
-        return search_jointly(index, model, together or {}, k=k, ann=ann, candidates=candidates)
-    if plus or minus:
-        return search_altered(index, model, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
-    return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
-
-
-def held_out(model: Model) -> Prepared:
-    """The corpora of the run that made ``model``, split as it was trained."""
-    config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(config.data, quiet=True)
+    changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
+    model = load(run, device)
+    return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
@@ -313,20 +323,6 @@ def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CONFIG).exists():
         write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def open_like(model: Model, data: str | Path) -> Corpus:
-    """Open ``data`` with the columns of the run where it has them."""
-    wanted = model.config.get("data", {})
-    columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
-    options = {"incomplete": wanted.get("incomplete", False), "target": wanted.get("target")}
-    corpus = open_corpus(data, columns=columns, **options, quiet=True)
-    return with_prepared_texts(corpus, type(model.method))
-
-
-def _as_test(model: Model, corpus: Corpus) -> Prepared:
-    empty = corpus.select([])
-    return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
 
 
 def read_templates(path: str | Path | None) -> list[str] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError
 from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.classification import evaluate_classification
 from accord.evaluation.clustering import evaluate_clustering
@@ -33,7 +33,7 @@ def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
     labelled = test.labels is not None and len(test.classes) > 1
     paired = "text" in model.modalities and bool(test.columns.text)
     fits = {
-        "classification": model.method.classifies and labelled,
+        "classification": model.method.classifies and labelled and set(test.classes) <= set(model.classes),
         "retrieval": paired and len(model.modalities) > 1,
         "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
         "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
@@ -68,6 +68,7 @@ def score(
 
     Raises:
         ConfigError: there is no such task, it does not fit, or no rows were held out.
+        RowError: a row cannot be read any more.
     """
     if not len(prepared.test):
         if tasks:
@@ -95,11 +96,11 @@ def judgement(model: Model, train: Corpus) -> list[Metric]:
 def _runners(
     model: Model, prepared: Prepared, templates: str | Sequence[str] | None, candidates: int | None, examples: int
 ) -> dict[str, Callable[[], list[Metric]]]:
-    test, train = prepared.test, prepared.train
+    test, train = prepared.test, prepared.reference
     modality = _main_modality(model)
     nearest = CANDIDATES if candidates is None else candidates
     return {
-        "classification": lambda: evaluate_classification(_logits(model, test), test),
+        "classification": lambda: _classification(model, test.having("image")),
         "retrieval": lambda: evaluate_retrieval(model, test, modality, candidates=nearest),
         "zero_shot": lambda: evaluate_zero_shot(
             model,
@@ -109,9 +110,9 @@ def _runners(
             class_examples(train, examples) if examples else None,
         ),
         "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
-        "captions": lambda: evaluate_captions(model, test),
+        "captions": lambda: evaluate_captions(model, test.having("image", "text")),
         "joint": lambda: evaluate_joint(model, test, candidates or 0),
-        "segmentation": lambda: evaluate_segmentation(model, test, train),
+        "segmentation": lambda: evaluate_segmentation(model, test.having("image"), train.having("image")),
         "correspondence": lambda: evaluate_correspondence(model, test),
         "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
         "few_labels": lambda: evaluate_few_labels(model, test, train, modality),
@@ -123,11 +124,32 @@ def _main_modality(model: Model) -> str:
     return next((name for name in model.modalities if name != "text"), "text")
 
 
-def _logits(model: Model, corpus: Corpus):  # type: ignore[no-untyped-def]
+def _classification(model: Model, corpus: Corpus) -> list[Metric]:
+    """Metrics of the model's classifier; other data may hold its classes in another order, or some of them only."""
     logits = model.classify(corpus)
     if logits is None:
         raise ConfigError(f"method {model.method.name} has no classifier: evaluate it by knn or linear_probe")
-    return logits
+    unknown = sorted(set(corpus.classes) - set(model.classes))
+    if unknown:
+        raise DataError(
+            f"{corpus.name} has {len(unknown)} classes that the model was not trained on (the first: {unknown[0]!r}): "
+            "evaluate by another task, such as --task zero_shot"
+        )
+    order = [corpus.classes.index(name) for name in model.classes if name in corpus.classes]
+    if order != sorted(order) or len(order) < len(model.classes):
+        corpus = _renumbered(corpus, model.classes)
+    return evaluate_classification(logits, corpus)
+
+
+def _renumbered(corpus: Corpus, classes: tuple[str, ...]) -> Corpus:
+    """The corpus with its labels as numbers, or columns, of these classes, which hold its own."""
+    place = np.array([classes.index(name) for name in corpus.classes])
+    labels = np.asarray(corpus.labels)
+    if labels.ndim == 1:
+        return corpus.with_labels(np.where(labels < 0, -1, place[labels]), classes=classes)
+    wide = np.zeros((len(corpus), len(classes)), dtype=labels.dtype)
+    wide[:, place] = labels
+    return corpus.with_labels(wide, classes=classes)
 
 
 def _prefixed(task: str, metrics: list[Metric], needed: bool) -> list[Metric]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
 from accord.data.inputs import Input
-from accord.data.loader import EpochLoader, eval_loader, train_loader
+from accord.data.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
@@ -85,7 +85,7 @@ class HookLoader:
 
     def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
         self._method, self._run, self._place, self._device = method, run, place, method.device
-        self._loader = eval_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
+        self._loader = hook_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:

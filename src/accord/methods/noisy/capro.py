@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities import move_data_to_device
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -349,7 +350,7 @@ class Capro(Method):
         training = self.training
         self.eval()
         for batch in loader:
-            yield {key: value.to(self.device) if hasattr(value, "to") else value for key, value in batch.items()}
+            yield move_data_to_device(batch, self.device)
         self.train(training)
 
 

@@ -33,8 +33,8 @@ from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, ShapeError
 from accord.evaluation.embedder import Embedder, rescorer
 from accord.files import write_atomically
-from accord.search.place import writable_folder
-from accord.search.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
+from accord.searching.place import writable_folder
+from accord.searching.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ from PIL import Image
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput
 from accord.errors import ConfigError
-from accord.explain.inputs import seen
+from accord.explaining.inputs import seen
 from accord.training.artifact import Model
 
 SIDE = 192  # pixels of the map of parts

@@ -11,8 +11,8 @@ from accord.data.corpus import corpus_from_items
 from accord.data.loader import eval_loader
 from accord.encoders import build_encoder
 from accord.errors import ConfigError, DataError
-from accord.explain import draw_concepts, explain_concepts
-from accord.explain.inputs import pair_batch
+from accord.explaining import draw_concepts, explain_concepts
+from accord.explaining.inputs import pair_batch
 from accord.methods import DataInfo, get_method
 from accord.training.artifact import Model
 

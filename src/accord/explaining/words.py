@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accord.data.inputs import TextInput
 from accord.errors import ConfigError
-from accord.explain.inputs import Grid, pair_batch, strongest, words_of
+from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
 from accord.training.artifact import Model
 
 

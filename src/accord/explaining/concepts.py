@@ -21,7 +21,7 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
 from accord.errors import ConfigError
-from accord.explain.inputs import Grid, Word, pair_batch, seen, strongest, words_of
+from accord.explaining.inputs import Grid, Word, pair_batch, seen, strongest, words_of
 from accord.methods.base import Concepts
 from accord.training.artifact import Model
 
@@ -179,10 +179,10 @@ def _with_witnesses(
     """The concepts with the patches and words of the corpus that speak for them."""
     corpus = corpus.select(np.linspace(0, len(corpus) - 1, min(len(corpus), _ROWS), dtype=np.int64))
     if "image" in corpus.modalities:
-        seen_in = _patches(model, corpus, entries, patches)
+        seen_in = _patches(model, corpus.having("image"), entries, patches)
         concepts = [replace(one, patches=tuple(some)) for one, some in zip(concepts, seen_in, strict=True)]
     if "text" in corpus.modalities:
-        said = _corpus_words(model, corpus, entries)
+        said = _corpus_words(model, corpus.having("text"), entries)
         concepts = [replace(one, corpus_words=tuple(some)) for one, some in zip(concepts, said, strict=True)]
     return concepts
 

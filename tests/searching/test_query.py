@@ -5,9 +5,9 @@ from PIL import Image
 
 from accord.data.corpus import open_corpus
 from accord.errors import ConfigError, DataError
-from accord.search.index import build_index
-from accord.search.query import query_modality, search, search_altered, search_like
-from accord.search.rows import row_named
+from accord.searching.index import build_index
+from accord.searching.query import query_modality, search, search_altered, search_like
+from accord.searching.rows import row_named
 
 
 @pytest.fixture
@@ -128,3 +128,27 @@ def test_empty_words_missing_files_and_unknown_kinds_are_refused(tmp_path):
 def test_a_sentence_that_ends_in_a_dot_is_words():
     assert query_modality("a red heart.") == "text"
     assert query_modality("version 2.5 of the logo") == "text"
+
+
+def test_a_folder_of_frames_is_a_clip_where_its_path_has_a_slash(tmp_path, monkeypatch):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    Image.new("RGB", (8, 8)).save(frames / "0.png")
+    monkeypatch.chdir(tmp_path)
+    for query in (frames, str(frames), "./frames", "frames/"):
+        assert query_modality(query) == "video"
+    assert query_modality("frames") == "text"
+    assert query_modality("and/or") == "text"
+    assert query_modality("a" * 5000 + "/b") == "text"
+
+
+def test_a_word_that_is_a_folder_of_frames_too_has_to_be_made_clear(index, model, tmp_path, monkeypatch):
+    (tmp_path / "red").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "red" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert "red" in search(index, model, "red", k=1)[0].caption  # the model embeds no clips
+    with pytest.raises(ConfigError, match="it cannot search by video"):
+        search(index, model, "./red")
+    model.modalities = ("image", "text", "video")
+    with pytest.raises(ConfigError, match=r"red is a folder of frames too: write \./red for the clip, --text red for"):
+        search(index, model, "red")

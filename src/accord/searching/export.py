@@ -14,7 +14,7 @@ from torch import Tensor
 from accord.data.graphs import ID
 from accord.errors import ShapeError
 from accord.files import replacing
-from accord.search.rows import file_paths, has_node_ids, label_names, vector_column
+from accord.searching.rows import file_paths, has_node_ids, label_names, vector_column
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus

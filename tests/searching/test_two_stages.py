@@ -9,9 +9,9 @@ import torch
 from accord.data.corpus import corpus_from_items
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
-from accord.search.index import Update, build_index
-from accord.search.query import search
-from accord.search.show import format_hits
+from accord.searching.index import Update, build_index
+from accord.searching.query import search
+from accord.searching.show import format_hits
 
 COLOURS = ("red", "green", "blue", "yellow")
 

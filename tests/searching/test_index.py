@@ -5,9 +5,9 @@ import torch
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, corpus_from_items
 from accord.errors import ConfigError, DataError, ShapeError
-from accord.search import index as index_module
-from accord.search.index import Update, build_index
-from accord.search.query import search
+from accord.searching import index as index_module
+from accord.searching.index import Update, build_index
+from accord.searching.query import search
 
 
 def update(run, model, corpus, **options):
@@ -148,7 +148,7 @@ def clustered():
 
 
 def test_exact_search_equals_brute_force(run, clustered):
-    index = update(run, vectors_model(clustered), corpus_from_items("text", list(range(600))))
+    index = update(run, vectors_model(clustered), corpus_from_items("text", [str(row) for row in range(600)]))
     for query in clustered[:5]:
         expected = (clustered @ query).topk(10)
         hits = index.search(query, "text", k=10, ann=False)
@@ -158,9 +158,9 @@ def test_exact_search_equals_brute_force(run, clustered):
 
 def test_the_approximate_index_finds_nearly_everything_and_takes_in_new_rows(run, clustered):
     model = vectors_model(clustered)
-    first = update(run, model, corpus_from_items("text", list(range(500))), ann=True)
+    first = update(run, model, corpus_from_items("text", [str(row) for row in range(500)]), ann=True)
     assert first.last_update.ann
-    grown = update(run, model, corpus_from_items("text", list(range(600))))
+    grown = update(run, model, corpus_from_items("text", [str(row) for row in range(600)]))
     assert grown.last_update == Update(rows=600, embedded=100, removed=0, ann=True)
     found = 0
     for row in range(0, 600, 12):
@@ -173,7 +173,7 @@ def test_the_approximate_index_finds_nearly_everything_and_takes_in_new_rows(run
 
 def test_large_corpora_get_an_approximate_index_by_themselves(run, clustered, monkeypatch):
     monkeypatch.setattr(index_module, "ANN_ROWS", 300)
-    corpus = corpus_from_items("text", list(range(400)))
+    corpus = corpus_from_items("text", [str(row) for row in range(400)])
     assert not update(run, vectors_model(clustered), corpus, ann=False).last_update.ann
     assert update(run, vectors_model(clustered), corpus).last_update.ann
 
@@ -209,7 +209,7 @@ def test_frames_of_a_clip_are_part_of_its_identity(run, tmp_path, write, rows):
     """A row whose video cell is a list of frame files is new when one of them changes."""
     import datasets
 
-    from accord.search.rows import row_keys
+    from accord.searching.rows import row_keys
 
     write(rows)
     frames = [str(tmp_path / "pictures" / name) for name, _, _ in rows[:2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.tokens import TokenRows
-from accord.errors import ConfigError, DataError
+from accord.data.video import holds_pictures
+from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.embedder import Embedder, by_joint_score, rescorer
 from accord.functional.gap import embedding_arithmetic
-from accord.search.index import Hit, SearchIndex
+from accord.searching.index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +48,7 @@ def search(
     than the rows; a query that is a vector has no tokens.
 
     Args:
-        index: what is searched; see :func:`accord.search.index.build_index`.
+        index: what is searched; see :func:`accord.searching.index.build_index`.
         model: the model that the index was built with.
         query: words, a path of a picture, clip or recording, a PIL image, or a vector ``(D,)``.
         k: how many answers.
@@ -115,7 +117,7 @@ def search_altered(
     Raises:
         ConfigError, DataError: as :func:`search`; also words that are empty, or a model that embeds no text.
     """
-    words = [*plus, *minus]
+    words = [*listed("plus", plus), *listed("minus", minus)]
     if "text" not in model.modalities or not all(word.strip() for word in words):
         raise ConfigError(f"plus and minus take words for a model that embeds text; got {words}")
     own = torch.as_tensor(embed_query(model, query))
@@ -207,7 +209,9 @@ def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray
 
 
 def query_modality(query: str | Path | Image) -> str:
-    """``"text"`` for words, otherwise what the file or object is.
+    """``"text"`` for words, otherwise what the file or object is; a folder of frames is a clip.
+
+    A folder is meant where its path has a slash; a single word that is the name of one too is words.
 
     Raises:
         ConfigError: the query is empty.
@@ -226,6 +230,8 @@ def query_modality(query: str | Path | Image) -> str:
         raise ConfigError("the query is empty: give words, or the path of a file")
     path = Path(query)
     kind = next((name for name, suffixes in _SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    if kind is None and os.path.isdir(path) and (isinstance(query, Path) or "/" in query or os.sep in query):
+        return "video"
     if isinstance(query, str) and kind is None:
         return "text"
     if not path.exists():
@@ -237,6 +243,8 @@ def query_modality(query: str | Path | Image) -> str:
 
 def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
     modality = query_modality(query)
+    if modality == "text" and "video" in model.modalities and holds_pictures(str(query)):
+        raise ConfigError(f"{query} is a folder of frames too: write ./{query} for the clip, --text {query} for words")
     if modality not in model.modalities:
         raise ConfigError(
             f"the model embeds {', '.join(model.modalities)}; it cannot search by {modality}; search by a row (--like)"

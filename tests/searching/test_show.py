@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from accord.search.index import Hit
-from accord.search.show import _fit, _font, contact_sheet, format_hits
+from accord.searching.index import Hit
+from accord.searching.show import _fit, _font, contact_sheet, format_hits
 
 
 def thumbnail(colour, size=(40, 20)):

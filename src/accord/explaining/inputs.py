@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor
 
@@ -92,7 +93,7 @@ def pair_batch(model: Model, image: str | Path | Image.Image, text: str) -> tupl
     picture = corpus_from_items("image", [image]).sample(0, background=spec.background)["image"]
     ids, mask = words.tokenizer([text])
     batch = {"image": as_pixels(picture, spec), "text": ids, "text_mask": mask}
-    return {key: value.to(model.method.device) for key, value in batch.items()}, seen(picture, spec)
+    return move_data_to_device(batch, model.method.device), seen(picture, spec)
 
 
 def as_pixels(picture: Image.Image, spec: ImageInput) -> Tensor:

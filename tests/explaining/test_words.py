@@ -6,8 +6,8 @@ from squares import PATCH, SIDE, square
 
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
-from accord.explain import draw_words, explain_words
-from accord.explain.words import WordMap
+from accord.explaining import draw_words, explain_words
+from accord.explaining.words import WordMap
 from accord.methods import DataInfo, get_method
 from accord.training.artifact import Model
 

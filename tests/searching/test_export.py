@@ -7,7 +7,7 @@ import torch
 
 from accord.data.corpus import corpus_from_items
 from accord.errors import ShapeError
-from accord.search.export import write_embeddings
+from accord.searching.export import write_embeddings
 
 
 def test_every_row_is_written_with_its_number_texts_class_and_vectors(tmp_path):

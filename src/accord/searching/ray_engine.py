@@ -8,7 +8,6 @@ is how Ray Data runs its actors (``max_restarts`` and ``max_task_retries`` are -
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -30,9 +29,8 @@ from torch import Tensor
 from accord.data.corpus import Corpus
 from accord.data.handover import Handover, hand_over, take_over
 from accord.data.loader import EpochLoader, eval_loader
-from accord.data.quarantine import BadRow, Quarantine
 from accord.errors import ConfigError, require
-from accord.search.rows import rows_at_once
+from accord.searching.rows import rows_at_once
 from accord.training.artifact import Model, load_model
 from accord.training.onnx import OnnxModel, is_export
 
@@ -40,11 +38,16 @@ _BATCH = 64  # rows embedded at once
 _TASK = 16  # ranges dealt out at once, where there are many: what is done again when a worker dies
 _SHARES = 4  # tasks of each worker, at least
 _PATIENCE = 10  # seconds for a cluster to answer
-_log = logging.getLogger("accord.data")
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 def embed_on_ray(
-    folder: Path, corpus: Corpus, source: str | Path, modalities: Sequence[str], workers: int = 2
+    folder: Path,
+    corpus: Corpus,
+    source: str | Path,
+    modalities: Sequence[str],
+    workers: int = 2,
+    device: str = "auto",
 ) -> dict[str, Tensor]:
     """Embeddings ``(N, D)`` of every row of ``corpus``, in order, by modality, float32 on the CPU.
 
@@ -58,14 +61,18 @@ def embed_on_ray(
         source: what ``corpus`` was opened from; likewise.
         modalities: those to embed.
         workers: how many processes embed.
+        device: ``auto`` uses GPUs where there are any, ``cuda`` asks for them, ``cpu`` leaves them alone.
 
     Raises:
-        ConfigError: ``workers`` is less than 1, or nothing answers at ``RAY_ADDRESS``.
-        DataError: a worker cannot read the source, or too many rows have gone since the corpus was opened.
+        ConfigError: ``workers`` is less than 1, nothing answers at ``RAY_ADDRESS``, or there is no such device.
+        DataError: a worker cannot read the source.
+        RowError: a row has gone bad since the corpus was opened.
         MissingExtraError: Ray is not installed.
     """
     if workers < 1:
         raise ConfigError(f"workers = {workers}: expected 1 or more")
+    if device not in _DEVICES:
+        raise ConfigError(f"--device {device}: with Ray expected one of {', '.join(_DEVICES)}")
     starts = {modality: range(0, len(corpus), rows_at_once(corpus, [modality], _BATCH)) for modality in modalities}
     ranges = [
         {"modality": modality, "start": start, "stop": min(start + starts[modality].step, len(corpus))}
@@ -73,30 +80,26 @@ def embed_on_ray(
         for start in starts[modality]
     ]
     vectors: dict[tuple[str, int], Tensor] = {}
-    gone = {modality: Quarantine() for modality in modalities}
     with ray_cluster(workers) as ray:
-        for row in _results(ray, ranges, folder.absolute(), hand_over(corpus, source), workers):
+        gpus = _gpus(ray, folder, device)
+        for row in _results(ray, ranges, folder.absolute(), hand_over(corpus, source), workers, gpus):
             values = torch.frombuffer(bytearray(row["vectors"]), dtype=torch.float32)
             vectors[row["modality"], row["start"]] = values.reshape(row["stop"] - row["start"], -1)  # (B, D)
-            for bad in json.loads(row["gone"]):
-                _note(gone[row["modality"]], BadRow(**bad))
-    for missing in gone.values():
-        missing.enforce(corpus.max_bad, len(corpus))
     return {name: torch.cat([vectors[name, start] for start in starts[name]]) for name in modalities}
 
 
-def _note(gone: Quarantine, bad: BadRow) -> None:
-    """Report a row whose file has gone, as a loader does."""
-    if bad not in gone.rows:
-        gone.add(bad.row, bad.file, bad.reason)
-        _log.warning("row %d (%s) cannot be read: %s; another takes its place", bad.row, bad.file, bad.reason)
+def _gpus(ray: ModuleType, folder: Path, device: str) -> float:
+    """How many GPUs the workers share."""
+    found: float = 0 if device == "cpu" or is_export(folder) else ray.cluster_resources().get("GPU", 0)
+    if device == "cuda" and not found:
+        raise ConfigError("--device cuda: the Ray cluster has no GPU; leave it out, or take cpu")
+    return found
 
 
 def _results(
-    ray: ModuleType, ranges: list[dict[str, Any]], folder: Path, sent: Handover, workers: int
+    ray: ModuleType, ranges: list[dict[str, Any]], folder: Path, sent: Handover, workers: int, gpus: float
 ) -> Iterator[dict[str, Any]]:
     """What the workers make of the ranges, in any order."""
-    gpus = 0 if is_export(folder) else ray.cluster_resources().get("GPU", 0)
     share = {"num_gpus": 1 / ceil(workers / gpus)} if gpus else {"num_cpus": 1}
     held = ray.put(sent)  # once for all workers of a machine
     count = max(len(ranges) // _TASK, min(len(ranges), _SHARES * workers))
@@ -158,15 +161,13 @@ class Worker:
         return self._loaders[modality]
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Embed the range in a table of one row, which gets ``vectors`` (float32) and ``gone`` (JSON) besides."""
+        """Embed the range in a table of one row, which gets ``vectors`` (float32) besides."""
         (wanted,) = table.to_pylist()
         fetched = self.loader(wanted["modality"]).dataset[0, np.arange(wanted["start"], wanted["stop"])]
         if fetched.error:
             raise fetched.error
         vectors = self.model.embed_batch(fetched.batch, wanted["modality"]).numpy()
-        gone = json.dumps([vars(bad) for bad in fetched.replaced])
-        table = table.append_column("vectors", pa.array([vectors.tobytes()], pa.large_binary()))
-        return table.append_column("gone", pa.array([gone], pa.large_string()))
+        return table.append_column("vectors", pa.array([vectors.tobytes()], pa.large_binary()))
 
 
 @contextmanager

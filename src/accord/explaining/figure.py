@@ -14,10 +14,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from accord.errors import ConfigError
-from accord.explain.concepts import ConceptExplanation, SharedConcept, Witness
-from accord.explain.inputs import Grid
-from accord.explain.parts import PartsExplanation
-from accord.explain.words import WordExplanation, WordMap
+from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness
+from accord.explaining.inputs import Grid
+from accord.explaining.parts import PartsExplanation
+from accord.explaining.words import WordExplanation, WordMap
 from accord.files import replacing
 
 INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"

@@ -6,7 +6,7 @@ import torch
 from accord.encoders import build_encoder
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe
 from accord.errors import ConfigError
-from accord.explain.inputs import Grid, pair_batch, strongest, words_of
+from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
 
 TEXTS = ["a red ball", "the señor's café, again"]
 
