@@ -22,6 +22,7 @@ _REASONS = {
     errno.EISDIR: "there is a folder of that name: choose another name",
     errno.ENOENT: "the folder that it should stand in does not exist",
 }
+_SAID = 120  # characters of what a library says of a damaged file
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\[?[Ee]rrno:? (\d+)")  # how libraries written in other languages quote it
 
 
@@ -92,6 +93,38 @@ def storage_of(path: Path, doing: str = "written") -> Iterator[None]:
         if reason is None:
             raise
         raise StorageError(f"{path} cannot be {doing}: {reason}") from error
+
+
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong while a file of ours is read into a sentence about ``path``.
+
+    The block should do nothing but read the file and take apart what is in it.
+
+    Args:
+        path: the file, or the folder of several.
+        remedy: what to do when it is missing or damaged.
+
+    Raises:
+        StorageError: it is missing, damaged, or cannot be read.
+
+    Example:
+        >>> import json
+        >>> with reading(Path("runs/a/metrics.json"), "evaluate the run again"):
+        ...     json.loads("{")
+        Traceback (most recent call last):
+        accord.errors.StorageError: runs/a/metrics.json is damaged (...): evaluate the run again
+    """
+    try:
+        with storage_of(path, "read"):
+            yield
+    except AccordError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise StorageError(f"{path} is missing: {remedy}") from error
+        raise
+    except Exception as error:  # each format has its own
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"{path} is damaged ({said[:_SAID]}): {remedy}") from error
 
 
 def _reason(error: BaseException) -> str | None:
