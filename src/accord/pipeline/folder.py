@@ -80,7 +80,7 @@ def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> It
         False
     """
     for source in () if resume else data:
-        _require_outside(folder, Path(source).expanduser())
+        require_outside(folder, source)
     if resume or not (folder / _LOCK).exists():  # else its owner may be at work, and that is what has to be told
         _require_fitting(folder, resume)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -96,6 +96,19 @@ def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> It
     finally:
         (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def require_outside(folder: Path, source: str) -> None:
+    """Refuse a folder that is the data's or lies in it: what is written there would become data.
+
+    Raises:
+        ConfigError: it is or does.
+    """
+    data, out = Path(source).expanduser().resolve(), folder.resolve()
+    if data.is_dir() and (out == data or data in out.parents):
+        place = "is the data folder" if out == data else f"lies in the data folder {source}"
+        better = os.path.relpath(data.parent / "runs" / data.name)
+        raise ConfigError(f"{folder} {place}: name a folder outside of it, such as --out {better}")
 
 
 def _require_fitting(folder: Path, resume: bool) -> None:
@@ -121,17 +134,6 @@ def things_in(folder: Path, ours: Sequence[str] = ()) -> str:
         names = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _require_outside(folder: Path, source: Path) -> None:
-    """Refuse a folder that is the data's or lies in it: what is written there would become data."""
-    if not source.is_dir():
-        return
-    out, inside = folder.expanduser().resolve(), source.resolve()
-    if out == inside or inside in out.parents:
-        place = "is the data folder" if out == inside else f"lies in the data folder {source}"
-        better = os.path.relpath(inside.parent / "runs" / inside.name)
-        raise ConfigError(f"{folder} {place}: name one outside of it, such as --out {better}")
 
 
 def _acquire(folder: Path) -> FileLock:

@@ -26,7 +26,7 @@ from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.search.export import write_embeddings
+from accord.search.export import check_embeddings_file, write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
 from accord.search.query import search_altered, search_jointly, search_like
@@ -263,7 +263,7 @@ def embed(
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
-        out: the file.
+        out: the file; earlier embeddings there are replaced, nothing else.
         engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
         workers: how many processes, with ``ray``.
 
@@ -271,11 +271,13 @@ def embed(
         ConfigError: an unknown engine, or ``workers`` is less than 1.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
+        StorageError: ``out`` is there and holds something else than embeddings, or cannot be written.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine = {engine!r}: expected one of {', '.join(ENGINES)}")
     if engine == "ray":
         require("ray", "ray")  # before the data are read
+    check_embeddings_file(Path(out), data)
     exported = is_export(Path(run))
     folder = Path(run) if exported else run_folder(run)
     model = OnnxModel(folder) if exported else load_model(folder)
