@@ -20,9 +20,9 @@ from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError
 from accord.pipeline.build import with_prepared_texts
 from accord.pipeline.config import RunConfig
+from accord.pipeline.folder import SPLITS
 from accord.training.artifact import Model
 
-SPLITS = "splits.json"
 T = TypeVar("T")
 Rows = TypeVar("Rows", Corpus, Prepared)
 ColumnNames = Mapping[str, str | Sequence[str] | None]  # modality -> column name(s), over what is guessed
