@@ -18,11 +18,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from accord.config import Config
-from accord.data.recipe import Prepared, prepare
+from accord.data.recipe import Prepared
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
+from accord.pipeline.build import prepare_run
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
@@ -234,7 +235,7 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
     """Train and score one arm on one seed; the run's directory is kept only where asked."""
     if keep:
         return execute(run, folder, progress=False).metrics
-    prepared = prepare(run.data, quiet=True)
+    prepared = prepare_run(run, quiet=True)
     model, _ = fit_model(run, prepared, folder.with_name(f".{folder.name}"), progress=False)
     return score(model, prepared, run.evaluate)
 
@@ -276,7 +277,7 @@ def _record(result: Comparison) -> None:
 
 def _prepared_of(model: Model) -> Prepared:
     run = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(run.data, quiet=True)
+    return prepare_run(run, quiet=True)
 
 
 def _for_report(result: Comparison) -> report.Comparison:

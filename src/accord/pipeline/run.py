@@ -12,14 +12,16 @@ from typing import Any, Literal
 import yaml
 
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.recipe import Prepared, prepare
+from accord.data.recipe import DataConfig, Prepared
+from accord.data.sources import HUB
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.methods import Method, get_method
-from accord.pipeline.build import build_method, with_prepared_texts
+from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
+from accord.pipeline.choose import parse_run
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
@@ -75,11 +77,11 @@ def train(
     """Train a method, evaluate it on held-out rows, and write the model with its card and report.
 
     Args:
-        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or hub name.
-        method: registry name; default ``"clip"``.
+        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or ``hf:NAME``.
+        method: registry name; default ``"clip"`` for pictures with texts, else one that fits the data.
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
-        columns: modality -> column name(s), where the guess is wrong.
+        columns: modality -> column name(s), where the guess is wrong; None for no such column.
         out: directory of the run; default ``runs/METHOD-DATA``.
         resume: go on from the last checkpoint in ``out``.
         seed: seed of everything random but the split.
@@ -106,21 +108,25 @@ def train(
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
-        **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
         **{f"objective_add.{name}": {} for name in objective_add},
     }
     if method is not None:
         changes["method.name"] = method
-    changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
-    run = RunConfig.parse(merged(read_config(config), changes))
+    changes = {key: value for key, value in changes.items() if value is not None}
+    changes |= {f"data.columns.{modality}": column for modality, column in (columns or {}).items()}
+    changes |= dict(settings or {})
+    if "data.source" in changes:
+        changes.setdefault("data.location", None)  # that of the source before
+    run = parse_run(merged(read_config(config), changes), quiet=not progress)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
 
 def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
     """Run ``config`` into ``folder``; see :func:`train`."""
+    config = config.model_copy(update={"data": config.data.located()})
     _claim(folder, config, resume)
-    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
+    prepared = prepare_run(config, quarantine=folder / QUARANTINE, quiet=not progress)
     prepared.splits.save(folder / SPLITS)
     started = time.perf_counter()
     model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
@@ -275,7 +281,7 @@ def search(
         raise ConfigError("search: plus and minus change a query, not a row")
     folder = run_folder(run)
     model = load_model(folder)
-    source = model.config["data"]["source"] if data is None else data
+    source = DataConfig.parse(model.config["data"]).place if data is None else data
     corpus = open_like(model, source)
     row = None if like is None else row_named(corpus, like)
     index = build_index(folder, model, corpus, ann=ann)
@@ -291,7 +297,7 @@ def search(
 def held_out(model: Model) -> Prepared:
     """The corpora of the run that made ``model``, split as it was trained."""
     config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(config.data, quiet=True)
+    return prepare_run(config, quiet=True)
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
@@ -302,7 +308,7 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
 
 def default_folder(config: RunConfig) -> Path:
     """``runs/METHOD-DATA``."""
-    source = Path(config.data.source.removeprefix("pack:")).name or "data"
+    source = Path(config.data.source.removeprefix("pack:").removeprefix(HUB)).name or "data"
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
@@ -318,7 +324,7 @@ def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
 def open_like(model: Model, data: str | Path) -> Corpus:
     """Open ``data`` with the columns of the run where it has them."""
     wanted = model.config.get("data", {})
-    columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
+    columns = wanted.get("columns", {}) if str(data) in (wanted.get("source"), wanted.get("location")) else {}
     options = {"incomplete": wanted.get("incomplete", False), "target": wanted.get("target")}
     corpus = open_corpus(data, columns=columns, **options, quiet=True)
     return with_prepared_texts(corpus, type(model.method))
