@@ -22,17 +22,19 @@ _ENCODERS = "Encoders"
 def train(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or a hub name."),
+        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or hf:NAME."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Method to train (see: accord papers list). Default: clip.")
+        str | None, typer.Option(help="Method to train (see: accord papers list). Default: one that fits.")
     ] = None,
     image: Annotated[str | None, typer.Option(metavar="COL", help="Image column.", rich_help_panel=_DATA)] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(metavar="COL", help="Text column; repeat for several captions.", rich_help_panel=_DATA),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COL", help="Label column.", rich_help_panel=_DATA)] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COL", help="Label column; none for no labels.", rich_help_panel=_DATA)
+    ] = None,
     video: Annotated[str | None, typer.Option(metavar="COL", help="Video column.", rich_help_panel=_DATA)] = None,
     audio: Annotated[str | None, typer.Option(metavar="COL", help="Audio column.", rich_help_panel=_DATA)] = None,
     group: Annotated[

@@ -133,7 +133,7 @@ def _header_of(path: Path, records: Sequence[tuple[int, list[str] | None]]) -> t
     rows = [values for _, values in records[1 : _LOOK_AT + 1] if values is not None and len(values) == len(first)]
     if not _holds_values(names, rows):
         return names, ()
-    numbers = [str(number + 1) for number in range(len(first))]
+    numbers = _numbers(1, len(first))
     return numbers, (
         f"{path} has no header: line {line} holds values ({', '.join(names)}), so the columns are called "
         f"{', '.join(numbers)}",
@@ -150,13 +150,19 @@ def _holds_values(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return True
     if any(map(is_usual, names)):
         return False
+    if list(names) in (_numbers(0, len(names)), ["", *_numbers(0, len(names) - 1)]):  # as pandas writes them
+        return False
     below = [[row[place].strip() for row in rows if list(row) != list(names)] for place in range(len(names))]
-    for place, (name, cells) in enumerate(zip(names, below, strict=True)):
-        if _is_number(name) and name != str(place) and name != str(place - 1) and cells and all(map(_is_number, cells)):
+    for name, cells in zip(names, below, strict=True):
+        if _is_number(name) and cells and all(map(_is_number, cells)):
             return True
         if name and cells.count(name) >= 2:
             return True
     return False
+
+
+def _numbers(first: int, count: int) -> list[str]:
+    return [str(number) for number in range(first, first + count)]
 
 
 def _is_number(text: str) -> bool:
@@ -254,7 +260,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(io.StringIO(text), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line.strip())
             except json.JSONDecodeError as error:
                 yield number, error
 

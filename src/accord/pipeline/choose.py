@@ -1,4 +1,4 @@
-"""Methods that fit the data at hand: one is chosen where none is named, or proposed where the named one lacks something."""
+"""Methods that fit the data at hand: chosen where none is named, proposed where the named one lacks something."""
 
 from __future__ import annotations
 
