@@ -32,10 +32,10 @@ _ENCODERS = "Encoders"
 def train(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or a hub name."),
+        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or hf:NAME."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Method to train (see: accord papers list). Default: clip.")
+        str | None, typer.Option(help="Method to train (see: accord papers list). Default: one that fits.")
     ] = None,
     image: ImageColumn = None,
     text: TextColumns = None,

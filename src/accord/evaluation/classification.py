@@ -129,6 +129,13 @@ def given_labels(corpus: Corpus) -> NDArray[np.int64]:
     return np.asarray(corpus.labels, dtype=np.int64)
 
 
+def labelled_rows(corpus: Corpus) -> Corpus:
+    """The rows that bear one of the classes; all where a row may bear several."""
+    if corpus.labels is None or not corpus.unlabelled:
+        return corpus
+    return corpus.select(np.flatnonzero(corpus.labels >= 0))
+
+
 def check_same_classes(corpus: Corpus, reference: Corpus) -> None:
     """Refuse a reference whose class indices would mean something else, or that has no rows.
 

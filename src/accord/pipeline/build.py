@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from accord.data.corpus import Corpus
+from accord.data.recipe import Prepared, prepare
+from accord.data.sources import announce
+from accord.data.splits import Splits
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.graph import describe_graph
 from accord.encoders.metapath import describe_metapaths
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError
+from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_method, get_objective
+from accord.pipeline.choose import require_fit
 from accord.pipeline.config import EncoderConfig, RunConfig
+
+
+def prepare_run(
+    config: RunConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
+) -> Prepared:
+    """The corpora of a run; a method that learns from labels gets those training rows that have one.
+
+    Args:
+        config: the run.
+        quarantine: where to list bad rows.
+        quiet: print nothing.
+        splits: how the rows were shared out before; None splits.
+
+    Raises:
+        DataError: the data cannot be read, or no training row is left.
+    """
+    prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits)
+    kind, train = get_method(config.method.get("name", "clip")), prepared.train
+    if not (kind.learns_labels and train.unlabelled):
+        return prepared
+    labelled = labelled_rows(train)
+    if not len(labelled):
+        raise DataError(f"{train.name}: method {kind.name} learns from labels, and no training row has one")
+    if not quiet:
+        announce(f"{train.unlabelled:,} training rows without a label are left out: {kind.name} learns from labels")
+    return replace(prepared, train=labelled)
 
 
 def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder] | None = None) -> Method:
@@ -31,6 +64,7 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     settings = dict(config.method)
     kind = get_method(settings.pop("name", "clip"))
     parsed = kind.Config.parse(settings)
+    require_fit(kind, parsed, corpus)
     torch.manual_seed(config.training.seed)
     own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
     chosen = {**default_encoders(corpus), **own, **config.encoders}
@@ -47,8 +81,6 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
 def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus) -> Encoder:
     if modality not in chosen:
         raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
-    if not getattr(corpus.columns, modality):
-        raise ConfigError(f"{corpus.name} has no {modality} column: name it with --{modality} COL")
     config = chosen[modality]
     if modality == "graph":
         return _graph_encoder(config, corpus)
@@ -72,9 +104,15 @@ def _graph_encoder(config: EncoderConfig, corpus: Corpus) -> Encoder:
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained and frozen: what gives a beginner the best result per minute on two cores."""
+    """Pretrained and frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
     image = EncoderConfig(name="efficientnet_lite0", freeze="all", options={"size": _fitting_size(corpus)})
-    return {"image": image, "text": EncoderConfig(name="minilm", freeze="all")}
+    frames = {"image": {"name": "efficientnet_lite0", "size": 96}}
+    return {
+        "image": image,
+        "text": EncoderConfig(name="minilm", freeze="all"),
+        "video": EncoderConfig(name="frames", freeze="all", options=frames),
+        "audio": EncoderConfig(name="tiny_audio"),
+    }
 
 
 def _fitting_size(corpus: Corpus) -> int:
@@ -101,7 +139,10 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
     labels = corpus.labels
     counts: tuple[int, ...] = ()
     if labels is not None:
-        counts_array = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(corpus.classes))
+        if labels.ndim == 1:
+            counts_array = np.bincount(labels[labels >= 0], minlength=len(corpus.classes))
+        else:
+            counts_array = labels.sum(axis=0)
         counts = tuple(int(count) for count in counts_array)
     return DataInfo(
         rows=len(corpus),

@@ -19,11 +19,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from accord.config import Config
-from accord.data.recipe import prepare
 from accord.errors import DataError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
+from accord.pipeline.build import prepare_run
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.folder import COMPARISON, owned
 from accord.pipeline.rows import despite_bad_rows, held_out
@@ -242,7 +242,7 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
     Raises:
         DataError: there are too few rows for the step that the comparison asks for, which an arm must not lower alone.
     """
-    prepared = prepare(run.data, quiet=True)
+    prepared = prepare_run(run, quiet=True)
     rows, asked = len(prepared.train), run.training.batch_size
     if rows < asked and "graph" not in prepared.train.modalities:
         raise DataError(

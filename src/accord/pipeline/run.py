@@ -14,13 +14,15 @@ import yaml
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.recipe import Prepared, prepare
+from accord.data.recipe import Prepared
+from accord.data.sources import HUB
 from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.methods import Method, get_method
-from accord.pipeline.build import build_method, with_prepared_texts
+from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
+from accord.pipeline.choose import parse_run
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
 from accord.pipeline.model import Model, load
@@ -86,11 +88,11 @@ def train(
     """Train a method, evaluate it on held-out rows, and write the model with its card and report.
 
     Args:
-        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or hub name.
-        method: registry name; default ``"clip"``.
+        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or ``hf:NAME``.
+        method: registry name; default ``"clip"`` for pictures with texts, else one that fits the data.
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
-        columns: modality -> column name(s), where the guess is wrong.
+        columns: modality -> column name(s), where the guess is wrong; None for no such column.
         out: directory of the run, new or empty; default ``runs/METHOD-DATA``. Where the start fails, it is not made.
         resume: go on from the last checkpoint in ``out``.
         seed: seed of everything random but the split.
@@ -119,13 +121,16 @@ def train(
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
-        **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
         **{f"objective_add.{name}": {} for name in listed("objective_add", objective_add)},
     }
     if method is not None:
         changes["method.name"] = method
-    changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
-    run = RunConfig.parse(merged(read_config(config), changes))
+    changes = {key: value for key, value in changes.items() if value is not None}
+    changes |= {f"data.columns.{modality}": column for modality, column in (columns or {}).items()}
+    changes |= dict(settings or {})
+    if "data.source" in changes:
+        changes.setdefault("data.location", None)  # that of the source before
+    run = parse_run(merged(read_config(config), changes), quiet=not progress)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
@@ -136,8 +141,9 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
     Of several processes of one run the first owns the folder, and evaluates; the others only train.
     """
     check_machine(config.training)
+    config = config.model_copy(update={"data": config.data.located()})
     if not is_first_process():
-        prepared = prepare(config.data, quiet=True)
+        prepared = prepare_run(config, quiet=True)
         model, fitted = fit_model(config, prepared, folder, resume=resume, progress=False)
         return Run(folder, model, [], fitted)
     with owned(folder, data=[config.data.source], resume=resume):
@@ -145,7 +151,7 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
 
 
 def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
-    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
+    prepared = prepare_run(config, quarantine=folder / QUARANTINE, quiet=not progress)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
     if not resume:
@@ -365,7 +371,7 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
 
 def default_folder(config: RunConfig) -> Path:
     """``runs/METHOD-DATA``."""
-    source = Path(config.data.source.removeprefix("pack:")).name or "data"
+    source = Path(config.data.source.removeprefix("pack:").removeprefix(HUB)).name or "data"
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 

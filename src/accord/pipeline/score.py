@@ -10,7 +10,7 @@ from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared
 from accord.errors import ConfigError, DataError
 from accord.evaluation.captions import evaluate_captions
-from accord.evaluation.classification import evaluate_classification
+from accord.evaluation.classification import evaluate_classification, scored_rows
 from accord.evaluation.clustering import evaluate_clustering
 from accord.evaluation.correspondence import evaluate_correspondence
 from accord.evaluation.dense import evaluate_segmentation
@@ -30,17 +30,18 @@ DEFAULT_TEMPLATES = "plain"
 def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
     """The tasks that the model can do on the held-out rows, main one first."""
     test = prepared.test
-    labelled = test.labels is not None and len(test.classes) > 1
+    labelled = len(test.classes) > 1 and len(scored_rows(test)[0]) > 0
+    taught = len(prepared.train) > prepared.train.unlabelled
     paired = "text" in model.modalities and bool(test.columns.text)
     fits = {
         "classification": model.method.classifies and labelled and set(test.classes) <= set(model.classes),
         "retrieval": paired and len(model.modalities) > 1,
         "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
-        "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
+        "knn": labelled and not model.method.classifies and taught,
         "captions": model.method.captions and paired and "image" in test.modalities,
         "joint": len(set(model.modalities) & set(test.modalities)) > 2,
         "segmentation": bool(test.columns.mask) and model.method.dense_features and len(prepared.train) > 0,
-        "few_labels": labelled and "graph" in model.modalities and len(prepared.train) > 0,
+        "few_labels": labelled and "graph" in model.modalities and taught,
         "clustering": labelled and "graph" in model.modalities,
     }
     return [task for task, fit in fits.items() if fit]

@@ -84,7 +84,7 @@ def _check_views(method: Method) -> None:
     Raises:
         ConfigError: it cannot take one of them.
     """
-    encoder = method.encoders["image"] if "image" in method.encoders else None
+    encoder = dict(method.encoders.items()).get("image")
     if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
         return
     side, training = encoder.input.size, encoder.training
