@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from accord.encoders.base import Encoder
 from accord.encoders.graph import describe_graph
 from accord.encoders.metapath import describe_metapaths
 from accord.errors import ConfigError
-from accord.methods import DataInfo, Method, Paired, get_method, get_objective
-from accord.pipeline.config import EncoderConfig, RunConfig
+from accord.methods import DataInfo, Method, Paired, get_objective
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
 
 
 def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder] | None = None) -> Method:
@@ -28,14 +30,12 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     Raises:
         ConfigError: no encoder is named for a modality, or the corpus lacks what the method needs.
     """
-    settings = dict(config.method)
-    kind = get_method(settings.pop("name", "clip"))
-    parsed = kind.Config.parse(settings)
+    kind = config.kind
+    parsed = kind.Config.parse(config.method_settings, at="method")
     torch.manual_seed(config.training.seed)
-    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    chosen = {**default_encoders(corpus), **own, **config.encoders}
+    choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
-    encoders = {name: ready[name] if name in ready else _encoder(name, chosen, corpus) for name in kind.wants(parsed)}
+    encoders = {name: ready[name] if name in ready else _encoder(name, choices, corpus) for name in kind.wants(parsed)}
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
@@ -44,37 +44,80 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     return method
 
 
-def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus) -> Encoder:
-    if modality not in chosen:
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
-    if not getattr(corpus.columns, modality):
-        raise ConfigError(f"{corpus.name} has no {modality} column: name it with --{modality} COL")
-    config = chosen[modality]
-    if modality == "graph":
-        return _graph_encoder(config, corpus)
-    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
-    return build_encoder(
-        modality,
-        {"name": config.name, **config.options},
-        weights=config.weights or True,
-        freeze=config.freeze,  # type: ignore[arg-type]
-        texts=texts,
+@dataclass(frozen=True)
+class Choice:
+    """An encoder, and why as much of it is frozen as is; the empty reason is the usual one."""
+
+    config: EncoderConfig
+    because: str
+
+
+def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
+    """Modality -> the encoder that the user names, or else the method's own, or else the usual one.
+
+    Settings of an encoder without a name are for the one that would be taken anyway.
+    """
+    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
+    usual = {**default_encoders(corpus), **own}
+    choices = {}
+    for modality in {**usual, **config.encoders}:
+        asked = config.encoders.get(modality, EncoderConfig())
+        chosen = asked if asked.name is not None else _completed(asked, modality, usual)
+        because = _reason(asked, own.get(modality), kind.name)
+        if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
+            chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
+            because = f"as method {kind.name} needs"
+        choices[modality] = Choice(chosen, because)
+    return choices
+
+
+def _completed(asked: EncoderConfig, modality: str, usual: Mapping[str, EncoderConfig]) -> EncoderConfig:
+    if modality not in usual:
+        raise ConfigError(f"encoders.{modality}: there is no usual one, name one with --{modality}-encoder NAME")
+    base = usual[modality]
+    return EncoderConfig(
+        name=base.name,
+        freeze=base.freeze if asked.freeze == "auto" else asked.freeze,
+        weights=asked.weights or base.weights,
+        options={**base.options, **asked.options},
     )
 
 
-def _graph_encoder(config: EncoderConfig, corpus: Corpus) -> Encoder:
-    """An encoder of this graph: which node types and relations there are, its spec has to say."""
-    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name)
+def _reason(asked: EncoderConfig, own: EncoderConfig | None, method: str) -> str:
+    if asked.freeze != "auto":
+        return "as asked"
+    return f"as method {method} has it" if asked.name is None and own is not None and own.freeze != "auto" else ""
+
+
+def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> Encoder:
+    if modality not in choices:
+        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
+    if not getattr(corpus.columns, modality):
+        raise ConfigError(f"{corpus.name} has no {modality} column: name it with --{modality} COL")
+    config, because = choices[modality].config, choices[modality].because
+    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    return build_encoder(
+        modality,
+        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        weights=False if config.weights == RANDOM else config.weights or True,
+        freeze=config.freeze,
+        texts=texts,
+        because=because,
+    )
+
+
+def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
+    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name or "")
     assert corpus.graph is not None  # the corpus has the modality
     options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
-    spec = {**options, "name": config.name}
-    return build_encoder("graph", spec, weights=config.weights or True, freeze=config.freeze)  # type: ignore[arg-type]
+    return {**options, "name": config.name}
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained and frozen: what gives a beginner the best result per minute on two cores."""
-    image = EncoderConfig(name="efficientnet_lite0", freeze="all", options={"size": _fitting_size(corpus)})
-    return {"image": image, "text": EncoderConfig(name="minilm", freeze="all")}
+    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores."""
+    image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
+    return {"image": image, "text": EncoderConfig(name="minilm")}
 
 
 def _fitting_size(corpus: Corpus) -> int:

@@ -16,7 +16,7 @@ from accord.explain import (
     explain_parts,
     explain_words,
 )
-from accord.methods import Method, available, get_method
+from accord.methods import Method, get_methods
 from accord.pipeline.run import held_out, open_like
 from accord.shipped import run_folder
 from accord.training.artifact import load_model
@@ -71,10 +71,9 @@ def explain(
 
 def explainers() -> list[str]:
     """Names of the methods that can explain."""
-    kinds = {name: get_method(name) for name in available()}
     return [
-        name
-        for name, kind in kinds.items()
+        kind.name
+        for kind in get_methods()
         if kind.concepts is not Method.concepts
         or kind.word_patch is not Method.word_patch
         or kind.segment is not Method.segment

@@ -20,7 +20,7 @@ from accord.files import write_atomically
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
-from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
@@ -68,6 +68,12 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    workers: int | None = None,
+    freeze: str | int | Mapping[str, str | int] | None = None,
+    weights: str | Mapping[str, str] | None = None,
+    loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -85,6 +91,13 @@ def train(
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
         batch_size: rows per optimiser step.
+        device: kind of device; default the best there is.
+        precision: arithmetic of the networks.
+        workers: processes that decode and augment.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
+            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
+        loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
         settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
         progress: show progress bars.
@@ -105,6 +118,10 @@ def train(
         "training.seed": seed,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
+        "training.accelerator": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        "training.loggers": list(loggers) or None,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
         **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
         **{f"objective_add.{name}": {} for name in objective_add},
@@ -112,7 +129,7 @@ def train(
     if method is not None:
         changes["method.name"] = method
     changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
-    run = RunConfig.parse(merged(read_config(config), changes))
+    run = with_encoders(RunConfig.parse(merged(read_config(config), changes)), freeze, weights)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
