@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from accord.cli import complete
 from accord.cli.settings import parse_settings
 
 EXAMPLE = """Example:
@@ -52,10 +53,17 @@ class Logger(StrEnum):
 def train(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or a hub name."),
+        typer.Argument(
+            metavar="DATA",
+            autocompletion=complete.sources,
+            help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or a hub name.",
+        ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Method to train (see: accord papers list). Default: clip.")
+        str | None,
+        typer.Option(
+            autocompletion=complete.method_names, help="Method to train (see: accord papers list). Default: clip."
+        ),
     ] = None,
     image: Annotated[str | None, typer.Option(metavar="COL", help="Image column.", rich_help_panel=_DATA)] = None,
     text: Annotated[
@@ -84,10 +92,19 @@ def train(
         ),
     ] = None,
     image_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as efficientnet_lite0.", rich_help_panel=_ENCODERS)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete.image_encoders,
+            help="Such as efficientnet_lite0.",
+            rich_help_panel=_ENCODERS,
+        ),
     ] = None,
     text_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as minilm.", rich_help_panel=_ENCODERS)
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete.text_encoders, help="Such as minilm.", rich_help_panel=_ENCODERS
+        ),
     ] = None,
     video_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as frames:tiny_vit.", rich_help_panel=_ENCODERS)

@@ -63,7 +63,7 @@ def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus)
     for modality in {**usual, **config.encoders}:
         asked = config.encoders.get(modality, EncoderConfig())
         chosen = asked if asked.name is not None else _completed(asked, modality, usual)
-        because = _reason(asked, own.get(modality), kind.name)
+        because = _reason(asked, chosen, kind.name if modality in own else None)
         if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
             chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
             because = f"as method {kind.name} needs"
@@ -83,10 +83,13 @@ def _completed(asked: EncoderConfig, modality: str, usual: Mapping[str, EncoderC
     )
 
 
-def _reason(asked: EncoderConfig, own: EncoderConfig | None, method: str) -> str:
+def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> str:
+    """Why it is frozen as it is; ``method`` where the encoder is the method's own."""
+    if chosen.freeze == "auto":
+        return ""
     if asked.freeze != "auto":
         return "as asked"
-    return f"as method {method} has it" if asked.name is None and own is not None and own.freeze != "auto" else ""
+    return "by default" if method is None else f"as method {method} has it"
 
 
 def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> Encoder:
