@@ -81,6 +81,31 @@ class Classification:
         ]
 
 
+def in_classes_of(corpus: Corpus, classes: tuple[str, ...]) -> Corpus:
+    """The corpus with its labels as numbers, or columns, of a classifier's classes, which have to include its own.
+
+    Other data may hold the classes in another order, or some of them only.
+
+    Raises:
+        DataError: it has a class that the classifier does not know.
+    """
+    if corpus.classes == classes:
+        return corpus
+    unknown = sorted(set(corpus.classes) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{corpus.name} has {len(unknown)} classes that the model was not trained on (the first: {unknown[0]!r}): "
+            "evaluate by another task, such as --task zero_shot"
+        )
+    place = np.array([classes.index(name) for name in corpus.classes])
+    labels = np.asarray(corpus.labels)
+    if labels.ndim == 1:
+        return corpus.with_labels(np.where(labels < 0, -1, place[labels]), classes=classes)
+    wide = np.zeros((len(corpus), len(classes)), dtype=labels.dtype)
+    wide[:, place] = labels
+    return corpus.with_labels(wide, classes=classes)
+
+
 def score_classes(
     logits: Tensor, labels: ArrayLike, classes: Sequence[str] = (), groups: ArrayLike | None = None
 ) -> Classification:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from accord.encoders.graph import describe_graph
 from accord.encoders.metapath import describe_metapaths
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
-from accord.methods import DataInfo, Method, Paired, get_method, get_objective
+from accord.methods import DataInfo, Method, Paired, get_objective
 from accord.pipeline.choose import require_fit
-from accord.pipeline.config import EncoderConfig, RunConfig
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
 
 
 def prepare_run(
@@ -39,7 +40,7 @@ def prepare_run(
         DataError: the data cannot be read, or no training row is left.
     """
     prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits)
-    kind, train = get_method(config.method.get("name", "clip")), prepared.train
+    kind, train = config.kind, prepared.train
     if not (kind.learns_labels and train.unlabelled):
         return prepared
     labelled = labelled_rows(train)
@@ -61,15 +62,13 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     Raises:
         ConfigError: no encoder is named for a modality, or the corpus lacks what the method needs.
     """
-    settings = dict(config.method)
-    kind = get_method(settings.pop("name", "clip"))
-    parsed = kind.Config.parse(settings)
+    kind = config.kind
+    parsed = kind.Config.parse(config.method_settings, at="method")
     require_fit(kind, parsed, corpus)
     torch.manual_seed(config.training.seed)
-    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    chosen = {**default_encoders(corpus), **own, **config.encoders}
+    choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
-    encoders = {name: ready[name] if name in ready else _encoder(name, chosen, corpus) for name in kind.wants(parsed)}
+    encoders = {name: ready[name] if name in ready else _encoder(name, choices, corpus) for name in kind.wants(parsed)}
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
@@ -78,39 +77,85 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     return method
 
 
-def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus) -> Encoder:
-    if modality not in chosen:
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
-    config = chosen[modality]
-    if modality == "graph":
-        return _graph_encoder(config, corpus)
-    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
-    return build_encoder(
-        modality,
-        {"name": config.name, **config.options},
-        weights=config.weights or True,
-        freeze=config.freeze,  # type: ignore[arg-type]
-        texts=texts,
+@dataclass(frozen=True)
+class Choice:
+    """An encoder, and why as much of it is frozen as is; the empty reason is the usual one."""
+
+    config: EncoderConfig
+    because: str
+
+
+def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
+    """Modality -> the encoder that the user names, or else the method's own, or else the usual one.
+
+    Settings of an encoder without a name are for the one that would be taken anyway.
+    """
+    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
+    usual = {**default_encoders(corpus), **own}
+    choices = {}
+    for modality in {**usual, **config.encoders}:
+        asked = config.encoders.get(modality, EncoderConfig())
+        chosen = asked if asked.name is not None else _completed(asked, modality, usual)
+        because = _reason(asked, chosen, kind.name if modality in own else None)
+        if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
+            chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
+            because = f"as method {kind.name} needs"
+        choices[modality] = Choice(chosen, because)
+    return choices
+
+
+def _completed(asked: EncoderConfig, modality: str, usual: Mapping[str, EncoderConfig]) -> EncoderConfig:
+    if modality not in usual:
+        raise ConfigError(f"encoders.{modality}: there is no usual one, name one with --{modality}-encoder NAME")
+    base = usual[modality]
+    return EncoderConfig(
+        name=base.name,
+        freeze=base.freeze if asked.freeze == "auto" else asked.freeze,
+        weights=asked.weights or base.weights,
+        options={**base.options, **asked.options},
     )
 
 
-def _graph_encoder(config: EncoderConfig, corpus: Corpus) -> Encoder:
-    """An encoder of this graph: which node types and relations there are, its spec has to say."""
-    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name)
+def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> str:
+    """Why it is frozen as it is; ``method`` where the encoder is the method's own."""
+    if chosen.freeze == "auto":
+        return ""
+    if asked.freeze != "auto":
+        return "as asked"
+    return "by default" if method is None else f"as method {method} has it"
+
+
+def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> Encoder:
+    if modality not in choices:
+        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
+    config, because = choices[modality].config, choices[modality].because
+    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    return build_encoder(
+        modality,
+        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        weights=False if config.weights == RANDOM else config.weights or True,
+        freeze=config.freeze,
+        texts=texts,
+        because=because,
+    )
+
+
+def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
+    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name or "")
     assert corpus.graph is not None  # the corpus has the modality
     options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
-    spec = {**options, "name": config.name}
-    return build_encoder("graph", spec, weights=config.weights or True, freeze=config.freeze)  # type: ignore[arg-type]
+    return {**options, "name": config.name}
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained and frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
-    image = EncoderConfig(name="efficientnet_lite0", freeze="all", options={"size": _fitting_size(corpus)})
+    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
+    image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
     frames = {"image": {"name": "efficientnet_lite0", "size": 96}}
     return {
         "image": image,
-        "text": EncoderConfig(name="minilm", freeze="all"),
-        "video": EncoderConfig(name="frames", freeze="all", options=frames),
+        "text": EncoderConfig(name="minilm"),
+        "video": EncoderConfig(name="frames", options=frames),
         "audio": EncoderConfig(name="tiny_audio"),
     }
 

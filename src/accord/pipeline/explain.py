@@ -17,7 +17,7 @@ from accord.explaining import (
     explain_words,
 )
 from accord.files import FIGURE, check_replaceable
-from accord.methods import Method, available, get_method
+from accord.methods import Method, get_methods
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 
@@ -80,10 +80,9 @@ def explain(
 
 def explainers() -> list[str]:
     """Names of the methods that can explain."""
-    kinds = {name: get_method(name) for name in available()}
     return [
-        name
-        for name, kind in kinds.items()
+        kind.name
+        for kind in get_methods()
         if kind.concepts is not Method.concepts
         or kind.word_patch is not Method.word_patch
         or kind.segment is not Method.segment

@@ -19,11 +19,11 @@ from accord.data.sources import HUB
 from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
-from accord.methods import Method, get_method
+from accord.methods import Method
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.choose import parse_run
-from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
 from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import (
@@ -81,6 +81,12 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    workers: int | None = None,
+    freeze: str | int | Mapping[str, str | int] | None = None,
+    weights: str | Mapping[str, str] | None = None,
+    loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -98,6 +104,13 @@ def train(
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
         batch_size: rows per optimiser step.
+        device: kind of device; default the best there is.
+        precision: arithmetic of the networks.
+        workers: processes that decode and augment.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
+            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
+        loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
         settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
         progress: show progress bars.
@@ -120,6 +133,10 @@ def train(
         "training.seed": seed,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
+        "training.accelerator": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        "training.loggers": listed("loggers", loggers) or None,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
         **{f"objective_add.{name}": {} for name in listed("objective_add", objective_add)},
     }
@@ -130,7 +147,7 @@ def train(
     changes |= dict(settings or {})
     if "data.source" in changes:
         changes.setdefault("data.location", None)  # that of the source before
-    run = parse_run(merged(read_config(config), changes), quiet=not progress)
+    run = with_encoders(parse_run(merged(read_config(config), changes), quiet=not progress), freeze, weights)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
@@ -192,7 +209,7 @@ def fit_model(
 
 def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
     """The method of ``config`` and the training rows as it wants them."""
-    corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
+    corpus = with_prepared_texts(prepared.train, config.kind)
     return build_method(config, corpus), corpus
 
 

@@ -32,7 +32,7 @@ from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError, DataError, listed
 from accord.files import reading, replacing, write_atomically
-from accord.methods import DataInfo, Method, available, get_method
+from accord.methods import DataInfo, Method, get_method, get_methods
 from accord.methods.base import Batch
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
@@ -391,7 +391,7 @@ class Model:
 
     def _check_captions(self) -> None:
         if not self.method.captions:
-            able = [name for name in available() if get_method(name).caption is not Method.caption]
+            able = [kind.name for kind in get_methods() if kind.caption is not Method.caption]
             raise ConfigError(f"method {self.method.name} writes no captions; methods that do: {', '.join(able)}")
 
     @staticmethod
