@@ -80,7 +80,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. method.temperature=0.1; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the run: new or empty. Default: runs/METHOD-DATA.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder of the run, new or empty. Default: runs/METHOD-DATA.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:

@@ -18,6 +18,7 @@ import platformdirs
 import pyarrow as pa
 from rich.console import Console
 
+from accord.data.cache import indispensable
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from accord.data.graphs import NODES, GraphFolder, is_graph_folder, read_graph_folder
 from accord.data.media import UNDECODABLE
@@ -109,8 +110,10 @@ def read_table(path: Path) -> datasets.Dataset:
             options["sep"] = "\t"
     reader = getattr(datasets.Dataset, f"from_{kind}")
     try:
-        with quiet_datasets():
+        with quiet_datasets(), indispensable():
             rows = reader(str(readable), cache_dir=str(cache_folder("datasets")), **options)
+    except AccordError:
+        raise
     except Exception as error:  # pyarrow, pandas and datasets each raise their own
         raise DataError(f"{path} cannot be read as {kind}: {_first_line(error.__cause__ or error)}") from None
     return _repair_strings(rows) if kind == "parquet" else rows
@@ -166,7 +169,8 @@ def _as_utf8(path: Path) -> Path:
         text = re.sub("[\udc80-\udcff]", UNDECODABLE, content.decode("utf-8", "surrogateescape"))
     name = hashlib.blake2b(content, digest_size=12).hexdigest()
     copy = cache_folder("utf8", name + path.suffix)
-    write_atomically(copy, text)
+    with indispensable():
+        write_atomically(copy, text)
     return copy
 
 
@@ -235,7 +239,7 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
     state = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
     try:
-        with quiet_datasets():
+        with quiet_datasets(), indispensable():
             rows = datasets.Dataset.from_generator(
                 read_shards,
                 gen_kwargs={"shards": [str(path) for path in shards]},

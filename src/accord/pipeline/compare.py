@@ -20,7 +20,7 @@ from rich.table import Table
 
 from accord.config import Config
 from accord.data.recipe import Prepared, prepare
-from accord.errors import ConfigError, DataError
+from accord.errors import DataError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.recipe import Prepared, prepare
+from accord.data.sources import announce
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, StorageError, require
 from accord.evaluation.metric import Metric
@@ -22,7 +21,7 @@ from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
-from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
+from accord.pipeline.folder import QUARANTINE, begin, list_for, owned, run_config
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
@@ -33,7 +32,7 @@ from accord.search.query import search_altered, search_jointly, search_like
 from accord.search.ray_engine import embed_on_ray
 from accord.search.rows import row_named
 from accord.shipped import run_folder
-from accord.training.artifact import CONFIG, Model, load_model, save_model
+from accord.training.artifact import Model, load_model, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 from accord.training.processes import is_first_process
@@ -138,11 +137,14 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
 
 
 def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
-    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
+    listed = folder / QUARANTINE if resume else list_for(folder)
+    prepared = prepare(config.data, quarantine=listed, quiet=not progress)
+    if progress:
+        _doubt_labels(prepared)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
     if not resume:
-        _claim(folder, config, prepared)
+        begin(folder, config.model_dump(mode="json"), prepared.splits)
     with _told_to_resume():
         started = time.perf_counter()
         model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
@@ -364,10 +366,16 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
-def _claim(folder: Path, config: RunConfig, prepared: Prepared) -> None:
-    """Make the folder a run, before the first step, so that an interrupted run says what it was."""
-    prepared.splits.save(folder / SPLITS)
-    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+def _doubt_labels(prepared: Prepared) -> None:
+    """Warn of labels that are different in every row: names or numbers of rows, of which no class can be learnt."""
+    parts = [part for part in (prepared.train, prepared.val, prepared.test) if part.labels is not None]
+    labels = [label for part in parts if not part.multi_label for label in part.labels.tolist() if label >= 0]
+    if len(labels) > 1 and len(set(labels)) == len(labels):
+        column = prepared.train.columns.label
+        announce(
+            f"{prepared.train.name}: column {column!r} gives each of its {len(labels):,} rows a class of its own, from "
+            "which no class can be learnt: if it holds no labels, name another with --label COL"
+        )
 
 
 @contextmanager

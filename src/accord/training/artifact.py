@@ -93,9 +93,9 @@ def _load_encoders(path: Path) -> dict[str, Encoder]:
     """The encoders that :func:`save_model` described, still without their weights."""
     with reading(path, _WRITTEN_ANEW):
         built = json.loads(path.read_text(encoding="utf-8"))
-        records = [(modality, made["spec"], made["weights_from"], made.get("frozen")) for modality, made in built.items()]
+        facts = {name: (made["spec"], made["weights_from"], made.get("frozen")) for name, made in built.items()}
     encoders = {}
-    for modality, spec, weights_from, frozen in records:
+    for modality, (spec, weights_from, frozen) in facts.items():
         encoders[modality] = encoder = build_encoder(modality, spec, weights=False)
         encoder.weights_from = weights_from
         if frozen:

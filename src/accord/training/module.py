@@ -35,8 +35,8 @@ from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything
-from accord.training.start import rows_of_epoch, rows_per_step
 from accord.training.stages import NamedParameters, Position, hold_encoders
+from accord.training.start import rows_of_epoch, rows_per_step
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
@@ -351,4 +351,3 @@ def _agree_on_buffers(method: Method) -> None:
     if world_size() > 1:
         for buffer in method.buffers():
             dist.broadcast(buffer, src=0)
-

@@ -79,16 +79,16 @@ def _check_micro_batch(method: Method, config: TrainingConfig) -> None:
 
 @torch.inference_mode()
 def _check_views(method: Method) -> None:
-    """Show the image encoder an empty picture of the size of each view.
+    """Show the image encoder an empty picture of each size that views have besides its own.
 
     Raises:
         ConfigError: it cannot take one of them.
     """
-    encoder = method.encoders["image"] if "image" in method.encoders else None
+    encoder = dict(method.encoders.items()).get("image")
     if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
         return
     side, training = encoder.input.size, encoder.training
-    for size in dict.fromkeys([side, *(view.size or side for view in expand(method.views))]):
+    for size in {view.size for view in expand(method.views)} - {None, side}:
         try:
             encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
         except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
