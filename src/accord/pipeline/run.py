@@ -36,7 +36,7 @@ from accord.training.artifact import Model, load_model, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 from accord.training.processes import is_first_process
-from accord.training.start import check_machine, check_start
+from accord.training.start import check_machine, check_start, check_views
 
 METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
@@ -169,7 +169,9 @@ def fit_model(
 def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
     """The method of ``config`` and the training rows as it wants them."""
     corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
-    return build_method(config, corpus), corpus
+    method = build_method(config, corpus)
+    check_views(method)
+    return method, corpus
 
 
 def _fitted(
@@ -368,8 +370,8 @@ def default_folder(config: RunConfig) -> Path:
 
 def _doubt_labels(prepared: Prepared) -> None:
     """Warn of labels that are different in every row: names or numbers of rows, of which no class can be learnt."""
-    parts = [part for part in (prepared.train, prepared.val, prepared.test) if part.labels is not None]
-    labels = [label for part in parts if not part.multi_label for label in part.labels.tolist() if label >= 0]
+    parts = [part.labels for part in (prepared.train, prepared.val, prepared.test) if part.labels is not None]
+    labels = [label for values in parts if values.ndim == 1 for label in values.tolist() if label >= 0]
     if len(labels) > 1 and len(set(labels)) == len(labels):
         column = prepared.train.columns.label
         announce(
