@@ -64,11 +64,15 @@ def test_arms_of_a_comparison_do_not_lower_the_batch_on_their_own(quick, tmp_pat
     assert not (tmp_path / "study").exists()
 
 
+# What an owner does, without the imports of one.
 HOLD = """
-import sys
+import json, os, sys
 from pathlib import Path
-from accord.pipeline.folder import owned
-with owned(Path(sys.argv[1])):
+from filelock import FileLock
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True)
+with FileLock(folder / ".lock"):
+    (folder / ".owner").write_text(json.dumps({"process": os.getpid(), "machine": "here", "since": "now"}))
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -167,7 +171,7 @@ def test_fewer_rows_than_a_batch_are_taken_as_they_are_and_the_report_says_so(qu
 
 
 def test_labels_that_differ_in_every_row_are_doubted(quick, tmp_path, capsys):
-    quick["data"] |= {"columns": {"label": "file_name"}}
+    quick["data"] |= {"columns": {"image": "file_name", "label": "file_name"}}
     pipeline.train(config=quick, out=tmp_path / "run", settings={"evaluate": ["retrieval"]})
     told = " ".join(capsys.readouterr().err.split())
     assert "column 'file_name' gives each of its 48 rows a class of its own" in told

@@ -52,7 +52,7 @@ def check_views(method: Method) -> None:
     if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
         return
     side, training = encoder.input.size, encoder.training
-    for size in {view.size for view in expand(method.views)} - {None, side}:
+    for size in {view.size or side for view in expand(method.views)} - {side}:
         try:
             encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
         except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
