@@ -131,7 +131,7 @@ def test_a_damaged_index_is_named_with_a_remedy(run, model, write, rows):
 def test_a_damaged_record_of_an_index_makes_it_anew(run, model, write, rows):
     update(run, model, write(rows))
     next((run / "index").glob("*.json")).write_text("{cut")
-    assert update(run, model, write(rows)).embedded == len(rows)
+    assert update(run, model, write(rows)).last_update.embedded == len(rows)
 
 
 def test_a_place_for_an_index_that_is_no_folder_is_named(run, model, write, rows):

@@ -50,7 +50,7 @@ def run_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no run in {folder} to go on with: leave --resume out to start one there")
     path = folder / CONFIG
     with reading(path, "put it back from a copy, or train anew into another folder"):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {key: values[key] for key in values if key != "data_info"}
 
 

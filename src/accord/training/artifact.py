@@ -76,7 +76,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
         if not (folder / name).is_file():
             raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
     with reading(folder / CONFIG, "put it back from a copy, or train anew into another folder"):
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
         settings, facts = dict(config["method"]), _facts(config["data_info"])
         name = settings.pop("name")
     method = get_method(name)(settings, _load_encoders(folder / ENCODERS), facts)
