@@ -4,7 +4,7 @@ import torch
 
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.errors import ConfigError, DataError, ShapeError
+from accord.errors import ConfigError, DataError, ShapeError, StorageError
 from accord.searching import index as index_module
 from accord.searching.index import Update, build_index
 from accord.searching.query import search
@@ -118,6 +118,26 @@ def test_classes_are_named_and_outsiders_have_none(run, model):
     several = corpus.with_labels(np.array([[1, 1], [0, 0]]), classes=["warm", "flat"])
     hits = update(run, model, several).search(model.embed(texts=["red"])[0], "text", k=2)
     assert [hit.label for hit in hits] == ["warm, flat", None]
+
+
+def test_a_damaged_index_is_named_with_a_remedy(run, model, write, rows):
+    update(run, model, write(rows))
+    for manifest in (run / "index").glob("*.lance/_versions/*"):
+        manifest.write_bytes(b"cut")
+    with pytest.raises(StorageError, match=r"index is damaged: delete it, and the next search makes it anew"):
+        update(run, model, write(rows))
+
+
+def test_a_damaged_record_of_an_index_makes_it_anew(run, model, write, rows):
+    update(run, model, write(rows))
+    next((run / "index").glob("*.json")).write_text("{cut")
+    assert update(run, model, write(rows)).last_update.embedded == len(rows)
+
+
+def test_a_place_for_an_index_that_is_no_folder_is_named(run, model, write, rows):
+    (run / "index").write_text("mine")
+    with pytest.raises(StorageError, match=r"index cannot be written: a part of the path is a file"):
+        update(run, model, write(rows))
 
 
 def vectors_model(rows):

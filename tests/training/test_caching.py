@@ -328,6 +328,15 @@ def test_a_damaged_file_of_the_store_is_named(tmp_path):
         store.missing([content_key(b"a")])
 
 
+def test_features_that_cannot_be_stored_are_kept_in_memory(corpus, tmp_path, own_cache, monkeypatch):
+    written = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "file")
+    kept = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    assert torch.equal(kept.plain, written.plain)
+    assert torch.equal(kept.variants, written.variants)
+
+
 def test_the_store_holds_nothing_but_whole_files(tmp_path):
     store = FeatureStore(tmp_path)
     with pytest.raises(Exception, match="meta"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -12,11 +13,13 @@ import torch
 from rich.console import Console
 from toy_method import BagEncoder, Toy, toy, toy_corpus
 
-from accord.errors import ConfigError, DataError, DivergenceError, MissingExtraError
-from accord.methods.base import DataInfo, Method, Stage
+from accord.errors import ConfigError, DataError, DivergenceError, MissingExtraError, StorageError
+from accord.methods.base import DataInfo, Method, Stage, Step
 from accord.training.config import TrainingConfig
 from accord.training.fit import build_trainer, fit
+from accord.training.journal import Journal
 from accord.training.progress import StageProgress
+from accord.training.start import rows_per_step
 
 QUICK = TrainingConfig(epochs=3, batch_size=32, lr=0.01)
 
@@ -177,9 +180,33 @@ def test_the_first_step_may_diverge_too(tmp_path):
         fit(toy({"poison": 0}), toy_corpus(), QUICK.model_copy(update={"log_every": 1}), tmp_path, progress=False)
 
 
-def test_a_corpus_smaller_than_a_batch_is_refused(tmp_path):
-    with pytest.raises(DataError, match="20 rows, fewer than batch_size = 32"):
-        fit(toy(), toy_corpus(20), QUICK, tmp_path, progress=False)
+def test_a_corpus_smaller_than_a_batch_is_a_batch(tmp_path, capsys):
+    config = TrainingConfig(epochs=2, batch_size=32, accelerator="cpu")
+    assert fit(toy(), toy_corpus(20), config, tmp_path).steps == 2 + 2 + 1
+    assert (
+        "toy has 20 training rows: every step takes 20 of them instead of 32 (--batch-size)" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(("rows", "devices", "fitting"), [(20, 1, 20), (37, 2, 36), (37, 4, 36), (99, 1, 32)])
+def test_the_largest_batch_that_fits_is_the_same_on_every_device(rows, devices, fitting):
+    config = TrainingConfig(batch_size=32 if rows == 99 else 64, devices=devices)
+    assert rows_per_step(toy(), toy_corpus(rows), config) == fitting
+
+
+def test_one_row_is_too_few(tmp_path):
+    with pytest.raises(DataError, match="toy has 1 training rows, which is too few to train on"):
+        fit(toy(), toy_corpus(1), QUICK, tmp_path, progress=False)
+
+
+def test_a_table_of_curves_on_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = Journal(tmp_path / "train.jsonl", window=1, batch_size=1)
+    monkeypatch.setattr("pathlib.Path.open", full)
+    with pytest.raises(StorageError, match=r"train\.jsonl cannot be written: the disk is full"):
+        journal.record(Step(), 1, 0.1, {"total": torch.ones(())})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_method import toy, toy_corpus
 
-from accord.errors import ConfigError, DataError
+from accord.errors import ConfigError, DataError, StorageError
 from accord.training.checkpoint import AtomicCheckpointIO, load_plain, save_atomically
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
@@ -104,6 +104,29 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     AtomicCheckpointIO().remove_checkpoint(path)
     assert not path.exists()
+
+
+def test_a_run_of_few_rows_resumes_only_with_the_same_rows_a_step(tmp_path):
+    config = TrainingConfig(epochs=1, batch_size=64, accelerator="cpu")
+    fit(toy(), toy_corpus(37), config, tmp_path, progress=False)
+    assert fit(toy(), toy_corpus(37), config, tmp_path, resume=True, progress=False).steps == 0
+    saved = load_plain(tmp_path / "checkpoints" / "last.ckpt")
+    assert saved["accord"]["identity"]["rows of a step"] == 37
+    saved["accord"]["identity"]["rows of a step"] = 36
+    save_atomically(saved, tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(ConfigError, match="trained with rows of a step = 36, now it is 37"):
+        fit(toy(), toy_corpus(37), config, tmp_path, resume=True, progress=False)
+
+
+def test_damaged_curves_and_a_checkpoint_of_another_program_are_named(tmp_path):
+    config = TrainingConfig(epochs=1, batch_size=32, accelerator="cpu")
+    fit(toy(), toy_corpus(), config, tmp_path, progress=False)
+    (tmp_path / "train.jsonl").write_text("{cut\n")
+    with pytest.raises(StorageError, match=r"train\.jsonl is damaged .*: delete it, and --resume goes on"):
+        fit(toy(), toy_corpus(), config, tmp_path, resume=True, progress=False)
+    save_atomically({"weights": torch.zeros(1)}, tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(StorageError, match=r"last\.ckpt is damaged \(it lacks 'accord'\): delete it, and --resume"):
+        fit(toy(), toy_corpus(), config, tmp_path, resume=True, progress=False)
 
 
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):

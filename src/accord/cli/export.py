@@ -28,7 +28,10 @@ class Format(StrEnum):
 
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", file_okay=False, help="Folder to write.")],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", file_okay=False, help="Folder to write: new, empty, or an earlier export."),
+    ],
     format: Annotated[
         Format, typer.Option(help="timm: weights that timm.create_model loads; onnx: pixels to unit vectors.")
     ] = Format.timm,

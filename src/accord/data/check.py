@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from accord.data.cache import dispensable
 from accord.data.media import quiet_pillow
 from accord.data.quarantine import BadRow, RowError
 from accord.data.sources import cache_folder
@@ -82,4 +83,5 @@ def _read_verdict(path: Path) -> list[BadRow] | None:
 
 
 def _write_verdict(path: Path, bad: list[BadRow]) -> None:
-    write_atomically(path, json.dumps([vars(entry) for entry in bad]))
+    with dispensable("what was found when the pictures were opened"):
+        write_atomically(path, json.dumps([vars(entry) for entry in bad]))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from accord.data.cache import dispensable
 from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
 from accord.data.check import check_media, unreadable_rows
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
@@ -321,8 +322,10 @@ def open_corpus(
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):
-        Quarantine([*bad, *loose]).write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
-        bad.path = loose.path = quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl")
+        listed = quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl")
+        with dispensable("the list of bad rows"):
+            Quarantine([*bad, *loose]).write(listed)
+            bad.path = loose.path = listed
     loose.enforce(max_bad, found.graph.edges if found.graph else 0)
     damaged = Quarantine(entry for entry in bad if entry.reason not in (NO_VALUE, MISSING_LABEL))
     damaged.path, empty = bad.path, len(bad) - len(damaged)
@@ -335,10 +338,11 @@ def open_corpus(
     if not quiet:
         for line in found.notes:
             announce(line)
-        note = f"; {len(damaged)} bad rows left out, listed in {bad.path}" if len(damaged) else ""
+        listing = f", listed in {bad.path}" if bad.path else ""
+        note = f"; {len(damaged)} bad rows left out{listing}" if len(damaged) else ""
         note += f"; {without} left out" if empty else ""
         note += f"; {corpus.unlabelled:,} rows have no label" if corpus.unlabelled else ""
-        note += f"; {len(loose)} edges name nodes that are not there, listed in {loose.path}" if len(loose) else ""
+        note += f"; {len(loose)} edges name nodes that are not there{listing}" if len(loose) else ""
         note += f"; {_graph_size(corpus.graph)}" if corpus.graph is not None else ""
         if incomplete:
             lacking = ", ".join(f"{(~there).sum():,} without {name}" for name, there in corpus.present.items())

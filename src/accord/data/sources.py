@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from accord.data.cache import indispensable
 from accord.data.folders import METADATA, read_media_folder
 from accord.data.graphs import NODES, GraphFolder, is_graph_folder, read_graph_folder
 from accord.data.media import UNDECODABLE
@@ -159,11 +160,11 @@ def _expand_ranges(pattern: str) -> list[str]:
 
 def _read_parquet(path: Path) -> datasets.Dataset:
     try:
-        with quiet_datasets():
+        with quiet_datasets(), indispensable():
             if not pq.read_metadata(path).num_rows:
                 raise DataError(f"{path} holds columns ({', '.join(pq.read_schema(path).names)}) and no rows")
             rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(cache_folder("datasets")))
-    except DataError:
+    except AccordError:
         raise
     except Exception as error:  # pyarrow and datasets each raise their own
         raise DataError(f"{path} cannot be read as parquet: {_first_line(error.__cause__ or error)}") from None
@@ -219,7 +220,7 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
     state = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
     try:
-        with quiet_datasets():
+        with quiet_datasets(), indispensable():
             rows = datasets.Dataset.from_generator(
                 read_shards,
                 gen_kwargs={"shards": [str(path) for path in shards]},

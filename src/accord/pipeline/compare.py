@@ -199,7 +199,7 @@ def compare(
     )
     # a wrong arm is told before the first one trains
     runs = [RunConfig.parse(merged(study.run, arm.changes)) for arm in study.arms.values()]
-    with owned(folder, data=[run.data.source for run in runs]):
+    with owned(folder, data=[run.data.place for run in runs]):
         result = _compared(study, seeds, folder, progress)
         _record(result)
     return result

@@ -6,10 +6,11 @@ when the process ends, however it ends. The file stays and is empty; ``.owner`` 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +19,15 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from accord.data.sources import announce, cache_folder
+from accord.data.sources import cache_folder
+from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.files import reading, storage_of, write_atomically
 from accord.training.artifact import CONFIG
 
 SPLITS, QUARANTINE, COMPARISON = "splits.json", "quarantine.jsonl", "comparison.json"
 _LOCK, _OWNER = ".lock", ".owner"
-_TRACES = frozenset({_LOCK, _OWNER, QUARANTINE, SPLITS})  # what a start writes before ``config.yaml``
+_TRACES = frozenset({_LOCK, _OWNER, SPLITS, QUARANTINE})  # what stands in a folder before its ``config.yaml``
 _NAMED = 3  # names of what is in the way
 
 
@@ -48,7 +50,7 @@ def run_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no run in {folder} to go on with: leave --resume out to start one there")
     path = folder / CONFIG
     with reading(path, "put it back from a copy, or train anew into another folder"):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {key: values[key] for key in values if key != "data_info"}
 
 
@@ -56,8 +58,7 @@ def run_config(folder: Path) -> dict[str, Any]:
 def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> Iterator[None]:
     """Be the only one who writes a run into ``folder``, which is made if need be.
 
-    If the block fails before it has written more than the list of bad rows, everything is as it was; that list is moved
-    to the cache, since messages name it.
+    If the block fails before it has written anything of its own, everything is as it was.
 
     Args:
         folder: an empty or new one; with ``resume`` that of a run.
@@ -96,6 +97,24 @@ def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> It
     finally:
         (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def list_for(folder: Path) -> Path:
+    """Where a start lists bad rows, in the cache: messages name it, and the folder goes if the start fails."""
+    unique = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=4).hexdigest()
+    return cache_folder("quarantine", f"{folder.name}-{unique}.jsonl")
+
+
+def begin(folder: Path, config: Mapping[str, Any], splits: Splits) -> None:
+    """Make an owned folder a run, so that an interrupted one says what it was: its rows, and last its configuration.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    listed = list_for(folder)
+    write_atomically(folder / QUARANTINE, listed.read_text(encoding="utf-8") if listed.is_file() else "")
+    splits.save(folder / SPLITS)
+    write_atomically(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
 
 
 def require_outside(folder: Path, source: str) -> None:
@@ -174,12 +193,6 @@ def _withdraw(folder: Path, made: Sequence[Path]) -> None:
     """Take back what a start wrote, and the folders that were made for it, unless there is more by now."""
     if things_in(folder):
         return
-    listed = folder / QUARANTINE
-    with suppress(OSError):
-        if listed.is_file() and listed.stat().st_size:
-            kept = cache_folder("quarantine", f"{folder.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-            write_atomically(kept, listed.read_text(encoding="utf-8"))
-            announce(f"the list of bad rows is in {kept}")
     with suppress(OSError):
         for name in _TRACES:
             (folder / name).unlink(missing_ok=True)

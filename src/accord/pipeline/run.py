@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared
-from accord.data.sources import HUB
+from accord.data.sources import HUB, announce
 from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
@@ -24,7 +23,7 @@ from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.choose import parse_run
 from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
-from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
+from accord.pipeline.folder import QUARANTINE, begin, list_for, owned, run_config
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import (
     ColumnNames,
@@ -42,11 +41,11 @@ from accord.searching.export import check_embeddings_file, write_embeddings
 from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import run_folder
-from accord.training.artifact import CONFIG, save_model
+from accord.training.artifact import save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 from accord.training.processes import is_first_process
-from accord.training.start import check_machine, check_start
+from accord.training.start import check_machine, check_start, check_views
 
 METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
@@ -163,16 +162,19 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
         prepared = prepare_run(config, quiet=True)
         model, fitted = fit_model(config, prepared, folder, resume=resume, progress=False)
         return Run(folder, model, [], fitted)
-    with owned(folder, data=[config.data.source], resume=resume):
+    with owned(folder, data=[config.data.place], resume=resume):
         return _execute(config, folder, resume, progress)
 
 
 def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
-    prepared = prepare_run(config, quarantine=folder / QUARANTINE, quiet=not progress)
+    listing = folder / QUARANTINE if resume else list_for(folder)
+    prepared = prepare_run(config, quarantine=listing, quiet=not progress)
+    if progress:
+        _doubt_labels(prepared)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
     if not resume:
-        _claim(folder, config, prepared)
+        begin(folder, config.model_dump(mode="json"), prepared.splits)
     with _told_to_resume():
         started = time.perf_counter()
         model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
@@ -210,7 +212,9 @@ def fit_model(
 def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
     """The method of ``config`` and the training rows as it wants them."""
     corpus = with_prepared_texts(prepared.train, config.kind)
-    return build_method(config, corpus), corpus
+    method = build_method(config, corpus)
+    check_views(method)
+    return method, corpus
 
 
 def _fitted(
@@ -392,10 +396,16 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
-def _claim(folder: Path, config: RunConfig, prepared: Prepared) -> None:
-    """Make the folder a run, before the first step, so that an interrupted run says what it was."""
-    prepared.splits.save(folder / SPLITS)
-    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+def _doubt_labels(prepared: Prepared) -> None:
+    """Warn of labels that are different in every row: names or numbers of rows, of which no class can be learnt."""
+    parts = [part.labels for part in (prepared.train, prepared.val, prepared.test) if part.labels is not None]
+    labels = [label for values in parts if values.ndim == 1 for label in values.tolist() if label >= 0]
+    if len(labels) > 1 and len(set(labels)) == len(labels):
+        column = prepared.train.columns.label
+        announce(
+            f"{prepared.train.name}: column {column!r} gives each of its {len(labels):,} rows a class of its own, from "
+            "which no class can be learnt: if it holds no labels, name another with --label COL"
+        )
 
 
 @contextmanager

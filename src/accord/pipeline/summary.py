@@ -38,6 +38,8 @@ from accord.report.summary import (
     RunSummary,
 )
 from accord.training.artifact import Model
+from accord.training.config import TrainingConfig
+from accord.training.start import rows_per_step
 
 _EXAMPLES, _HITS, _PAIRS, _PER_CLASS = 6, 6, 18, 4
 
@@ -105,7 +107,7 @@ def _setup(model: Model, prepared: Prepared, seconds: float) -> dict[str, dict[s
         "Encoders": encoders,
         "Training": {
             "seed": str(training["seed"]),
-            "batch": str(training["batch_size"]),
+            "batch": _rows_per_step(model, prepared.train),
             "learning rate": f"{training['lr']:g}",
             "time": f"{seconds:.0f} s",
         },
@@ -115,6 +117,13 @@ def _setup(model: Model, prepared: Prepared, seconds: float) -> dict[str, dict[s
             "versions": f"accord {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         },
     }
+
+
+def _rows_per_step(model: Model, train: Corpus) -> str:
+    """The rows of a step, and what was asked for where there were fewer."""
+    config = TrainingConfig.parse(model.config["training"])
+    rows = rows_per_step(model.method, train, config)
+    return f"{rows} ({config.batch_size} asked for)" if rows < config.batch_size else str(rows)
 
 
 def _classification(model: Model, test: Corpus) -> Classification | None:

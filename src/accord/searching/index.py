@@ -50,7 +50,8 @@ _REFINE = 20  # candidates per answer that are ranked by their true vectors
 _BLOCK = 256  # rows embedded, and committed, at a time
 _DAMAGE = re.compile("LanceError|was not found")
 _FIELDS = ["row", "captions", "label", "path", "thumbnail", "_distance"]
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
 JointScore = Callable[[dict[str, Tensor], Tensor], Tensor]  # {modality: (C, D)}, which are there (C, k) -> (C,)
 

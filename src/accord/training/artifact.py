@@ -78,7 +78,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
         if not (folder / name).is_file():
             raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
     with reading(folder / CONFIG, "put it back from a copy, or train anew into another folder"):
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
         settings, facts = dict(config["method"]), _facts(config["data_info"])
         name = settings.pop("name")
     method = get_method(name)(settings, _load_encoders(folder / ENCODERS), facts)
@@ -95,11 +95,9 @@ def _load_encoders(path: Path) -> dict[str, Encoder]:
     """The encoders that :func:`save_model` described, still without their weights."""
     with reading(path, _WRITTEN_ANEW):
         built = json.loads(path.read_text(encoding="utf-8"))
-        records = [
-            (modality, made["spec"], made["weights_from"], made.get("frozen")) for modality, made in built.items()
-        ]
+        facts = {name: (made["spec"], made["weights_from"], made.get("frozen")) for name, made in built.items()}
     encoders = {}
-    for modality, spec, weights_from, frozen in records:
+    for modality, (spec, weights_from, frozen) in facts.items():
         encoders[modality] = encoder = build_encoder(modality, spec, weights=False)
         encoder.weights_from = weights_from
         if frozen:

@@ -288,6 +288,9 @@ def _gathered(
 def _alone(store: FeatureStore, source: _Source, console: Console | None) -> Iterator[None]:
     """Hold the store's lock; says so when another run has it."""
     lock = store.lock()
+    if lock is None:
+        yield
+        return
     try:
         held = lock.acquire(timeout=_PATIENCE)
     except Timeout:

@@ -7,7 +7,8 @@ contents; files are only ever added, each written beside its place and renamed, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from accord.data.cache import dispensable
 from accord.errors import DataError
-from accord.files import replacing
+from accord.files import replacing, storage_of
 
 KEY_BYTES = 16
 
@@ -55,25 +57,34 @@ class FeatureStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._unwritten: list[tuple[list[bytes], dict[str, Tensor]]] = []
 
-    def lock(self) -> FileLock:
-        """Held while features are computed, so that two runs do not compute the same ones."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / ".lock")
+    def lock(self) -> FileLock | None:
+        """Held while features are computed, so that two runs do not compute the same ones; None without a folder."""
+        with dispensable("features"), storage_of(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return FileLock(self.folder / ".lock")
+        return None
 
     def missing(self, keys: Sequence[bytes]) -> list[int]:
         """Positions of the contents that are not stored, each content once."""
-        known = {key for _, stored in self._files() for key in stored}
+        known = {key for stored, _ in self._parts() for key in stored}
         first = {key: position for position, key in reversed(list(enumerate(keys))) if key not in known}
         return sorted(first.values())
 
     def add(self, keys: Sequence[bytes], tensors: dict[str, Tensor]) -> None:
-        """Store the rows of ``tensors`` under ``keys``, in one file, atomically."""
+        """Store the rows of ``tensors`` under ``keys``, in one file, atomically.
+
+        Where they cannot be written, such as on a full disk, this object keeps them.
+        """
         stored = torch.from_numpy(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
         path = self.folder / f"{content_key(*keys).hex()}.safetensors"
-        with replacing(path) as partial:
-            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file({"keys": stored, **contiguous}, partial)
+        with dispensable("features"):
+            with replacing(path) as place:
+                contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+                save_file({"keys": stored, **contiguous}, place)
+            return
+        self._unwritten.append((list(keys), tensors))
 
     def gather(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
         """The stored rows of ``keys``, in their order; all of them must be there."""
@@ -81,20 +92,23 @@ class FeatureStore:
         for position, key in enumerate(keys):
             places.setdefault(key, []).append(position)
         found: dict[str, Tensor] = {}
-        for path, stored in self._files():
+        for stored, tensors in self._parts():
             hits = [(row, position) for row, key in enumerate(stored) for position in places.get(key, ())]
             if not hits:
                 continue
             rows, positions = torch.tensor(hits).unbind(1)
-            for name, tensor in _tensors(path).items():
+            for name, tensor in tensors().items():
                 target = found.setdefault(name, torch.empty(len(keys), *tensor.shape[1:], dtype=tensor.dtype))
                 target[positions] = tensor[rows]
         return found
 
-    def _files(self) -> Iterator[tuple[Path, list[bytes]]]:
+    def _parts(self) -> Iterator[tuple[list[bytes], Callable[[], dict[str, Tensor]]]]:
+        """The keys of each file, and how to read its tensors; then of what could not be written."""
         for path in sorted(self.folder.glob("*.safetensors")):
             content = _tensors(path, only="keys")["keys"].numpy().tobytes()
-            yield path, [content[i : i + KEY_BYTES] for i in range(0, len(content), KEY_BYTES)]
+            yield [content[i : i + KEY_BYTES] for i in range(0, len(content), KEY_BYTES)], partial(_tensors, path)
+        for keys, tensors in self._unwritten:
+            yield keys, partial(dict, tensors)
 
 
 def _tensors(path: Path, only: str | None = None) -> dict[str, Tensor]:

@@ -34,13 +34,36 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
     """Refuse what the first step would fail at.
 
     Raises:
-        ConfigError: the method's stages, its views or ``micro_batch`` do not fit.
+        ConfigError: the method's stages or ``micro_batch`` do not fit.
         DataError: there are too few rows for a step.
     """
     check_stages(method)
     _check_micro_batch(method, config)
     rows_per_step(method, corpus, config)
-    _check_views(method)
+
+
+@torch.inference_mode()
+def check_views(method: Method) -> None:
+    """Show the image encoder an empty picture of each size that views have besides its own.
+
+    Raises:
+        ConfigError: it cannot take one of them.
+    """
+    encoder = dict(method.encoders.items()).get("image")
+    if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
+        return
+    side, training = encoder.input.size, encoder.training
+    for size in {view.size or side for view in expand(method.views)} - {side}:
+        try:
+            encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
+        except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
+            own = f", or --set method.small_size={side}" if hasattr(method.config, "small_size") else ""
+            raise ConfigError(
+                f"method {method.name} shows the image encoder crops of {size} pixels, which it cannot take "
+                f"({str(error).splitlines()[0]}): take an encoder of any size, such as --image-encoder tiny_resnet{own}"
+            ) from error
+        finally:
+            encoder.train(training)
 
 
 def rows_per_step(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
@@ -76,27 +99,3 @@ def _check_micro_batch(method: Method, config: TrainingConfig) -> None:
             f"micro_batch = {config.micro_batch}: method {method.name} looks at its batch as a whole; "
             "set micro_batch = None and a smaller batch_size"
         )
-
-
-@torch.inference_mode()
-def _check_views(method: Method) -> None:
-    """Show the image encoder an empty picture of the size of each view.
-
-    Raises:
-        ConfigError: it cannot take one of them.
-    """
-    encoder = dict(method.encoders.items()).get("image")
-    if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
-        return
-    side, training = encoder.input.size, encoder.training
-    for size in dict.fromkeys([side, *(view.size or side for view in expand(method.views))]):
-        try:
-            encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
-        except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
-            own = f", or --set method.small_size={side}" if hasattr(method.config, "small_size") else ""
-            raise ConfigError(
-                f"method {method.name} shows the image encoder crops of {size} pixels, which it cannot take "
-                f"({str(error).splitlines()[0]}): take an encoder of any size, such as --image-encoder tiny_resnet{own}"
-            ) from error
-        finally:
-            encoder.train(training)
