@@ -19,7 +19,9 @@ TextColumns = Annotated[
     list[str] | None,
     typer.Option(metavar="COL", help="Text column; repeat for several captions.", rich_help_panel=DATA),
 ]
-LabelColumn = Annotated[str | None, typer.Option(metavar="COL", help="Label column.", rich_help_panel=DATA)]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="COL", help="Label column; none for no labels.", rich_help_panel=DATA)
+]
 VideoColumn = Annotated[str | None, typer.Option(metavar="COL", help="Video column.", rich_help_panel=DATA)]
 AudioColumn = Annotated[str | None, typer.Option(metavar="COL", help="Audio column.", rich_help_panel=DATA)]
 GroupColumn = Annotated[

@@ -15,9 +15,11 @@ from pydantic import Field, model_validator
 
 from accord.config import Config
 from accord.data.check import unreadable_rows
+from accord.data.columns import NONE
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_query
 from accord.data.quarantine import Quarantine
+from accord.data.sources import HUB, find_shards
 from accord.data.splits import Splits, split
 from accord.errors import DataError
 
@@ -49,8 +51,11 @@ class CorruptionConfig(Config):
 class DataConfig(Config):
     """What to train on."""
 
-    source: str = Field(description="a folder, CSV/JSONL/Parquet, tar shards, pack:NAME or a hub name")
-    columns: dict[str, str | list[str]] = Field(default_factory=dict, description="modality -> column(s)")
+    source: str = Field(description="a folder, CSV/JSONL/Parquet, tar shards, pack:NAME or hf:NAME")
+    location: str | None = Field(None, description="where the source was when a run was made; filled in by Accord")
+    columns: dict[str, str | list[str] | None] = Field(
+        default_factory=dict, description="modality -> column(s); null takes away what would be guessed"
+    )
     classes: list[str] = Field(default_factory=list, description="classes to keep, in this order; empty keeps all")
     definitions: dict[str, str] = Field(default_factory=dict, description="class -> text that defines it")
     split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
@@ -62,6 +67,33 @@ class DataConfig(Config):
     incomplete: bool = Field(
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
     )
+
+    @property
+    def place(self) -> str:
+        """Where to read the source from, in whatever folder we are: its recorded location, or the source as given.
+
+        Raises:
+            DataError: it is at neither; says how to name its new place.
+        """
+        given = Path(self.source).expanduser()
+        if self.location is None or Path(self.location).parts[-len(given.parts) :] != given.parts:
+            return self.source  # another source was written over that of the location
+        if Path(self.location) == given.absolute():
+            return self.source
+        for place in (self.location, self.source):
+            if _is_there(place):
+                return place
+        raise DataError(
+            f"the data of this run are no longer at {self.location}: give their new place with --data (search, "
+            "explain), or write it as data.source into the run's config.yaml, so that the held-out rows are found"
+        )
+
+    def located(self) -> Self:
+        """The same with the location of the source, where it is a path that exists."""
+        place = self.place
+        return self.model_copy(
+            update={"location": str(Path(place).expanduser().absolute()) if _is_there(place) else None}
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +154,7 @@ def prepare(
             is neither there nor bad.
     """
     corpus = open_corpus(
-        config.source,
+        config.place,
         columns=config.columns,
         max_bad=config.max_bad,
         quarantine=quarantine,
@@ -132,11 +164,8 @@ def prepare(
     )
     if config.classes:
         corpus = restrict_classes(corpus, config.classes)
-    if splits is None:
-        shares = {"test": config.split.test, "val": config.split.val}
-        splits = split(corpus.groups(), corpus.labels, shares, config.split.seed, ids=corpus.ids)
-    else:
-        splits = splits.without(bad.row for bad in corpus.left_out)
+    before = None if splits is None else splits.without(bad.row for bad in corpus.left_out)
+    splits = before or _shared_out(corpus, config.split)
     parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
     if config.corruption:
         parts["train"] = corrupt(parts["train"], config.corruption)
@@ -144,6 +173,32 @@ def prepare(
     if not len(parts["train"]):
         raise DataError(f"{config.source}: no training rows are left after split and corruption")
     return Prepared(parts["train"], parts["test"], parts["val"], splits)
+
+
+def _is_there(source: str) -> bool:
+    return not source.startswith(("pack:", HUB)) and (Path(source).expanduser().exists() or bool(find_shards(source)))
+
+
+def _shared_out(corpus: Corpus, config: SplitConfig) -> Splits:
+    """The splits of a corpus.
+
+    Raises:
+        DataError: there are too few groups, or rows, to give every split one; names the column.
+    """
+    groups = corpus.groups()
+    count, wanted = len(corpus if groups is None else np.unique(groups)), 1 + (config.test > 0) + (config.val > 0)
+    if count < wanted and groups is None:
+        raise DataError(
+            f"{corpus.name}: {count} row{'s' if count > 1 else ''} cannot be shared among {wanted} splits: "
+            "hold out none with --set data.split.test=0"
+        )
+    if count < wanted:
+        raise DataError(
+            f"{corpus.name}: column {corpus.columns.group!r} puts all rows into {count} group{'s' if count > 1 else ''}"
+            f", and {wanted} splits share whole groups: name another column with --group COL, or --group {NONE}"
+        )
+    shares = {"test": config.test, "val": config.val}
+    return split(groups, corpus.labels, shares, config.seed, ids=corpus.ids)
 
 
 def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:
@@ -161,7 +216,7 @@ def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:
     position = np.full(len(corpus.classes), -1)
     for new, name in enumerate(classes):
         position[corpus.classes.index(name)] = new
-    labels = position[corpus.labels]
+    labels = np.where(corpus.labels >= 0, position[corpus.labels], -1)
     return corpus.with_labels(labels, truth=labels, classes=tuple(classes))
 
 

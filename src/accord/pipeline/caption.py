@@ -12,7 +12,7 @@ from PIL import Image
 
 from accord.encoders.generation import Decoding
 from accord.errors import DataError
-from accord.files import write_atomically
+from accord.files import check_replaceable, write_atomically
 from accord.pipeline.model import load
 from accord.pipeline.rows import readable_files
 
@@ -54,7 +54,10 @@ def caption(
     Raises:
         ConfigError: there is no such run or device, its method writes no captions, or a setting is wrong.
         DataError: a path does not exist, a folder has no pictures, or no picture can be read.
+        StorageError: ``out`` is a file of another kind, or cannot be written.
     """
+    if out is not None:
+        check_replaceable(Path(out), b'"caption": ', "file of captions of Accord")
     model = load(run, device)
     given = [images] if isinstance(images, str | Path) else images
     corpus, paths = readable_files("image", [path for item in given for path in pictures(Path(item))])

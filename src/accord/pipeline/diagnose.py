@@ -10,6 +10,7 @@ from accord.data.corpus import Corpus
 from accord.data.sources import announce
 from accord.diagnostics import Diagnostic, embedding_diagnostics, gap_diagnostics
 from accord.errors import ConfigError
+from accord.files import FIGURE, check_replaceable
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 from accord.report.gap import gap_figure
@@ -37,7 +38,10 @@ def diagnose(
     Raises:
         ConfigError: the model embeds one modality only where a figure is wanted, or there is no such device.
         DataError: the data cannot be read.
+        StorageError: ``figure`` is a file of another kind.
     """
+    if figure is not None:
+        check_replaceable(Path(figure), FIGURE, "figure of Accord")
     require_data(data, columns)
     model = load(run, device)
     corpus = held_out(model).test if data is None else open_like(model, data, columns)

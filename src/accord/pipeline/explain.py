@@ -16,7 +16,8 @@ from accord.explaining import (
     explain_parts,
     explain_words,
 )
-from accord.methods import Method, available, get_method
+from accord.files import FIGURE, check_replaceable
+from accord.methods import Method, get_methods
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 
@@ -50,7 +51,10 @@ def explain(
     Raises:
         ConfigError: the run's method cannot explain (names those that can), or there is no such device.
         DataError: the picture or the data cannot be read.
+        StorageError: ``out`` is a file of another kind, or cannot be written.
     """
+    if out is not None:
+        check_replaceable(Path(out), FIGURE, "figure of Accord")
     require_data(data, columns)
     model = load(run, device)
     if model.method.segments:
@@ -76,10 +80,9 @@ def explain(
 
 def explainers() -> list[str]:
     """Names of the methods that can explain."""
-    kinds = {name: get_method(name) for name in available()}
     return [
-        name
-        for name, kind in kinds.items()
+        kind.name
+        for kind in get_methods()
         if kind.concepts is not Method.concepts
         or kind.word_patch is not Method.word_patch
         or kind.segment is not Method.segment

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from accord.data.recipe import DataConfig
 from accord.errors import ConfigError, listed
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, require_data
 from accord.searching.index import Hit, build_index
@@ -92,7 +93,7 @@ class Model(TrainedModel):
             raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
         require_data(data, columns)
         folder = self.path
-        corpus = open_like(self, self.config["data"]["source"] if data is None else data, columns)
+        corpus = open_like(self, DataConfig.parse(self.config["data"]).place if data is None else data, columns)
         row = None if like is None else row_named(corpus, like)
         index, _ = despite_bad_rows(corpus, lambda rows: build_index(folder, self, rows, ann=ann))
         if row is not None:

@@ -15,15 +15,15 @@ from accord.data.check import check_media
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
 from accord.data.media import NO_VALUE
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.recipe import Prepared, prepare
+from accord.data.recipe import Prepared
 from accord.data.sources import announce, cache_folder
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError
-from accord.pipeline.build import with_prepared_texts
+from accord.pipeline.build import prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
+from accord.pipeline.folder import SPLITS
 from accord.training.artifact import Model
 
-SPLITS = "splits.json"
 T = TypeVar("T")
 Rows = TypeVar("Rows", Corpus, Prepared)
 ColumnNames = Mapping[str, str | Sequence[str] | None]  # modality -> column name(s), over what is guessed
@@ -40,7 +40,7 @@ def held_out(model: Model) -> Prepared:
     config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
     saved = None if model.path is None else model.path / SPLITS
     splits = Splits.load(saved) if saved is not None and saved.is_file() else None
-    prepared = prepare(config.data, quiet=True, splits=splits)
+    prepared = prepare_run(config, quiet=True, splits=splits)
     say_left_out(prepared)
     return prepared
 
@@ -60,7 +60,7 @@ def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None
         DataError: the data cannot be read, a column does not exist, or too many rows are bad.
     """
     wanted = model.config.get("data", {})
-    own = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
+    own = wanted.get("columns", {}) if str(data) in (wanted.get("source"), wanted.get("location")) else {}
     options = {name: wanted[name] for name in ("incomplete", "target", "max_bad") if name in wanted}
     corpus = open_rows(data, columns={**own, **(columns or {})}, **options)
     return with_prepared_texts(corpus, type(model.method))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +14,19 @@ import yaml
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.recipe import Prepared, prepare
-from accord.errors import ConfigError, DataError, listed, require
+from accord.data.recipe import Prepared
+from accord.data.sources import HUB
+from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
-from accord.methods import Method, get_method
-from accord.pipeline.build import build_method, with_prepared_texts
+from accord.methods import Method
+from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
-from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.choose import parse_run
+from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
+from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import (
-    SPLITS,
     ColumnNames,
     as_held_out,
     despite_bad_rows,
@@ -35,15 +38,17 @@ from accord.pipeline.rows import (
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.searching.export import write_embeddings
+from accord.searching.export import check_embeddings_file, write_embeddings
 from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
+from accord.training.processes import is_first_process
+from accord.training.start import check_machine, check_start
 
-METRICS, REPORT, QUARANTINE = "metrics.json", "report.html", "quarantine.jsonl"
+METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
 
 
@@ -76,6 +81,12 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    workers: int | None = None,
+    freeze: str | int | Mapping[str, str | int] | None = None,
+    weights: str | Mapping[str, str] | None = None,
+    loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -83,59 +94,92 @@ def train(
     """Train a method, evaluate it on held-out rows, and write the model with its card and report.
 
     Args:
-        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or hub name.
-        method: registry name; default ``"clip"``.
+        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or ``hf:NAME``.
+        method: registry name; default ``"clip"`` for pictures with texts, else one that fits the data.
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
-        columns: modality -> column name(s), where the guess is wrong.
-        out: directory of the run; default ``runs/METHOD-DATA``.
+        columns: modality -> column name(s), where the guess is wrong; None for no such column.
+        out: directory of the run, new or empty; default ``runs/METHOD-DATA``. Where the start fails, it is not made.
         resume: go on from the last checkpoint in ``out``.
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
         batch_size: rows per optimiser step.
+        device: kind of device; default the best there is.
+        precision: arithmetic of the networks.
+        workers: processes that decode and augment.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
+            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
+        loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
         settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
         progress: show progress bars.
 
     Raises:
-        ConfigError: a setting is wrong, or ``out`` holds a run and ``resume`` is off.
+        ConfigError: a setting is wrong; ``out`` is not empty and ``resume`` is off, or holds no run and it is on; or
+            another process is writing there.
         DataError: the data cannot be read.
+        StorageError: something cannot be written, such as on a full disk.
 
     Example:
         >>> run = accord.train("pack:emoji", method="clip", epochs=1)      # doctest: +SKIP
         >>> run.model.embed(texts=["a red heart"]).shape                   # doctest: +SKIP
         torch.Size([1, 512])
     """
-    if resume and out is not None and (Path(out) / CONFIG).is_file() and config is None:
-        config = {key: value for key, value in read_config(Path(out) / CONFIG).items() if key != "data_info"}
+    if resume and out is not None and config is None:
+        config = run_config(Path(out))
     changes: dict[str, Any] = {
         "data.source": None if data is None else str(data),
         "training.seed": seed,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
+        "training.accelerator": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        "training.loggers": listed("loggers", loggers) or None,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
-        **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
         **{f"objective_add.{name}": {} for name in listed("objective_add", objective_add)},
     }
     if method is not None:
         changes["method.name"] = method
-    changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
-    run = RunConfig.parse(merged(read_config(config), changes))
+    changes = {key: value for key, value in changes.items() if value is not None}
+    changes |= {f"data.columns.{modality}": column for modality, column in (columns or {}).items()}
+    changes |= dict(settings or {})
+    if "data.source" in changes:
+        changes.setdefault("data.location", None)  # that of the source before
+    run = with_encoders(parse_run(merged(read_config(config), changes), quiet=not progress), freeze, weights)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
 
 def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
-    """Run ``config`` into ``folder``; see :func:`train`."""
-    _claim(folder, config, resume)
-    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
-    prepared.splits.save(folder / SPLITS)
-    started = time.perf_counter()
-    model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
-    save_model(folder, model.method, config.model_dump(mode="json"))
-    model.path = folder
-    metrics = _evaluate(model, prepared, config, folder, started)
-    write_card(folder, model, metrics)
+    """Run ``config`` into ``folder``; see :func:`train`.
+
+    Of several processes of one run the first owns the folder, and evaluates; the others only train.
+    """
+    check_machine(config.training)
+    config = config.model_copy(update={"data": config.data.located()})
+    if not is_first_process():
+        prepared = prepare_run(config, quiet=True)
+        model, fitted = fit_model(config, prepared, folder, resume=resume, progress=False)
+        return Run(folder, model, [], fitted)
+    with owned(folder, data=[config.data.source], resume=resume):
+        return _execute(config, folder, resume, progress)
+
+
+def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
+    prepared = prepare_run(config, quarantine=folder / QUARANTINE, quiet=not progress)
+    method, corpus = _built(config, prepared)
+    check_start(method, corpus, config.training)
+    if not resume:
+        _claim(folder, config, prepared)
+    with _told_to_resume():
+        started = time.perf_counter()
+        model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
+        save_model(folder, model.method, config.model_dump(mode="json"))
+        model.path = folder
+        metrics = _evaluate(model, prepared, config, folder, started)
+        write_card(folder, model, metrics)
     return Run(folder, model, metrics, fitted)
 
 
@@ -159,8 +203,25 @@ def fit_model(
     config: RunConfig, prepared: Prepared, folder: Path, *, resume: bool = False, progress: bool = True
 ) -> tuple[Model, FitResult]:
     """Build and train the method of ``config`` on ``prepared.train``."""
-    corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
-    method = build_method(config, corpus)
+    method, corpus = _built(config, prepared)
+    return _fitted(config, prepared, method, corpus, folder, resume, progress)
+
+
+def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
+    """The method of ``config`` and the training rows as it wants them."""
+    corpus = with_prepared_texts(prepared.train, config.kind)
+    return build_method(config, corpus), corpus
+
+
+def _fitted(
+    config: RunConfig,
+    prepared: Prepared,
+    method: Method,
+    corpus: Corpus,
+    folder: Path,
+    resume: bool,
+    progress: bool,
+) -> tuple[Model, FitResult]:
     probe = _probe(config, prepared) if config.training.probe_every else None
     fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress, probe=probe)
     return Model(method, config=config.model_dump(mode="json"), path=folder), fitted
@@ -210,7 +271,7 @@ def evaluate(
         The metrics, each with its interval and chance level.
 
     Raises:
-        ConfigError: a task does not exist or does not fit, ``columns`` without ``data``, or no such device.
+        ConfigError: a task does not exist or does not fit, none fits, ``columns`` without ``data``, or no such device.
         DataError: the data cannot be read.
     """
     tasks = listed("tasks", tasks)
@@ -219,8 +280,21 @@ def evaluate(
     prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns))
     read = read_templates(templates)
     how: dict[str, Any] = {"templates": read, "candidates": candidates, "examples": examples}
-    metrics, _ = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, **how))
+    metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, **how))
+    if not metrics:
+        raise ConfigError(_nothing_to_measure(model, rows.test))
     return metrics
+
+
+def _nothing_to_measure(model: Model, test: Corpus) -> str:
+    """Why no task fits, in words."""
+    if not len(test):
+        return "there is nothing to measure on: no rows were held out; name other data"
+    labels = f"labels of {len(test.classes)} classes" if test.labels is not None else "no labels"
+    return (
+        f"there is nothing to measure: {test.name} has {', '.join(test.modalities)} and {labels}, the model embeds "
+        f"{', '.join(model.modalities)}; name data with labels or with what the model compares, or a task with --task"
+    )
 
 
 def embed(
@@ -240,7 +314,7 @@ def embed(
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
-        out: the file.
+        out: the file; earlier embeddings there are replaced, nothing else.
         engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
         workers: how many processes, with ``ray``.
         columns: modality -> column name(s), where the guess is wrong.
@@ -250,11 +324,13 @@ def embed(
         ConfigError: an unknown engine, ``workers`` is less than 1, or no such device.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
+        StorageError: ``out`` is there and holds something else than embeddings, or cannot be written.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine = {engine!r}: expected one of {', '.join(ENGINES)}")
     if engine == "ray":
         require("ray", "ray")  # before the data are read
+    check_embeddings_file(Path(out), data)
     exported = is_export(Path(run))
     if exported and device not in ("auto", "cpu"):
         raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
@@ -312,17 +388,23 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
 
 def default_folder(config: RunConfig) -> Path:
     """``runs/METHOD-DATA``."""
-    source = Path(config.data.source.removeprefix("pack:")).name or "data"
+    source = Path(config.data.source.removeprefix("pack:").removeprefix(HUB)).name or "data"
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
-def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
-    """Write the configuration first, so that an interrupted run says what it was."""
-    if (folder / CONFIG).exists() and not resume:
-        raise ConfigError(f"{folder} already holds a run: pass --resume to go on, or another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / CONFIG).exists():
-        write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+def _claim(folder: Path, config: RunConfig, prepared: Prepared) -> None:
+    """Make the folder a run, before the first step, so that an interrupted run says what it was."""
+    prepared.splits.save(folder / SPLITS)
+    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+@contextmanager
+def _told_to_resume() -> Iterator[None]:
+    """Say of a full disk that nothing is lost."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{error}; then the same command with --resume goes on from the last checkpoint") from error
 
 
 def read_templates(path: str | Path | None) -> list[str] | None:

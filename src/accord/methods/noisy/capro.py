@@ -96,6 +96,7 @@ class Capro(Method):
     """
 
     name: ClassVar[str] = "capro"
+    learns_labels: ClassVar[bool] = True
     Config: ClassVar[type[settings.Config]] = CaproConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled"}),
