@@ -120,7 +120,9 @@ class Prepared:
     @property
     def left_out(self) -> Quarantine:
         """The rows of the source that are not used, be it that they were bad at the start or have gone bad."""
-        return Quarantine([*self.train.left_out, *self.gone])
+        rows = Quarantine([*self.train.left_out, *self.gone])
+        rows.path = self.train.left_out.path
+        return rows
 
     @cached_property
     def reference(self) -> Corpus:

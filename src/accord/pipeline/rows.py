@@ -13,7 +13,8 @@ import numpy as np
 
 from accord.data.check import check_media
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
-from accord.data.quarantine import RowError
+from accord.data.media import NO_VALUE
+from accord.data.quarantine import Quarantine, RowError
 from accord.data.recipe import Prepared
 from accord.data.sources import announce, cache_folder
 from accord.data.splits import Splits
@@ -40,7 +41,7 @@ def held_out(model: Model) -> Prepared:
     saved = None if model.path is None else model.path / SPLITS
     splits = Splits.load(saved) if saved is not None and saved.is_file() else None
     prepared = prepare_run(config, quiet=True, splits=splits)
-    say_left_out(prepared.test)
+    say_left_out(prepared)
     return prepared
 
 
@@ -84,10 +85,11 @@ def require_data(data: str | Path | None, columns: ColumnNames | None) -> None:
         )
 
 
-def say_left_out(corpus: Corpus) -> None:
+def say_left_out(rows: Corpus | Prepared) -> None:
     """How many rows of the source are not there, most often why, and where they are listed."""
-    if len(corpus.left_out):
-        announce(f"{corpus.name}: {corpus.left_out.sentence(kept=len(corpus))}")
+    if len(rows.left_out):
+        name = rows.name if isinstance(rows, Corpus) else rows.test.name
+        announce(f"{name}: {rows.left_out.sentence(kept=len(rows))}")
 
 
 def despite_bad_rows(rows: Rows, work: Callable[[Rows], T], listing: Path | None = None) -> tuple[T, Rows]:
@@ -113,7 +115,9 @@ def despite_bad_rows(rows: Rows, work: Callable[[Rows], T], listing: Path | None
     corpus = rows if isinstance(rows, Corpus) else rows.test
     left_out = rest.left_out
     left_out.write(listing or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
-    left_out.enforce(corpus.max_bad, len(rest) + len(left_out))
+    damaged = Quarantine(bad for bad in left_out if bad.reason != NO_VALUE)
+    damaged.path = left_out.path
+    damaged.enforce(corpus.max_bad, len(rest) + len(damaged))
     announce(f"{corpus.name} has changed: {left_out.sentence(kept=len(rest))}")
     return work(rest), rest
 
