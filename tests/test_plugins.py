@@ -202,7 +202,7 @@ def test_a_class_under_another_name_than_its_own_is_refused(site):
 
 def test_an_encoder_for_another_modality_is_refused(site):
     with pytest.raises(
-        ConfigError, match=r"'mean_colour' of the package ourlab cannot be used: .* Encoder for text, got one for image"
+        ConfigError, match=r"'mean_colour' of the package ourlab cannot be used: .*Encoder for text, got one for image"
     ):
         build_encoder("text", "mean_colour")
 
