@@ -70,5 +70,5 @@ def test_what_is_not_a_picture_is_named(writer, shapes, tmp_path):
 
 
 def test_a_wrong_way_of_writing_is_named(writer, shapes):
-    with pytest.raises(ConfigError, match=r"Decoding\.top_p = 2"):
+    with pytest.raises(ConfigError, match=r"decoding\.top_p = 2"):
         pipeline.caption(writer.path, shapes / "00.png", decoding={"method": "nucleus", "top_p": 2})
