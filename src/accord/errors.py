@@ -93,7 +93,7 @@ def did_you_mean(name: str, known: Iterable[str], compared: Callable[[str], str]
     by_part: dict[str, list[str]] = {}
     for one in known:
         by_part.setdefault(compared(one), []).append(one)
-    near = [one for part in get_close_matches(name, by_part, n=3) for one in by_part[part]]
+    near = [one for part in get_close_matches(str(name), by_part, n=3) for one in by_part[part]]
     return f"; did you mean {' or '.join(near[:3])}?" if near else ""
 
 

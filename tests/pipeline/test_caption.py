@@ -77,5 +77,5 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_said(writer, shapes, tmp_
 
 
 def test_a_wrong_way_of_writing_is_named(writer, shapes):
-    with pytest.raises(ConfigError, match=r"Decoding\.top_p = 2"):
+    with pytest.raises(ConfigError, match=r"decoding\.top_p = 2"):
         pipeline.caption(writer.path, shapes / "00.png", decoding={"method": "nucleus", "top_p": 2})

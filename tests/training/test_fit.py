@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from toy_method import BagEncoder, Toy, toy, toy_corpus
 
-from accord.errors import ConfigError, DataError, DivergenceError, MissingExtraError, StorageError
+from accord.errors import ConfigError, DataError, DivergenceError, StorageError
 from accord.methods.base import DataInfo, Method, Stage, Step
 from accord.training.config import TrainingConfig
 from accord.training.fit import build_trainer, fit
@@ -237,19 +237,6 @@ def test_a_method_without_total_is_named(tmp_path):
     method = Aimless({}, {"text": BagEncoder()}, DataInfo())
     with pytest.raises(ConfigError, match=r"method aimless: loss\(\) returned \['ce'\] without 'total'"):
         fit(method, toy_corpus(), QUICK, tmp_path, progress=False)
-
-
-def test_tensorboard_names_its_extra_when_it_is_absent(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboard", None)
-    config = QUICK.model_copy(update={"loggers": ("tensorboard",)})
-    with pytest.raises(MissingExtraError, match=r'pip install "accord\[tensorboard\]"'):
-        fit(toy(), toy_corpus(), config, tmp_path, progress=False)
-
-
-def test_tensorboard_curves_are_written(tmp_path):
-    pytest.importorskip("tensorboard")
-    fit(toy(), toy_corpus(), QUICK.model_copy(update={"loggers": ("tensorboard",)}), tmp_path, progress=False)
-    assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
 def test_training_without_a_terminal_prints_one_line_per_epoch(tmp_path, capsys):

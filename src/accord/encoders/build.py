@@ -115,7 +115,8 @@ def built(
         raise broken("encoders", name, f"expected a function build(options, *, weights, texts), got {offered!r}")
     other = offered(options, weights=weights, texts=texts)
     if not isinstance(other, Encoder) or other.modality != modality:
-        raise broken("encoders", name, f"expected an accord.encoders.Encoder for {modality}, got {other!r}")
+        got = f"one for {other.modality}" if isinstance(other, Encoder) else repr(other)
+        raise broken("encoders", name, f"expected an accord.encoders.Encoder for {modality}, got {got}")
     return other
 
 
@@ -127,7 +128,7 @@ def _state(modality: str, encoder: Encoder, freeze: Freeze | None, because: str)
         because = because or {"all": kept, "none": "as random weights have to be"}.get(
             str(usual), "as the others are pretrained"
         )
-    elif encoder.frozen and not encoder.pretrained:
+    elif encoder.trained_part != "trained" and not encoder.pretrained:
         because = f"{because}, though its weights are random"
     return f"{encoder.trained_part}, {because}"
 

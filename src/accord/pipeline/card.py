@@ -33,7 +33,7 @@ def render_card(title: str, model: Model, metrics: Sequence[Metric]) -> str:
     }
     rows = [f"| {metric.name} | {metric.value:.1f} | {_interval(metric)} | {_chance(metric)} |" for metric in metrics]
     encoders = [
-        f"- {modality}: {model.config.get('encoders', {}).get(modality, {}).get('name', 'default')}"
+        f"- {modality}: {model.config.get('encoders', {}).get(modality, {}).get('name') or 'default'}"
         f" ({encoder.weights_from})"
         for modality, encoder in model.method.encoders.items()
     ]

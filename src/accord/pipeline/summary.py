@@ -92,7 +92,7 @@ def _setup(model: Model, prepared: Prepared, seconds: float) -> dict[str, dict[s
     data, training = model.config["data"], model.config["training"]
     corruption = data.get("corruption")
     encoders = {
-        modality: f"{model.config['encoders'].get(modality, {}).get('name', 'default')}, {encoder.weights_from}, "
+        modality: f"{model.config['encoders'].get(modality, {}).get('name') or 'default'}, {encoder.weights_from}, "
         f"{'frozen' if encoder.frozen else 'trained'}"
         for modality, encoder in model.method.encoders.items()
     }

@@ -369,7 +369,7 @@ class Model:
     ) -> list[Caption]:
         """A caption for the image of every row of ``corpus``, in order; see :meth:`caption`."""
         self._check_captions()
-        how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding)
+        how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding, at="decoding")
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
         with torch.random.fork_rng():
             torch.manual_seed(seed)

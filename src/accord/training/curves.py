@@ -100,7 +100,7 @@ def _wandb(folder: Path) -> Any:
 def _mlflow(folder: Path) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
-    where = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlruns").resolve().as_uri()
+    where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
     logger = MLFlowLogger("accord", run_name=folder.name, tracking_uri=where, run_id=_name(folder, "mlflow"))
     _named(folder, "mlflow", str(logger.run_id))
     return logger

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from accord.data.packs.base import Pack, Row
 from accord.data.packs.fetch import Say, by_hand, fetch_folder
 from accord.data.packs.store import parquet_path, read_note, read_rows, write_rows
-from accord.errors import DataError
+from accord.errors import DataError, no_such
 
 if TYPE_CHECKING:
     import datasets
@@ -65,11 +65,11 @@ def get_pack(name: str) -> Pack:
         3812
         >>> get_pack("emojis")
         Traceback (most recent call last):
-        accord.errors.DataError: there is no pack 'emojis'; the packs are: apps, archive, archive_tagged, clipart, ...
+        accord.errors.DataError: no pack 'emojis'; did you mean emoji? There are: apps, archive, ...
     """
     plain = name.removeprefix("pack:")
     if plain not in available_packs():
-        raise DataError(f"there is no pack {plain!r}; the packs are: {', '.join(available_packs())}")
+        raise DataError(no_such("pack", plain, available_packs()))
     pack: Pack = import_module(f"{__name__}.{plain}").PACK
     return pack
 

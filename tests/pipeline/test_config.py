@@ -1,0 +1,92 @@
+"""Settings in the user's names: which is meant, and where it stands."""
+
+from __future__ import annotations
+
+import pytest
+from small import small_run
+
+from accord.errors import ConfigError
+from accord.pipeline.config import RunConfig, merged, with_encoders
+
+RUN = small_run("pictures")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("training.epoch", "training.epoch is not a setting; did you mean training.epochs?"),
+        ("method.temprature", "method.temprature is not a setting; did you mean method.temperature"),
+        ("epochs", "epochs is not a setting; did you mean training.epochs?"),
+        ("temperature", "temperature is not a setting; did you mean method.temperature?"),
+        ("method.lr", "method.lr is not a setting; did you mean training.lr?"),
+        ("training.temperature", "training.temperature is not a setting; did you mean method.temperature?"),
+        ("encoders.image.freez", "encoders.image.freez is not a setting; did you mean encoders.image.freeze?"),
+        ("encoders.imag.freeze", "encoders: no modality 'imag'; did you mean image?"),
+        ("data.splitt.test", "data.splitt is not a setting; did you mean data.split?"),
+        ("data.split.tset", "data.split.tset is not a setting; did you mean data.split.test?"),
+        ("data.corruption.rat", "data.corruption.rat is not a setting; did you mean data.corruption.rate?"),
+        ("encoder.image.freeze", "encoder is not a setting; did you mean encoders?"),
+        ("training.smell", "training.smell is not a setting; the settings are: training.epochs, training.batch_size"),
+        ("method.name", "no method 2"),
+    ],
+)
+def test_a_misspelt_setting_gets_its_neighbour(setting, says):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse(merged(RUN, {setting: 2}))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("training.lr", -1, "training.lr = -1: input should be greater than 0"),
+        ("method.temperature", -1, "method.temperature = -1: input should be greater than 0"),
+        ("encoders.image.freeze", "al", "encoders.image.freeze = 'al': expected all, none, auto, or how many"),
+        ("encoders.image.freeze", -1, "encoders.image.freeze = -1: expected all, none, auto, or how many"),
+        ("training.devices", 5, "training: batch_size = 12 does not divide among devices = 5"),
+        ("training.probe", ["knnn"], "no task 'knnn'; did you mean knn?"),
+        ("evaluate", ["retreival"], "no task 'retreival'; did you mean retrieval?"),
+        ("method.name", "clop", "no method 'clop'; did you mean clip? There are: adameow"),
+        ("objective_add.contrastiv_gap", {}, "no objective 'contrastiv_gap'; did you mean contrastive_gap?"),
+    ],
+)
+def test_a_wrong_value_is_told_by_the_setting_that_the_user_knows(setting, value, says):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse(merged(RUN, {setting: value}))
+    assert says in str(caught.value)
+
+
+def freezing(run, **wishes):
+    return {modality: encoder.freeze for modality, encoder in with_encoders(run, **wishes).encoders.items()}
+
+
+def test_a_wish_for_all_encoders_passes_over_those_that_start_at_random():
+    run = RunConfig.parse(merged(RUN, {"encoders.image": "resnet18"}))
+    assert freezing(run, freeze=2) == {"image": 2, "text": "auto"}
+    assert freezing(run, freeze={"*": "none", "text": "all"}) == {"image": "none", "text": "all"}
+
+
+def test_a_wish_reaches_the_encoders_that_the_run_does_not_name():
+    run = RunConfig.parse({"data": {"source": "pictures"}})
+    wished = with_encoders(run, freeze="none", weights={"text": "random"}).encoders
+    assert {name: (one.name, one.freeze, one.weights) for name, one in wished.items()} == {
+        "image": (None, "none", None),
+        "text": (None, "none", "random"),
+    }
+    assert with_encoders(run).encoders == {}
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ({"freeze": {"txt": "all"}}, "--freeze txt=all: no encoder 'txt'; did you mean text?"),
+        ({"freeze": {"audio": "all"}}, "--freeze audio=all: no encoder 'audio'; there are: image, text"),
+        ({"freeze": "most"}, "encoders.image.freeze = 'most': expected all, none, auto, or how many"),
+        ({"weights": "mine.pt"}, "--weights mine.pt: say whose, such as --weights image=mine.pt"),
+    ],
+)
+def test_a_wish_that_nobody_can_fulfil_is_refused(wish, says):
+    run = RunConfig.parse({"data": {"source": "pictures"}})
+    with pytest.raises(ConfigError) as caught:
+        with_encoders(run, **wish)
+    assert says in str(caught.value)
