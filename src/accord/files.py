@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from accord.errors import AccordError, StorageError
@@ -22,6 +23,8 @@ _REASONS = {
     errno.EISDIR: "there is a folder of that name: choose another name",
     errno.ENOENT: "the folder that it should stand in does not exist",
 }
+FIGURE = b"atplotlib"  # what a drawn PNG, SVG or PDF says of its making
+_SAID = 120  # characters of what a library says of a damaged file
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\[?[Ee]rrno:? (\d+)")  # how libraries written in other languages quote it
 
 
@@ -92,6 +95,68 @@ def storage_of(path: Path, doing: str = "written") -> Iterator[None]:
         if reason is None:
             raise
         raise StorageError(f"{path} cannot be {doing}: {reason}") from error
+
+
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong while a file of ours is read into a sentence about ``path``.
+
+    The block should do nothing but read the file and take apart what is in it.
+
+    Args:
+        path: the file, or the folder of several.
+        remedy: what to do when it is missing or damaged.
+
+    Raises:
+        StorageError: it is missing, damaged, or cannot be read.
+
+    Example:
+        >>> import json
+        >>> with reading(Path("runs/a/metrics.json"), "evaluate the run again"):
+        ...     json.loads("{")
+        Traceback (most recent call last):
+        accord.errors.StorageError: runs/a/metrics.json is damaged (...): evaluate the run again
+    """
+    try:
+        with storage_of(path, "read"):
+            yield
+    except AccordError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise StorageError(f"{path} is missing: {remedy}") from error
+        raise
+    except Exception as error:  # each format has its own
+        said = " ".join(str(error).split()) or type(error).__name__
+        said = f"it lacks {said}" if isinstance(error, KeyError) else said
+        raise StorageError(f"{path} is damaged ({said[:_SAID]}): {remedy}") from error
+
+
+def check_replaceable(path: Path, mark: bytes, kind: str) -> None:
+    """Refuse to write over a file of another kind, which would be lost.
+
+    Args:
+        path: the file to be written.
+        mark: what all files of its kind hold.
+        kind: that kind, in words.
+
+    Raises:
+        StorageError: there is another file, or a folder.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "cat.png"
+        >>> check_replaceable(path, b"Matplotlib", "figure of Accord")
+        >>> _ = path.write_text("a photograph")
+        >>> check_replaceable(path, b"Matplotlib", "figure of Accord")
+        Traceback (most recent call last):
+        accord.errors.StorageError: .../cat.png is there already and no figure of Accord: name another file, or ...
+    """
+    if not path.exists():
+        return
+    with storage_of(path, "replaced"), path.open("rb") as file:
+        empty = not file.seek(0, os.SEEK_END)
+        if empty or mmap(file.fileno(), 0, access=ACCESS_READ).find(mark) >= 0:
+            return
+    raise StorageError(f"{path} is there already and no {kind}: name another file, or delete it")
 
 
 def _reason(error: BaseException) -> str | None:

@@ -14,7 +14,7 @@ from PIL import Image
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
 from accord.encoders import build_encoder
-from accord.errors import ConfigError, DataError
+from accord.errors import ConfigError, StorageError
 from accord.methods import DataInfo, get_method
 from accord.training.artifact import Model, save_model
 from accord.training.onnx import OnnxModel, export_onnx, export_timm
@@ -99,7 +99,11 @@ def test_what_cannot_be_exported_says_so(tmp_path):
     with pytest.raises(ConfigError, match="embeds images, not text"):
         onnx.embed_corpus(corpus_from_items("text", ["a"]), "text")
     (tmp_path / "n" / "export.json").write_text("{}")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(StorageError, match=r"export\.json is damaged \(it lacks 'input'\): export the model anew"):
+        OnnxModel(tmp_path / "n")
+    export_onnx(model, tmp_path / "n")
+    (tmp_path / "n" / "model.onnx").write_bytes(b"cut")
+    with pytest.raises(StorageError, match=r"model\.onnx is damaged \(.*\): export the model anew"):
         OnnxModel(tmp_path / "n")
 
 

@@ -93,7 +93,10 @@ def compose(
     """Compose scenes with exact masks, boxes, tracks and captions out of cut-out things."""
     from accord.data.compose import sprites_of, write_scenes
     from accord.data.corpus import open_corpus
+    from accord.pipeline.folder import require_outside
 
+    for read in filter(None, (source, backgrounds)):
+        require_outside(out, read)
     things_found = open_corpus(source)
     behind = [] if backgrounds is None else _pictures(backgrounds)
     options: dict[str, object] = {"side": side, "things": things, "scale": scale, "frames": frames}

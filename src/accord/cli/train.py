@@ -80,7 +80,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. method.temperature=0.1; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the run: new or empty. Default: runs/METHOD-DATA.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -102,8 +102,11 @@ def train(
     }
     from accord import pipeline
     from accord.cli.output import show_run
+    from accord.training.processes import is_first_process
 
-    show_run(pipeline.train(source, **_given(method=method), **options))
+    run = pipeline.train(source, **_given(method=method), **options)
+    if is_first_process():
+        show_run(run)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 from accord.data.corpus import Corpus
 from accord.data.media import Unreadable, open_image, read_bytes
 from accord.errors import ConfigError, DataError
+from accord.files import storage_of
 
 OPAQUE = 128  # alpha from which a pixel belongs to a thing
 COVER = 0.25  # largest share of a thing that those before it may lie under
@@ -206,11 +208,12 @@ def write_scenes(
 
     Raises:
         ConfigError: the folder exists.
+        StorageError: it cannot be written, such as on a full disk.
     """
     if out.exists():
         raise ConfigError(f"{out} exists already: name another folder")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with storage_of(out), _removed_after(partial):
         for folder in ("images", "masks", "instances"):
             (partial / folder).mkdir(parents=True)
         rows = [
@@ -221,9 +224,15 @@ def write_scenes(
         (partial / "metadata.jsonl").write_text(lines, encoding="utf-8")
         (partial / "kinds.json").write_text(json.dumps(["background", *kinds], ensure_ascii=False), encoding="utf-8")
         os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+@contextmanager
+def _removed_after(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scenes(

@@ -14,7 +14,7 @@ from accord.data.check import check_media
 from accord.data.corpus import corpus_from_items
 from accord.encoders.generation import Decoding
 from accord.errors import DataError
-from accord.files import write_atomically
+from accord.files import check_replaceable, write_atomically
 from accord.shipped import run_folder
 from accord.training.artifact import load_model
 
@@ -54,7 +54,10 @@ def caption(
     Raises:
         ConfigError: there is no such run, its method writes no captions, or a setting is wrong.
         DataError: a path does not exist, a folder has no pictures, or a picture cannot be read.
+        StorageError: ``out`` is a file of another kind, or cannot be written.
     """
+    if out is not None:
+        check_replaceable(Path(out), b'"caption": ', "file of captions of Accord")
     model = load_model(run_folder(run))
     given = [images] if isinstance(images, str | Path) else images
     paths = [path for item in given for path in pictures(Path(item))]

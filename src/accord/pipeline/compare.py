@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,19 +20,18 @@ from rich.table import Table
 
 from accord.config import Config
 from accord.data.recipe import Prepared, prepare
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.folder import COMPARISON, owned
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
-from accord.training.artifact import CONFIG, Model, load_model
-
-COMPARISON = "comparison.json"
+from accord.training.artifact import Model, load_model
 
 
 class ArmConfig(Config):
@@ -182,11 +182,12 @@ def compare(
     Args:
         config: YAML file, name of a shipped comparison, or a mapping.
         seeds: number of seeds.
-        out: directory; default ``runs/NAME``.
+        out: directory, new or empty; default ``runs/NAME``.
         progress: print each result as it comes.
 
     Raises:
-        ConfigError: a setting is wrong, or ``out`` already holds the method's run.
+        ConfigError: a setting is wrong; or ``out`` is not empty, or another process is writing there.
+        DataError: the data cannot be read, or have fewer rows than a step.
     """
     values = read_config(config)
     study = CompareConfig.parse(values)
@@ -195,10 +196,16 @@ def compare(
         if out is not None
         else Path("runs") / (Path(config).stem if isinstance(config, str | Path) else "compare")
     )
-    if (folder / study.method / CONFIG).exists():
-        raise ConfigError(f"{folder} already holds a comparison: pass another --out, or delete it")
-    for arm in study.arms.values():
-        RunConfig.parse(merged(study.run, arm.changes))  # a wrong arm is told before the first one trains
+    # a wrong arm is told before the first one trains
+    runs = [RunConfig.parse(merged(study.run, arm.changes)) for arm in study.arms.values()]
+    with owned(folder, data=[run.data.source for run in runs]):
+        result = _compared(study, seeds, folder, progress)
+        _record(result)
+    return result
+
+
+def _compared(study: CompareConfig, seeds: int, folder: Path, progress: bool) -> Comparison:
+    """Every arm on every seed."""
     started = time.perf_counter()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     guesses: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
@@ -212,9 +219,7 @@ def compare(
                     guesses[name].setdefault(metric.name, []).append(metric.chance)
             if progress:
                 _print_line(seed, seeds, name, study.main, metrics)
-    result = Comparison(study, found, _common_chance(guesses), seeds, folder, time.perf_counter() - started)
-    _record(result)
-    return result
+    return Comparison(study, found, _common_chance(guesses), seeds, folder, time.perf_counter() - started)
 
 
 def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float | None]:
@@ -231,12 +236,23 @@ def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str
 
 
 def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
-    """Train and score one arm on one seed; the run's directory is kept only where asked."""
+    """Train and score one arm on one seed; the run's directory is kept only where asked.
+
+    Raises:
+        DataError: there are too few rows for the step that the comparison asks for, which an arm must not lower alone.
+    """
+    prepared = prepare(run.data, quiet=True)
+    rows, asked = len(prepared.train), run.training.batch_size
+    if rows < asked and "graph" not in prepared.train.modalities:
+        raise DataError(
+            f"{prepared.train.name} has {rows} training rows, fewer than training.batch_size = {asked} of this "
+            "comparison: lower it for all arms"
+        )
     if keep:
         return execute(run, folder, progress=False).metrics
-    prepared = prepare(run.data, quiet=True)
-    model, _ = fit_model(run, prepared, folder.with_name(f".{folder.name}"), progress=False)
-    return score(model, prepared, run.evaluate)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        model, _ = fit_model(run, prepared, Path(scratch), progress=False)
+        return score(model, prepared, run.evaluate)
 
 
 def _print_line(seed: int, seeds: int, arm: str, main: str, metrics: list[Metric]) -> None:
@@ -248,7 +264,6 @@ def _print_line(seed: int, seeds: int, arm: str, main: str, metrics: list[Metric
 
 def _record(result: Comparison) -> None:
     """``comparison.json`` and the report, which extends that of the method's own run."""
-    result.folder.mkdir(parents=True, exist_ok=True)
     record = {
         "title": result.config.title,
         "seeds": result.seeds,

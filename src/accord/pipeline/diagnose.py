@@ -7,6 +7,7 @@ from pathlib import Path
 from accord.data.corpus import Corpus
 from accord.diagnostics import Diagnostic, embedding_diagnostics, gap_diagnostics
 from accord.errors import ConfigError
+from accord.files import FIGURE, check_replaceable
 from accord.pipeline.run import held_out, open_like
 from accord.report.gap import gap_figure
 from accord.shipped import run_folder
@@ -23,7 +24,10 @@ def diagnose(run: str | Path, data: str | Path | None = None, figure: str | Path
 
     Raises:
         ConfigError: the model embeds one modality only where a figure is wanted.
+        StorageError: ``figure`` is a file of another kind.
     """
+    if figure is not None:
+        check_replaceable(Path(figure), FIGURE, "figure of Accord")
     model = load_model(run_folder(run))
     corpus = held_out(model).test if data is None else open_like(model, data)
     present = _present(model, corpus)

@@ -16,6 +16,7 @@ from accord.explain import (
     explain_parts,
     explain_words,
 )
+from accord.files import FIGURE, check_replaceable
 from accord.methods import Method, available, get_method
 from accord.pipeline.run import held_out, open_like
 from accord.shipped import run_folder
@@ -46,7 +47,10 @@ def explain(
     Raises:
         ConfigError: the run's method cannot explain; names those that can.
         DataError: the picture or the data cannot be read.
+        StorageError: ``out`` is a file of another kind, or cannot be written.
     """
+    if out is not None:
+        check_replaceable(Path(out), FIGURE, "figure of Accord")
     model = load_model(run_folder(run))
     if model.method.segments:
         parts = explain_parts(model, image)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +15,18 @@ import yaml
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.errors import ConfigError, DataError, require
+from accord.errors import ConfigError, DataError, StorageError, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.search.export import write_embeddings
+from accord.search.export import check_embeddings_file, write_embeddings
 from accord.search.index import Hit, build_index
 from accord.search.query import search as query_index
 from accord.search.query import search_altered, search_jointly, search_like
@@ -34,8 +36,10 @@ from accord.shipped import run_folder
 from accord.training.artifact import CONFIG, Model, load_model, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
+from accord.training.processes import is_first_process
+from accord.training.start import check_machine, check_start
 
-METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
+METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
 
 
@@ -80,7 +84,7 @@ def train(
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
         columns: modality -> column name(s), where the guess is wrong.
-        out: directory of the run; default ``runs/METHOD-DATA``.
+        out: directory of the run, new or empty; default ``runs/METHOD-DATA``. Where the start fails, it is not made.
         resume: go on from the last checkpoint in ``out``.
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
@@ -90,16 +94,18 @@ def train(
         progress: show progress bars.
 
     Raises:
-        ConfigError: a setting is wrong, or ``out`` holds a run and ``resume`` is off.
+        ConfigError: a setting is wrong; ``out`` is not empty and ``resume`` is off, or holds no run and it is on; or
+            another process is writing there.
         DataError: the data cannot be read.
+        StorageError: something cannot be written, such as on a full disk.
 
     Example:
         >>> run = accord.train("pack:emoji", method="clip", epochs=1)      # doctest: +SKIP
         >>> run.model.embed(texts=["a red heart"]).shape                   # doctest: +SKIP
         torch.Size([1, 512])
     """
-    if resume and out is not None and (Path(out) / CONFIG).is_file() and config is None:
-        config = {key: value for key, value in read_config(Path(out) / CONFIG).items() if key != "data_info"}
+    if resume and out is not None and config is None:
+        config = run_config(Path(out))
     changes: dict[str, Any] = {
         "data.source": None if data is None else str(data),
         "training.seed": seed,
@@ -118,19 +124,35 @@ def train(
 
 
 def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
-    """Run ``config`` into ``folder``; see :func:`train`."""
-    _claim(folder, config, resume)
+    """Run ``config`` into ``folder``; see :func:`train`.
+
+    Of several processes of one run the first owns the folder, and evaluates; the others only train.
+    """
+    check_machine(config.training)
+    if not is_first_process():
+        prepared = prepare(config.data, quiet=True)
+        model, fitted = fit_model(config, prepared, folder, resume=resume, progress=False)
+        return Run(folder, model, [], fitted)
+    with owned(folder, data=[config.data.source], resume=resume):
+        return _execute(config, folder, resume, progress)
+
+
+def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
     prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
-    prepared.splits.save(folder / SPLITS)
-    started = time.perf_counter()
-    model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
-    save_model(folder, model.method, config.model_dump(mode="json"))
-    model.path = folder
-    metrics = score(model, prepared, config.evaluate)
-    write_metrics(folder, metrics)
-    summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
-    write_report(summary, folder / REPORT)
-    write_card(folder, model, metrics)
+    method, corpus = _built(config, prepared)
+    check_start(method, corpus, config.training)
+    if not resume:
+        _claim(folder, config, prepared)
+    with _told_to_resume():
+        started = time.perf_counter()
+        model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
+        save_model(folder, model.method, config.model_dump(mode="json"))
+        model.path = folder
+        metrics = score(model, prepared, config.evaluate)
+        write_metrics(folder, metrics)
+        summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
+        write_report(summary, folder / REPORT)
+        write_card(folder, model, metrics)
     return Run(folder, model, metrics, fitted)
 
 
@@ -138,8 +160,25 @@ def fit_model(
     config: RunConfig, prepared: Prepared, folder: Path, *, resume: bool = False, progress: bool = True
 ) -> tuple[Model, FitResult]:
     """Build and train the method of ``config`` on ``prepared.train``."""
+    method, corpus = _built(config, prepared)
+    return _fitted(config, prepared, method, corpus, folder, resume, progress)
+
+
+def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
+    """The method of ``config`` and the training rows as it wants them."""
     corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
-    method = build_method(config, corpus)
+    return build_method(config, corpus), corpus
+
+
+def _fitted(
+    config: RunConfig,
+    prepared: Prepared,
+    method: Method,
+    corpus: Corpus,
+    folder: Path,
+    resume: bool,
+    progress: bool,
+) -> tuple[Model, FitResult]:
     probe = _probe(config, prepared) if config.training.probe_every else None
     fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress, probe=probe)
     return Model(method, config=config.model_dump(mode="json"), path=folder), fitted
@@ -187,11 +226,28 @@ def evaluate(
 
     Returns:
         The metrics, each with its interval and chance level.
+
+    Raises:
+        ConfigError: a task does not fit, or none does.
     """
     model = load_model(run_folder(run))
     prepared = held_out(model) if data is None else _as_test(model, open_like(model, data))
     read = read_templates(templates)
-    return score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
+    found = score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
+    if not found:
+        raise ConfigError(_nothing_to_measure(model, prepared.test))
+    return found
+
+
+def _nothing_to_measure(model: Model, test: Corpus) -> str:
+    """Why no task fits, in words."""
+    if not len(test):
+        return "there is nothing to measure on: no rows were held out; name other data"
+    labels = f"labels of {len(test.classes)} classes" if test.labels is not None else "no labels"
+    return (
+        f"there is nothing to measure: {test.name} has {', '.join(test.modalities)} and {labels}, the model embeds "
+        f"{', '.join(model.modalities)}; name data with labels or with what the model compares, or a task with --task"
+    )
 
 
 def embed(
@@ -207,7 +263,7 @@ def embed(
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
-        out: the file.
+        out: the file; earlier embeddings there are replaced, nothing else.
         engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
         workers: how many processes, with ``ray``.
 
@@ -215,11 +271,13 @@ def embed(
         ConfigError: an unknown engine, or ``workers`` is less than 1.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
+        StorageError: ``out`` is there and holds something else than embeddings, or cannot be written.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine = {engine!r}: expected one of {', '.join(ENGINES)}")
     if engine == "ray":
         require("ray", "ray")  # before the data are read
+    check_embeddings_file(Path(out), data)
     exported = is_export(Path(run))
     folder = Path(run) if exported else run_folder(run)
     model = OnnxModel(folder) if exported else load_model(folder)
@@ -306,13 +364,19 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
-def _claim(folder: Path, config: RunConfig, resume: bool) -> None:
-    """Write the configuration first, so that an interrupted run says what it was."""
-    if (folder / CONFIG).exists() and not resume:
-        raise ConfigError(f"{folder} already holds a run: pass --resume to go on, or another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / CONFIG).exists():
-        write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+def _claim(folder: Path, config: RunConfig, prepared: Prepared) -> None:
+    """Make the folder a run, before the first step, so that an interrupted run says what it was."""
+    prepared.splits.save(folder / SPLITS)
+    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+@contextmanager
+def _told_to_resume() -> Iterator[None]:
+    """Say of a full disk that nothing is lost."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{error}; then the same command with --resume goes on from the last checkpoint") from error
 
 
 def open_like(model: Model, data: str | Path) -> Corpus:

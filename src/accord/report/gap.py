@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.files import replacing
+
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
@@ -33,7 +35,8 @@ def gap_figure(embeddings: Mapping[str, Tensor], path: Path) -> Path:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), constrained_layout=True)
     draw_plane(left, embeddings)
     draw_cosines(right, embeddings)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
     plt.close(figure)
     return path
 

@@ -12,12 +12,26 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from accord.data.graphs import ID
-from accord.errors import ShapeError
-from accord.files import replacing
+from accord.errors import ShapeError, StorageError
+from accord.files import check_replaceable, replacing
 from accord.search.rows import file_paths, has_node_ids, label_names, vector_column
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
+
+
+_MARK = b'"fingerprint": "'  # in the metadata of every file
+
+
+def check_embeddings_file(path: Path, source: str | Path) -> None:
+    """Refuse to write embeddings over anything but earlier ones, or over what is to be embedded.
+
+    Raises:
+        StorageError: ``path`` is something else.
+    """
+    check_replaceable(path, _MARK, "file of embeddings of Accord")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise StorageError(f"{path} is what is to be embedded: name another file with --out")
 
 
 def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor]) -> Path:

@@ -18,21 +18,22 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import torch
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from accord.data.tokens import TokenRows
-from accord.errors import ConfigError, ShapeError
+from accord.errors import AccordError, ConfigError, ShapeError, StorageError
 from accord.evaluation.embedder import Embedder, rescorer
-from accord.files import write_atomically
+from accord.files import storage_of, write_atomically
 from accord.search.place import writable_folder
 from accord.search.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
 
@@ -47,7 +48,9 @@ _MIN_ANN_ROWS = 256  # product quantisation learns 256 centroids
 _PROBES = 40  # partitions looked into
 _REFINE = 20  # candidates per answer that are ranked by their true vectors
 _BLOCK = 256  # rows embedded, and committed, at a time
+_DAMAGE = re.compile("LanceError|was not found")
 _FIELDS = ["row", "captions", "label", "path", "thumbnail", "_distance"]
+P, R = ParamSpec("P"), TypeVar("R")
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
 JointScore = Callable[[dict[str, Tensor], Tensor], Tensor]  # {modality: (C, D)}, which are there (C, k) -> (C,)
 
@@ -128,6 +131,22 @@ def build_index(
     return index
 
 
+def _told(method: Callable[Concatenate[SearchIndex, P], R]) -> Callable[Concatenate[SearchIndex, P], R]:
+    """A method of the index whose failures name its folder and a remedy, instead of what LanceDB says of them."""
+
+    @wraps(method)
+    def call(index: SearchIndex, *args: P.args, **options: P.kwargs) -> R:
+        try:
+            with storage_of(index.folder):
+                return method(index, *args, **options)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, AccordError) or not _DAMAGE.search(str(error)):
+                raise
+            raise StorageError(f"{index.folder} is damaged: delete it, and the next search makes it anew") from error
+
+    return call
+
+
 class SearchIndex:
     """One corpus in the index of one run.
 
@@ -157,11 +176,15 @@ class SearchIndex:
         """Whether a second stage can score the rows' ``modality``."""
         return self.name in self._tables() and f"{modality}_tokens" in self._table.schema.names
 
+    @_told
     def update(self, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True) -> Update:
         """Embed what is new or changed, remove what is gone, and see to the approximate index.
 
+        Several processes may do so at once: one writes, the others wait for it.
+
         Raises:
             ConfigError: see :func:`build_index`.
+            StorageError: the index is damaged, or cannot be written.
         """
         modalities = tuple(name for name in corpus.modalities if name in model.modalities)
         if not modalities:
@@ -173,19 +196,19 @@ class SearchIndex:
         if rescorer(model) is not None:
             made_by["tokens"] = True
         state = {**made_by, "corpus": corpus.fingerprint}
-        before = self._read_state()
-        exists = self.name in self._tables()
         embedded = removed = 0
-        if before != state or not exists:
-            if exists and any(before.get(key) != value for key, value in made_by.items()):
-                self._database.drop_table(self.name)
-            self._write_state(made_by)  # an interrupted update goes on from here
-            embedded, removed = self._synchronise(model, corpus, modalities, progress)
-            self._write_state(state)
+        if not self._is_at(state):
+            with FileLock(self.folder / ".lock"):
+                if self.name in self._tables() and any(self._read_state().get(key) != made_by[key] for key in made_by):
+                    self._database.drop_table(self.name)
+                self._write_state(made_by)  # an interrupted update goes on from here
+                embedded, removed = self._synchronise(model, corpus, modalities, progress)
+                self._write_state(state)
         approximate = self._see_to_ann(ann)
         self.last_update = Update(len(self), embedded, removed, approximate)
         return self.last_update
 
+    @_told
     def search(
         self,
         vector: Tensor | np.ndarray,
@@ -230,6 +253,7 @@ class SearchIndex:
         nearest = builder.select([*_FIELDS, *held]).limit(max(k, candidates)).to_arrow()
         return _reordered(nearest, rescore(token_rows(nearest, modality)), k) if len(nearest) else []
 
+    @_told
     def vectors_of(self, row: int) -> dict[str, np.ndarray]:
         """Modality -> vector ``(D,)`` of the row of this number.
 
@@ -243,6 +267,7 @@ class SearchIndex:
         held = {modality: found[0][f"{modality}_vector"] for modality in self.dims}
         return {modality: np.asarray(vector, np.float32) for modality, vector in held.items() if vector is not None}
 
+    @_told
     def joint(
         self,
         vectors: Mapping[str, Tensor | np.ndarray],
@@ -300,6 +325,10 @@ class SearchIndex:
                 parts.append(builder.select([*columns, "_distance"]).limit(count).to_arrow().select(columns))
         found = pa.concat_tables(parts)
         return found.take(np.unique(found["row"].to_numpy(), return_index=True)[1])
+
+    def _is_at(self, state: Mapping[str, Any]) -> bool:
+        """Whether nothing has to be done, not even a lock taken: a run may lie where nothing can be written."""
+        return self.name in self._tables() and self._read_state() == state
 
     def _synchronise(
         self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool
@@ -390,8 +419,12 @@ class SearchIndex:
         return self._database.open_table(self.name)
 
     def _read_state(self) -> dict[str, Any]:
-        path = self.folder / f"{self.name}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """What the index was made of; nothing where that is not known, so that it is made anew."""
+        try:
+            state = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
         write_atomically(self.folder / f"{self.name}.json", json.dumps(state))

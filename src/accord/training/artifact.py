@@ -29,13 +29,14 @@ from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError
-from accord.files import replacing, write_atomically
+from accord.files import reading, replacing, write_atomically
 from accord.methods import DataInfo, Method, available, get_method
 from accord.methods.base import Batch
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
+_WRITTEN_ANEW = "the command that trained it writes it anew with --resume, from the last checkpoint"
 _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
 
 
@@ -47,7 +48,6 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         method: the trained method.
         config: the run's configuration as plain YAML-able values.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     built = {
         modality: {"spec": encoder.spec(), "weights_from": encoder.weights_from, "frozen": encoder.frozen}  # type: ignore[operator]
         for modality, encoder in method.encoders.items()
@@ -69,26 +69,38 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     """The model saved in ``folder``.
 
     Raises:
-        AccordError: the folder is not a complete artifact; names the missing file.
+        AccordError: the folder is not a complete artifact; names the missing or damaged file.
     """
     folder = Path(folder)
     for name in (CONFIG, ENCODERS, WEIGHTS):
         if not (folder / name).is_file():
             raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    built = json.loads((folder / ENCODERS).read_text(encoding="utf-8"))
-    encoders = {modality: build_encoder(modality, made["spec"], weights=False) for modality, made in built.items()}
-    for modality, made in built.items():
-        encoders[modality].weights_from = made["weights_from"]
-        if made.get("frozen"):
-            encoders[modality].freeze("all")
-    facts: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in config["data_info"].items()
-    }
-    settings = dict(config["method"])
-    method = get_method(settings.pop("name"))(settings, encoders, DataInfo(**facts))
+    with reading(folder / CONFIG, "put it back from a copy, or train anew into another folder"):
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        settings, facts = dict(config["method"]), _facts(config["data_info"])
+        name = settings.pop("name")
+    method = get_method(name)(settings, _load_encoders(folder / ENCODERS), facts)
     _load_weights(method, folder / WEIGHTS)
     return Model(method.to(device), config=config, path=folder)
+
+
+def _facts(record: Mapping[str, Any]) -> DataInfo:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return DataInfo(**values)
+
+
+def _load_encoders(path: Path) -> dict[str, Encoder]:
+    """The encoders that :func:`save_model` described, still without their weights."""
+    with reading(path, _WRITTEN_ANEW):
+        built = json.loads(path.read_text(encoding="utf-8"))
+        records = [(modality, made["spec"], made["weights_from"], made.get("frozen")) for modality, made in built.items()]
+    encoders = {}
+    for modality, spec, weights_from, frozen in records:
+        encoders[modality] = encoder = build_encoder(modality, spec, weights=False)
+        encoder.weights_from = weights_from
+        if frozen:
+            encoder.freeze("all")
+    return encoders
 
 
 def _unshipped(method: Method) -> tuple[str, ...]:
@@ -100,9 +112,10 @@ def _load_weights(method: Method, path: Path) -> None:
     """Load what :func:`save_model` wrote; what only training needs stays as it was initialised.
 
     Raises:
-        AccordError: a tensor is missing or unknown.
+        AccordError: the file is damaged, or a tensor is missing, unknown or of another shape.
     """
-    missing, unknown = method.load_state_dict(load_file(path), strict=False)
+    with reading(path, _WRITTEN_ANEW):
+        missing, unknown = method.load_state_dict(load_file(path), strict=False)
     wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown
     if wrong:
         raise AccordError(f"{path} does not fit its configuration: {wrong[0]} is missing or unknown")

@@ -34,6 +34,7 @@ from accord.data.views import View, expand
 from accord.encoders.base import Encoder
 from accord.methods.base import Method
 from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
 from accord.training.feature_store import FeatureStore, content_key
 from accord.training.identity import fixed_encoders, weights_digest
 
@@ -82,7 +83,7 @@ def feature_caches(
             _Source(modality, encoder, layout, view, views[:place].count(view), copies)
             for place, view in enumerate(views)
         ]
-        with _on(encoder, _device(config)):
+        with _on(encoder, resolve_device(config.accelerator, "training.accelerator")):
             caches[modality] = (
                 _text_cache(plain, corpus, console)
                 if modality == "text"
@@ -330,15 +331,6 @@ def _contents(cell: Any, root: Path | None) -> Iterator[bytes]:
             yield read_bytes(str(file), None)
         return
     yield read_bytes(cell, root)
-
-
-def _device(config: TrainingConfig) -> torch.device:
-    """Where the encoder runs: the configured kind of device, or the best there is."""
-    if config.accelerator != "auto":
-        return torch.device(config.accelerator)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 @contextmanager

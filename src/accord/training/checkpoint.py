@@ -15,7 +15,9 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from accord.errors import DataError
-from accord.files import replacing
+from accord.files import replacing, storage_of
+
+ANEW = "delete it, and --resume trains anew in this folder"  # what to do about a damaged one
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
@@ -31,14 +33,14 @@ def load_plain(path: Path) -> dict[str, Any]:
 
     Raises:
         DataError: the file is damaged, or holds objects other than tensors and plain values.
+        StorageError: the system does not give it.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with storage_of(path, "read"):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"checkpoint {path} cannot be read ({reason}): delete it and train anew without resuming"
-        ) from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too early"
+        raise DataError(f"checkpoint {path} cannot be read ({reason}): {ANEW}") from None
 
 
 class AtomicCheckpointIO(CheckpointIO):

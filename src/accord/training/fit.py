@@ -21,22 +21,24 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from accord.data.corpus import Corpus
+from accord.files import reading, storage_of
 from accord.functional.distributed import world_size
 from accord.methods.base import Method
 from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.caching import feature_caches
-from accord.training.checkpoint import AtomicCheckpointIO, load_plain
+from accord.training.checkpoint import ANEW, AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
-from accord.training.module import CONTENT, Probe, Run, StageModule, check_micro_batch, rows_per_step
+from accord.training.module import CONTENT, Probe, Run, StageModule
+from accord.training.processes import is_first_process
 from accord.training.seeding import seed_everything
-from accord.training.stages import Position, check_stages, trained_in
+from accord.training.stages import Position, trained_in
+from accord.training.start import check_machine, check_start, rows_per_step
 
 
 @dataclass(frozen=True)
@@ -87,20 +89,24 @@ def fit(
 
     Raises:
         ConfigError: settings do not fit the method, the data or the checkpoint.
-        DataError: the checkpoint is damaged, or too many rows are.
+        DataError: the checkpoint is damaged, too many rows are, or there are too few.
+        StorageError: something cannot be written, such as on a full disk; the last checkpoint stays.
         DivergenceError: a loss term is not finite.
     """
-    stages = check_stages(method)
-    check_micro_batch(method, config)
-    writes = getattr(rank_zero_only, "rank", 0) == 0
+    check_machine(config)
+    check_start(method, corpus, config)
+    writes = is_first_process()
     console = Console(stderr=True) if progress and writes else None
     checkpoint, log = run_dir / "checkpoints" / "last.ckpt", run_dir / "train.jsonl"
-    identity = identity_of(method, corpus, config)
+    rows = _rows(method, corpus, config, console)
+    fewer = {} if rows == config.batch_size or "graph" in method.needs else {"rows of a step": rows}
+    identity = identity_of(method, corpus, config) | fewer
     saved = _read(checkpoint, identity) if resume else None
     if saved is None and writes:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        for old in (checkpoint, log):
-            old.unlink(missing_ok=True)
+        with storage_of(run_dir):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for old in (checkpoint, log):
+                old.unlink(missing_ok=True)
 
     seed_everything(config.seed)
     keep_freed_memory()
@@ -108,7 +114,7 @@ def fit(
     journal = Journal(
         log,
         window=config.log_every,
-        batch_size=rows_per_step(method, corpus, config),
+        batch_size=rows,
         average=_mean_over_processes,
         writes=writes,
         tensorboard=run_dir / "tensorboard" if config.tensorboard else None,
@@ -118,7 +124,7 @@ def fit(
     run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed, probe)
     start, clock = position.number, time.perf_counter()
     with _lightning_manners():
-        for stage in stages[position.stage :]:
+        for stage in method.stages[position.stage :]:
             with trained_in(method, stage) as trained:
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
                 build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
@@ -128,6 +134,20 @@ def fit(
     seconds, steps = time.perf_counter() - clock, position.number - start
     return_freed_memory()
     return FitResult(steps, seconds, steps / seconds if steps else 0.0)
+
+
+def _rows(method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None) -> int:
+    """Rows of a step; says so where they are fewer than was asked for."""
+    rows = rows_per_step(method, corpus, config)
+    if console is not None and rows < config.batch_size and "graph" not in method.needs:
+        console.print(
+            f"{corpus.name} has {len(corpus):,} training rows: every step takes {rows} of them instead of "
+            f"{config.batch_size} (--batch-size)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    return rows
 
 
 def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int) -> Trainer:
@@ -165,11 +185,14 @@ def _read(checkpoint: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
 
     Raises:
         ConfigError: it belongs to a run with other settings or data.
+        StorageError: it is no checkpoint of ours.
     """
     if not checkpoint.exists():
         return None
     saved = load_plain(checkpoint)
-    check_identity(saved[CONTENT]["identity"], identity, str(checkpoint.parent.parent))
+    with reading(checkpoint, ANEW):
+        before = saved[CONTENT]["identity"]
+    check_identity(before, identity, str(checkpoint.parent.parent))
     return saved
 
 

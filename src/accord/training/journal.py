@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from accord.errors import DivergenceError, require
-from accord.files import write_atomically
+from accord.files import reading, storage_of, write_atomically
 from accord.methods.base import Step
 
 Row = dict[str, float]
+_NO_CURVES = "delete it, and --resume goes on; only the curves of earlier steps are lost"
 
 
 class Journal:
@@ -55,12 +56,13 @@ class Journal:
         self._last_finite: Row = {}
         self._clock, self._timed = time.perf_counter(), 0
         self._noted = 0
-        self._board = None
+        self._board, self._board_folder = None, tensorboard or path.parent
         if tensorboard is not None and writes:
             require("tensorboard", "tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(tensorboard))
+            with storage_of(self._board_folder):
+                self._board = SummaryWriter(str(self._board_folder))
 
     def record(
         self, step: Step, number: int, lr: float, terms: dict[str, Tensor], *, close: bool = False
@@ -122,12 +124,13 @@ class Journal:
         return line
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with storage_of(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:
-            for name, value in line.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{line['stage']}/{name}", value, line["step"])
+            with storage_of(self._board_folder):
+                for name, value in line.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f"{line['stage']}/{name}", value, line["step"])
 
     def state(self) -> list[Row]:
         """Terms of the steps that no line holds yet, for the checkpoint.
@@ -139,17 +142,24 @@ class Journal:
         return self._rows
 
     def restore(self, rows: list[Row], number: int) -> None:
-        """Continue after step ``number``: cut off later lines and take up the unfinished window."""
+        """Continue after step ``number``: cut off later lines and take up the unfinished window.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
         self._rows = list(rows)
-        if self.writes:
-            truncate(self.path, number)
-            last = self.path.read_text(encoding="utf-8").splitlines()[-1:] if self.path.exists() else []
+        if not self.writes or not self.path.exists():
+            return
+        truncate(self.path, number)
+        with reading(self.path, _NO_CURVES):
+            last = self.path.read_text(encoding="utf-8").splitlines()[-1:]
             self._noted = max((line["step"] for line in map(json.loads, last) if "lr" not in line), default=0)
 
     def close(self) -> None:
         """Close the TensorBoard log."""
         if self._board is not None:
-            self._board.close()
+            with storage_of(self._board_folder):
+                self._board.close()
 
 
 def truncate(path: Path, number: int) -> None:
@@ -157,10 +167,11 @@ def truncate(path: Path, number: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > number:
-            break
-        kept.append(line)
+    with reading(path, _NO_CURVES):
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n") or json.loads(line)["step"] > number:
+                break
+            kept.append(line)
     write_atomically(path, "".join(kept))
 
 

@@ -26,7 +26,7 @@ from accord.data.loader import EpochLoader, eval_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
-from accord.methods.base import Batch, Episode, Method, Stage, Step, TwoTower
+from accord.methods.base import Batch, Method, Stage, Step, TwoTower
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -35,6 +35,7 @@ from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything
+from accord.training.start import rows_of_epoch, rows_per_step
 from accord.training.stages import NamedParameters, Position, hold_encoders
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
@@ -99,7 +100,7 @@ class HookLoader:
         loader = training_loader(self._method, self._run)
         loader.load_state_dict({"epoch": self._place(), "batch": 0})
         for number, batch in enumerate(loader):
-            batch["place"] = places(number, self._run.config.batch_size)
+            batch["place"] = places(number, rows_per_step(self._method, self._run.corpus, self._run.config))
             yield move_data_to_device(batch, self._device)
         loader.close()
 
@@ -110,7 +111,6 @@ class HookLoader:
 
 def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1) -> EpochLoader:
     """The augmented batches of one process."""
-    sampling = method.sampling
     return train_loader(
         run.corpus,
         encoder_inputs(method),
@@ -122,13 +122,8 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         rank=rank,
         world_size=world_size,
         cache=run.caches,
-        episode=(sampling.rows or len(run.corpus)) if isinstance(sampling, Episode) else None,
+        episode=None if method.sampling is None else rows_of_epoch(method, run.corpus),
     )
-
-
-def rows_per_step(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
-    """Rows of the global batch: what the settings say, or all where a graph is trained on as a whole."""
-    return len(corpus) if "graph" in method.needs else config.batch_size
 
 
 def places(number: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
@@ -233,13 +228,14 @@ class StageModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimiser step."""
-        config, step = self.shared.config, self.step
-        seed_everything(config.seed, self.position.stage, _STEP, step.index, self.trainer.global_rank)
+        config, step, place = self.shared.config, self.step, self.trainer.global_rank
+        seed_everything(config.seed, self.position.stage, _STEP, step.index, place)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)  # there is one
         self._set_lr(optimizer, step)
         if self.method.sampling is not None:
-            own = places(self.position.batch, config.batch_size, self.trainer.global_rank, self.trainer.world_size)
+            rows = rows_per_step(self.method, self.shared.corpus, config)
+            own = places(self.position.batch, rows, place, self.trainer.world_size)
             batch["place"] = own.to(self.method.device)
         optimizer.zero_grad()
         terms = self._backward(batch, step)
@@ -356,15 +352,3 @@ def _agree_on_buffers(method: Method) -> None:
         for buffer in method.buffers():
             dist.broadcast(buffer, src=0)
 
-
-def check_micro_batch(method: Method, config: TrainingConfig) -> None:
-    """Refuse gradient caching for a method whose loss needs more than the towers' outputs.
-
-    Raises:
-        ConfigError: ``micro_batch`` is set and the method is not a two-tower method.
-    """
-    if config.micro_batch is not None and not isinstance(method, TwoTower):
-        raise ConfigError(
-            f"micro_batch = {config.micro_batch}: method {method.name} looks at its batch as a whole; "
-            "set micro_batch = None and a smaller batch_size"
-        )

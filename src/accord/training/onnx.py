@@ -7,7 +7,6 @@ takes pixels in [0, 1] of the size that ``export.json`` names; :class:`OnnxModel
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,8 @@ from torch import Tensor, nn
 from accord.data.inputs import ImageInput, Input
 from accord.data.loader import eval_loader
 from accord.encoders.image import TimmEncoder
-from accord.errors import ConfigError, DataError, require
-from accord.files import replacing, write_atomically
+from accord.errors import ConfigError, StorageError, require
+from accord.files import reading, replacing, storage_of, write_atomically
 from accord.methods.base import Batch
 from accord.training.artifact import Model
 
@@ -81,7 +80,6 @@ def export_timm(model: Model, out: Path) -> Path:
     spec, encoder = image_input(model), model.method.encoders["image"]
     if not isinstance(encoder, TimmEncoder):
         raise ConfigError(f"the image encoder is a {type(encoder).__name__}, which timm cannot load")
-    out.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
     with replacing(out / "model.safetensors") as partial:
         save_file(weights, partial, metadata={"format": "pt"})
@@ -120,15 +118,32 @@ def export_onnx(model: Model, out: Path) -> Path:
         require(package, "onnx")
     network = Pixels(model).eval().cpu()
     pixels = torch.rand(_CHECKED, 3, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{NETWORK}.partial"
+    with replacing(out / NETWORK) as partial:
+        expected, found = _traced(network, pixels, partial)
+        worst = float(np.abs(found - expected).max())
+        if not worst < WORST:
+            raise ConfigError(f"ONNX and torch differ by {worst:.2g} in an entry of a unit vector; nothing was written")
+    about = {"input": asdict(spec), "dim": expected.shape[1], "method": model.method.name, "difference": worst}
+    write_atomically(out / ABOUT, json.dumps(about, indent=2))
+    if model.path is not None and (model.path / "README.md").is_file():
+        write_atomically(out / "README.md", (model.path / "README.md").read_text(encoding="utf-8"))
+    return out
+
+
+def _traced(network: Pixels, pixels: Tensor, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Write the network to ``path``; what it makes of ``pixels``, and what the file does.
+
+    Raises:
+        ConfigError: one of its operations has no ONNX form.
+        StorageError: the disk does not take it.
+    """
     try:
-        with warnings.catch_warnings(), torch.inference_mode():
+        with warnings.catch_warnings(), torch.inference_mode(), storage_of(path.parent / NETWORK):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,
                 (pixels[:2],),
-                str(partial),
+                str(path),
                 input_names=["pixels"],
                 output_names=["embedding"],
                 dynamic_shapes={"pixels": {0: torch.export.Dim("rows")}},
@@ -136,21 +151,11 @@ def export_onnx(model: Model, out: Path) -> Path:
                 dynamo=True,
                 verbose=False,
             )
-            expected = network(pixels)
-        found = _run(partial, pixels.numpy())
+            return network(pixels).numpy(), _run(path, pixels.numpy())
+    except StorageError:
+        raise
     except Exception as error:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"method {model.method.name} has no ONNX form: {_first_line(error)}") from None
-    worst = float(np.abs(found - expected.numpy()).max())
-    if not worst < WORST:
-        partial.unlink()
-        raise ConfigError(f"ONNX and torch differ by {worst:.2g} in an entry of a unit vector; nothing was written")
-    about = {"input": asdict(spec), "dim": expected.shape[1], "method": model.method.name, "difference": worst}
-    write_atomically(out / ABOUT, json.dumps(about, indent=2))
-    partial.replace(out / NETWORK)
-    if model.path is not None and (model.path / "README.md").is_file():
-        shutil.copyfile(model.path / "README.md", out / "README.md")
-    return out
+        raise ConfigError(f"method {network.method.name} has no ONNX form: {_first_line(error)}") from None
 
 
 def is_export(folder: Path) -> bool:
@@ -166,21 +171,21 @@ class OnnxModel:
         threads: processor threads that it may use; 0 leaves that to onnxruntime.
 
     Raises:
-        DataError: ``export.json`` is damaged.
+        StorageError: a file of the export is missing or damaged.
         MissingExtraError: onnxruntime is not installed.
     """
 
     modalities: tuple[str, ...] = ("image",)
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
-        try:
+        with reading(folder / ABOUT, "export the model anew"):
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             given: dict[str, Any] = about["input"]
             fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
             self.input = ImageInput(**fields)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder / ABOUT} is damaged ({error}): export the model anew") from None
-        self._session = _session(folder / NETWORK, threads)
+        require("onnxruntime", "onnx")
+        with reading(folder / NETWORK, "export the model anew"):
+            self._session = _session(folder / NETWORK, threads)
 
     @property
     def inputs(self) -> dict[str, Input]:

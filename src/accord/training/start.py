@@ -1,0 +1,101 @@
+"""What can be known to go wrong before the first step: found out before a run takes its folder and reads on."""
+
+from __future__ import annotations
+
+import torch
+
+from accord.data.corpus import Corpus
+from accord.data.inputs import ImageInput
+from accord.data.views import expand
+from accord.encoders.base import Encoder
+from accord.errors import ConfigError, DataError, require
+from accord.methods.base import Episode, Method, TwoTower
+from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
+from accord.training.stages import check_stages
+
+
+def check_machine(config: TrainingConfig) -> None:
+    """Refuse what this machine does not have.
+
+    Raises:
+        ConfigError: there is no such device, or there are too few.
+        MissingExtraError: TensorBoard is not installed.
+    """
+    kind = resolve_device(config.accelerator, "training.accelerator").type
+    if kind == "cuda" and config.devices > torch.cuda.device_count():
+        raise ConfigError(f"training.devices = {config.devices}: torch finds {torch.cuda.device_count()} cuda devices")
+    if config.tensorboard:
+        require("tensorboard", "tensorboard")
+
+
+def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
+    """Refuse what the first step would fail at.
+
+    Raises:
+        ConfigError: the method's stages, its views or ``micro_batch`` do not fit.
+        DataError: there are too few rows for a step.
+    """
+    check_stages(method)
+    _check_micro_batch(method, config)
+    rows_per_step(method, corpus, config)
+    _check_views(method)
+
+
+def rows_per_step(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
+    """Rows of the global batch: what the settings say, or what an epoch has where that is less.
+
+    All rows where a graph is trained on as a whole. Each device gets the same number.
+
+    Raises:
+        DataError: a device would get fewer than two rows, which cannot be told apart from anything.
+    """
+    if "graph" in method.needs:
+        return len(corpus)
+    rows = rows_of_epoch(method, corpus)
+    fitting = min(config.batch_size, rows - rows % config.devices)
+    if fitting < min(config.batch_size, 2 * config.devices):
+        raise DataError(
+            f"{corpus.name} has {len(corpus)} training rows, which is too few to train on with "
+            f"{config.devices} devices of at least two rows each"
+        )
+    return fitting
+
+
+def rows_of_epoch(method: Method, corpus: Corpus) -> int:
+    """Rows that an epoch goes through: every row once, or an episode."""
+    sampling = method.sampling
+    return (sampling.rows or len(corpus)) if isinstance(sampling, Episode) else len(corpus)
+
+
+def _check_micro_batch(method: Method, config: TrainingConfig) -> None:
+    """Refuse gradient caching for a method whose loss needs more than the towers' outputs."""
+    if config.micro_batch is not None and not isinstance(method, TwoTower):
+        raise ConfigError(
+            f"micro_batch = {config.micro_batch}: method {method.name} looks at its batch as a whole; "
+            "set micro_batch = None and a smaller batch_size"
+        )
+
+
+@torch.inference_mode()
+def _check_views(method: Method) -> None:
+    """Show the image encoder an empty picture of the size of each view.
+
+    Raises:
+        ConfigError: it cannot take one of them.
+    """
+    encoder = method.encoders["image"] if "image" in method.encoders else None
+    if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
+        return
+    side, training = encoder.input.size, encoder.training
+    for size in dict.fromkeys([side, *(view.size or side for view in expand(method.views))]):
+        try:
+            encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
+        except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
+            own = f", or --set method.small_size={side}" if hasattr(method.config, "small_size") else ""
+            raise ConfigError(
+                f"method {method.name} shows the image encoder crops of {size} pixels, which it cannot take "
+                f"({str(error).splitlines()[0]}): take an encoder of any size, such as --image-encoder tiny_resnet{own}"
+            ) from error
+        finally:
+            encoder.train(training)
