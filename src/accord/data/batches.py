@@ -97,7 +97,9 @@ class Recipe:
         Done sample by sample, so that whole photographs are never held for a batch; ``key`` is what the random choices
         hang on.
         """
-        cut = {name: _blank(name) if value is None and name in self.decoded else value for name, value in sample.items()}
+        cut = {
+            name: _blank(name) if value is None and name in self.decoded else value for name, value in sample.items()
+        }
         for modality in self.decoded:
             spec = self.inputs[modality]
             if isinstance(spec, ImageInput):

@@ -216,8 +216,7 @@ class _Source:
             for sample, key in zip(samples, place, strict=True)
         ]
         made = [
-            self._encoded(column, place, epoch)
-            for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
+            self._encoded(column, place, epoch) for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
         ]
         return made[0] if self.view is None else {name: torch.stack([p[name] for p in made], 1) for name in made[0]}
 
