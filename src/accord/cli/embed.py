@@ -12,9 +12,9 @@ from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
-accord embed runs/first pack:emoji --out emoji-vectors.parquet
+accord embed runs/first pack:emoji --out runs/emoji.parquet
 
-accord embed runs/first pack:emoji --engine ray --workers 2"""
+accord embed runs/first pack:emoji --engine ray --out runs/emoji.parquet"""
 
 
 class Engine(StrEnum):
