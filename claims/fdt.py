@@ -27,7 +27,7 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import TextInput
 from accord.data.loader import eval_loader
 from accord.evaluation.retrieval import evaluate_retrieval
-from accord.explain.inputs import words_of
+from accord.explaining.inputs import words_of
 from accord.training.artifact import Model
 
 TOP = 8  # concepts of a word

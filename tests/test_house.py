@@ -70,7 +70,7 @@ def test_it_writes_captions(emoji):
 
 
 def test_what_is_made_from_it_goes_to_the_users_cache(monkeypatch, tmp_path):
-    from accord.search.place import writable_folder
+    from accord.searching.place import writable_folder
 
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     assert writable_folder("house") == tmp_path / "shipped" / "house"

@@ -53,6 +53,16 @@ def test_every_public_name_of_the_package_resolves():
     assert [name for name in accord.__all__ if getattr(accord, name, None) is None] == []
 
 
+def test_the_verbs_of_the_command_line_are_functions_at_the_top():
+    code = (
+        "import accord, accord.searching, accord.explaining\nfrom accord import pipeline\nfrom accord.cli import app\n"
+    )
+    code += "names = [one.name or one.callback.__name__ for one in app.registered_commands]\n"
+    code += "print([name for name in names if not callable(getattr(accord, name.replace('-', '_'), None))])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> dict[str, int]:
     """Path in the wheel -> size in bytes."""

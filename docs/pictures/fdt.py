@@ -17,7 +17,7 @@ from accord.data.corpus import Corpus
 from accord.data.features import Features
 from accord.data.loader import eval_loader
 from accord.data.recipe import prepare
-from accord.explain import draw_concepts, explain_concepts
+from accord.explaining import draw_concepts, explain_concepts
 from accord.methods import Method, Stage, Step
 from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig

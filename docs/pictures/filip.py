@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt
 from shared import save
 
 from accord.data.corpus import Corpus
-from accord.explain import explain_words
-from accord.explain.figure import draw_word
+from accord.explaining import explain_words
+from accord.explaining.figure import draw_word
 from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig
 from accord.training.artifact import Model

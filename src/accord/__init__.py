@@ -15,31 +15,56 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from accord import data, diagnostics, encoders, evaluation, functional, methods, search, state
-    from accord.pipeline import evaluate, load, train
+    from accord import data, diagnostics, encoders, evaluation, functional, methods, state
+    from accord.pipeline import embed, evaluate, load, search, train
+    from accord.pipeline.caption import caption
+    from accord.pipeline.compare import compare
+    from accord.pipeline.diagnose import diagnose
+    from accord.pipeline.explain import explain
+    from accord.pipeline.export import export
+    from accord.pipeline.zero_shot import zero_shot
 
-_FUNCTIONS = {"train": "accord.pipeline", "load": "accord.pipeline", "evaluate": "accord.pipeline"}
-_MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "methods", "search", "state")
+_VERBS = (
+    "caption",
+    "compare",
+    "diagnose",
+    "embed",
+    "evaluate",
+    "explain",
+    "export",
+    "load",
+    "search",
+    "train",
+    "zero_shot",
+)
+_MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "methods", "state")
 
 __all__ = [
     "__version__",
+    "caption",
+    "compare",
     "data",
+    "diagnose",
     "diagnostics",
+    "embed",
     "encoders",
     "evaluate",
     "evaluation",
+    "explain",
+    "export",
     "functional",
     "load",
     "methods",
     "search",
     "state",
     "train",
+    "zero_shot",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
+    if name in _VERBS:
+        return getattr(import_module("accord.pipeline"), name)
     if name in _MODULES:
         return import_module(f"accord.{name}")
     raise AttributeError(f"module 'accord' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import accord
 from accord.cli import app
 from accord.evaluation.metric import Metric
-from accord.search.index import Hit
+from accord.searching.index import Hit
 
 METRIC = Metric("top-1", 53.8, 50.0, 57.6, 3.8, 734)
 

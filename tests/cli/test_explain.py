@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.explain import ConceptExplanation, PartsExplanation, SharedConcept
+from accord.explaining import ConceptExplanation, PartsExplanation, SharedConcept
 
 
 @pytest.fixture
@@ -30,14 +30,20 @@ def test_explain_prints_the_concepts_and_where_the_figure_is(pipeline, explainin
         assert part in result.stdout
     assert "the," not in result.stdout
     assert result.stdout.endswith("figure: explanation.png\n")
-    options = {"data": None, "out": Path("explanation.png"), "k": 3}
+    options = {"data": None, "out": Path("explanation.png"), "k": 3, "columns": {}, "device": "auto"}
     assert pipeline.calls == [("explain", (str(explaining), explaining / "heart.png", "the red [heart]"), options)]
 
 
 def test_explain_takes_other_data_and_another_file(pipeline, explaining, accord_cli) -> None:
     words = ["--text", "heart", "--data", "pack:emoji", "--out", "why.svg"]
     assert accord_cli("explain", explaining, explaining / "heart.png", *words).exit_code == 0
-    assert pipeline.calls[0][2] == {"data": "pack:emoji", "out": Path("why.svg"), "k": 8}
+    assert pipeline.calls[0][2] == {
+        "data": "pack:emoji",
+        "out": Path("why.svg"),
+        "k": 8,
+        "columns": {},
+        "device": "auto",
+    }
 
 
 def test_explain_without_words_shows_the_parts_of_a_picture(pipeline, explaining, accord_cli) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from accord.data import packs
+from accord.errors import DataError
 
 
 def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path) -> None:
@@ -60,14 +61,14 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
     assert "[50.0, 57.6]" in result.stdout
     tasks = ["retrieval", "zero_shot"]
-    expected = {"tasks": tasks, "templates": None, "candidates": None, "examples": 0}
+    expected = {"tasks": tasks, "templates": None, "candidates": None, "examples": 0, "columns": {}, "device": "auto"}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 
 def test_embed_says_what_it_wrote(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("embed", tmp_path, "pictures", "--out", "v.parquet")
     assert result.stdout == f"wrote {tmp_path / 'vectors.parquet'}\n"
-    plain = {"out": Path("v.parquet"), "engine": "plain", "workers": 2}
+    plain = {"out": Path("v.parquet"), "engine": "plain", "workers": 2, "columns": {}, "device": "auto"}
     assert pipeline.calls == [("embed", (str(tmp_path), "pictures"), plain)]
 
 
@@ -84,7 +85,7 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     result = accord_cli("search", tmp_path, "red heart", "-k", "3")
     assert "0.830" in result.stdout
     assert "red heart [big]" in result.stdout
-    plain = {"data": None, "k": 3, "ann": None, "candidates": None}
+    plain = {"data": None, "k": 3, "ann": None, "candidates": None, "columns": {}, "device": "auto"}
     assert pipeline.calls == [
         (
             "search",
@@ -124,6 +125,26 @@ def test_search_open_writes_the_contact_sheet(pipeline, accord_cli, tmp_path) ->
     assert f"contact sheet: {tmp_path / 'search.png'}" in result.stdout
     with Image.open(tmp_path / "search.png") as sheet:
         assert sheet.format == "PNG"
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "embed"])
+def test_columns_of_other_data_and_the_device_can_be_named(pipeline, accord_cli, tmp_path, verb) -> None:
+    words = "--image file --text title --text tags --label kind --video clip --audio sound --group set --graph authors"
+    result = accord_cli(verb, tmp_path, "other.csv", *words.split(), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    named = {"image": "file", "text": ["title", "tags"], "label": "kind", "video": "clip", "audio": "sound"}
+    assert pipeline.calls[0][2]["columns"] == {**named, "group": "set", "graph": ["authors"]}
+    assert pipeline.calls[0][2]["device"] == "cpu"
+    assert accord_cli(verb, tmp_path, "other.csv", "--device", "gpu").exit_code == 2
+
+
+def test_search_names_columns_by_key_since_its_own_options_are_the_query(pipeline, accord_cli, tmp_path) -> None:
+    words = ["--data", "other.csv", "--column", "image=file", "--column", "text=title", "--column", "text=tags"]
+    assert accord_cli("search", tmp_path, "a cat", *words).exit_code == 0
+    assert pipeline.calls[0][2]["columns"] == {"image": ["file"], "text": ["title", "tags"]}
+    assert "write KEY=COL" in accord_cli("search", tmp_path, "a cat", "--column", "title").stderr
+    pipeline.error = DataError("other.csv has no text column (it has image): pass --text COL")
+    assert "pass --column text=COL" in accord_cli("search", tmp_path, "a cat", "--data", "other.csv").stderr
 
 
 def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path) -> None:

@@ -29,7 +29,8 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def write_metadata(folder: Path, bad: bytes = b"bad.png,a bad one,x") -> None:
-    lines = [COLUMNS.encode(), *(f"{i}.png,picture {i},{'xy'[i % 2]}".encode() for i in range(10)), bad]
+    texts = ["naïve", "Fußball", *(f"picture {i}" for i in range(2, 10))]
+    lines = [COLUMNS.encode(), *(f"{i}.png,{texts[i]},{'xy'[i % 2]}".encode() for i in range(10)), bad]
     (folder / "metadata.csv").write_bytes(b"\n".join(lines) + b"\n")
 
 
@@ -69,8 +70,9 @@ def test_a_bad_file_is_left_out_and_listed_with_its_reason(folder: Path, content
         (b"0.png,,x", "empty text"),
         (b"0.png,   ,x", "empty text"),
         (b"0.png,caf\xe9,x", "text is not UTF-8"),
-        (b"0.png,a text,", "missing label"),
-        (b"0.png,a text,NaN", "missing label"),
+        (b"0.png,a text", "wrong number of values: line 12 has 2 instead of 3"),
+        (b"0.png,a text,x,y", "wrong number of values: line 12 has 4 instead of 3"),
+        (b'0.png,"a text,x\n1.png,b,y', "open quotation mark: line 12 opens one that is never closed"),
         (b"0.png,a text,\xff", "label is not UTF-8"),
         (b"caf\xe9.png,a text,x", "path is not UTF-8"),
         (b",a text,x", "no value"),
@@ -79,7 +81,7 @@ def test_a_bad_file_is_left_out_and_listed_with_its_reason(folder: Path, content
 def test_a_bad_cell_is_left_out_and_listed_with_its_reason(folder: Path, line: bytes, reason: str) -> None:
     write_metadata(folder, line)
     corpus, bad = quarantined(folder)
-    assert len(corpus) == 10
+    assert len(corpus) == 10 + (b"1.png,b,y" in line)
     assert [(entry["row"], entry["reason"]) for entry in bad] == [(10, reason)]
 
 
@@ -95,7 +97,10 @@ def test_a_lower_limit_of_pillow_makes_a_bomb_of_a_smaller_picture(
 
 
 def test_json_lines_that_are_not_utf8_lose_only_their_row(folder: Path) -> None:
-    lines = [json.dumps({"file_name": f"{i}.png", "text": f"picture {i}"}).encode() for i in range(9)]
+    lines = [
+        json.dumps({"file_name": f"{i}.png", "text": f"naïve picture {i}"}, ensure_ascii=False).encode()
+        for i in range(9)
+    ]
     lines.append(b'{"file_name": "9.png", "text": "caf\xe9"}')
     (folder / "metadata.jsonl").write_bytes(b"\n".join(lines))
     corpus, bad = quarantined(folder)
@@ -113,12 +118,24 @@ def test_parquet_strings_that_are_not_utf8_lose_only_their_row(folder: Path) -> 
     assert (bad[0]["row"], bad[0]["reason"]) == (9, "text is not UTF-8")
 
 
-def test_a_nan_label_in_a_column_of_numbers_is_a_missing_label(folder: Path) -> None:
-    lines = ["file_name,text,label", *(f"{i}.png,picture,{i % 3}" for i in range(9)), "9.png,picture,nan"]
+def test_rows_without_a_label_stay_and_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["file_name,text,label", *(f"{i}.png,picture,{i % 3 if i < 4 else ['', 'nan'][i % 2]}" for i in range(10))]
     (folder / "metadata.csv").write_text("\n".join(lines))
-    corpus, bad = quarantined(folder)
+    corpus = open_corpus(folder)
     assert corpus.classes == ("0", "1", "2")
-    assert [entry["reason"] for entry in bad] == ["missing label"]
+    assert corpus.labels is not None
+    assert corpus.labels.tolist() == [0, 1, 2, 0, *[-1] * 6]
+    assert "10 rows, image=file_name text=text label=label; 6 rows have no label" in capsys.readouterr().err
+
+
+def test_rows_without_any_of_several_labels_are_left_out_but_are_no_damage(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"file_name": f"{i}.png", "labels": ["a", "b"] if i < 4 else None} for i in range(10)]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert len(open_corpus(folder)) == 4
+    assert "6 rows without a label (--label none keeps them) left out" in capsys.readouterr().err
+    assert len(open_corpus(folder, columns={"label": "none"}, quiet=True)) == 10
 
 
 def test_too_many_bad_rows_stop_with_one_sentence(folder: Path) -> None:

@@ -88,3 +88,18 @@ def test_first_bytes_tell_the_kind(content: bytes, kind: str) -> None:
 
 def test_modalities_are_those_with_a_column() -> None:
     assert Columns(image="a", text=("b",), label="c").modalities == ("image", "text")
+
+
+def test_none_takes_a_modality_out_unless_a_column_is_called_so() -> None:
+    table = {"image": ["a.png"], "name": ["a"], "label": ["c"]}
+    assert guessed(table, label="none", text=["none"]) == "image=image"
+    assert guessed({**table, "none": ["d"]}, label="none") == "image=image text=name label=none"
+
+
+def test_a_column_without_any_value_is_not_guessed() -> None:
+    assert guessed({"image": ["a.png"], "label": [None], "text": [None]}) == "image=image"
+
+
+def test_a_misspelt_column_gets_its_neighbour() -> None:
+    with pytest.raises(DataError, match=r"no column 'captoin' for text; .*; did you mean caption\?$"):
+        guessed({"image": ["a.png"], "caption": ["a"]}, text="captoin")

@@ -15,8 +15,8 @@ from accord.data.corpus import open_corpus
 from accord.data.loader import eval_loader, train_loader
 from accord.encoders import build_encoder
 from accord.methods import DataInfo, get_method
-from accord.search.export import write_embeddings
-from accord.search.index import build_index
+from accord.searching.export import write_embeddings
+from accord.searching.index import build_index
 from accord.training.artifact import Model
 from accord.training.caching import stored_features
 from accord.training.config import TrainingConfig

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
-from accord.data.corpus import Corpus, open_corpus
+from accord.data.corpus import Corpus, corpus_from_graph, open_corpus
 from accord.data.features import FeatureCache, Features
-from accord.data.inputs import ImageInput, TextInput
-from accord.data.loader import EpochLoader, eval_loader, train_loader
+from accord.data.inputs import GraphInput, ImageInput, TextInput
+from accord.data.loader import EpochLoader, eval_loader, hook_loader, train_loader
 from accord.data.quarantine import RowError
 from accord.data.views import View
 from accord.errors import ConfigError, DataError
@@ -222,13 +223,36 @@ def test_a_file_deleted_later_is_replaced_by_the_same_other_row_and_reported(
     assert len(batches.quarantine) == 1  # reported once, not once an epoch
 
 
-def test_evaluation_keeps_the_place_of_a_row_whose_file_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_never_puts_a_row_in_the_place_of_another(tmp_path: Path, workers: int) -> None:
+    corpus = on_disk(tmp_path)
+    (tmp_path / "5.png").write_bytes(b"no picture any more")
+    with pytest.raises(RowError, match=r"row 5 \(5\.png\): not a picture") as caught:
+        list(eval_loader(corpus, INPUTS, workers=workers))
+    assert caught.value.row == 5
+
+
+def test_hooks_see_another_row_in_the_place_of_one_that_is_gone_and_it_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     corpus = on_disk(tmp_path)
     (tmp_path / "5.png").unlink()
-    batches = eval_loader(corpus, INPUTS)
+    batches = hook_loader(corpus, INPUTS)
     batch = next(iter(batches))
     assert batch["index"].tolist() == list(range(12))
+    assert "row 5 (5.png) cannot be read: missing file; another takes its place" in caplog.text
     assert [bad.row for bad in batches.quarantine] == [5]
+
+
+def test_moving_a_batch_leaves_the_graph_of_the_corpus_where_it_is() -> None:
+    data = pytest.importorskip("torch_geometric.data")
+    graph = data.HeteroData(paper={"x": torch.ones(3, 2), "num_nodes": 3})
+    corpus = corpus_from_graph(graph, "paper")
+    batch = next(iter(eval_loader(corpus, {"graph": GraphInput({"paper": 2}, (), "paper")})))
+    moved = move_data_to_device(batch, torch.device("meta"))
+    assert moved["graph"]["paper"].x.device.type == "meta"
+    assert corpus.graph is not None
+    assert corpus.graph["paper"].x.device.type == "cpu"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

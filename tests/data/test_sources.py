@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import datasets
@@ -106,7 +107,11 @@ def test_a_pack_is_opened_by_name() -> None:
         ("empty.csv", b"", r"empty.csv is empty \(zero bytes\)"),
         ("list.xlsx", b"x", "list.xlsx: expected a folder, .csv, .json, .jsonl, .parquet, .tsv or .tar"),
         ("list.parquet", b"not parquet", "list.parquet cannot be read as parquet"),
-        ("list.jsonl", b"{not json}", "list.jsonl cannot be read as json"),
+        (
+            "list.jsonl",
+            b"{not json}",
+            "list.jsonl holds no rows: not a JSON object: line 1: expecting .* at character 2$",
+        ),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -120,21 +125,38 @@ def test_a_folder_of_nothing_says_what_was_looked_for(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub() -> None:
-    with pytest.raises(DataError, match=r"'no/such/list.csv' is not a file.*: check the path"):
-        opened("no/such/list.csv")
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("no/such/list.csv", "$"),
+        ("picture", r"; did you mean pictures\?$"),
+        ("someone/birds", "; a data set of the Hugging Face hub is written hf:someone/birds$"),
+    ],
+)
+def test_a_missing_path_is_told_at_once_and_never_asked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, hint: str
+) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("the name left the machine"))
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^there is no '{source}': expected a file, .* or hf:NAME{hint}"):
+        opened(source)
 
 
-def test_the_hub_is_the_last_resort_and_its_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_only_for_what_says_so_and_its_refusal_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def absent(name: str, split: str) -> datasets.Dataset:
         if name == "some/set":
             return datasets.Dataset.from_dict({"text": ["one", "two"]})
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
         raise ConnectionError("no way there\nat all")
 
     monkeypatch.setattr(datasets, "load_dataset", absent)
-    assert opened("some/set").texts() == [["one"], ["two"]]
-    with pytest.raises(DataError, match=r"'another' is not a file.*hub does not give.*: no way there$"):
-        opened("another")
+    assert opened("hf:some/set").texts() == [["one"], ["two"]]
+    with pytest.raises(DataError, match=r"^the hub does not give a data set 'another': no way there$"):
+        opened("hf:another")
+    assert "Retrying" not in caplog.text
 
 
 def test_shards_are_found_by_range_pattern_and_folder(tmp_path: Path) -> None:

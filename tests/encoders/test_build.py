@@ -20,12 +20,12 @@ AUDIO = {"name": "tiny_audio", "mels": 8, "width": 16, "depth": 1, "heads": 2}
         ("video", "slow_fast", "frames:IMAGE"),
         ("audio", "wav2vec", "tiny_audio, whisper_tiny, whisper:"),
         ("graph", "tree", "there are: hetero, metapath"),
-        ("graph", "hetero", "HeteroConfig.nodes"),
-        ("image", {"name": "tiny_vit", "width": 0}, "TinyViTConfig.width = 0"),
+        ("graph", "hetero", "encoders.graph.options.nodes"),
+        ("image", {"name": "tiny_vit", "width": 0}, "encoders.image.options.width = 0"),
         ("text", {"name": "tiny_text", "heads": 3, "tokenizer": "{}"}, "heads = 3 must divide width = 128"),
         ("audio", {"name": "tiny_audio", "heads": 3}, "heads = 3 must divide width = 128"),
         ("video", {"name": "frames:tiny_vit", "temporal": "transformer", "heads": 3}, "frames.heads = 3"),
-        ("video", {"name": "frames", "image": VIT, "temporal": "sum"}, "FramesConfig.temporal = 'sum'"),
+        ("video", {"name": "frames", "image": VIT, "temporal": "sum"}, "encoders.video.options.temporal = 'sum'"),
     ],
 )
 def test_a_wrong_setting_is_named(modality, spec, says):

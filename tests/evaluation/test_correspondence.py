@@ -20,8 +20,9 @@ from accord.evaluation.correspondence import (
     shown_cells,
     untrained,
 )
+from accord.evaluation.tasks import fitting_tasks
 from accord.methods import DataInfo, get_method
-from accord.pipeline.score import fitting_tasks, score
+from accord.pipeline.score import score
 from accord.training.artifact import Model
 
 COLOURS = ("red", "lime", "blue", "orange", "magenta", "cyan")

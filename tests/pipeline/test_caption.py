@@ -63,10 +63,17 @@ def test_what_is_not_a_picture_is_named(writer, shapes, tmp_path):
         pipeline.caption(writer.path, tmp_path / "none.png")
     with pytest.raises(DataError, match="holds no pictures"):
         pipeline.caption(writer.path, tmp_path)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_said(writer, shapes, tmp_path, capsys):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"broken\.png cannot be read as a picture"):
-        pipeline.caption(writer.path, [shapes / "00.png", broken])
+    found = pipeline.caption(writer.path, [shapes / "00.png", broken, shapes / "01.png"])
+    assert [item.image for item in found] == [shapes / "00.png", shapes / "01.png"]
+    assert found[1].caption == pipeline.caption(writer.path, shapes / "01.png")[0].caption
+    assert f"{broken} left out: not a picture: no format that Pillow knows" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"none of 1 files can be read: .*broken\.png is the first \(not a picture"):
+        pipeline.caption(writer.path, broken)
 
 
 def test_a_wrong_way_of_writing_is_named(writer, shapes):

@@ -42,7 +42,7 @@ def test_a_match_is_explained_and_drawn_from_the_runs_own_rows(trained, shapes, 
 
 
 def test_a_loaded_run_explains_as_the_trained_one(trained, shapes) -> None:
-    from accord.explain import explain_concepts
+    from accord.explaining import explain_concepts
 
     again = pipeline.explain(trained.path, shapes / "05.png", "a blue circle", data=shapes, k=4)
     found = explain_concepts(trained.model, shapes / "05.png", "a blue circle", k=4)

@@ -129,8 +129,8 @@ def test_an_unfinished_run_says_what_is_missing(shapes, tmp_path):
     ("settings", "message"),
     [
         ({"training.lr": -1}, "TrainingConfig|lr = -1"),
-        ({"trainin.lr": 1}, "RunConfig.trainin is not a setting"),
-        ({"method.dimm": 4}, "ClipConfig.dimm is not a setting; the settings are: dim"),
+        ({"trainin.lr": 1}, "trainin is not a setting; did you mean training?"),
+        ({"method.dimm": 4}, "method.dimm is not a setting; did you mean method.dim?"),
         ({"method.name": "clop"}, "no method 'clop'"),
         ({"data.columns": {"text": "nope"}}, "nope"),
         ({"data.split": {"test": 0.7, "val": 0.4}}, "leaves nothing to train on"),

@@ -214,14 +214,14 @@ def test_a_method_without_total_is_named(tmp_path):
 
 def test_tensorboard_names_its_extra_when_it_is_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboard", None)
-    config = QUICK.model_copy(update={"tensorboard": True})
+    config = QUICK.model_copy(update={"loggers": ("tensorboard",)})
     with pytest.raises(MissingExtraError, match=r'pip install "accord\[tensorboard\]"'):
         fit(toy(), toy_corpus(), config, tmp_path, progress=False)
 
 
 def test_tensorboard_curves_are_written(tmp_path):
     pytest.importorskip("tensorboard")
-    fit(toy(), toy_corpus(), QUICK.model_copy(update={"tensorboard": True}), tmp_path, progress=False)
+    fit(toy(), toy_corpus(), QUICK.model_copy(update={"loggers": ("tensorboard",)}), tmp_path, progress=False)
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 

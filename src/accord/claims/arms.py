@@ -101,7 +101,7 @@ class Arms:
             return Ready(key, lambda: self._call(name, function, seed.number))
         config = self.config(name, seed.number)
         train, test = self._corpora(arm, config, seed)
-        kind = get_method(config.method.get("name", "clip"))
+        kind = config.kind
         corpus = with_prepared_texts(train, kind)
         encoders = arm.encoders or self.claim.encoders
         method = fresh(config, corpus, encoders)
@@ -110,7 +110,7 @@ class Arms:
         share(method, self._random[name], seed.pool)
         functions = (encoders, self.claim.measure)
         facts |= {
-            "run": config.model_dump(mode="json", exclude={"training"}),
+            "run": _told(config),
             "training": config.training.decisive(),
             "rows": [corpus.fingerprint, test.fingerprint],
             "weights": weights_digest(method),
@@ -190,6 +190,14 @@ class Arms:
                 where = f"claim {self.claim.slug!r}, arm {name!r}, seed {seed}"
                 raise ConfigError(f"{where}: metric {metric!r} is {value}; expected a finite number")
         return found
+
+
+def _told(config: RunConfig) -> dict[str, Any]:
+    """The settings of a run but those of its training; what "auto" freezes follows from the weights, a fact as well."""
+    told = config.model_dump(mode="json", exclude={"training"})
+    for encoder in told["encoders"].values():
+        encoder["freeze"] = "none" if encoder["freeze"] == "auto" else encoder["freeze"]
+    return told
 
 
 def _check_data(slug: str, arm: str, data: Mapping[str, Any], changes: Mapping[str, Any]) -> None:

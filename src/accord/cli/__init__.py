@@ -85,7 +85,6 @@ app = typer.Typer(
     help="Learn from pictures, words, sound and graphs that belong together; search, classify and clean with it.",
     epilog="First steps: accord train pack:emoji --epochs 3 --out runs/first",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

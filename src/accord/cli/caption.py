@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import Device, DeviceOption
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -43,10 +44,11 @@ def caption(
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="JSON Lines file to write: image, caption, score.")
     ] = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Write a caption for each picture, with its mean log-likelihood per token; nearer to 0 is likelier.
 
-    The run's method must write captions, as coca does.
+    The run's method must write captions, as coca does. A picture that cannot be read is left out, and named on stderr.
     """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
@@ -64,7 +66,7 @@ def caption(
         "min_tokens": min_tokens,
         "max_tokens": max_tokens,
     }
-    found = pipeline.caption(run, images, decoding=decoding, seed=seed, out=out)
+    found = pipeline.caption(run, images, decoding=decoding, seed=seed, out=out, device=device.value)
     if out is not None:
         typer.echo(f"wrote {len(found)} captions to {out}")
         return

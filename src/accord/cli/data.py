@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.cli import complete
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -36,7 +38,12 @@ accord data info emoji"""
 
 app = typer.Typer(help="Small real data sets: list them, get them, read about them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a pack, as `accord data list` prints it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete.pack_names, help="Name of a pack, as `accord data list` prints it."
+    ),
+]
 
 
 @app.command("list", epilog=LIST_EXAMPLE)

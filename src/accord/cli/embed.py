@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from accord.cli.options import (
+    AudioColumn,
+    Device,
+    DeviceOption,
+    GraphColumns,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumns,
+    VideoColumn,
+    given,
+)
 from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
 accord embed runs/first pack:emoji --out runs/emoji.parquet
+
+accord embed runs/first photos.csv --image file --text title --out runs/photos.parquet
 
 accord embed runs/first pack:emoji --engine ray --out runs/emoji.parquet"""
 
@@ -42,8 +56,21 @@ def embed(
         Engine, typer.Option(help="plain: in this process; ray: in several, here or on a Ray cluster.")
     ] = Engine.plain,
     workers: Annotated[int, typer.Option(min=1, help="ray: how many processes; each takes a processor core.")] = 2,
+    image: ImageColumn = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    video: VideoColumn = None,
+    audio: AudioColumn = None,
+    group: GroupColumn = None,
+    graph: GraphColumns = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
-    """Embed every row and write the unit-norm vectors as Parquet, one column per modality."""
+    """Embed every row and write the unit-norm vectors as Parquet, one column per modality.
+
+    Rows that cannot be read are left out, and counted on stderr; the column id says which are there.
+    """
     from accord import pipeline
 
-    typer.echo(f"wrote {pipeline.embed(run, source, out=out, engine=engine.value, workers=workers)}")
+    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
+    options: dict[str, Any] = {"out": out, "engine": engine.value, "workers": workers, "device": device.value}
+    typer.echo(f"wrote {pipeline.embed(run, source, columns=columns, **options)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import Device, DeviceOption, NamedColumns, columns_by_key, parse_columns
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -31,10 +32,15 @@ def explain(
         "explanation.png"
     ),
     k: Annotated[int, typer.Option("-k", min=1, help="How many concepts.")] = 8,
+    column: NamedColumns = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Say why a picture and a text match, or what parts a picture has, and draw it."""
     from accord import pipeline
     from accord.cli.output import show_explanation
 
-    show_explanation(pipeline.explain(run, image, text, data=data, out=out, k=k))
+    columns = parse_columns(column or ())
+    with columns_by_key():
+        explanation = pipeline.explain(run, image, text, data=data, out=out, k=k, columns=columns, device=device.value)
+    show_explanation(explanation)
     typer.echo(f"figure: {out}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from accord.cli import complete
+
 LIST_EXAMPLE = """Example:
 
 accord papers list"""
@@ -28,7 +30,14 @@ def list_() -> None:
 
 
 @app.command(epilog=SHOW_EXAMPLE)
-def show(slug: Annotated[str, typer.Argument(help="Name of a method, as `accord papers list` prints it.")]) -> None:
+def show(
+    slug: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.method_names, help="Name of a method, as `accord papers list` prints it."
+        ),
+    ],
+) -> None:
     """Show one card: paper, use, inputs, settings with their defaults, traps, claims."""
     from accord.cli.output import console
     from accord.papers.catalogue import get_card, settings_of

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli import complete
 from accord.errors import ConfigError
 from accord.shipped import run_folder
 
@@ -21,5 +22,10 @@ def known_run(run: str) -> str:
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", callback=known_run, help="Folder of a trained run, or a model that ships (house)."),
+    typer.Argument(
+        metavar="RUN",
+        callback=known_run,
+        autocompletion=complete.runs,
+        help="Folder of a trained run, or a model that ships (house).",
+    ),
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from accord.cli.options import Device, DeviceOption, NamedColumns, columns_by_key, parse_columns
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -18,13 +19,16 @@ accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5
 
 accord search runs/gram --text "a large dog" --audio bark.wav
 
-accord search runs/papers --like 1706.03762"""
+accord search runs/papers --like 1706.03762
+
+accord search runs/first "red heart" --data photos.csv --column image=file --column text=title"""
 
 
 def search(
     run: RunArgument,
     query: Annotated[
-        str | None, typer.Argument(metavar="[QUERY]", help="Words, or the path of a picture, clip or recording.")
+        str | None,
+        typer.Argument(metavar="[QUERY]", help="Words, or the path of a picture, clip, folder of frames or recording."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="What to search. Default: the data of the run.")
@@ -62,12 +66,14 @@ def search(
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
+    column: NamedColumns = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Search data with words, a picture or one of its rows; the index is built on first use and kept up to date."""
     from accord import pipeline
     from accord.cli.output import console
-    from accord.search.place import writable_folder
-    from accord.search.show import contact_sheet, format_hits
+    from accord.searching.place import writable_folder
+    from accord.searching.show import contact_sheet, format_hits
 
     given = {"text": text, "image": image, "audio": audio, "video": video}
     together = {modality: value for modality, value in given.items() if value is not None}
@@ -77,8 +83,11 @@ def search(
         )
     if like is not None and (plus or minus):
         raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
-    changes = {"plus": plus or (), "minus": minus or (), "strength": strength, "together": together, "like": like}
-    hits = pipeline.search(run, query, data=data, k=k, ann=ann, candidates=candidates, **changes)  # type: ignore[arg-type]
+    changes: dict[str, Any] = {"plus": plus or (), "minus": minus or (), "strength": strength, "like": like}
+    how: dict[str, Any] = {"k": k, "ann": ann, "candidates": candidates, "device": device.value}
+    columns = parse_columns(column or ())
+    with columns_by_key():
+        hits = pipeline.search(run, query, data=data, together=together, columns=columns, **changes, **how)
     asked = [query or (f"like {like}" if like is not None else " and ".join(together.values()))]
     title = " ".join([*asked, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
     console().print(format_hits(hits, title=escape(title)))

@@ -2,68 +2,122 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from accord.cli import complete
+from accord.cli.options import (
+    DATA,
+    AudioColumn,
+    Device,
+    GraphColumns,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumns,
+    VideoColumn,
+    given,
+)
 from accord.cli.settings import parse_settings
 
 EXAMPLE = """Example:
 
 accord train pack:emoji --method clip --epochs 3 --out runs/first
 
+accord train pictures --image-encoder resnet50 --freeze image=2 --logger csv --out runs/tuned
+
 accord train papers.csv --method meow --graph authors --graph venue --out runs/papers"""
 
-_DATA = "Data"
 _ENCODERS = "Encoders"
+_MACHINE = "Machine and logs"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the networks."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Logger(StrEnum):
+    """Where curves go."""
+
+    csv = "csv"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 def train(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or a hub name."),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Method to train (see: accord papers list). Default: clip.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(metavar="COL", help="Image column.", rich_help_panel=_DATA)] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COL", help="Text column; repeat for several captions.", rich_help_panel=_DATA),
-    ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COL", help="Label column.", rich_help_panel=_DATA)] = None,
-    video: Annotated[str | None, typer.Option(metavar="COL", help="Video column.", rich_help_panel=_DATA)] = None,
-    audio: Annotated[str | None, typer.Option(metavar="COL", help="Audio column.", rich_help_panel=_DATA)] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="COL", help="Rows of one group stay in one split.", rich_help_panel=_DATA),
-    ] = None,
-    graph: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COL",
-            help="Column that names what a row is linked to (authors, tags): a graph's nodes; repeatable.",
-            rich_help_panel=_DATA,
+        typer.Argument(
+            metavar="DATA",
+            autocompletion=complete.sources,
+            help="Folder, CSV/JSONL/Parquet file, tar shards, pack:NAME or hf:NAME.",
         ),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=complete.method_names,
+            help="Method to train (see: accord papers list). Default: one that fits.",
+        ),
+    ] = None,
+    image: ImageColumn = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    video: VideoColumn = None,
+    audio: AudioColumn = None,
+    group: GroupColumn = None,
+    graph: GraphColumns = None,
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=_DATA
+            metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=DATA
         ),
     ] = None,
     image_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as efficientnet_lite0.", rich_help_panel=_ENCODERS)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete.image_encoders,
+            help="Such as efficientnet_lite0.",
+            rich_help_panel=_ENCODERS,
+        ),
     ] = None,
     text_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as minilm.", rich_help_panel=_ENCODERS)
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete.text_encoders, help="Such as minilm.", rich_help_panel=_ENCODERS
+        ),
     ] = None,
     video_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as frames:tiny_vit.", rich_help_panel=_ENCODERS)
     ] = None,
     audio_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as tiny_audio.", rich_help_panel=_ENCODERS)
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ENCODER=]HOW",
+            help="all, none, or how many of the last blocks are trained: of every pretrained encoder, or of one, "
+            "such as image=2; repeatable. Default: pretrained ones are frozen, others are trained.",
+            rich_help_panel=_ENCODERS,
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ENCODER=]FILE|random",
+            help="An encoder's weights, such as image=mine.safetensors, or random to start without any; repeatable.",
+            rich_help_panel=_ENCODERS,
+        ),
     ] = None,
     objective_add: Annotated[
         list[str] | None,
@@ -72,6 +126,24 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="What to train on. Default: the best there is.", rich_help_panel=_MACHINE)
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Arithmetic; auto is bf16 on CUDA cards that have it.", rich_help_panel=_MACHINE),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode and augment.", rich_help_panel=_MACHINE)
+    ] = None,
+    logger: Annotated[
+        list[Logger] | None,
+        typer.Option(
+            metavar="csv|tensorboard|wandb|mlflow",
+            help="Where the curves go beside train.jsonl; repeatable.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="YAML file of a whole run, or the name of one that ships; options override."),
@@ -80,7 +152,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. method.temperature=0.1; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the run: new or empty. Default: runs/METHOD-DATA.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder of the run: new or empty. Default: runs/METHOD-DATA.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -89,13 +163,19 @@ def train(
         raise typer.BadParameter("say what to train on: DATA, or --config FILE", param_hint="DATA")
     options: dict[str, Any] = {
         "config": config,
-        "encoders": _given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
-        "columns": _given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
+        "encoders": given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
+        "columns": given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
         "out": out,
         "resume": resume,
         "seed": seed,
         "epochs": epochs,
         "batch_size": batch_size,
+        "device": device and device.value,
+        "precision": precision and precision.value,
+        "workers": workers,
+        "freeze": {name: int(how) if how.isdecimal() else how for name, how in _by_encoder(freeze).items()},
+        "weights": _by_encoder(weights),
+        "loggers": [item.value for item in logger or ()],
         "objective_add": objective_add or (),
         "settings": parse_settings(settings or ()) | ({} if target is None else {"data.target": target}),
         "progress": not quiet,
@@ -104,11 +184,16 @@ def train(
     from accord.cli.output import show_run
     from accord.training.processes import is_first_process
 
-    run = pipeline.train(source, **_given(method=method), **options)
+    run = pipeline.train(source, **given(method=method), **options)
     if is_first_process():
         show_run(run)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that the user set."""
-    return {name: value for name, value in options.items() if value is not None}
+def _by_encoder(wishes: list[str] | None) -> dict[str, str]:
+    """``["all", "image=2"]`` as encoder -> wish; ``"*"`` stands for the encoders that none names.
+
+    >>> _by_encoder(["all", "image=2"])
+    {'*': 'all', 'image': '2'}
+    """
+    split = [wish.partition("=") for wish in wishes or ()]
+    return dict((name.strip(), wish.strip()) if equals else ("*", name.strip()) for name, equals, wish in split)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import Device, DeviceOption
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -29,8 +30,12 @@ def zero_shot(
         typer.Option(exists=True, dir_okay=False, help="Prompt templates, one a line with {} for the name."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print for each file.")] = 1,
+    device: DeviceOption = Device.auto,
 ) -> None:
-    """Sort files into classes by their names alone; the model need not have been trained on them."""
+    """Sort files into classes by their names alone; the model need not have been trained on them.
+
+    A file that cannot be read is left out, and named on stderr.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -41,7 +46,7 @@ def zero_shot(
     table = Table(box=SIMPLE_HEAD)
     for column in ("file", "class", "probability"):
         table.add_column(column, justify="right" if column == "probability" else "left")
-    for found in pipeline.zero_shot(run, items, classes, templates):
+    for found in pipeline.zero_shot(run, items, classes, templates, device=device.value):
         for place, (label, share) in enumerate(found.classes[:top]):
             table.add_row(str(found.file) if place == 0 else "", label, f"{share:.2f}")
     console().print(table)

@@ -47,6 +47,11 @@ def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
     return bad
 
 
+def unreadable_rows(corpus: Corpus) -> list[BadRow]:
+    """Decode every row's media now, whatever is remembered of them, and list those that fail."""
+    return list(_decode_all(corpus, range(len(corpus))))
+
+
 def _decode_all(corpus: Corpus, positions: Iterable[int]) -> Iterator[BadRow]:
     remaining = iter(positions)
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool, quiet_pillow():

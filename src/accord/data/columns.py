@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from accord.config import Config
-from accord.errors import ConfigError, DataError
+from accord.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     import datasets
@@ -36,6 +36,7 @@ _NAMES = {
 }
 _ENDINGS = ("_path", "_file", "_filename", "_file_name", "_url", "_bytes")
 _LOOK_AT = 50  # rows whose contents are inspected
+NONE = "none"  # what stands for no column where a name is expected, unless a column is called so
 SEVERAL = ("text", "graph")  # fields that take more than one column
 
 
@@ -90,7 +91,8 @@ def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence
 
     Args:
         rows: the data set.
-        overrides: field of :class:`Columns` -> column name(s); None takes the modality out.
+        overrides: field of :class:`Columns` -> column name(s); None takes the modality out, and so does ``"none"``
+            where no column is called that.
 
     Raises:
         ConfigError: an override is for a modality that does not exist.
@@ -131,10 +133,13 @@ def _checked_overrides(
             allowed = ", ".join(Columns.model_fields)
             raise ConfigError(f"columns: {field!r} is not a modality; there are: {allowed}")
         columns = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+        if columns == (NONE,) and NONE not in rows.column_names:
+            columns = ()
         for column in columns:
             if column not in rows.column_names:
                 known = ", ".join(rows.column_names)
-                raise DataError(f"no column {column!r} for {field}; the columns are: {known}")
+                near = did_you_mean(column, rows.column_names)
+                raise DataError(f"no column {column!r} for {field}; the columns are: {known}{near}")
         if field not in SEVERAL and len(columns) > 1:
             raise DataError(f"{field} takes one column, not {len(columns)} ({', '.join(columns)})")
         chosen[field] = columns
@@ -166,6 +171,15 @@ def _rank(field: str, column: str) -> int:
         plain = plain.removesuffix(ending) or plain
     names = _NAMES[field]
     return len(names) - names.index(plain) if plain in names else 0
+
+
+def is_usual(column: str) -> bool:
+    """Whether people call a column so.
+
+    >>> is_usual("Image_Path"), is_usual("crimson")
+    (True, False)
+    """
+    return column.lower() == "id" or any(_rank(field, column) for field in _NAMES)
 
 
 def _kind(rows: datasets.Dataset, column: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
-from accord.data.check import check_media
-from accord.data.columns import Columns, describe_columns, guess_columns
+from accord.data.check import check_media, unreadable_rows
+from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
 from accord.data.labels import MISSING_LABEL, Labels, read_labels
 from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path, open_image, read_bytes
@@ -51,6 +51,7 @@ class Corpus:
         graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
+        left_out: the rows of the source that cannot be used and are not among these, and where their list is.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Corpus:
     incomplete: bool = False
     graph: HeteroData | None = None
     target: str = ""
+    left_out: Quarantine = field(default_factory=Quarantine)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +80,11 @@ class Corpus:
     def multi_label(self) -> bool:
         """True when a row may have several classes."""
         return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def unlabelled(self) -> int:
+        """How many rows of a corpus with labels have none of the classes."""
+        return int((self.labels < 0).sum()) if self.labels is not None and self.labels.ndim == 1 else 0
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -112,6 +119,17 @@ class Corpus:
             truth=None if self.truth is None else self.truth[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
+
+    def without(self, bad: Quarantine) -> Corpus:
+        """The rows but for these, which join :attr:`left_out`; the same corpus where it has none of them."""
+        kept = ~np.isin(self.ids, [entry.row for entry in bad])
+        if kept.all():
+            return self
+        return replace(self.select(np.flatnonzero(kept)), left_out=Quarantine([*self.left_out, *bad]))
+
+    def readable(self) -> Corpus:
+        """The rows that can be decoded now, whatever is remembered of them."""
+        return self.without(Quarantine(unreadable_rows(self)))
 
     def texts(self) -> list[list[str]]:
         """All captions of every row, stripped, empty ones dropped; empty lists where there is no text column."""
@@ -279,10 +297,11 @@ def open_corpus(
     Args:
         source: a folder (with ``metadata.csv|jsonl|parquet``, class sub-folders, or a graph's ``nodes`` and ``edges``),
             a CSV, TSV, JSON Lines or Parquet file, tar shards (read into a local table;
-            :func:`accord.data.open_stream` streams them instead), ``pack:NAME``, or a data set of the hub.
-        columns: modality -> column name(s), over what is guessed; None takes a modality out.
+            :func:`accord.data.open_stream` streams them instead), ``pack:NAME``, or ``hf:NAME`` of the hub.
+        columns: modality -> column name(s), over what is guessed; None or ``"none"`` takes a modality out.
         max_bad: largest share of bad rows accepted, in [0, 1]. Rows with an empty media cell are left out and counted
-            apart: a caption that nobody has read aloud is no damage.
+            apart: a caption that nobody has read aloud is no damage. Rows without a label stay, with the label -1;
+            where a row may have several labels, they are left out and counted apart as well.
         check: decode every picture, clip and recording once now; texts and labels are always checked.
         quarantine: where to list the bad rows; None lists them in the cache when there are any.
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
@@ -297,40 +316,28 @@ def open_corpus(
         >>> open_corpus("pack:emoji", check=False, quiet=True)
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
-    found = read_source(source, target)
-    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
-    rows = undecoded(found.rows, mapping)
-    labels = _labels_of(rows, mapping, classes)
-    corpus = Corpus(
-        name=found.name,
-        rows=rows,
-        columns=mapping,
-        ids=np.arange(len(rows), dtype=np.int64),
-        classes=labels.classes if labels else (),
-        labels=labels.values if labels else None,
-        root=found.root,
-        where=found.where,
-        max_bad=max_bad,
-        incomplete=incomplete,
-        graph=_graph_of(found, rows, mapping),
-        target=found.graph.target if found.graph else ROW,
-    )
-    bad = _bad_rows(corpus, labels, check=check, quiet=quiet)
+    corpus, found, labels = _unchecked(source, columns, classes, target)
+    corpus, mapping = replace(corpus, max_bad=max_bad, incomplete=incomplete), corpus.columns
+    bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):
         Quarantine([*bad, *loose]).write(quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
         bad.path = loose.path = quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl")
     loose.enforce(max_bad, found.graph.edges if found.graph else 0)
-    damaged = Quarantine(entry for entry in bad if entry.reason != NO_VALUE)
+    damaged = Quarantine(entry for entry in bad if entry.reason not in (NO_VALUE, MISSING_LABEL))
     damaged.path, empty = bad.path, len(bad) - len(damaged)
     damaged.enforce(max_bad, len(corpus) - empty)
-    corpus = corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])) if len(bad) else corpus
-    without = f"{empty:,} rows without {' or '.join(mapping.media)}"
+    if len(bad):
+        corpus = replace(corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])), left_out=bad)
+    without = f"{empty:,} rows without {_lacking(bad, mapping)}"
     if not len(corpus):
         raise DataError(f"{corpus.name} has no rows" + (f": {without}" if empty else ""))
     if not quiet:
+        for line in found.notes:
+            announce(line)
         note = f"; {len(damaged)} bad rows left out, listed in {bad.path}" if len(damaged) else ""
         note += f"; {without} left out" if empty else ""
+        note += f"; {corpus.unlabelled:,} rows have no label" if corpus.unlabelled else ""
         note += f"; {len(loose)} edges name nodes that are not there, listed in {loose.path}" if len(loose) else ""
         note += f"; {_graph_size(corpus.graph)}" if corpus.graph is not None else ""
         if incomplete:
@@ -338,6 +345,25 @@ def open_corpus(
             note += f"; of them {lacking}"
         announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
     return corpus
+
+
+def survey(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
+    target: str | None = None,
+) -> Corpus:
+    """What a source holds, before any of its rows is looked at: modalities, columns and classes, bad rows included.
+
+    Args:
+        source: as for :func:`open_corpus`, and so are the others.
+        columns: modality -> column name(s), over what is guessed.
+        target: in a folder of nodes and edges, the node type whose nodes are the rows.
+
+    Raises:
+        DataError: the source cannot be read, or a column does not exist.
+    """
+    return _unchecked(source, columns, None, target)[0]
 
 
 def corpus_from_graph(
@@ -390,12 +416,41 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
         [['a cat'], ['a dog']]
     """
     if modality == "text":
+        for i, item in enumerate(items):
+            if not isinstance(item, str):
+                raise DataError(f"item {i} is a {type(item).__name__}; expected a string")
         rows = datasets.Dataset.from_dict({"text": [str(item) for item in items]})
         return Corpus("texts", rows, Columns(text=("text",)), np.arange(len(items)))
     cells = [_cell_of(item, i) for i, item in enumerate(items)]
     feature = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({modality: cells}, features=datasets.Features({modality: feature}))
     return Corpus("items", rows, Columns.parse({modality: modality}), np.arange(len(items)))
+
+
+def _unchecked(
+    source: str | Path,
+    columns: Mapping[str, str | Sequence[str] | None] | None,
+    classes: Sequence[str] | None,
+    target: str | None,
+) -> tuple[Corpus, Source, Labels | None]:
+    """All rows of a source, the bad ones among them, where they came from, and what their labels are worth."""
+    found = read_source(source, target)
+    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
+    rows = undecoded(found.rows, mapping)
+    labels = _labels_of(rows, mapping, classes)
+    corpus = Corpus(
+        name=found.name,
+        rows=rows,
+        columns=mapping,
+        ids=np.arange(len(rows), dtype=np.int64),
+        classes=labels.classes if labels else (),
+        labels=labels.values if labels and labels.classes else None,
+        root=found.root,
+        where=found.where,
+        graph=_graph_of(found, rows, mapping),
+        target=found.graph.target if found.graph else ROW,
+    )
+    return corpus, found, labels
 
 
 def _cell_of(item: Any, position: int) -> dict[str, Any]:
@@ -446,15 +501,25 @@ def _graph_size(graph: HeteroData) -> str:
     return f"nodes: {nodes}; edges: {edges}"
 
 
-def _bad_rows(corpus: Corpus, labels: Labels | None, *, check: bool, quiet: bool) -> Quarantine:
+def _lacking(bad: Quarantine, columns: Columns) -> str:
+    """What rows that are left out without being damaged do not have."""
+    reasons = {entry.reason for entry in bad}
+    label = [f"a label (--label {NONE} keeps them)"] if MISSING_LABEL in reasons else []
+    return " or ".join([*(columns.media if NO_VALUE in reasons else ()), *label])
+
+
+def _bad_rows(
+    corpus: Corpus, labels: Labels | None, unread: Mapping[int, str], *, check: bool, quiet: bool
+) -> Quarantine:
     reasons = dict(labels.bad) if labels else {}
-    if corpus.graph is not None:  # most nodes of a graph may be without a label
+    if not corpus.multi_label:  # -1 says that there is none
         reasons = {row: reason for row, reason in reasons.items() if reason != MISSING_LABEL}
     if corpus.columns.text:
         faults = enumerate(map(caption_fault, corpus._texts))
         anything = np.logical_or.reduce(list(corpus.present.values()))
         optional = (corpus.incomplete or corpus.graph is not None) & anything
         reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
+    reasons |= unread
     bad = Quarantine()
     for position, reason in sorted(reasons.items()):
         bad.add(position, corpus.where, reason)

@@ -73,14 +73,14 @@ def read_graph_folder(folder: Path, target: str | None = None) -> GraphFolder:
     """
     from accord.data.sources import read_table
 
-    tables = {path.stem: read_table(path) for path in _tables(folder / NODES)}
+    tables = {path.stem: read_table(path).rows for path in _tables(folder / NODES)}
     index = {name: _numbered(table, folder / NODES / name) for name, table in tables.items()}
     bad, links, count = Quarantine(), {}, 0
     for path in _tables(folder / EDGES):
         relation = tuple(path.stem.split("__"))
         if len(relation) != 3 or not all(relation):
             raise DataError(f"{path}: expected a name such as paper__written_by__author{path.suffix}")
-        ends = _ends(read_table(path), path)
+        ends = _ends(read_table(path).rows, path)
         links[relation] = _numbers_of(ends, relation, index, set(tables), path.name, bad)
         count += len(ends[0])
     if not links:

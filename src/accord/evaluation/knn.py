@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from accord.errors import ConfigError, ShapeError
-from accord.evaluation.classification import check_same_classes, given_labels, group_rows, label_metrics, scored_rows
+from accord.evaluation.classification import (
+    check_same_classes,
+    given_labels,
+    group_rows,
+    label_metrics,
+    labelled_rows,
+    scored_rows,
+)
 from accord.evaluation.embedder import Embedder, check_finite
 from accord.evaluation.metric import Metric
 
@@ -171,7 +178,7 @@ def evaluate_knn(
         scores = knn_leave_out(embedded, given_labels(corpus)[rows], k, votes, num_classes=count, groups=mine)
     else:
         check_same_classes(corpus, reference)
-        reference = reference.having(modality)
+        reference = labelled_rows(reference.having(modality))
         gallery = model.embed_corpus(reference, modality)
         k = k or min(K, len(gallery))
         scores = knn_scores(gallery, given_labels(reference), embedded, k, votes, num_classes=count)

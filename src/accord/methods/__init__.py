@@ -14,7 +14,7 @@ from accord.methods.base import (
     TwoTower,
     Verdicts,
 )
-from accord.methods.registry import available, get_method, get_objective
+from accord.methods.registry import available, get_method, get_methods, get_objective
 
 __all__ = [
     "Concepts",
@@ -31,5 +31,6 @@ __all__ = [
     "Verdicts",
     "available",
     "get_method",
+    "get_methods",
     "get_objective",
 ]

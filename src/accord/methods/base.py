@@ -175,6 +175,7 @@ class Method(nn.Module):
     Config: ClassVar[type[Config]]
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
+    learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
     rescores_in_logits: ClassVar[bool] = False  # whether `rescore` gives logits, as a matching head does, not cosines
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:

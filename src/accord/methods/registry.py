@@ -1,12 +1,17 @@
-"""Methods by name. A method's module is imported when it is first asked for."""
+"""Methods by name: those of this package, then those of others that are installed.
+
+A method's module is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TypeVar
 
-from accord.errors import ConfigError
+from accord.errors import ConfigError, no_such
 from accord.methods.base import Method, Objective
+from accord.plugins import Kind, broken, complain, find_plugin, plugin_names
 
 Named = TypeVar("Named", Method, Objective)
 
@@ -35,46 +40,61 @@ _OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}
 
 
 def available() -> list[str]:
-    """Names of all methods.
+    """Names of all methods, those of other installed packages included.
 
     >>> "clip" in available()
     True
     """
-    return sorted(_MODULES)
+    return sorted({*_MODULES, *plugin_names("methods")})
 
 
 def get_method(name: str) -> type[Method]:
     """The method class registered under ``name``.
 
     Raises:
-        ConfigError: there is no such method; lists those there are.
+        ConfigError: there is no such method, lists those there are; or it is another package's and cannot be used.
 
     Example:
         >>> get_method("clip").name
         'clip'
         >>> get_method("clop")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no method 'clop'; there are: adameow, capro, clip, ...
+        accord.errors.ConfigError: no method 'clop'; did you mean clip? There are: adameow, capro, clip, ...
     """
-    if name not in _MODULES:
-        raise ConfigError(f"no method {name!r}; there are: {', '.join(available())}")
-    return _class_in(_MODULES[name], Method, name)
+    if name in _MODULES:
+        return _class_in(_MODULES[name], Method, name)
+    found = _plugin("methods", Method, name)
+    if found is None:
+        raise ConfigError(no_such("method", name, available()))
+    return found
+
+
+def get_methods() -> Iterator[type[Method]]:
+    """All method classes; one of another package that cannot be used is left out, and that is said."""
+    for name in available():
+        try:
+            yield get_method(name)
+        except ConfigError as error:
+            complain(error)
 
 
 def get_objective(name: str) -> type[Objective]:
     """The objective class registered under ``name``, which can be added to the loss of any paired method.
 
     Raises:
-        ConfigError: there is no such objective; lists those there are.
+        ConfigError: there is no such objective, lists those there are; or it is another package's and cannot be used.
 
     Example:
         >>> get_objective("gap")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no objective 'gap' to add; there are: contrastive_gap
+        accord.errors.ConfigError: no objective 'gap'; there are: contrastive_gap
     """
-    if name not in _OBJECTIVES:
-        raise ConfigError(f"no objective {name!r} to add; there are: {', '.join(sorted(_OBJECTIVES))}")
-    return _class_in(_OBJECTIVES[name], Objective, name)
+    if name in _OBJECTIVES:
+        return _class_in(_OBJECTIVES[name], Objective, name)
+    found = _plugin("objectives", Objective, name)
+    if found is None:
+        raise ConfigError(no_such("objective", name, sorted({*_OBJECTIVES, *plugin_names("objectives")})))
+    return found
 
 
 def _class_in(module: str, kind: type[Named], name: str) -> type[Named]:
@@ -83,3 +103,15 @@ def _class_in(module: str, kind: type[Named], name: str) -> type[Named]:
         for value in vars(import_module(module)).values()
         if isinstance(value, type) and issubclass(value, kind) and value.__dict__.get("name") == name
     )
+
+
+def _plugin(group: Kind, kind: type[Named], name: str) -> type[Named] | None:
+    """The class of another package, which must be what it says it is: its name is written into the run."""
+    found = find_plugin(group, name)
+    if found is None:
+        return None
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise broken(group, name, f"expected a subclass of accord.methods.{kind.__name__}, got {found!r}")
+    if getattr(found, "name", None) != name:
+        raise broken(group, name, f"the class calls itself {getattr(found, 'name', None)!r}; the two must be equal")
+    return found

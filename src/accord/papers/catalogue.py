@@ -1,14 +1,14 @@
 """Cards: what a method is for, what it takes, and what to watch out for.
 
 A card is a YAML file in ``cards/``. It holds what a person has to write down; the settings and their defaults are
-taken from the method's ``Config`` when asked for, so that they cannot drift apart.
+taken from the method's ``Config`` when asked for, so that they cannot drift apart. A method of another package may
+bring its card by the entry point ``accord.cards``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args, get_origin
@@ -18,7 +18,8 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from accord.config import Config
-from accord.errors import ConfigError
+from accord.errors import ConfigError, no_such
+from accord.plugins import find_plugin, plugin_names
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -28,7 +29,9 @@ class PaperCard(Config):
 
     slug: str = Field(description="short name; also the method's registry name")
     title: str = Field(description="title of the paper, or what the baseline is")
-    kind: Literal["paper", "baseline"] = Field("paper", description="a published method, or a yardstick for one")
+    kind: Literal["paper", "baseline", "plugin"] = Field(
+        "paper", description="a published method, a yardstick for one, or a method of another package"
+    )
     authors: str = Field("", description="first author et al.")
     year: int | None = Field(None, description="year of publication")
     venue: str = Field("", description="where it was published")
@@ -79,12 +82,13 @@ def _cards() -> dict[str, PaperCard]:
 
 
 def list_cards() -> list[PaperCard]:
-    """All cards: papers first, then baselines, each in alphabetical order.
+    """All cards: papers first, then baselines, then methods of other packages, each in alphabetical order.
 
     >>> [card.slug for card in list_cards() if card.kind == "paper"][:2]
     ['capro', 'clip']
     """
-    return list(_cards().values())
+    cards = _cards()
+    return [*cards.values(), *(_plugin_card(name) for name in plugin_names("methods") if name not in cards)]
 
 
 def get_card(slug: str) -> PaperCard:
@@ -101,12 +105,40 @@ def get_card(slug: str) -> PaperCard:
         accord.errors.ConfigError: no card 'capo'; did you mean capro? There are: ...
     """
     cards = _cards()
-    wanted = slug.strip().lower().replace("-", "_")
+    wanted = _plain(slug)
     if wanted in cards:
         return cards[wanted]
-    near = get_close_matches(wanted, cards, n=2)
-    hint = f" did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"no card {slug!r};{hint} There are: {', '.join(cards)}")
+    others = plugin_names("methods")
+    found = next((name for name in others if _plain(name) == wanted), None)
+    if found is None:
+        raise ConfigError(no_such("card", slug, [*cards, *others]))
+    return _plugin_card(found)
+
+
+def _plain(slug: str) -> str:
+    return slug.strip().lower().replace("-", "_")
+
+
+def _plugin_card(name: str) -> PaperCard:
+    """The card that a method's package brings, or one that says that it brings none."""
+    plain = PaperCard(
+        slug=name,
+        title=f"{name}, a method of another package",
+        kind="plugin",
+        use="Its package has no card for it.",
+        inputs="see its package",
+        gives="see its package",
+        example=f"accord train YOUR_FOLDER --method {name}",
+    )
+    try:
+        card = find_plugin("cards", name)
+        if card is None:
+            return plain
+        return PaperCard.parse(
+            {"kind": "plugin", **card, "slug": name} if isinstance(card, Mapping) else card, at="card"
+        )
+    except ConfigError as error:  # the others have to be readable all the same
+        return plain.model_copy(update={"use": str(error)})
 
 
 def settings_of(slug: str) -> list[Setting]:

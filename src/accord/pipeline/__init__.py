@@ -5,12 +5,14 @@ from accord.pipeline.compare import Comparison, compare
 from accord.pipeline.diagnose import diagnose
 from accord.pipeline.explain import explain
 from accord.pipeline.export import export
-from accord.pipeline.run import Run, embed, evaluate, load, search, train
+from accord.pipeline.model import Model, load
+from accord.pipeline.run import Run, embed, evaluate, search, train
 from accord.pipeline.zero_shot import zero_shot
 
 __all__ = [
     "Captioned",
     "Comparison",
+    "Model",
     "Run",
     "caption",
     "compare",

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from accord.data.corpus import Corpus
+from accord.data.recipe import Prepared, prepare
+from accord.data.sources import announce
+from accord.data.splits import Splits
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.graph import describe_graph
 from accord.encoders.metapath import describe_metapaths
-from accord.errors import ConfigError
-from accord.methods import DataInfo, Method, Paired, get_method, get_objective
-from accord.pipeline.config import EncoderConfig, RunConfig
+from accord.errors import ConfigError, DataError
+from accord.evaluation.classification import labelled_rows
+from accord.methods import DataInfo, Method, Paired, get_objective
+from accord.pipeline.choose import require_fit
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
+
+
+def prepare_run(
+    config: RunConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
+) -> Prepared:
+    """The corpora of a run; a method that learns from labels gets those training rows that have one.
+
+    Args:
+        config: the run.
+        quarantine: where to list bad rows.
+        quiet: print nothing.
+        splits: how the rows were shared out before; None splits.
+
+    Raises:
+        DataError: the data cannot be read, or no training row is left.
+    """
+    prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits)
+    kind, train = config.kind, prepared.train
+    if not (kind.learns_labels and train.unlabelled):
+        return prepared
+    labelled = labelled_rows(train)
+    if not len(labelled):
+        raise DataError(f"{train.name}: method {kind.name} learns from labels, and no training row has one")
+    if not quiet:
+        announce(f"{train.unlabelled:,} training rows without a label are left out: {kind.name} learns from labels")
+    return replace(prepared, train=labelled)
 
 
 def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder] | None = None) -> Method:
@@ -28,14 +62,13 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     Raises:
         ConfigError: no encoder is named for a modality, or the corpus lacks what the method needs.
     """
-    settings = dict(config.method)
-    kind = get_method(settings.pop("name", "clip"))
-    parsed = kind.Config.parse(settings)
+    kind = config.kind
+    parsed = kind.Config.parse(config.method_settings, at="method")
+    require_fit(kind, parsed, corpus)
     torch.manual_seed(config.training.seed)
-    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    chosen = {**default_encoders(corpus), **own, **config.encoders}
+    choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
-    encoders = {name: ready[name] if name in ready else _encoder(name, chosen, corpus) for name in kind.wants(parsed)}
+    encoders = {name: ready[name] if name in ready else _encoder(name, choices, corpus) for name in kind.wants(parsed)}
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
@@ -44,37 +77,87 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     return method
 
 
-def _encoder(modality: str, chosen: Mapping[str, EncoderConfig], corpus: Corpus) -> Encoder:
-    if modality not in chosen:
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
-    if not getattr(corpus.columns, modality):
-        raise ConfigError(f"{corpus.name} has no {modality} column: name it with --{modality} COL")
-    config = chosen[modality]
-    if modality == "graph":
-        return _graph_encoder(config, corpus)
-    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
-    return build_encoder(
-        modality,
-        {"name": config.name, **config.options},
-        weights=config.weights or True,
-        freeze=config.freeze,  # type: ignore[arg-type]
-        texts=texts,
+@dataclass(frozen=True)
+class Choice:
+    """An encoder, and why as much of it is frozen as is; the empty reason is the usual one."""
+
+    config: EncoderConfig
+    because: str
+
+
+def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
+    """Modality -> the encoder that the user names, or else the method's own, or else the usual one.
+
+    Settings of an encoder without a name are for the one that would be taken anyway.
+    """
+    own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
+    usual = {**default_encoders(corpus), **own}
+    choices = {}
+    for modality in {**usual, **config.encoders}:
+        asked = config.encoders.get(modality, EncoderConfig())
+        chosen = asked if asked.name is not None else _completed(asked, modality, usual)
+        because = _reason(asked, chosen, kind.name if modality in own else None)
+        if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
+            chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
+            because = f"as method {kind.name} needs"
+        choices[modality] = Choice(chosen, because)
+    return choices
+
+
+def _completed(asked: EncoderConfig, modality: str, usual: Mapping[str, EncoderConfig]) -> EncoderConfig:
+    if modality not in usual:
+        raise ConfigError(f"encoders.{modality}: there is no usual one, name one with --{modality}-encoder NAME")
+    base = usual[modality]
+    return EncoderConfig(
+        name=base.name,
+        freeze=base.freeze if asked.freeze == "auto" else asked.freeze,
+        weights=asked.weights or base.weights,
+        options={**base.options, **asked.options},
     )
 
 
-def _graph_encoder(config: EncoderConfig, corpus: Corpus) -> Encoder:
-    """An encoder of this graph: which node types and relations there are, its spec has to say."""
-    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name)
+def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> str:
+    """Why it is frozen as it is; ``method`` where the encoder is the method's own."""
+    if chosen.freeze == "auto":
+        return ""
+    if asked.freeze != "auto":
+        return "as asked"
+    return "by default" if method is None else f"as method {method} has it"
+
+
+def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> Encoder:
+    if modality not in choices:
+        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
+    config, because = choices[modality].config, choices[modality].because
+    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    return build_encoder(
+        modality,
+        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        weights=False if config.weights == RANDOM else config.weights or True,
+        freeze=config.freeze,
+        texts=texts,
+        because=because,
+    )
+
+
+def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
+    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name or "")
     assert corpus.graph is not None  # the corpus has the modality
     options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
-    spec = {**options, "name": config.name}
-    return build_encoder("graph", spec, weights=config.weights or True, freeze=config.freeze)  # type: ignore[arg-type]
+    return {**options, "name": config.name}
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained and frozen: what gives a beginner the best result per minute on two cores."""
-    image = EncoderConfig(name="efficientnet_lite0", freeze="all", options={"size": _fitting_size(corpus)})
-    return {"image": image, "text": EncoderConfig(name="minilm", freeze="all")}
+    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
+    image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
+    frames = {"image": {"name": "efficientnet_lite0", "size": 96}}
+    return {
+        "image": image,
+        "text": EncoderConfig(name="minilm"),
+        "video": EncoderConfig(name="frames", options=frames),
+        "audio": EncoderConfig(name="tiny_audio"),
+    }
 
 
 def _fitting_size(corpus: Corpus) -> int:
@@ -101,7 +184,10 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
     labels = corpus.labels
     counts: tuple[int, ...] = ()
     if labels is not None:
-        counts_array = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(corpus.classes))
+        if labels.ndim == 1:
+            counts_array = np.bincount(labels[labels >= 0], minlength=len(corpus.classes))
+        else:
+            counts_array = labels.sum(axis=0)
         counts = tuple(int(count) for count in counts_array)
     return DataInfo(
         rows=len(corpus),

@@ -10,13 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from accord.data.check import check_media
-from accord.data.corpus import corpus_from_items
 from accord.encoders.generation import Decoding
 from accord.errors import DataError
 from accord.files import check_replaceable, write_atomically
-from accord.shipped import run_folder
-from accord.training.artifact import load_model
+from accord.pipeline.model import load
+from accord.pipeline.rows import readable_files
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,9 @@ def caption(
     decoding: Decoding | Mapping[str, Any] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    device: str = "auto",
 ) -> list[Captioned]:
-    """Write a caption for each picture.
+    """Write a caption for each picture; one that cannot be read is left out, and said on stderr.
 
     Args:
         run: folder of a run, or name of a model that ships; its method writes captions.
@@ -50,21 +49,18 @@ def caption(
         decoding: how captions are written; None for beam search.
         seed: of sampling.
         out: JSON Lines file with ``image``, ``caption`` and ``score`` of each picture, or None.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        ConfigError: there is no such run, its method writes no captions, or a setting is wrong.
-        DataError: a path does not exist, a folder has no pictures, or a picture cannot be read.
+        ConfigError: there is no such run or device, its method writes no captions, or a setting is wrong.
+        DataError: a path does not exist, a folder has no pictures, or no picture can be read.
         StorageError: ``out`` is a file of another kind, or cannot be written.
     """
     if out is not None:
         check_replaceable(Path(out), b'"caption": ', "file of captions of Accord")
-    model = load_model(run_folder(run))
+    model = load(run, device)
     given = [images] if isinstance(images, str | Path) else images
-    paths = [path for item in given for path in pictures(Path(item))]
-    corpus = corpus_from_items("image", paths)
-    bad = check_media(corpus)
-    if bad:
-        raise DataError(f"{bad[0].file} cannot be read as a picture: {bad[0].reason}; leave it out")
+    corpus, paths = readable_files("image", [path for item in given for path in pictures(Path(item))])
     written = model.caption_corpus(corpus, decoding=decoding, seed=seed)
     found = [Captioned(path, str(text), text.score) for path, text in zip(paths, written, strict=True)]
     if out is not None:

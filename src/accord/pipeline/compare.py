@@ -20,20 +20,21 @@ from rich.console import Console
 from rich.table import Table
 
 from accord.config import Config
-from accord.data.recipe import Prepared, prepare
 from accord.errors import DataError
 from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
+from accord.pipeline.build import prepare_run
 from accord.pipeline.config import RunConfig, merged, read_config
 from accord.pipeline.folder import COMPARISON, is_run, owned, require_comparison
 from accord.pipeline.measured import Measured, Outcome, in_words, time_left
+from accord.pipeline.rows import despite_bad_rows, held_out
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
-from accord.training.artifact import Model, load_model
+from accord.training.artifact import load_model
 
 
 class ArmConfig(Config):
@@ -264,7 +265,7 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool, bars: bool) -> list[Me
     Raises:
         DataError: there are too few rows for the step that the comparison asks for, which an arm must not lower alone.
     """
-    prepared = prepare(run.data, quiet=True)
+    prepared = prepare_run(run, quiet=True)
     rows, asked = len(prepared.train), run.training.batch_size
     if rows < asked and "graph" not in prepared.train.modalities:
         raise DataError(
@@ -275,7 +276,7 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool, bars: bool) -> list[Me
         return execute(run, folder, resume=is_run(folder), progress=bars).metrics
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         model, _ = fit_model(run, prepared, Path(scratch), progress=bars)
-        return score(model, prepared, run.evaluate)
+        return despite_bad_rows(prepared, lambda rows: score(model, rows, run.evaluate))[0]
 
 
 def _announce(console: Console | None, done: int, number: int, arm: str, left: float | None) -> None:
@@ -305,11 +306,11 @@ def _record(result: Comparison) -> None:
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
     method = result.config.method
     model = load_model(result.folder / method)
-    prepared = _prepared_of(model)
+    metrics, prepared = despite_bad_rows(held_out(model), lambda rows: score(model, rows))
     page = summarise(
         model,
         prepared,
-        score(model, prepared),
+        metrics,
         result.folder / method,
         seconds=result.seconds,
         comparison=_for_report(result),
@@ -317,11 +318,6 @@ def _record(result: Comparison) -> None:
         lede=" ".join(result.sentences()),
     )
     write_report(page, result.report)
-
-
-def _prepared_of(model: Model) -> Prepared:
-    run = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(run.data, quiet=True)
 
 
 def _for_report(result: Comparison) -> report.Comparison:

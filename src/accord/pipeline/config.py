@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -12,18 +12,34 @@ from pydantic import Field, field_validator
 
 from accord.config import Config
 from accord.data.recipe import DataConfig
-from accord.errors import ConfigError
-from accord.methods import get_method, get_objective
+from accord.encoders import Freeze
+from accord.encoders.build import modalities, starts_at_random
+from accord.errors import ConfigError, no_such
+from accord.evaluation.tasks import get_task
+from accord.methods import Method, get_method, get_objective
 from accord.training.config import TrainingConfig
+
+RANDOM = "random"  # weights that are not loaded
 
 
 class EncoderConfig(Config):
     """Which encoder, from where, and how much of it is trained."""
 
-    name: str = Field(description="encoder name, path or hub name; see the docs page on encoders")
-    freeze: str | int = Field("none", description="'all', 'none', or how many of the last blocks are trained")
-    weights: str | None = Field(None, description="path of weights to load instead of the published ones")
+    name: str | None = Field(
+        None, description="encoder name, path or hf:NAME, see the docs page on encoders; none takes the usual one"
+    )
+    freeze: Freeze = Field(
+        "auto", description="'all', 'none', how many of the last blocks are trained, or 'auto': pretrained ones frozen"
+    )
+    weights: str | None = Field(None, description="path of weights to load instead of the published ones, or 'random'")
     options: dict[str, Any] = Field(default_factory=dict, description="that encoder's own settings, such as size")
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _freeze_is_known(cls, value: Any) -> Any:
+        if value in ("auto", "all", "none") or (type(value) is int and value >= 0):
+            return value
+        raise ValueError("expected all, none, auto, or how many of the last blocks are trained")
 
 
 class RunConfig(Config):
@@ -39,18 +55,32 @@ class RunConfig(Config):
     evaluate: list[str] = Field(default_factory=list, description="tasks run after training; empty picks what fits")
 
     @classmethod
-    def parse(cls, values: dict[str, Any] | Self | None = None) -> Self:
+    def parse(cls, values: dict[str, Any] | Self | None = None, at: str = "", elsewhere: Iterable[str] = ()) -> Self:
         """Validate ``values``, the method's own settings included, so that nothing is read or trained in vain.
 
         Raises:
-            ConfigError: a field, the method or one of its settings is unknown or out of range.
+            ConfigError: a field, the method, one of its settings or a task is unknown or out of range.
         """
-        run = super().parse(values)
-        settings = dict(run.method)
-        get_method(settings.pop("name", "clip")).Config.parse(settings)
+        chosen = values.get("method") if isinstance(values, Mapping) else None
+        kind = get_method(chosen) if isinstance(chosen, str) else None
+        kind = get_method(chosen.get("name", "clip")) if isinstance(chosen, Mapping) else kind
+        run = super().parse(values, at, [*elsewhere, *(kind.Config.dotted("method") if kind else ())])
+        run.kind.Config.parse(run.method_settings, "method", cls.dotted())
         for name, own in run.objective_add.items():
-            get_objective(name).Config.parse(own)
+            get_objective(name).Config.parse(own, f"objective_add.{name}", cls.dotted())
+        for task in (*run.evaluate, *run.training.probe):
+            get_task(task)
         return run
+
+    @property
+    def kind(self) -> type[Method]:
+        """The method's class."""
+        return get_method(self.method.get("name", "clip"))
+
+    @property
+    def method_settings(self) -> dict[str, Any]:
+        """The method's settings, without its name."""
+        return {key: value for key, value in self.method.items() if key != "name"}
 
     @field_validator("method", mode="before")
     @classmethod
@@ -60,7 +90,59 @@ class RunConfig(Config):
     @field_validator("encoders", mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        unknown = [modality for modality in value if modality not in modalities()]
+        if unknown:
+            raise ValueError(no_such("modality", str(unknown[0]), modalities()))
         return {modality: {"name": item} if isinstance(item, str) else item for modality, item in value.items()}
+
+
+def with_encoders(
+    run: RunConfig,
+    freeze: str | int | Mapping[str, str | int] | None = None,
+    weights: str | Mapping[str, str] | None = None,
+) -> RunConfig:
+    """``run`` with a wish for its encoders: one for all of them, or modality -> wish, ``"*"`` for the others.
+
+    What is wished of all passes over encoders that have no pretrained weights: they have to be trained.
+
+    Args:
+        run: the run.
+        freeze: as in :class:`EncoderConfig`.
+        weights: likewise; a path is of one modality.
+
+    Raises:
+        ConfigError: a modality or a wish is unknown, or the method has no encoder of a modality.
+    """
+    wanted = run.kind.wants(run.kind.Config.parse(run.method_settings, "method"))
+    encoders = {modality: run.encoders.get(modality, EncoderConfig()) for modality in {**run.encoders, **wanted}}
+    for option, wish in (("freeze", freeze), ("weights", weights)):
+        for modality, value in _by_modality(run, option, wish, list(wanted)).items():
+            changed = {**encoders[modality].model_dump(), option: value}
+            encoders[modality] = EncoderConfig.parse(changed, at=f"encoders.{modality}")
+    named = {modality: encoder for modality, encoder in encoders.items() if encoder != EncoderConfig()}
+    return run.model_copy(update={"encoders": named})
+
+
+def _by_modality(run: RunConfig, option: str, wish: Any, wanted: Sequence[str]) -> dict[str, Any]:
+    """A wish as modality -> value, of the modalities that the method wants."""
+    wishes = dict(wish) if isinstance(wish, Mapping) else {} if wish is None else {"*": wish}
+    unknown = next((modality for modality in wishes if modality not in (*wanted, "*")), None)
+    if unknown is not None:
+        raise ConfigError(f"--{option} {unknown}={wishes[unknown]}: {no_such('encoder', unknown, wanted)}")
+    everywhere = wishes.pop("*", None)
+    if option == "weights" and everywhere not in (None, RANDOM):
+        raise ConfigError(f"--weights {everywhere}: say whose, such as --weights {wanted[0]}={everywhere}")
+    rest = [] if everywhere is None else [name for name in wanted if not _starts_at_random(run, name)]
+    return {**dict.fromkeys(rest, everywhere), **wishes}
+
+
+def _starts_at_random(run: RunConfig, modality: str) -> bool:
+    asked = run.encoders.get(modality, EncoderConfig())
+    own = run.kind.default_encoders(run.kind.Config.parse(run.method_settings, "method")).get(modality, {})
+    name = asked.name or own.get("name")
+    return name is not None and starts_at_random({**asked.options, "name": name})
 
 
 def read_config(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

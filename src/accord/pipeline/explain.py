@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accord.errors import ConfigError
-from accord.explain import (
+from accord.explaining import (
     ConceptExplanation,
     PartsExplanation,
     WordExplanation,
@@ -17,10 +17,9 @@ from accord.explain import (
     explain_words,
 )
 from accord.files import FIGURE, check_replaceable
-from accord.methods import Method, available, get_method
-from accord.pipeline.run import held_out, open_like
-from accord.shipped import run_folder
-from accord.training.artifact import load_model
+from accord.methods import Method, get_methods
+from accord.pipeline.model import load
+from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 
 
 def explain(
@@ -30,6 +29,9 @@ def explain(
     data: str | Path | None = None,
     out: str | Path | None = None,
     k: int = 8,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> ConceptExplanation | WordExplanation | PartsExplanation:
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
@@ -43,15 +45,18 @@ def explain(
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.
         k: how many concepts.
+        columns: modality -> column name(s) of ``data``, where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        ConfigError: the run's method cannot explain; names those that can.
+        ConfigError: the run's method cannot explain (names those that can), or there is no such device.
         DataError: the picture or the data cannot be read.
         StorageError: ``out`` is a file of another kind, or cannot be written.
     """
     if out is not None:
         check_replaceable(Path(out), FIGURE, "figure of Accord")
-    model = load_model(run_folder(run))
+    require_data(data, columns)
+    model = load(run, device)
     if model.method.segments:
         parts = explain_parts(model, image)
         if out is not None:
@@ -66,8 +71,8 @@ def explain(
         return located
     if not model.method.has_concepts:
         raise ConfigError(f"method {model.method.name} cannot say why two things match; {', '.join(explainers())} can")
-    corpus = held_out(model).train if data is None else open_like(model, data)
-    explanation = explain_concepts(model, image, text, corpus, k)
+    corpus = held_out(model).train if data is None else open_like(model, data, columns)
+    explanation, _ = despite_bad_rows(corpus, lambda rows: explain_concepts(model, image, text, rows, k))
     if out is not None:
         draw_concepts(explanation, out)
     return explanation
@@ -75,10 +80,9 @@ def explain(
 
 def explainers() -> list[str]:
     """Names of the methods that can explain."""
-    kinds = {name: get_method(name) for name in available()}
     return [
-        name
-        for name, kind in kinds.items()
+        kind.name
+        for kind in get_methods()
         if kind.concepts is not Method.concepts
         or kind.word_patch is not Method.word_patch
         or kind.segment is not Method.segment

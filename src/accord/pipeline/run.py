@@ -1,4 +1,4 @@
-"""The verbs: train, load, evaluate, embed, search. Each is one function that Python and the command line share."""
+"""The verbs: train, evaluate, embed, search. Each is one function that Python and the command line share."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from torch import Tensor
 
-from accord.data.corpus import Corpus, open_corpus
-from accord.data.recipe import Prepared, prepare
-from accord.data.splits import Splits
-from accord.errors import ConfigError, DataError, StorageError, require
+from accord.data.corpus import Corpus
+from accord.data.recipe import Prepared
+from accord.data.sources import HUB
+from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
-from accord.methods import Method, get_method
-from accord.pipeline.build import build_method, with_prepared_texts
+from accord.methods import Method
+from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
-from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.choose import parse_run
+from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
 from accord.pipeline.folder import QUARANTINE, SPLITS, owned, run_config
+from accord.pipeline.model import Model, load
+from accord.pipeline.rows import (
+    ColumnNames,
+    as_held_out,
+    despite_bad_rows,
+    held_out,
+    open_like,
+    open_rows,
+    require_data,
+)
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
-from accord.search.export import check_embeddings_file, write_embeddings
-from accord.search.index import Hit, build_index
-from accord.search.query import search as query_index
-from accord.search.query import search_altered, search_jointly, search_like
-from accord.search.ray_engine import embed_on_ray
-from accord.search.rows import row_named
+from accord.searching.export import check_embeddings_file, write_embeddings
+from accord.searching.index import Hit
+from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import run_folder
-from accord.training.artifact import CONFIG, Model, load_model, save_model
+from accord.training.artifact import CONFIG, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 from accord.training.processes import is_first_process
@@ -72,6 +81,12 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    workers: int | None = None,
+    freeze: str | int | Mapping[str, str | int] | None = None,
+    weights: str | Mapping[str, str] | None = None,
+    loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -79,16 +94,23 @@ def train(
     """Train a method, evaluate it on held-out rows, and write the model with its card and report.
 
     Args:
-        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or hub name.
-        method: registry name; default ``"clip"``.
+        data: folder, CSV/JSONL/Parquet file, tar shards, ``pack:NAME`` or ``hf:NAME``.
+        method: registry name; default ``"clip"`` for pictures with texts, else one that fits the data.
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
-        columns: modality -> column name(s), where the guess is wrong.
+        columns: modality -> column name(s), where the guess is wrong; None for no such column.
         out: directory of the run, new or empty; default ``runs/METHOD-DATA``. Where the start fails, it is not made.
         resume: go on from the last checkpoint in ``out``.
         seed: seed of everything random but the split.
         epochs: passes over the data, for stages that do not say.
         batch_size: rows per optimiser step.
+        device: kind of device; default the best there is.
+        precision: arithmetic of the networks.
+        workers: processes that decode and augment.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
+            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
+        loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
         settings: any other setting by dotted name, e.g. ``{"method.temperature": 0.1}``.
         progress: show progress bars.
@@ -111,14 +133,21 @@ def train(
         "training.seed": seed,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
+        "training.accelerator": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        "training.loggers": listed("loggers", loggers) or None,
         **{f"encoders.{modality}": encoder for modality, encoder in (encoders or {}).items()},
-        **{f"data.columns.{modality}": column for modality, column in (columns or {}).items()},
-        **{f"objective_add.{name}": {} for name in objective_add},
+        **{f"objective_add.{name}": {} for name in listed("objective_add", objective_add)},
     }
     if method is not None:
         changes["method.name"] = method
-    changes = {key: value for key, value in changes.items() if value is not None} | dict(settings or {})
-    run = RunConfig.parse(merged(read_config(config), changes))
+    changes = {key: value for key, value in changes.items() if value is not None}
+    changes |= {f"data.columns.{modality}": column for modality, column in (columns or {}).items()}
+    changes |= dict(settings or {})
+    if "data.source" in changes:
+        changes.setdefault("data.location", None)  # that of the source before
+    run = with_encoders(parse_run(merged(read_config(config), changes), quiet=not progress), freeze, weights)
     folder = Path(out) if out is not None else default_folder(run)
     return execute(run, folder, resume=resume, progress=progress)
 
@@ -129,8 +158,9 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
     Of several processes of one run the first owns the folder, and evaluates; the others only train.
     """
     check_machine(config.training)
+    config = config.model_copy(update={"data": config.data.located()})
     if not is_first_process():
-        prepared = prepare(config.data, quiet=True)
+        prepared = prepare_run(config, quiet=True)
         model, fitted = fit_model(config, prepared, folder, resume=resume, progress=False)
         return Run(folder, model, [], fitted)
     with owned(folder, data=[config.data.source], resume=resume):
@@ -138,7 +168,7 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
 
 
 def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> Run:
-    prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
+    prepared = prepare_run(config, quarantine=folder / QUARANTINE, quiet=not progress)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
     if not resume:
@@ -148,12 +178,25 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
         model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
         save_model(folder, model.method, config.model_dump(mode="json"))
         model.path = folder
-        metrics = score(model, prepared, config.evaluate)
-        write_metrics(folder, metrics)
-        summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
-        write_report(summary, folder / REPORT)
+        metrics = _evaluate(model, prepared, config, folder, started)
         write_card(folder, model, metrics)
     return Run(folder, model, metrics, fitted)
+
+
+def _evaluate(model: Model, prepared: Prepared, config: RunConfig, folder: Path, started: float) -> list[Metric]:
+    """Score the trained model and write its report; rows that went bad meanwhile are left out, added to the list."""
+    listing = folder / QUARANTINE
+    try:
+        metrics, prepared = despite_bad_rows(prepared, lambda rows: score(model, rows, config.evaluate), listing)
+        write_metrics(folder, metrics)
+        seconds = time.perf_counter() - started
+        summary, _ = despite_bad_rows(
+            prepared, lambda rows: summarise(model, rows, metrics, folder, seconds=seconds), listing
+        )
+    except DataError as error:
+        raise DataError(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
+    write_report(summary, folder / REPORT)
+    return metrics
 
 
 def fit_model(
@@ -166,7 +209,7 @@ def fit_model(
 
 def _built(config: RunConfig, prepared: Prepared) -> tuple[Method, Corpus]:
     """The method of ``config`` and the training rows as it wants them."""
-    corpus = with_prepared_texts(prepared.train, get_method(config.method.get("name", "clip")))
+    corpus = with_prepared_texts(prepared.train, config.kind)
     return build_method(config, corpus), corpus
 
 
@@ -189,19 +232,12 @@ def _probe(config: RunConfig, prepared: Prepared) -> Callable[[Method], dict[str
     rows = replace(prepared, test=prepared.val) if len(prepared.val) else prepared
 
     def measure(method: Method) -> dict[str, float]:
+        nonlocal rows
         model = Model(method, config=config.model_dump(mode="json"))
-        return {metric.name: metric.value for metric in score(model, rows, config.training.probe)}
+        metrics, rows = despite_bad_rows(rows, lambda rest: score(model, rest, config.training.probe))
+        return {metric.name: metric.value for metric in metrics}
 
     return measure
-
-
-def load(path: str | Path, device: str = "cpu") -> Model:
-    """The model of a finished run, or one that ships with Accord (``"house"``).
-
-    Raises:
-        AccordError: ``path`` is not a finished run; names what is missing.
-    """
-    return load_model(run_folder(path), device)
 
 
 def evaluate(
@@ -211,8 +247,13 @@ def evaluate(
     templates: str | Path | None = None,
     candidates: int | None = None,
     examples: int = 0,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> list[Metric]:
     """Score a run on its own held-out rows, or on other data.
+
+    Rows that cannot be read are left out, and said on stderr.
 
     Args:
         run: the run's directory.
@@ -223,20 +264,26 @@ def evaluate(
         candidates: how many items a second stage scores for each query; 0 leaves it out. None takes 128 of
             ``retrieval`` and leaves out that of ``joint``.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
+        columns: modality -> column name(s) of ``data``, where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
         The metrics, each with its interval and chance level.
 
     Raises:
-        ConfigError: a task does not fit, or none does.
+        ConfigError: a task does not exist or does not fit, none fits, ``columns`` without ``data``, or no such device.
+        DataError: the data cannot be read.
     """
-    model = load_model(run_folder(run))
-    prepared = held_out(model) if data is None else _as_test(model, open_like(model, data))
+    tasks = listed("tasks", tasks)
+    require_data(data, columns)
+    model = load(run, device)
+    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns))
     read = read_templates(templates)
-    found = score(model, prepared, tasks, templates=read, candidates=candidates, examples=examples)
-    if not found:
-        raise ConfigError(_nothing_to_measure(model, prepared.test))
-    return found
+    how: dict[str, Any] = {"templates": read, "candidates": candidates, "examples": examples}
+    metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, **how))
+    if not metrics:
+        raise ConfigError(_nothing_to_measure(model, rows.test))
+    return metrics
 
 
 def _nothing_to_measure(model: Model, test: Corpus) -> str:
@@ -257,18 +304,24 @@ def embed(
     *,
     engine: Literal["plain", "ray"] = "plain",
     workers: int = 2,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> Path:
     """Write the embeddings of every row of ``data`` as Parquet, one column per modality; returns the file.
+
+    Rows that cannot be read are left out, and said on stderr; the column ``id`` tells which are there.
 
     Args:
         run: folder of a run or of an ONNX export, or name of a model that ships.
         data: what to embed.
         out: the file; earlier embeddings there are replaced, nothing else.
-        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.search.ray_engine`.
+        engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
         workers: how many processes, with ``ray``.
+        columns: modality -> column name(s), where the guess is wrong.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an export runs on the CPU.
 
     Raises:
-        ConfigError: an unknown engine, or ``workers`` is less than 1.
+        ConfigError: an unknown engine, ``workers`` is less than 1, or no such device.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
         StorageError: ``out`` is there and holds something else than embeddings, or cannot be written.
@@ -279,19 +332,23 @@ def embed(
         require("ray", "ray")  # before the data are read
     check_embeddings_file(Path(out), data)
     exported = is_export(Path(run))
+    if exported and device not in ("auto", "cpu"):
+        raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
     folder = Path(run) if exported else run_folder(run)
-    model = OnnxModel(folder) if exported else load_model(folder)
-    corpus = open_like(model, data) if isinstance(model, Model) else open_corpus(data, quiet=True)
+    model = OnnxModel(folder) if exported else load(folder, "cpu" if engine == "ray" else device)
+    corpus = open_like(model, data, columns) if isinstance(model, Model) else open_rows(data, columns=columns)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
     if not present:
         have, wanted = ", ".join(corpus.modalities), ", ".join(model.modalities)
         raise DataError(f"{corpus.name} has {have}, and the model embeds {wanted}: there is nothing to embed")
-    vectors = (
-        embed_on_ray(folder, corpus, data, present, workers)
-        if engine == "ray"
-        else {name: model.embed_corpus(corpus, name) for name in present}
-    )
-    return write_embeddings(Path(out), corpus, vectors)
+
+    def vectors_of(rows: Corpus) -> dict[str, Tensor]:
+        if engine == "ray":
+            return embed_on_ray(folder, rows, data, present, workers, device)
+        return {name: model.embed_corpus(rows, name) for name in present}
+
+    vectors, embedded = despite_bad_rows(corpus, vectors_of)
+    return write_embeddings(Path(out), embedded, vectors)
 
 
 def search(
@@ -306,50 +363,21 @@ def search(
     strength: float = 1.0,
     together: Mapping[str, str | Path] | None = None,
     like: str | None = None,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
 ) -> list[Hit]:
     """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
 
     Args:
-        run: the run's directory; the index is kept in it and grows with new files.
-        query: words, or the path of an image.
-        data: what to search; None takes the run's own data.
-        k: number of hits.
-        ann: approximate search; None decides by size.
-        candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by ``k``.
-        plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
-        minus: words for what they should not show any more.
-        strength: how much these words count.
-        together: instead of ``query``, modality -> words or a file, such as ``{"text": "a dog", "audio": "bark.wav"}``.
-        like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of its
-            columns says; there is no second stage.
+        run: folder of a run, or name of a model that ships.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
-    Raises:
-        ConfigError: not one of ``query``, ``together`` and ``like``, or what the model cannot embed.
-        DataError: there is no such file or row, or several rows say that.
+    The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
     """
-    if (query is not None) + bool(together) + (like is not None) != 1:
-        raise ConfigError("search: give either a query, a row, or several things of different modalities together")
-    if like is not None and (plus or minus):
-        raise ConfigError("search: plus and minus change a query, not a row")
-    folder = run_folder(run)
-    model = load_model(folder)
-    source = model.config["data"]["source"] if data is None else data
-    corpus = open_like(model, source)
-    row = None if like is None else row_named(corpus, like)
-    index = build_index(folder, model, corpus, ann=ann)
-    if row is not None:
-        return search_like(index, row, k=k, ann=ann)
-    if query is None:
-        return search_jointly(index, model, together or {}, k=k, ann=ann, candidates=candidates)
-    if plus or minus:
-        return search_altered(index, model, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
-    return query_index(index, model, query, k=k, ann=ann, candidates=candidates)
-
-
-def held_out(model: Model) -> Prepared:
-    """The corpora of the run that made ``model``, split as it was trained."""
-    config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
-    return prepare(config.data, quiet=True)
+    changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
+    model = load(run, device)
+    return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
@@ -360,7 +388,7 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
 
 def default_folder(config: RunConfig) -> Path:
     """``runs/METHOD-DATA``."""
-    source = Path(config.data.source.removeprefix("pack:")).name or "data"
+    source = Path(config.data.source.removeprefix("pack:").removeprefix(HUB)).name or "data"
     return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
 
 
@@ -377,20 +405,6 @@ def _told_to_resume() -> Iterator[None]:
         yield
     except StorageError as error:
         raise StorageError(f"{error}; then the same command with --resume goes on from the last checkpoint") from error
-
-
-def open_like(model: Model, data: str | Path) -> Corpus:
-    """Open ``data`` with the columns of the run where it has them."""
-    wanted = model.config.get("data", {})
-    columns = wanted.get("columns", {}) if str(data) == wanted.get("source") else {}
-    options = {"incomplete": wanted.get("incomplete", False), "target": wanted.get("target")}
-    corpus = open_corpus(data, columns=columns, **options, quiet=True)
-    return with_prepared_texts(corpus, type(model.method))
-
-
-def _as_test(model: Model, corpus: Corpus) -> Prepared:
-    empty = corpus.select([])
-    return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
 
 
 def read_templates(path: str | Path | None) -> list[str] | None:

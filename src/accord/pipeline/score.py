@@ -1,49 +1,18 @@
-"""Which evaluations fit a model and its data, and running them."""
+"""Running the evaluations that fit a model and its data, or those that were asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared
 from accord.errors import ConfigError
-from accord.evaluation.captions import evaluate_captions
-from accord.evaluation.classification import evaluate_classification
-from accord.evaluation.clustering import evaluate_clustering
-from accord.evaluation.correspondence import evaluate_correspondence
-from accord.evaluation.dense import evaluate_segmentation
-from accord.evaluation.few_labels import evaluate_few_labels
-from accord.evaluation.joint import evaluate_joint
-from accord.evaluation.knn import evaluate_knn
-from accord.evaluation.linear_probe import evaluate_linear_probe
 from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
-from accord.evaluation.retrieval import CANDIDATES, evaluate_retrieval
-from accord.evaluation.zero_shot import class_examples, evaluate_zero_shot
+from accord.evaluation.tasks import Options, fitting_tasks, get_task
 from accord.training.artifact import Model
-
-DEFAULT_TEMPLATES = "plain"
-
-
-def fitting_tasks(model: Model, prepared: Prepared) -> list[str]:
-    """The tasks that the model can do on the held-out rows, main one first."""
-    test = prepared.test
-    labelled = test.labels is not None and len(test.classes) > 1
-    paired = "text" in model.modalities and bool(test.columns.text)
-    fits = {
-        "classification": model.method.classifies and labelled,
-        "retrieval": paired and len(model.modalities) > 1,
-        "zero_shot": labelled and "text" in model.modalities and len(model.modalities) > 1,
-        "knn": labelled and not model.method.classifies and len(prepared.train) > 0,
-        "captions": model.method.captions and paired and "image" in test.modalities,
-        "joint": len(set(model.modalities) & set(test.modalities)) > 2,
-        "segmentation": bool(test.columns.mask) and model.method.dense_features and len(prepared.train) > 0,
-        "few_labels": labelled and "graph" in model.modalities and len(prepared.train) > 0,
-        "clustering": labelled and "graph" in model.modalities,
-    }
-    return [task for task, fit in fits.items() if fit]
 
 
 def score(
@@ -61,24 +30,25 @@ def score(
         model: the trained model.
         prepared: its corpora.
         tasks: names; empty runs those that fit.
-        templates: prompt templates for ``zero_shot``.
-        candidates: how many items of a gallery a second stage scores for each query; 0 leaves it out. None takes 128 of
-            ``retrieval`` and leaves out that of ``joint``, which reads whole tuples.
-        examples: captions of training rows that count as further texts of their class in ``zero_shot``.
+        templates: as in :class:`accord.evaluation.tasks.Options`, None for the plain ones; likewise the others.
+        candidates: how many items a second stage scores.
+        examples: captions of training rows beside the class names.
 
     Raises:
         ConfigError: there is no such task, it does not fit, or no rows were held out.
+        RowError: a row cannot be read any more.
     """
     if not len(prepared.test):
         if tasks:
             raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
         return judgement(model, prepared.train)
-    runners = _runners(model, prepared, templates, candidates, examples)
-    unknown = [task for task in tasks if task not in runners]
-    if unknown:
-        raise ConfigError(f"no task {unknown[0]!r}; there are: {', '.join(runners)}")
-    chosen = list(tasks) or fitting_tasks(model, prepared)
-    named = [metric for task in chosen for metric in _prefixed(task, runners[task](), len(chosen) > 1)]
+    options = Options(templates or Options.templates, candidates, examples)
+    chosen = [get_task(name) for name in (tasks or fitting_tasks(model, prepared))]
+    named = [
+        metric
+        for task in chosen
+        for metric in _prefixed(task.name, task.run(model, prepared, options), len(chosen) > 1)
+    ]
     return named + judgement(model, prepared.train)
 
 
@@ -90,44 +60,6 @@ def judgement(model: Model, train: Corpus) -> list[Metric]:
     if train.labels is not None and train.labels.ndim == 1:
         return noise_metrics(verdicts, train.labels, train.truth, train.groups())
     return pair_noise_metrics(verdicts, np.asarray(train.truth) == 0, train.groups())
-
-
-def _runners(
-    model: Model, prepared: Prepared, templates: str | Sequence[str] | None, candidates: int | None, examples: int
-) -> dict[str, Callable[[], list[Metric]]]:
-    test, train = prepared.test, prepared.train
-    modality = _main_modality(model)
-    nearest = CANDIDATES if candidates is None else candidates
-    return {
-        "classification": lambda: evaluate_classification(_logits(model, test), test),
-        "retrieval": lambda: evaluate_retrieval(model, test, modality, candidates=nearest),
-        "zero_shot": lambda: evaluate_zero_shot(
-            model,
-            test,
-            templates or DEFAULT_TEMPLATES,
-            modality,
-            class_examples(train, examples) if examples else None,
-        ),
-        "knn": lambda: evaluate_knn(model, test, train if len(train) else None, modality=modality),
-        "captions": lambda: evaluate_captions(model, test),
-        "joint": lambda: evaluate_joint(model, test, candidates or 0),
-        "segmentation": lambda: evaluate_segmentation(model, test, train),
-        "correspondence": lambda: evaluate_correspondence(model, test),
-        "linear_probe": lambda: evaluate_linear_probe(model, test, train, modality),
-        "few_labels": lambda: evaluate_few_labels(model, test, train, modality),
-        "clustering": lambda: evaluate_clustering(model, test, modality),
-    }
-
-
-def _main_modality(model: Model) -> str:
-    return next((name for name in model.modalities if name != "text"), "text")
-
-
-def _logits(model: Model, corpus: Corpus):  # type: ignore[no-untyped-def]
-    logits = model.classify(corpus)
-    if logits is None:
-        raise ConfigError(f"method {model.method.name} has no classifier: evaluate it by knn or linear_probe")
-    return logits
 
 
 def _prefixed(task: str, metrics: list[Metric], needed: bool) -> list[Metric]:

@@ -16,7 +16,7 @@ from accord.data.corpus import Corpus
 from accord.data.quarantine import RowError
 from accord.data.recipe import Prepared
 from accord.diagnostics.gap import embedding_diagnostics
-from accord.evaluation.classification import Classification, score_classes
+from accord.evaluation.classification import Classification, labelled_rows, score_classes
 from accord.evaluation.metric import Metric
 from accord.evaluation.retrieval import retrieve_examples
 from accord.methods.base import Verdicts
@@ -65,7 +65,8 @@ def summarise(
         title: headline; default method and data.
         lede: one or two sentences that say what came out.
     """
-    outcome = _classification(model, prepared.test)
+    labelled = labelled_rows(prepared.test)
+    outcome = _classification(model, labelled)
     log = folder / "train.jsonl"
     return RunSummary(
         title=title or f"{model.method.name} on {prepared.train.name}",
@@ -78,7 +79,7 @@ def summarise(
         curves=read_curves(log) if log.is_file() else {},
         examples=tuple(_retrievals(model, prepared.test)),
         confusion=_confusion(outcome),
-        classes=tuple(_class_rows(outcome, prepared.test)) if outcome else (),
+        classes=tuple(_class_rows(outcome, labelled)) if outcome else (),
         noise=_noise(model, prepared.train),
         geometry=_geometry(model, prepared.test),
         next_steps=_next_steps(model, folder),
@@ -170,7 +171,7 @@ def _related(corpus: Corpus, query: int, hit: int) -> bool:
     if groups is not None and corpus.labels is None:
         return bool(groups[query] == groups[hit])
     if corpus.labels is not None and not corpus.multi_label:
-        return bool(corpus.labels[query] == corpus.labels[hit])
+        return query == hit or bool(corpus.labels[query] == corpus.labels[hit] >= 0)
     return query == hit
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from accord.data.corpus import corpus_from_items
-from accord.errors import ConfigError, DataError
+from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.zero_shot import class_scores
+from accord.pipeline.model import Model, load
+from accord.pipeline.rows import readable_files
 from accord.pipeline.run import read_templates
-from accord.shipped import run_folder
-from accord.training.artifact import Model, load_model
 
 _KINDS = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
@@ -32,28 +31,35 @@ class Sorted:
 
 def zero_shot(
     run: str | Path,
-    items: Sequence[str | Path],
+    items: str | Path | Sequence[str | Path],
     classes: Sequence[str],
     templates: str | Path | None = None,
+    *,
+    device: str = "auto",
 ) -> list[Sorted]:
     """Classes of pictures, recordings or clips by a model that was trained on none of these classes.
+
+    A file that cannot be read is left out, and said on stderr.
 
     Args:
         run: folder of a run, or name of a model that ships.
         items: files of one modality, or folders of such files.
         classes: the names to choose from, at least two.
         templates: file of prompt templates, one a line with ``{}``; None takes the plain names.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        ConfigError: fewer than two classes, files of several kinds, or a model without text.
-        DataError: a file does not exist or is of no known kind.
+        ConfigError: fewer than two classes, files of several kinds, a model without text, or no such device.
+        DataError: a file does not exist or is of no known kind, or none can be read.
     """
+    classes = listed("classes", classes)
     if len(set(classes)) < 2:
         raise ConfigError(f"classes {list(classes)}: give at least two different names to choose from")
-    model = load_model(run_folder(run))
-    files, modality = _files(items, model)
+    model = load(run, device)
+    found, modality = _files([items] if isinstance(items, str | Path) else items, model)
     lines: str | Sequence[str] = read_templates(templates) or "plain"
-    scores = class_scores(model, corpus_from_items(modality, files), classes, lines, modality)  # (N, C)
+    corpus, files = readable_files(modality, found)
+    scores = class_scores(model, corpus, classes, lines, modality)  # (N, C)
     shares = (model.score_scale * scores).softmax(dim=1)
     order = shares.argsort(dim=1, descending=True)
     return [

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 import yaml
+from lightning.fabric.utilities import move_data_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,9 +30,9 @@ from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding
-from accord.errors import AccordError, ConfigError
+from accord.errors import AccordError, ConfigError, DataError, listed
 from accord.files import reading, replacing, write_atomically
-from accord.methods import DataInfo, Method, available, get_method
+from accord.methods import DataInfo, Method, get_method, get_methods
 from accord.methods.base import Batch
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
@@ -93,7 +95,9 @@ def _load_encoders(path: Path) -> dict[str, Encoder]:
     """The encoders that :func:`save_model` described, still without their weights."""
     with reading(path, _WRITTEN_ANEW):
         built = json.loads(path.read_text(encoding="utf-8"))
-        records = [(modality, made["spec"], made["weights_from"], made.get("frozen")) for modality, made in built.items()]
+        records = [
+            (modality, made["spec"], made["weights_from"], made.get("frozen")) for modality, made in built.items()
+        ]
     encoders = {}
     for modality, spec, weights_from, frozen in records:
         encoders[modality] = encoder = build_encoder(modality, spec, weights=False)
@@ -188,17 +192,19 @@ class Model:
             batch_size: items per forward pass.
 
         Raises:
-            ConfigError: not exactly one modality is given, or the model has no encoder for it.
-            DataError: an item cannot be read.
+            ConfigError: not exactly one modality is given, as a list, or the model has no encoder for it.
+            DataError: an item cannot be read; says which.
         """
-        modality, corpus = _items("embed", image=images, text=texts, audio=audio, video=video)
-        return self.embed_corpus(corpus, modality, batch_size=batch_size)
+        given = _Items("embed", images=images, texts=texts, audio=audio, video=video)
+        with given.named():
+            return self.embed_corpus(given.corpus, given.modality, batch_size=batch_size)
 
     def embed_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> Tensor:
         """Embeddings ``(N, D)`` of one modality of every row of ``corpus``, in order.
 
         Raises:
             ConfigError: the method does not embed this modality.
+            RowError: a row cannot be read any more.
         """
         self._check(modality)
         return self._run(corpus, modality, modality, batch_size, partial(self.embed_batch, modality=modality), _rows)
@@ -206,7 +212,7 @@ class Model:
     @torch.inference_mode()
     def embed_batch(self, batch: Batch, modality: str) -> Tensor:
         """Embeddings ``(B, D)`` of one modality of a loader's batch, float32 on the CPU."""
-        return self.method.embed(_to(batch, self.method.device))[modality].float().cpu()
+        return self.method.embed(move_data_to_device(batch, self.method.device))[modality].float().cpu()
 
     @property
     def compares_by_cosine(self) -> bool:
@@ -266,15 +272,18 @@ class Model:
 
         Raises:
             ConfigError: the method has no second stage, not exactly one modality is given, or there is no encoder.
+            DataError: an item cannot be read; says which.
         """
-        modality, corpus = _items("local", image=images, text=texts, audio=audio, video=video)
-        return self.local_corpus(corpus, modality, batch_size=batch_size)
+        given = _Items("local", images=images, texts=texts, audio=audio, video=video)
+        with given.named():
+            return self.local_corpus(given.corpus, given.modality, batch_size=batch_size)
 
     def local_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> TokenRows:
         """Embeddings and tokens of one modality of every row of ``corpus``, in order.
 
         Raises:
             ConfigError: the method has no second stage, or does not embed this modality.
+            RowError: a row cannot be read any more.
         """
         self._check(modality)
 
@@ -332,7 +341,7 @@ class Model:
     @torch.inference_mode()
     def _maps(self, corpus: Corpus, batch_size: int, forward: Callable[[Batch], Tensor]) -> Tensor:
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
-        return torch.cat([forward(_to(batch, self.method.device)) for batch in loader])
+        return torch.cat([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
 
     def caption(
         self, images: Sequence[Any], *, decoding: Decoding | Mapping[str, Any] | None = None, seed: int = 0
@@ -346,9 +355,11 @@ class Model:
 
         Raises:
             ConfigError: the method writes no captions; names those that do.
-            DataError: an image cannot be read.
+            DataError: an image cannot be read; says which.
         """
-        return self.caption_corpus(corpus_from_items("image", list(images)), decoding=decoding, seed=seed)
+        given = _Items("caption", images=images)
+        with given.named():
+            return self.caption_corpus(given.corpus, decoding=decoding, seed=seed)
 
     def caption_corpus(
         self,
@@ -364,7 +375,7 @@ class Model:
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = [self.method.caption(_to(batch, self.method.device), how) for batch in loader]
+            batches = [self.method.caption(move_data_to_device(batch, self.method.device), how) for batch in loader]
         return [caption for batch in batches for caption in batch]
 
     def read_captions(self, corpus: Corpus, *, batch_size: int = 64) -> CaptionFit:
@@ -375,12 +386,12 @@ class Model:
         """
         self._check_captions()
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image", "text"))
-        fits = [self.method.read_captions(_to(batch, self.method.device)) for batch in loader]
+        fits = [self.method.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
 
     def _check_captions(self) -> None:
         if not self.method.captions:
-            able = [name for name in available() if get_method(name).caption is not Method.caption]
+            able = [kind.name for kind in get_methods() if kind.caption is not Method.caption]
             raise ConfigError(f"method {self.method.name} writes no captions; methods that do: {', '.join(able)}")
 
     @staticmethod
@@ -410,7 +421,7 @@ class Model:
             return known[result]
         cache = self._stored(corpus, modality)
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,), cache=cache)
-        known[result] = join([forward(_to(batch, self.method.device)) for batch in loader])
+        known[result] = join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
         return known[result]
 
     def _stored(self, corpus: Corpus, modality: str) -> dict[str, FeatureCache]:
@@ -418,25 +429,38 @@ class Model:
         encoder = self.method.encoders[modality]
         if not isinstance(encoder, Encoder) or not encoder.frozen or len(corpus) < _WORTH_STORING:
             return {}
-        try:
-            cache = stored_features(modality, encoder, corpus, self.method.needs[modality])
-        except RowError:  # the loader puts another row in the place of one that has gone
-            return {}
+        cache = stored_features(modality, encoder, corpus, self.method.needs[modality])
         return {} if cache is None else {modality: cache}
 
 
-def _items(verb: str, **given: Sequence[Any] | None) -> tuple[str, Corpus]:
-    """The one modality that came, and its items as a corpus."""
-    chosen = {name: list(items) for name, items in given.items() if items is not None}
-    if len(chosen) != 1:
-        raise ConfigError(f"{verb} takes items of exactly one modality: images=, texts=, audio= or video=")
-    modality, items = next(iter(chosen.items()))
-    return modality, corpus_from_items(modality, items)
+class _Items:
+    """The items of one modality that a method of :class:`Model` was called with.
+
+    Args:
+        verb: the method's name.
+        given: argument -> items, or None.
+
+    Raises:
+        ConfigError: not exactly one argument was given, or no list.
+    """
+
+    def __init__(self, verb: str, **given: Sequence[Any] | None) -> None:
+        chosen = {name: listed(name, items) for name, items in given.items() if items is not None}
+        if len(chosen) != 1:
+            raise ConfigError(f"{verb} takes items of exactly one modality: images=, texts=, audio= or video=")
+        (self.name, items), *_ = chosen.items()
+        self.modality = self.name.removesuffix("s")
+        self.corpus = corpus_from_items(self.modality, items)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of an item that cannot be read which one it is."""
+        try:
+            yield
+        except RowError as error:
+            item = f"{self.name}[{error.row}] ({error.file})"
+            raise DataError(f"{item} cannot be read: {error.reason}; mend it, or leave it out") from None
 
 
 def _rows(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0, 0)
-
-
-def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}

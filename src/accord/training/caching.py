@@ -27,7 +27,7 @@ from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache, pack
 from accord.data.inputs import AudioInput, ImageInput, VideoInput
-from accord.data.media import Unreadable, cell_path, read_bytes
+from accord.data.media import Unreadable, cell_name, cell_path, read_bytes
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
 from accord.data.views import View, expand
@@ -315,7 +315,7 @@ def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
             try:
                 keys.append(content_key(*_contents(cell, corpus.root)))
             except Unreadable as error:
-                raise RowError(int(corpus.ids[len(keys)]), corpus.where, str(error)) from None
+                raise RowError(int(corpus.ids[len(keys)]), cell_name(cell), str(error)) from None
     return keys
 
 

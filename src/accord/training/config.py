@@ -6,17 +6,17 @@ two cores); what a method's paper asks for instead stands on its card and is pas
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from accord.config import Config
 
 # What may change between a run and its resumption without changing the result that is computed.
-_MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "tensorboard", "log_every"})
-_WATCHED = frozenset({"probe_every", "probe"})
+_MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
+_WATCHED = frozenset({"probe_every", "probe", "loggers"})
 
-Probed = Literal["knn", "linear_probe", "zero_shot", "retrieval", "classification", "segmentation", "joint", "captions"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
 class TrainingConfig(Config):
@@ -25,12 +25,12 @@ class TrainingConfig(Config):
     Example:
         >>> TrainingConfig(epochs=3).batch_size
         128
-        >>> TrainingConfig.parse({"lr": 0})
+        >>> TrainingConfig.parse({"lr": 0}, at="training")
         Traceback (most recent call last):
-        accord.errors.ConfigError: TrainingConfig.lr = 0: input should be greater than 0
-        >>> TrainingConfig.parse({"batch_size": 100, "devices": 3})
+        accord.errors.ConfigError: training.lr = 0: input should be greater than 0
+        >>> TrainingConfig.parse({"batch_size": 100, "devices": 3}, at="training")
         Traceback (most recent call last):
-        accord.errors.ConfigError: TrainingConfig: batch_size = 100 does not divide among devices = 3
+        accord.errors.ConfigError: training: batch_size = 100 does not divide among devices = 3
     """
 
     epochs: int = Field(10, ge=1, description="passes over the training rows, for stages that do not say")
@@ -59,17 +59,29 @@ class TrainingConfig(Config):
     probe_every: int | None = Field(
         None, ge=1, description="epochs between measurements of held-out rows during training, or None for none"
     )
-    probe: tuple[Probed, ...] = Field(
-        ("knn", "linear_probe"), description="what is measured then, as in accord evaluate"
+    probe: tuple[str, ...] = Field(
+        ("knn", "linear_probe"), description="tasks that are measured then, as in accord evaluate --task"
     )
     devices: int = Field(1, ge=1, description="processes, one per device")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="auto is ddp as soon as there are two devices")
-    tensorboard: bool = Field(False, description="also write the curves for TensorBoard (extra tensorboard)")
+    loggers: tuple[LoggerName, ...] = Field(
+        (), description="where the curves go beside train.jsonl: csv, and tensorboard, wandb, mlflow by their extras"
+    )
     cache_features: bool = Field(True, description="compute the features of frozen encoders once and store them")
     cached_augmentations: int = Field(
         4, ge=1, description="augmented copies of an image stored for a frozen encoder, shared out among its views"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tensorboard_is_a_logger(cls, values: Any) -> Any:
+        """Runs of before there were several say ``tensorboard: true``."""
+        if not isinstance(values, dict) or "tensorboard" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "tensorboard"}
+        named = [*rest.get("loggers", ()), *(["tensorboard"] if values["tensorboard"] else [])]
+        return rest | {"loggers": list(dict.fromkeys(named))}
 
     @field_validator("betas")
     @classmethod

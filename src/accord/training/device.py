@@ -1,4 +1,4 @@
-"""Where tensors are computed on: the device that was asked for, if it is there."""
+"""Where a model runs: a device by the name that a user types, or the best there is."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ import torch
 
 from accord.errors import ConfigError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
-def resolve_device(name: str, asked_by: str = "--device") -> torch.device:
-    """The device of a name; ``auto`` takes the best there is.
+
+def resolve_device(name: str | torch.device = "auto", option: str = "--device") -> torch.device:
+    """The device of this name.
 
     Args:
-        name: ``auto``, or a device of torch such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        asked_by: the option that named it, for the message.
+        name: ``"auto"`` for the best there is, ``"cpu"``, ``"cuda"`` (also ``"cuda:1"``) or ``"mps"``.
+        option: what the user would change, for messages.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: no such device is known, or this machine has none.
 
     Example:
         >>> resolve_device("cpu")
         device(type='cpu')
+        >>> resolve_device("gpu")
+        Traceback (most recent call last):
+        accord.errors.ConfigError: --device gpu: expected one of auto, cpu, cuda, mps
     """
-    if name == "auto":
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(best)
-    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    kind, _, number = name.partition(":")
-    if kind not in found or not (number or "0").isdecimal():
-        raise ConfigError(f"{asked_by} {name}: expected auto, cpu, cuda, cuda:NUMBER or mps")
-    if int(number or 0) >= found[kind]:
-        there = ", ".join(f"{count} {known}" for known, count in found.items() if count)
-        raise ConfigError(f"{asked_by} {name}: torch finds no such device here (it finds {there}); leave it at auto")
-    return torch.device(name)
+    kind, _, number = str(name).partition(":")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return torch.device(next(device for device, available in there.items() if available))
+    if kind not in there or (number and not number.isdecimal()):
+        raise ConfigError(f"{option} {name}: expected one of {', '.join(DEVICES)}")
+    if not there[kind]:
+        raise ConfigError(f"{option} {name}: PyTorch finds no {kind} device on this machine; leave it out, or take cpu")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"{option} {name}: this machine has {torch.cuda.device_count()} cuda devices, from cuda:0 on")
+    return torch.device(str(name))

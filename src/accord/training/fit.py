@@ -117,19 +117,18 @@ def fit(
         batch_size=rows,
         average=_mean_over_processes,
         writes=writes,
-        tensorboard=run_dir / "tensorboard" if config.tensorboard else None,
+        loggers=config.loggers,
     )
     position = _restore(method, journal, saved) if saved else Position()
     fixed = frozenset(fixed_encoders(method))
     run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed, probe)
     start, clock = position.number, time.perf_counter()
-    with _lightning_manners():
+    with journal, _lightning_manners():
         for stage in method.stages[position.stage :]:
             with trained_in(method, stage) as trained:
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
                 build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
             position = module.position
-    journal.close()
     method.eval()
     seconds, steps = time.perf_counter() - clock, position.number - start
     return_freed_memory()

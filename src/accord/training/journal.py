@@ -1,4 +1,4 @@
-"""What happened, step by step: ``train.jsonl``, TensorBoard, and the watch for values that are not finite.
+"""What happened, step by step: ``train.jsonl``, other loggers, and the watch for values that are not finite.
 
 Loss terms stay on their device and are fetched once per window of ``log_every`` steps, so that logging does not
 hold up a card. Every step is still checked: an infinite or undefined term is reported with the step it arose in.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from accord.errors import DivergenceError, require
+from accord.errors import DivergenceError
 from accord.files import reading, storage_of, write_atomically
 from accord.methods.base import Step
+from accord.training.curves import Curves
 
 Row = dict[str, float]
 _NO_CURVES = "delete it, and --resume goes on; only the curves of earlier steps are lost"
@@ -36,7 +37,7 @@ class Journal:
         batch_size: rows per step, for the throughput.
         average: mean of a tensor over processes.
         writes: whether this process writes files.
-        tensorboard: folder of the TensorBoard log, or None.
+        loggers: where the lines go as well, see :class:`accord.training.curves.Curves`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Journal:
         batch_size: int,
         average: Callable[[Tensor], Tensor] = lambda tensor: tensor,
         writes: bool = True,
-        tensorboard: Path | None = None,
+        loggers: Sequence[str] = (),
     ) -> None:
         self.path, self.window, self.batch_size = path, window, batch_size
         self.average, self.writes = average, writes
@@ -56,13 +57,7 @@ class Journal:
         self._last_finite: Row = {}
         self._clock, self._timed = time.perf_counter(), 0
         self._noted = 0
-        self._board, self._board_folder = None, tensorboard or path.parent
-        if tensorboard is not None and writes:
-            require("tensorboard", "tensorboard")
-            from torch.utils.tensorboard import SummaryWriter
-
-            with storage_of(self._board_folder):
-                self._board = SummaryWriter(str(self._board_folder))
+        self._curves = Curves(loggers if writes else (), path.parent, resumed=path.exists())
 
     def record(
         self, step: Step, number: int, lr: float, terms: dict[str, Tensor], *, close: bool = False
@@ -126,11 +121,7 @@ class Journal:
     def _write(self, line: dict[str, Any]) -> None:
         with storage_of(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            with storage_of(self._board_folder):
-                for name, value in line.items():
-                    if isinstance(value, float):
-                        self._board.add_scalar(f"{line['stage']}/{name}", value, line["step"])
+        self._curves.write(line)
 
     def state(self) -> list[Row]:
         """Terms of the steps that no line holds yet, for the checkpoint.
@@ -148,18 +139,20 @@ class Journal:
             StorageError: the file is damaged.
         """
         self._rows = list(rows)
-        if not self.writes or not self.path.exists():
+        if not self.writes:
             return
+        with reading(self.path, _NO_CURVES):
+            self._curves.restore(_lines(self.path), number)
         truncate(self.path, number)
         with reading(self.path, _NO_CURVES):
-            last = self.path.read_text(encoding="utf-8").splitlines()[-1:]
+            last = self.path.read_text(encoding="utf-8").splitlines()[-1:] if self.path.exists() else []
             self._noted = max((line["step"] for line in map(json.loads, last) if "lr" not in line), default=0)
 
-    def close(self) -> None:
-        """Close the TensorBoard log."""
-        if self._board is not None:
-            with storage_of(self._board_folder):
-                self._board.close()
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._curves.close("success" if kind is None else "failed")
 
 
 def truncate(path: Path, number: int) -> None:
@@ -173,6 +166,14 @@ def truncate(path: Path, number: int) -> None:
                 break
             kept.append(line)
     write_atomically(path, "".join(kept))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """What the file holds, without a last line that was cut short."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in whole if line.endswith("\n")]
 
 
 def _mean(values: list[float]) -> float:

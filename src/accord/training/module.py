@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
 from accord.data.inputs import Input
-from accord.data.loader import EpochLoader, eval_loader, train_loader
+from accord.data.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
@@ -35,8 +35,8 @@ from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything
-from accord.training.start import rows_of_epoch, rows_per_step
 from accord.training.stages import NamedParameters, Position, hold_encoders
+from accord.training.start import rows_of_epoch, rows_per_step
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
@@ -86,7 +86,7 @@ class HookLoader:
 
     def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
         self._method, self._run, self._place, self._device = method, run, place, method.device
-        self._loader = eval_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
+        self._loader = hook_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
@@ -351,4 +351,3 @@ def _agree_on_buffers(method: Method) -> None:
     if world_size() > 1:
         for buffer in method.buffers():
             dist.broadcast(buffer, src=0)
-

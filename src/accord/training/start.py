@@ -20,13 +20,14 @@ def check_machine(config: TrainingConfig) -> None:
 
     Raises:
         ConfigError: there is no such device, or there are too few.
-        MissingExtraError: TensorBoard is not installed.
+        MissingExtraError: the package of a logger is not installed.
     """
     kind = resolve_device(config.accelerator, "training.accelerator").type
     if kind == "cuda" and config.devices > torch.cuda.device_count():
         raise ConfigError(f"training.devices = {config.devices}: torch finds {torch.cuda.device_count()} cuda devices")
-    if config.tensorboard:
-        require("tensorboard", "tensorboard")
+    for name in config.loggers:
+        if name != "csv":  # Lightning's own
+            require(name, name)
 
 
 def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
@@ -84,7 +85,7 @@ def _check_views(method: Method) -> None:
     Raises:
         ConfigError: it cannot take one of them.
     """
-    encoder = method.encoders["image"] if "image" in method.encoders else None
+    encoder = dict(method.encoders.items()).get("image")
     if not isinstance(encoder, Encoder) or not isinstance(encoder.input, ImageInput):
         return
     side, training = encoder.input.size, encoder.training

@@ -32,6 +32,7 @@ class CrossEntropy(Method):
     """
 
     name: ClassVar[str] = "cross_entropy"
+    learns_labels: ClassVar[bool] = True
     Config: ClassVar[type[settings.Config]] = CrossEntropyConfig
     needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"})}
     config: CrossEntropyConfig

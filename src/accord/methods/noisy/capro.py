@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities import move_data_to_device
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -95,6 +96,7 @@ class Capro(Method):
     """
 
     name: ClassVar[str] = "capro"
+    learns_labels: ClassVar[bool] = True
     Config: ClassVar[type[settings.Config]] = CaproConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled"}),
@@ -349,7 +351,7 @@ class Capro(Method):
         training = self.training
         self.eval()
         for batch in loader:
-            yield {key: value.to(self.device) if hasattr(value, "to") else value for key, value in batch.items()}
+            yield move_data_to_device(batch, self.device)
         self.train(training)
 
 

@@ -1,0 +1,76 @@
+"""What the shell offers at the tab key: names and run folders, read without importing anything heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+CONFIG = "config.yaml"  # what makes a folder a run
+
+
+def method_names(incomplete: str) -> list[str]:
+    """Methods that have a card, and those of other packages."""
+    from accord.plugins import plugin_names
+
+    cards = (files("accord.papers") / "cards").iterdir()
+    own = [card.name.removesuffix(".yaml") for card in cards if card.name.endswith(".yaml")]
+    return _starting(incomplete, {*own, *plugin_names("methods")})
+
+
+def task_names(incomplete: str) -> list[str]:
+    """Tasks of ``accord evaluate``."""
+    from accord.evaluation.tasks import task_names as names
+
+    return _starting(incomplete, names())
+
+
+def pack_names(incomplete: str) -> list[str]:
+    """Packs, as ``accord data`` takes them."""
+    from accord.data.packs import available_packs
+
+    return _starting(incomplete, available_packs())
+
+
+def sources(incomplete: str) -> list[str]:
+    """Packs as ``pack:NAME``, then files and folders."""
+    packs = [f"pack:{name}" for name in pack_names("")]
+    return [*_starting(incomplete, packs), *_paths(incomplete, lambda path: True)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Folders of runs, the folders on the way to them, and models that ship."""
+    from accord.shipped import shipped_models
+
+    return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, shipped_models())]
+
+
+def image_encoders(incomplete: str) -> list[str]:
+    """The image encoders of our own, and those of other packages; timm's thousand would take seconds to list."""
+    return _encoders(incomplete, ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"))
+
+
+def text_encoders(incomplete: str) -> list[str]:
+    """The text encoders of our own, and those of other packages."""
+    return _encoders(incomplete, ("minilm", "tiny_text"))
+
+
+def _encoders(incomplete: str, own: Iterable[str]) -> list[str]:
+    from accord.plugins import plugin_names
+
+    return _starting(incomplete, [*own, *plugin_names("encoders")])
+
+
+def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
+    """Paths that begin as typed; below a run there are no more runs, so a run ends without a slash."""
+    folder, _, start = incomplete.rpartition("/")
+    place = Path(f"{folder}/" if folder or incomplete.startswith("/") else ".").expanduser()
+    before = f"{folder}/" if "/" in incomplete else ""
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.name.startswith(start) and (start or not path.name.startswith(".")) and wanted(path):
+            further = path.is_dir() and not (path / CONFIG).is_file()
+            yield f"{before}{path.name}{'/' if further else ''}"
+
+
+def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith(incomplete))

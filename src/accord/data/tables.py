@@ -1,0 +1,302 @@
+"""CSV as people and spreadsheets write it, and JSON Lines: a line that cannot be used costs only its own row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_usual
+from accord.data.textfiles import read_text
+from accord.errors import DataError
+
+# Spellings of "no value"; NA and None stay texts, they are names of things too.
+MISSING = frozenset(["", "nan", "NaN", "NAN", "null", "NULL"])
+_SEPARATORS = ",;\t|"
+_LOOK_AT = 50  # lines from which the separator is told, and rows from which a header is
+_SUFFIXES = IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file, read.
+
+    Args:
+        rows: its rows, those of bad lines without any value.
+        bad: position -> ``"kind: detail"`` with the line, for lines that are no rows.
+        notes: sentences on what was made of the file where it could have been meant otherwise.
+    """
+
+    rows: datasets.Dataset
+    bad: dict[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_text_table(path: Path, kind: str) -> Table:
+    """Read a file of text.
+
+    Separator, encoding and a missing header of a CSV file are recognised; bytes that are not UTF-8 spoil only the
+    cells that they are in.
+
+    Args:
+        path: the file.
+        kind: ``"csv"`` or ``"json"``, which is one object a line, or a list of them.
+
+    Raises:
+        DataError: there are no rows in it, or it is not what its name says; names file and line.
+    """
+    text, note = read_text(path.read_bytes(), str(path))
+    if not text.strip():
+        raise DataError(f"{path} is empty: there are only blank lines in it")
+    table = _read_json(path, text) if kind == "json" else _read_csv(path, text)
+    return Table(table.rows, table.bad, (*([note] if note else []), *table.notes))
+
+
+# ---- CSV ------------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path, text: str) -> Table:
+    lines = list(io.StringIO(text, newline=""))
+    told = re.fullmatch(r"sep=(.)\s*", lines[0])  # how Excel is told the separator
+    separator = told[1] if told else _separator_of(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
+    found = list(_records(lines[1:] if told else lines, separator, first=2 if told else 1))
+    header, notes = _header_of(path, found)
+    records = found if notes else found[1:]
+    if not records:
+        raise DataError(f"{path} holds a header ({', '.join(header)}) and no rows")
+    fitted = [_fitted(values, len(header)) for _, values in records]
+    bad = {row: _misfit(records[row], len(header)) for row, values in enumerate(fitted) if values is None}
+    names, renamed = _different(header, str(path))
+    columns: dict[str, pa.Array] = {}
+    for place, name in enumerate(names):
+        cells = [None if values is None or values[place] in MISSING else values[place] for values in fitted]
+        if name or any(cells):
+            columns[name or f"column {place + 1}"] = _typed(cells)
+    return Table(datasets.Dataset(pa.table(columns)), bad, (*notes, *renamed))
+
+
+def _separator_of(lines: Sequence[str], usual: str) -> str:
+    """The character that divides the first line and most often as many times those below.
+
+    >>> _separator_of(["name;text", "a.png;red, round", "b.png;blue"], ","), _separator_of(["text", "one"], ",")
+    (';', ',')
+    """
+    best, most = usual, 0.0
+    for separator in (usual, *_SEPARATORS.replace(usual, "")):
+        widths = [len(values or ()) for _, values in _records(lines[:_LOOK_AT], separator)]
+        fitting = widths.count(widths[0]) / len(widths) if widths else 0.0
+        if widths and widths[0] > 1 and fitting > most:
+            best, most = separator, fitting
+    return best
+
+
+def _records(lines: Sequence[str], separator: str, first: int = 1) -> Iterator[tuple[int, list[str] | None]]:
+    """Number of the first line and values of each record; None in place of a line whose quotation mark stays open."""
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a whole text
+    start = 0
+    while start < len(lines):
+        done = 0
+        reader = csv.reader(lines[start:], delimiter=separator, skipinitialspace=True)
+        for values in reader:
+            begin, done = done, reader.line_num
+            if start + done == len(lines) and done - begin > 1 and _is_open(lines[start + begin :]):
+                yield first + start + begin, None
+                done = begin + 1
+                break
+            if values:
+                yield first + start + begin, values
+        start += done or 1
+
+
+def _is_open(lines: Sequence[str]) -> bool:
+    return sum(line.count('"') for line in lines) % 2 == 1
+
+
+def _header_of(path: Path, records: Sequence[tuple[int, list[str] | None]]) -> tuple[list[str], tuple[str, ...]]:
+    """The names of the columns; where the first line holds values, numbers, and a sentence that says so."""
+    line, first = records[0] if records else (1, None)
+    if first is None:
+        raise DataError(f"{path}, line {line}: a quotation mark is opened and never closed")
+    names = [name.strip() for name in first]
+    rows = [values for _, values in records[1 : _LOOK_AT + 1] if values is not None and len(values) == len(first)]
+    if not _holds_values(names, rows):
+        return names, ()
+    numbers = _numbers(1, len(first))
+    return numbers, (
+        f"{path} has no header: line {line} holds values ({', '.join(names)}), so the columns are called "
+        f"{', '.join(numbers)}",
+    )
+
+
+def _holds_values(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether what stands in the first line are values: a file's name, a number, what occurs below again and again.
+
+    >>> _holds_values(["1.png", "a cat"], []), _holds_values(["file_name", "text"], [["1.png", "text"]])
+    (True, False)
+    """
+    if any(PurePosixPath(name.lower()).suffix in _SUFFIXES for name in names):
+        return True
+    if any(map(is_usual, names)):
+        return False
+    if list(names) in (_numbers(0, len(names)), ["", *_numbers(0, len(names) - 1)]):  # as pandas writes them
+        return False
+    below = [[row[place].strip() for row in rows if list(row) != list(names)] for place in range(len(names))]
+    for name, cells in zip(names, below, strict=True):
+        if _is_number(name) and cells and all(map(_is_number, cells)):
+            return True
+        if name and cells.count(name) >= 2:
+            return True
+    return False
+
+
+def _numbers(first: int, count: int) -> list[str]:
+    return [str(number) for number in range(first, first + count)]
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        float(text)
+        return True
+    return False
+
+
+def _fitted(values: list[str] | None, width: int) -> list[str] | None:
+    """As many values as there are columns, or None; empty ones too many at the end are nothing."""
+    if values is None or any(values[width:]):
+        return None
+    return values[:width] if len(values) >= width else None
+
+
+def _misfit(record: tuple[int, list[str] | None], width: int) -> str:
+    line, values = record
+    if values is None:
+        return f"open quotation mark: line {line} opens one that is never closed"
+    return f"wrong number of values: line {line} has {len(values)} instead of {width}"
+
+
+def _different(names: Sequence[str], file: str) -> tuple[list[str], tuple[str, ...]]:
+    """The names, those that occur twice with a number behind, and a sentence on each such."""
+    seen: Counter[str] = Counter()
+    found, notes = [], []
+    for name in names:
+        seen[name] += bool(name)
+        found.append(name if seen[name] < 2 else f"{name}.{seen[name]}")
+        if seen[name] > 1:
+            notes.append(f"{file} has several columns {name!r}: number {seen[name]} is called {found[-1]!r}")
+    return found, tuple(notes)
+
+
+def _typed(cells: list[str | None]) -> pa.Array:
+    """Whole numbers, numbers or strings, whichever all cells are; a column without any value has no type."""
+    column = pa.array(cells, pa.string())
+    if column.null_count == len(column):
+        return pa.nulls(len(column))
+    if pc.any(pc.match_substring_regex(column, r"^[-+]?0\d")).as_py():  # 007 is a name
+        return column
+    for kind in (pa.int64(), pa.float64()):
+        with suppress(pa.ArrowInvalid):
+            return column.cast(kind)
+    return column
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _read_json(path: Path, text: str) -> Table:
+    """One object a line, or the whole file a list of objects; what is neither is a bad row."""
+    whole = _whole(path, text)
+    records = enumerate(whole, 1) if whole is not None else _json_lines(text)
+    place = "line" if whole is None else "item"
+    found: list[dict[str, Any]] = []
+    bad: dict[int, str] = {}
+    for row, (number, record) in enumerate(records):
+        if not isinstance(record, dict):
+            what = _plain(record) if isinstance(record, json.JSONDecodeError) else f"a {_kind(record)}"
+            bad[row] = f"not a JSON object: {place} {number}: {what}"
+        found.append(record if isinstance(record, dict) else {})
+    if len(bad) == len(found):
+        raise DataError(f"{path} holds no rows: {next(iter(bad.values()), 'the list is empty')}")
+    names = dict.fromkeys(name for record in found for name in record)
+    columns = {name: _harmonised(name, [record.get(name) for record in found], bad) for name in names}
+    notes = [f"{path}: {note}" for _, note in columns.values() if note]
+    return Table(datasets.Dataset(pa.table({name: cells for name, (cells, _) in columns.items()})), bad, tuple(notes))
+
+
+def _whole(path: Path, text: str) -> list[Any] | None:
+    """The objects of a file that is one list, alone or in an object; None where each line is an object."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("["):
+            raise DataError(f"{path}, line {error.lineno}: not JSON ({_plain(error)})") from None
+        return None
+    if not isinstance(content, dict):
+        return content if isinstance(content, list) else [content]
+    lists = [value for value in content.values() if isinstance(value, list)]
+    of_objects = [value for value in lists if value and isinstance(value[0], dict)]
+    if len(of_objects) == len(content) == 1:
+        return of_objects[0]
+    if of_objects:
+        keys = ", ".join(content)
+        raise DataError(f"{path} is one object ({keys}): expected a list of objects, one per row, or one object a line")
+    if path.suffix.lower() == ".json" and len(lists) == len(content) and len(set(map(len, lists))) == 1:
+        return [dict(zip(content, values, strict=True)) for values in zip(*lists, strict=True)]  # column by column
+    return [content]
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line.strip())
+            except json.JSONDecodeError as error:
+                yield number, error
+
+
+def _plain(error: json.JSONDecodeError) -> str:
+    """What the parser says, without its own count of lines."""
+    return f"{error.msg[0].lower()}{error.msg[1:]} at character {error.colno}"
+
+
+def _harmonised(name: str, values: list[Any], bad: dict[int, str]) -> tuple[pa.Array, str]:
+    """A column of one type, and a sentence where types were mixed; a value of no fitting type makes its row bad."""
+    kinds = Counter(_kind(value) for value in values if value is not None)
+    if kinds["object"]:  # such as {"path": …}: nothing else can stand beside it
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, dict):
+                bad.setdefault(row, f"mixed types: {name} is a {_kind(value)}, elsewhere an object")
+        values = [value if isinstance(value, dict) else None for value in values]
+    elif kinds["list"]:
+        values = [value if value is None or isinstance(value, list) else [value] for value in values]
+    with suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array(values), ""
+    mixed = ", ".join(f"{count:,} {kind}{'s' * (count > 1)}" for kind, count in kinds.most_common())
+    return pa.array([_as_text(value) for value in values]), f"{name!r} holds {mixed}: all are read as text"
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is called.
+
+    >>> [_kind(value) for value in ("a", 1, True, [], {})]
+    ['text', 'number', 'truth value', 'list', 'object']
+    """
+    names = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

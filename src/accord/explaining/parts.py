@@ -1,0 +1,55 @@
+"""Which parts a method divides a picture into by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from accord.data.corpus import corpus_from_items
+from accord.data.inputs import ImageInput
+from accord.errors import ConfigError
+from accord.explaining.inputs import seen
+from accord.training.artifact import Model
+
+SIDE = 192  # pixels of the map of parts
+
+
+@dataclass(frozen=True)
+class PartsExplanation:
+    """The parts of a picture.
+
+    Args:
+        picture: what the encoder sees.
+        parts: ``(S, S)`` number of the part that each pixel belongs to.
+        shares: number of a part -> its share of the picture, largest first.
+    """
+
+    picture: Image.Image
+    parts: np.ndarray
+    shares: dict[int, float]
+
+
+def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplanation:
+    """The parts of a picture, by a method that segments.
+
+    Args:
+        model: its method segments.
+        image: path or picture.
+
+    Raises:
+        ConfigError: the method does not.
+        DataError: the picture cannot be read.
+    """
+    spec = model.inputs.get("image")
+    if not model.method.segments or not isinstance(spec, ImageInput):
+        raise ConfigError(f"method {model.method.name} does not divide pictures into parts")
+    corpus = corpus_from_items("image", [image])
+    picture = corpus.sample(0, background=spec.background)["image"]
+    parts = model.segment_corpus(corpus, (SIDE, SIDE))[0].numpy()
+    numbers, counts = np.unique(parts, return_counts=True)
+    order = counts.argsort()[::-1]
+    shares = {int(numbers[place]): float(counts[place] / parts.size) for place in order}
+    return PartsExplanation(seen(picture, spec, SIDE), parts, shares)

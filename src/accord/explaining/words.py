@@ -1,0 +1,85 @@
+"""A match explained by words: where in a picture each word of a text is seen.
+
+For methods that compare words with patches (``Method.word_patch``), such as FILIP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from accord.data.inputs import TextInput
+from accord.errors import ConfigError
+from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
+from accord.training.artifact import Model
+
+
+@dataclass(frozen=True)
+class WordMap:
+    """Where a word is seen.
+
+    Args:
+        word: as it stands in the text.
+        heat: ``(side, side)`` cosine of the word with each patch, of its best token where it has several.
+    """
+
+    word: str
+    heat: Tensor
+
+    @property
+    def best(self) -> tuple[int, int]:
+        """Row and column of the patch that it likes best.
+
+        >>> WordMap("cat", torch.tensor([[0.1, 0.7], [0.2, 0.3]])).best
+        (0, 1)
+        """
+        row, column = divmod(int(self.heat.argmax()), self.heat.shape[1])
+        return row, column
+
+
+@dataclass(frozen=True)
+class WordExplanation:
+    """Where the words of a text are in a picture.
+
+    Args:
+        picture: as the encoder sees it.
+        text: the words.
+        maps: one for each word, in the order of the text.
+    """
+
+    picture: Image.Image
+    text: str
+    maps: tuple[WordMap, ...]
+
+
+def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> WordExplanation:
+    """The map of every word of ``text`` over the patches of ``image``.
+
+    Args:
+        model: a model whose method compares words with patches, such as filip.
+        image: path or picture.
+        text: words.
+
+    Raises:
+        ConfigError: the method does not compare words with patches, the text is empty, or the places of the image
+            tokens are not known.
+        DataError: the picture cannot be read.
+    """
+    if not model.method.locates_words:
+        raise ConfigError(
+            f"method {model.method.name} does not compare words with patches; choose one that does: filip"
+        )
+    batch, picture = pair_batch(model, image, text)
+    with torch.inference_mode():
+        similarity = model.method.word_patch(batch)[0].cpu()  # (L, N)
+    side = Grid(similarity.shape[1]).side
+    spec = model.inputs["text"]
+    assert isinstance(spec, TextInput)
+    words = words_of(spec.tokenizer, text)
+    heat = strongest(similarity, words) if words else similarity[:0]
+    maps = [WordMap(word.text, one.reshape(side, side)) for word, one in zip(words, heat, strict=True)]
+    return WordExplanation(picture, text, tuple(maps))

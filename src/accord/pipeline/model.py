@@ -1,0 +1,105 @@
+"""A trained model as a user holds it: one that embeds, captions and classifies, and also searches.
+
+Search stands above training in the house, so the model that training knows cannot search; this one, made from it, can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from accord.data.recipe import DataConfig
+from accord.errors import ConfigError, listed
+from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, require_data
+from accord.searching.index import Hit, build_index
+from accord.searching.query import search as query_index
+from accord.searching.query import search_altered, search_jointly, search_like
+from accord.searching.rows import row_named
+from accord.shipped import run_folder
+from accord.training.artifact import Model as TrainedModel
+from accord.training.artifact import load_model
+from accord.training.device import resolve_device
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """The model of a finished run, or one that ships with Accord (``"house"``).
+
+    Args:
+        path: folder of a run, or name of a model that ships.
+        device: ``"auto"`` for the best there is, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises:
+        AccordError: ``path`` is not a finished run; names what is missing.
+        ConfigError: this machine has no such device.
+    """
+    loaded = load_model(run_folder(path), resolve_device(device))
+    return Model(loaded.method, config=loaded.config, path=loaded.path)
+
+
+class Model(TrainedModel):
+    """A trained model, see :class:`accord.training.artifact.Model`, that also searches."""
+
+    def search(
+        self,
+        query: str | Path | None = None,
+        data: str | Path | None = None,
+        k: int = 10,
+        *,
+        ann: bool | None = None,
+        candidates: int | None = None,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
+        strength: float = 1.0,
+        together: Mapping[str, str | Path] | None = None,
+        like: str | None = None,
+        columns: ColumnNames | None = None,
+    ) -> list[Hit]:
+        """The ``k`` rows of ``data`` nearest to words, a file, several things together, or one of the rows.
+
+        The index is kept in the folder of the run and grows with new files.
+
+        Args:
+            query: words, or the path of a picture, clip or recording.
+            data: what to search; None takes the run's own data.
+            k: number of hits.
+            ann: approximate search; None decides by size.
+            candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by
+                ``k``.
+            plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
+            minus: words for what they should not show any more.
+            strength: how much these words count.
+            together: instead of ``query``, modality -> words or a file, such as
+                ``{"text": "a dog", "audio": "bark.wav"}``.
+            like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of
+                its columns says; there is no second stage.
+            columns: modality -> column name(s) of ``data``, where the guess is wrong.
+
+        Raises:
+            ConfigError: not one of ``query``, ``together`` and ``like``, what the model cannot embed, or a model that
+                has no folder.
+            DataError: there is no such file or row, or several rows say that.
+
+        Example:
+            >>> model = accord.load("house")                                # doctest: +SKIP
+            >>> model.search("a red heart", "pack:emoji", k=3)[0].caption   # doctest: +SKIP
+            'red heart'
+        """
+        plus, minus = listed("plus", plus), listed("minus", minus)
+        if (query is not None) + bool(together) + (like is not None) != 1:
+            raise ConfigError("search: give either a query, a row, or several things of different modalities together")
+        if like is not None and (plus or minus):
+            raise ConfigError("search: plus and minus change a query, not a row")
+        if self.path is None:
+            raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
+        require_data(data, columns)
+        folder = self.path
+        corpus = open_like(self, DataConfig.parse(self.config["data"]).place if data is None else data, columns)
+        row = None if like is None else row_named(corpus, like)
+        index, _ = despite_bad_rows(corpus, lambda rows: build_index(folder, self, rows, ann=ann))
+        if row is not None:
+            return search_like(index, row, k=k, ann=ann)
+        if query is None:
+            return search_jointly(index, self, together or {}, k=k, ann=ann, candidates=candidates)
+        if plus or minus:
+            return search_altered(index, self, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
+        return query_index(index, self, query, k=k, ann=ann, candidates=candidates)

@@ -1,0 +1,135 @@
+"""The rows that a verb works on: the run's own or others, opened as the run opened its own.
+
+No verb leaves a row or a file out without a word, and none puts another in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from accord.data.check import check_media
+from accord.data.corpus import Corpus, corpus_from_items, open_corpus
+from accord.data.quarantine import RowError
+from accord.data.recipe import Prepared
+from accord.data.sources import announce, cache_folder
+from accord.data.splits import Splits
+from accord.errors import ConfigError, DataError
+from accord.pipeline.build import prepare_run, with_prepared_texts
+from accord.pipeline.config import RunConfig
+from accord.pipeline.folder import SPLITS
+from accord.training.artifact import Model
+
+T = TypeVar("T")
+Rows = TypeVar("Rows", Corpus, Prepared)
+ColumnNames = Mapping[str, str | Sequence[str] | None]  # modality -> column name(s), over what is guessed
+
+
+def held_out(model: Model) -> Prepared:
+    """The corpora of the run that made ``model``, split as it was trained.
+
+    Rows that have gone bad since are left out, and said on stderr.
+
+    Raises:
+        DataError: the data cannot be read, or lack rows of the run.
+    """
+    config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
+    saved = None if model.path is None else model.path / SPLITS
+    splits = Splits.load(saved) if saved is not None and saved.is_file() else None
+    prepared = prepare_run(config, quiet=True, splits=splits)
+    say_left_out(prepared.test)
+    return prepared
+
+
+def as_held_out(corpus: Corpus) -> Prepared:
+    """Other rows in the place of the run's held-out ones, without any to learn from."""
+    empty = corpus.select([])
+    return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
+
+
+def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None) -> Corpus:
+    """Open ``data`` with the columns given, and those of the run where it is the run's own data.
+
+    Rows that cannot be used are left out, and said on stderr.
+
+    Raises:
+        DataError: the data cannot be read, a column does not exist, or too many rows are bad.
+    """
+    wanted = model.config.get("data", {})
+    own = wanted.get("columns", {}) if str(data) in (wanted.get("source"), wanted.get("location")) else {}
+    options = {name: wanted[name] for name in ("incomplete", "target", "max_bad") if name in wanted}
+    corpus = open_rows(data, columns={**own, **(columns or {})}, **options)
+    return with_prepared_texts(corpus, type(model.method))
+
+
+def open_rows(data: str | Path, **options: Any) -> Corpus:
+    """As :func:`accord.data.open_corpus`, but of what happens only left-out rows are said on stderr."""
+    corpus = open_corpus(data, **options, quiet=True)
+    say_left_out(corpus)
+    return corpus
+
+
+def require_data(data: str | Path | None, columns: ColumnNames | None) -> None:
+    """Refuse columns where no data are named: those of the run's own data stand in its configuration.
+
+    Raises:
+        ConfigError: there are columns, but no data.
+    """
+    if columns and data is None:
+        raise ConfigError(
+            f"columns ({', '.join(columns)}) are those of other data: name DATA too; the run's own are in its config"
+        )
+
+
+def say_left_out(corpus: Corpus) -> None:
+    """How many rows of the source are not there, most often why, and where they are listed."""
+    if len(corpus.left_out):
+        announce(f"{corpus.name}: {corpus.left_out.sentence(kept=len(corpus))}")
+
+
+def despite_bad_rows(rows: Rows, work: Callable[[Rows], T], listing: Path | None = None) -> tuple[T, Rows]:
+    """What ``work`` makes of the rows; where one has gone bad since they were checked, of the others.
+
+    Then all rows are decoded anew, and what is left out is said on stderr.
+
+    Args:
+        rows: a corpus, or those of a run.
+        work: raises :class:`~accord.data.quarantine.RowError` where a row cannot be read.
+        listing: where to list what is left out; None lists it in the cache.
+
+    Returns:
+        What was made, and the rows that it was made of.
+
+    Raises:
+        DataError: too many rows have gone bad.
+    """
+    try:
+        return work(rows), rows
+    except RowError:
+        rest = rows.readable()
+    corpus = rows if isinstance(rows, Corpus) else rows.test
+    left_out = rest.left_out
+    left_out.write(listing or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl"))
+    left_out.enforce(corpus.max_bad, len(rest) + len(left_out))
+    announce(f"{corpus.name} has changed: {left_out.sentence(kept=len(rest))}")
+    return work(rest), rest
+
+
+def readable_files(modality: str, files: Sequence[Path]) -> tuple[Corpus, list[Path]]:
+    """The files that can be read, as a corpus and by path; each of the others is said on stderr, with the reason.
+
+    Raises:
+        DataError: none can be read.
+    """
+    corpus = corpus_from_items(modality, files)
+    bad = {entry.row: entry for entry in check_media(corpus, quiet=True)}
+    for entry in bad.values():
+        announce(f"{entry.file} left out: {entry.reason}")
+    kept = [place for place in range(len(files)) if place not in bad]
+    if not kept:
+        first = next(iter(bad.values()))
+        raise DataError(f"none of {len(files)} files can be read: {first.file} is the first ({first.reason})")
+    return corpus.select(np.array(kept)), [files[place] for place in kept]
