@@ -112,7 +112,7 @@ def test_a_stopped_comparison_goes_on_with_what_is_missing(study, tmp_path, monk
 
 
 def test_there_has_to_be_a_comparison_to_go_on_with(study, tmp_path):
-    with pytest.raises(ConfigError, match="there is no comparison in .* to go on with: leave --resume out"):
+    with pytest.raises(ConfigError, match=r"there is no comparison in .* to go on with: leave --resume out"):
         pipeline.compare(study.config.model_dump(), seeds=1, out=tmp_path / "new", resume=True, progress=False)
     assert not (tmp_path / "new").exists()
 

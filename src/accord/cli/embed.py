@@ -28,7 +28,7 @@ accord embed runs/first pack:emoji --out runs/emoji.parquet
 
 accord embed runs/first photos.csv --image file --text title --out runs/photos.parquet
 
-accord embed runs/first pack:emoji --engine ray --out runs/emoji.parquet"""
+accord embed runs/first pack:emoji --engine ray --workers 2 --out runs/emoji.parquet"""
 
 
 class Engine(StrEnum):
