@@ -74,3 +74,13 @@ def test_what_is_made_from_it_goes_to_the_users_cache(monkeypatch, tmp_path):
 
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     assert writable_folder("house") == tmp_path / "shipped" / "house"
+
+
+def test_the_query_of_the_readme_finds_what_it_says():
+    corpus = open_corpus("pack:emoji", columns={"text": ["name"], "label": "subcategory"}, check=False, quiet=True)
+    building = corpus.labels == corpus.classes.index("place-building")
+    rows = [row for row in range(len(corpus)) if building[row] or row % 16 == 0]
+    model = house()
+    scores = model.embed_corpus(corpus.select(rows), "image") @ model.embed(texts=["building"])[0]
+    best = [rows[place] for place in scores.topk(8).indices]
+    assert sum(building[row] for row in best) >= 7

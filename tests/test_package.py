@@ -160,3 +160,7 @@ def test_the_walk_through_quotes_the_code_as_it_is(file, lines):
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "claims", "docs"])
 def test_the_makefile_offers_the_target_that_the_readme_promises(target):
     assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_tests_and_examples_run_in_a_folder_of_their_own():
+    assert ROOT not in (Path.cwd(), *Path.cwd().parents)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The main job on real data, as the commands a user would type; `make demo` runs it in .venv.
+# What an earlier demo finished is not done again: a demo that was stopped goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,18 +16,21 @@ accord() {
     .venv/bin/python -m accord "$@"
 }
 
-rm -rf runs/demo runs/demo-clip  # what an earlier demo left
-accord compare emoji-web --seeds 5 --out runs/demo
-accord train pack:emoji --config emoji-clip --out runs/demo-clip
-accord search runs/demo-clip "a red fruit"
-accord search runs/demo-clip "rain and thunder"
-accord search runs/demo-clip "somebody is very happy"
+again() { if [ -e "$1" ]; then echo --resume; fi; }  # $1: what is there once there is something to go on with
+
+# shellcheck disable=SC2046  # one word or none
+accord compare emoji-web --seeds 5 --out runs/comparison $(again runs/comparison/measured)
+# shellcheck disable=SC2046
+accord train pack:emoji --config emoji-clip --out runs/words $(again runs/words/splits.json)
+accord search runs/words "a red fruit"
+accord search runs/words "rain and thunder"
+accord search runs/words "somebody is very happy"
 
 cat <<END
 
 Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
-  runs/demo/report.html       the four methods compared, with the labels found wrong
-  runs/demo-clip/report.html  the image-text model that answered the searches
+  runs/comparison/report.html  the four arms compared, with the labels found wrong
+  runs/words/report.html       the image-text model that answered the searches
 
 Now your own folder of pictures, with captions in metadata.csv (columns file_name,text):
   .venv/bin/accord train path/to/folder --method clip --out runs/mine

@@ -54,8 +54,13 @@ KNOWS = """## What it knows
 
 {rows} drawings of nine tenths of the {concepts} concepts of Unicode's emoji, in the Noto and the Twemoji style, by
 their English names and tags. It has never seen a photograph and knows no word that no emoji is called by. Use it to try
-Accord out, to search and caption pictograms, or to start a training from; not to judge what Accord's methods reach on
-your data.
+Accord out, to search pictograms, or to start a training from; not to judge what Accord's methods reach on your data.
+
+Ask it for things by the names that emoji have: `building` finds a bank, a school and a synagogue; `heart`,
+`firefighter`, `o'clock`, `cat face` and `family` find what they say, mostly among drawings that it was trained on. It
+is bad at kinds of things that no emoji is called by (`fruit`, `insect`, `musical instrument`, `weather`), at moods and
+situations, and at a colour together with a thing (`a red fruit` finds what is round or red). Many of its captions name
+other things, also for drawings that it was trained on.
 
 The picture tower is EfficientNet-Lite0 as published (ImageNet, Apache-2.0) and was not trained further. Drawings: Noto
 Emoji (Apache-2.0) and Twemoji (CC-BY 4.0); names and tags: emojibase (MIT). Stored in half precision.

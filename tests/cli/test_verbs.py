@@ -160,7 +160,7 @@ def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path)
     result = accord_cli("compare", "demo.yaml", "--seeds", "3", "--out", tmp_path)
     assert "capro is better." in result.stdout
     assert f"report: {tmp_path / 'report.html'}" in result.stdout
-    assert pipeline.calls == [("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path})]
+    assert pipeline.calls == [("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path, "resume": False})]
 
 
 def test_papers_list_names_every_method(accord_cli) -> None:

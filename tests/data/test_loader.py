@@ -427,3 +427,14 @@ def test_lightning_saves_and_restores_the_place_in_the_epoch(make_corpus: Make, 
     trainer.save_checkpoint(tmp_path / "stopped.ckpt")
     _, after = fit(7, str(tmp_path / "stopped.ckpt"))
     assert before + after == uninterrupted
+
+
+@pytest.mark.parametrize("make", [eval_loader, train_loader])
+def test_a_batch_of_photographs_is_never_held_whole(
+    make: Callable[..., EpochLoader], make_corpus: Make, whole_pictures
+) -> None:
+    seed = {} if make is eval_loader else {"seed": 0, "views": VIEWS}
+    for batch in make(make_corpus(), {"image": INPUTS["image"]}, batch_size=10, **seed):
+        assert len(batch["image"]) == 10
+    assert len(whole_pictures) == 20
+    assert max(whole_pictures) <= 2  # the one at work, and the next

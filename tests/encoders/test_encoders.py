@@ -356,3 +356,28 @@ def test_tokens_of_later_words_do_not_reach_earlier_ones_in_the_causal_tower(see
     changed[:, -1] = 5
     first, second = encoder(ids, mask).tokens, encoder(changed, mask).tokens
     torch.testing.assert_close(first[:, :-1], second[:, :-1])
+
+
+@pytest.mark.parametrize("mode", ["frozen", "evaluated"])
+def test_a_processor_takes_large_inputs_a_few_at_a_time(mode, monkeypatch):
+    encoder = build_encoder("image", TINY_VIT | {"size": 224, "patch": 112}).eval()
+    pictures, portions = torch.randn(40, 3, 224, 224), []
+    with torch.no_grad():
+        whole = encoder.encode(pictures)
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda x, mask: (portions.append(len(x)), encode(x, mask))[1])
+    if mode == "frozen":
+        encoder.freeze("all")
+    with torch.set_grad_enabled(mode == "frozen"):
+        features = encoder(pictures)
+    assert portions == [16, 16, 8]
+    torch.testing.assert_close(features.pooled, whole.pooled)
+    torch.testing.assert_close(features.tokens, whole.tokens)
+
+
+def test_a_batch_that_is_trained_on_stays_together(monkeypatch):
+    encoder, portions = build_encoder("image", TINY_VIT | {"size": 224, "patch": 112}), []
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda x, mask: (portions.append(len(x)), encode(x, mask))[1])
+    encoder(torch.randn(20, 3, 224, 224))
+    assert portions == [20]

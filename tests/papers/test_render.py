@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
+import shlex
+
+import pytest
 from rich.console import Console
 
-from accord.papers.catalogue import Setting, get_card, list_cards
-from accord.papers.render import card_page, card_table
+from accord.papers.catalogue import Setting, get_card, list_cards, settings_of
+from accord.papers.render import card_list, card_page
 
 
 def printed(renderable: object, width: int = 200) -> str:
@@ -13,18 +17,42 @@ def printed(renderable: object, width: int = 200) -> str:
     return capture.get()
 
 
-def test_list_has_one_line_per_card_at_full_width() -> None:
-    text = printed(card_table(list_cards()), width=400)
-    assert len(text.splitlines()) == len(list_cards()) + 1
-    assert "Qin et al., NeurIPS 2023" in text
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_list_is_a_paragraph_per_card_at_any_width(width) -> None:
+    lines = printed(card_list(list_cards()), width).splitlines()
+    for card in list_cards():
+        start = next(place for place, line in enumerate(lines) if line.startswith(f"{card.slug}  "))
+        assert (card.citation or "baseline") in lines[start]
+        paragraph = list(itertools.takewhile(lambda line: line.startswith("    "), lines[start + 1 :]))
+        assert " ".join(" ".join(paragraph).split()) == " ".join(card.use.split())
+        assert len(paragraph) <= 1 + len(card.use) // (0.7 * (min(width, 100) - 4))  # no narrow column
+    assert max(map(len, lines)) <= min(width, 100)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("slug", ["capro", "improved_vlp_baselines"])
+def test_a_page_cuts_nothing_off_at_any_width(width, slug) -> None:
+    card, settings = get_card(slug), settings_of(slug)
+    text = printed(card_page(card, settings), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= min(width, 100)
+    assert [setting.name for setting in settings if f"  {setting.name} " not in text] == []
+
+
+@pytest.mark.parametrize("card", list_cards(), ids=lambda card: card.slug)
+def test_the_example_can_be_pasted_into_a_shell(card) -> None:
+    text = printed(card_page(card, []), width=60)
+    lines = text[text.index("Example") :].splitlines()[1:]
+    assert all(line.rstrip().endswith("\\") for line in lines[:-1])
+    assert shlex.split(" ".join(line.rstrip().removesuffix("\\") for line in lines)) == shlex.split(card.example)
 
 
 def test_page_shows_facts_settings_traps_and_claims() -> None:
     card = get_card("capro")
     text = " ".join(printed(card_page(card, [Setting("temperature", "0.1", "> 0", "softmax")]), width=300).split())
-    for part in (card.title, card.url, card.use, card.inputs, card.gives, *card.traps, *card.claims, card.example):
+    for part in (card.title, card.url, card.use, card.inputs, card.gives, *card.traps, *card.claims):
         assert " ".join(part.split()) in text
-    assert "temperature 0.1 > 0 softmax" in text
+    assert "temperature 0.1 softmax (> 0)" in text
 
 
 def test_square_brackets_are_not_taken_for_markup() -> None:

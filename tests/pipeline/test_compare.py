@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import sys
 
 import pytest
 from small import small_run
@@ -11,6 +13,7 @@ from accord.data.recipe import DataConfig, prepare
 from accord.errors import ConfigError
 from accord.pipeline.config import merged, read_config, shipped
 
+compare_module = sys.modules["accord.pipeline.compare"]  # the function of that name hides it
 CAPRO = {
     "name": "capro",
     "dim": 8,
@@ -75,6 +78,43 @@ def test_the_table_fits_a_terminal_of_80_columns(study):
 def test_a_second_comparison_does_not_overwrite_the_first(study):
     with pytest.raises(ConfigError, match="already holds a comparison"):
         pipeline.compare(study.config.model_dump(), seeds=1, out=study.folder, progress=False)
+
+
+def test_a_stopped_comparison_goes_on_with_what_is_missing(study, tmp_path, monkeypatch, capsys):
+    config, folder, trained = study.config.model_dump(), tmp_path / "out", []
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "cache")
+    measure = compare_module._measure
+
+    def stopped_at_capro(run, place, **options):
+        if place.name == "capro" and len(trained) == 2:
+            trained.append("stopped")
+            raise KeyboardInterrupt
+        trained.append(place.name)
+        return measure(run, place, **options)
+
+    monkeypatch.setattr(compare_module, "_measure", stopped_at_capro)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.compare(config, seeds=1, out=folder)
+    with pytest.raises(ConfigError, match=r"already holds a comparison: .* or to accord compare --resume"):
+        pipeline.compare(config, seeds=1, out=folder)
+    capsys.readouterr()
+    resumed = pipeline.compare(config, seeds=1, out=folder, resume=True)
+    assert trained == ["clean", "noisy", "stopped", "capro"]
+    assert {arm: values["top-1"] for arm, values in resumed.values.items()} == {
+        arm: values["top-1"][:1] for arm, values in study.values.items()
+    }
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("seed 1 of 1  clean: top-1 ")
+    assert re.fullmatch(r"arm 3 of 3: capro; about \d+ s left", lines[2])
+    config["arms"]["noisy"]["changes"]["training.epochs"] = 1
+    pipeline.compare(config, seeds=1, out=folder, resume=True, progress=False)
+    assert trained[4:] == ["noisy"], "only what has other settings now"
+
+
+def test_there_has_to_be_a_comparison_to_go_on_with(study, tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no comparison in .* to go on with: leave --resume out"):
+        pipeline.compare(study.config.model_dump(), seeds=1, out=tmp_path / "new", resume=True, progress=False)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_comparison_without_a_method_is_refused(study):

@@ -117,6 +117,12 @@ def test_features_are_computed_once_and_reused_by_every_selection_and_method(cor
     assert part.key == whole.key
 
 
+def test_photographs_are_decoded_one_after_the_other(corpus, whole_pictures):
+    feature_caches(Pair(frozen()), corpus, CONFIG)
+    assert len(whole_pictures) >= 2 * len(corpus)
+    assert max(whole_pictures) <= 2
+
+
 def test_a_selection_that_came_first_does_not_change_the_features(corpus, own_cache, monkeypatch, tmp_path):
     feature_caches(Pair(frozen()), corpus.select([8, 3]), CONFIG)
     grown = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]

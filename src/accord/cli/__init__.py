@@ -32,6 +32,7 @@ from accord.errors import AccordError
 # Typer carries its own copy of click in some releases: the usage error is reached through what it exports.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
 _AGAIN = {  # verbs that an interruption does not undo
+    "compare": "; the same command with --resume goes on",
     "train": "; the same command with --resume goes on",
     "claims": "; the same command goes on with what is missing",
 }

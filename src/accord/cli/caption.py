@@ -13,7 +13,7 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord caption runs/coca cat.png holiday/ --out captions.jsonl
+accord caption runs/coca cat.png holiday/ --out runs/captions.jsonl
 
 accord caption runs/coca cat.png --method nucleus --top-p 0.8 --seed 3"""
 

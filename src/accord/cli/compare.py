@@ -9,19 +9,25 @@ import typer
 
 EXAMPLE = """Example:
 
-accord compare emoji-web --seeds 5 --out runs/demo"""
+accord compare emoji-web --seeds 5 --out runs/comparison"""
 
 
 def compare(
-    config: Annotated[str, typer.Argument(help="YAML file of the comparison, or the name of one that ships.")],
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="YAML file of the comparison, or the name of one that ships.")
+    ],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; intervals are over seeds.")] = 5,
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the runs and the report.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the comparison in --out; what is measured is not trained again."),
+    ] = False,
 ) -> None:
     """Train a method and its baselines on the same data and seeds, and print one table."""
     from accord import pipeline
     from accord.cli.output import console
 
-    comparison = pipeline.compare(config, seeds=seeds, out=out)
+    comparison = pipeline.compare(config, seeds=seeds, out=out, resume=resume)
     console().print(comparison.table())
     for sentence in comparison.sentences():
         console().print(sentence)

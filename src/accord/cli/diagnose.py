@@ -23,7 +23,7 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord diagnose runs/first --figure gap.png"""
+accord diagnose runs/first --figure runs/gap.png"""
 
 
 def diagnose(

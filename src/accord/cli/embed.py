@@ -24,11 +24,11 @@ from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
-accord embed runs/first pack:emoji --out emoji-vectors.parquet
+accord embed runs/first pack:emoji --out runs/emoji.parquet
 
-accord embed runs/first photos.csv --image file --text title
+accord embed runs/first photos.csv --image file --text title --out runs/photos.parquet
 
-accord embed runs/first pack:emoji --engine ray --workers 2"""
+accord embed runs/first pack:emoji --engine ray --workers 2 --out runs/emoji.parquet"""
 
 
 class Engine(StrEnum):

@@ -12,11 +12,11 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord export runs/swav encoder --format timm
+accord export runs/swav runs/encoder --format timm
 
-accord export runs/swav network --format onnx
+accord export runs/swav runs/network --format onnx
 
-accord embed network pictures/"""
+accord embed runs/network pictures --out runs/vectors.parquet"""
 
 
 class Format(StrEnum):

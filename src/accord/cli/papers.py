@@ -24,9 +24,9 @@ def list_() -> None:
     """List all methods and the papers they come from."""
     from accord.cli.output import console
     from accord.papers.catalogue import list_cards
-    from accord.papers.render import card_table
+    from accord.papers.render import card_list
 
-    console().print(card_table(list_cards()))
+    console().print(card_list(list_cards()))
 
 
 @app.command(epilog=SHOW_EXAMPLE)

@@ -13,7 +13,7 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord search runs/first "red heart" --open
+accord search house "building" --open
 
 accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5
 

@@ -12,7 +12,7 @@ from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
 
-accord zero-shot runs/first picture.png --class "red heart" --class "green apple" --class dog"""
+accord zero-shot house cat.png --class cat --class dog --class bird --class fish"""
 
 
 def zero_shot(

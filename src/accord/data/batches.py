@@ -91,14 +91,31 @@ class Recipe:
         spec = self.inputs.get("video")
         return spec.frames if isinstance(spec, VideoInput) else None
 
+    def cut(self, sample: Mapping[str, Any], key: int, epoch: int) -> dict[str, Any]:
+        """A decoded sample with its pictures cut to what the views show.
+
+        Done sample by sample, so that whole photographs are never held for a batch; ``key`` is what the random choices
+        hang on.
+        """
+        cut = {
+            name: _blank(name) if value is None and name in self.decoded else value for name, value in sample.items()
+        }
+        for modality in self.decoded:
+            spec = self.inputs[modality]
+            if isinstance(spec, ImageInput):
+                cut[modality] = self._crops(cut[modality], spec, key, epoch)
+            elif isinstance(spec, VideoInput):
+                cut[modality] = torch.stack([centre_crop(frame, spec.image) for frame in cut[modality]])
+        return cut
+
     def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: int) -> Batch:
-        """The batch of decoded samples; ``keys (B,)`` are what their random choices hang on."""
+        """The batch of samples that were :meth:`cut` with ``keys (B,)``."""
         batch: Batch = {}
         for modality in self.decoded:
             spec = self.inputs[modality]
-            values = [_blank(modality) if sample[modality] is None else sample[modality] for sample in samples]
+            values = [sample[modality] for sample in samples]
             if isinstance(spec, ImageInput):
-                batch |= self._images(values, spec, keys, epoch)
+                batch |= self._images(values, spec)
             elif isinstance(spec, TextInput):
                 batch["text"], batch["text_mask"] = spec.tokenizer(self._captions(values, keys, epoch))
                 if self.training and self.text_views:
@@ -141,13 +158,21 @@ class Recipe:
                 batch["view_flips"] = cache.flips.flatten(0, 2)[flat]
         return batch
 
-    def _images(self, pictures: Sequence[Any], spec: ImageInput, keys: np.ndarray, epoch: int) -> Batch:
+    def _crops(self, picture: Image.Image, spec: ImageInput, key: int, epoch: int) -> list[Crop] | Tensor:
+        """Every view of one picture, whose first one's place is known to the others; or the evaluation view."""
         views = expand(self.views) if self.training else ()
         if not views:
-            pixels = torch.stack([centre_crop(picture, spec) for picture in pictures])
-            return {"image": normalise(pixels, spec)}
-        seeds = draw(self.seed, Purpose.VIEW, epoch, keys[:, None], np.arange(len(views))) >> np.uint64(1)
-        crops = [_crops(picture, views, spec, row.tolist()) for picture, row in zip(pictures, seeds, strict=True)]
+            return centre_crop(picture, spec)
+        keys = np.array(key, dtype=np.uint64)
+        seeds = (draw(self.seed, Purpose.VIEW, epoch, keys, np.arange(len(views))) >> np.uint64(1)).tolist()
+        first = make_crop(picture, views[0], spec, seeds[0])
+        rest = zip(views[1:], seeds[1:], strict=True)
+        return [first, *(make_crop(picture, view, spec, seed, first.box) for view, seed in rest)]
+
+    def _images(self, crops: Sequence[Any], spec: ImageInput) -> Batch:
+        views = expand(self.views) if self.training else ()
+        if not views:
+            return {"image": normalise(torch.stack(list(crops)), spec)}
         stacked = [_stack(column, view, spec) for column, view in zip(zip(*crops, strict=True), views, strict=True)]
         batch: Batch = {
             "image": stacked[0],
@@ -191,21 +216,14 @@ def label_tensor(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels)
 
 
-def _crops(picture: Any, views: Sequence[View], spec: ImageInput, seeds: Sequence[int]) -> list[Crop]:
-    """Every view of one picture; the first one's place is known to the others."""
-    first = make_crop(picture, views[0], spec, seeds[0])
-    rest = zip(views[1:], seeds[1:], strict=True)
-    return [first, *(make_crop(picture, view, spec, seed, first.box) for view, seed in rest)]
-
-
 def _stack(crops: Sequence[Crop], view: View, spec: ImageInput) -> Tensor:
     lighting = torch.stack([crop.lighting for crop in crops]) if view.lighting else None
     return normalise(torch.stack([crop.pixels for crop in crops]), spec, lighting)
 
 
-def _videos(clips: Sequence[Sequence[Any]], spec: VideoInput) -> tuple[Tensor, Tensor]:
+def _videos(clips: Sequence[Tensor], spec: VideoInput) -> tuple[Tensor, Tensor]:
     """``(B, T, 3, H, W)`` and mask ``(B, T)``; a shorter clip is padded with zeros after normalisation."""
-    frames = [normalise(torch.stack([centre_crop(frame, spec.image) for frame in clip]), spec.image) for clip in clips]
+    frames = [normalise(clip, spec.image) for clip in clips]
     batch = torch.zeros(len(clips), spec.frames, *frames[0].shape[1:])
     mask = torch.zeros(len(clips), spec.frames, dtype=torch.bool)
     for row, clip in enumerate(frames):

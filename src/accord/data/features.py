@@ -34,6 +34,24 @@ class Features:
     mask: Tensor | None = None
     maps: dict[int, Tensor] | None = None
 
+    @classmethod
+    def cat(cls, parts: Sequence[Features]) -> Features:
+        """The features of several batches, whose items have equally many tokens, as those of one.
+
+        >>> Features.cat([Features(torch.zeros(2, 8)), Features(torch.zeros(1, 8))]).pooled.shape
+        torch.Size([3, 8])
+        """
+        first = parts[0]
+
+        def joined(name: str) -> Tensor | None:
+            held = [getattr(part, name) for part in parts]
+            return None if held[0] is None else torch.cat(held)
+
+        maps = None
+        if first.maps is not None:
+            maps = {stride: torch.cat([part.maps[stride] for part in parts if part.maps]) for stride in first.maps}
+        return cls(torch.cat([part.pooled for part in parts]), joined("tokens"), joined("mask"), maps)
+
     def sequence(self) -> tuple[Tensor, Tensor]:
         """``tokens`` and their mask, made where all are real.
 

@@ -70,7 +70,8 @@ class ViewedDataset(Dataset[Fetched]):
         replaced: list[BadRow] = []
         if self.recipe.decoded:
             with quiet_pillow():
-                found = [self._read(epoch, int(position), replaced) for position in positions]
+                read = (self._read(epoch, int(position), replaced) for position in positions)
+                found = [(row, self.recipe.cut(sample, row, epoch)) for row, sample in read]
             samples = [sample for _, sample in found]
             if self.recipe.training:
                 rows = np.array([row for row, _ in found], dtype=np.int64)

@@ -296,13 +296,13 @@ class StreamedDataset(Dataset[Fetched]):
     def _fetch(self, epoch: int, portion: Portion) -> Fetched:
         replaced: list[BadRow] = []
         with quiet_pillow():
-            read = [
+            read = (
                 self._read(row, place, portion.spares, replaced)
                 for row, place in zip(portion.rows, portion.places, strict=True)
-            ]
-        keys = np.array([_identity(row) for row, _ in read], dtype=np.uint64)
-        samples = [sample for _, sample in read]
-        batch = self.recipe.assemble(samples, keys, epoch)
+            )
+            cut = [(key := _identity(row), self.recipe.cut(sample, key, epoch)) for row, sample in read]
+        samples = [sample for _, sample in cut]
+        batch = self.recipe.assemble(samples, np.array([key for key, _ in cut], dtype=np.uint64), epoch)
         if self.corpus.columns.label:
             batch["label"] = label_tensor(np.stack([sample["label"] for sample in samples]))
         return Fetched(batch, replaced, len(samples))

@@ -13,6 +13,7 @@ from accord.errors import ConfigError
 
 Freeze = Literal["none", "all", "auto"] | int
 RANDOM = "random initialisation"
+_AT_ONCE = 16 * 3 * 224**2  # input values, 16 pictures: more are no faster on a processor, and take gigabytes
 
 
 class Encoder(nn.Module):
@@ -42,8 +43,18 @@ class Encoder(nn.Module):
             return x
         if self.frozen:
             with torch.no_grad():
-                return self.encode(x, mask)
-        return self.encode(x, mask)
+                return self._in_portions(x, mask)
+        return self._in_portions(x, mask)
+
+    def _in_portions(self, x: Any, mask: Tensor | None) -> Features:
+        """:meth:`encode`; on a processor a few items after the other, where neither gradients nor a batch's
+        statistics bind them together."""
+        alone = isinstance(x, Tensor) and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not alone or self.training or torch.is_grad_enabled() or x.numel() <= _AT_ONCE:
+            return self.encode(x, mask)
+        items = max(1, _AT_ONCE // x[0].numel())
+        masks = [None] * -(-len(x) // items) if mask is None else mask.split(items)
+        return Features.cat([self.encode(*part) for part in zip(x.split(items), masks, strict=True)])
 
     @property
     def token_dim(self) -> int:

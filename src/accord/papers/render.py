@@ -1,30 +1,35 @@
-"""Cards on the terminal."""
+"""Cards on the terminal, readable from 60 columns on; wider ones do not make longer lines than a book has."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from accord.papers.catalogue import PaperCard, Setting
 
+_WIDEST = 100  # columns of text
+_COMMAND = 54  # columns after which a command goes on in the next line
 
-def card_table(cards: Iterable[PaperCard]) -> Table:
-    """One line per card."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("method", style="cyan", no_wrap=True)
-    table.add_column("paper", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("what it is for")
+
+def card_list(cards: Iterable[PaperCard]) -> Group:
+    """A line and a paragraph per card: name, paper, and what it is for."""
+    parts: list[RenderableType] = []
     for card in cards:
-        table.add_row(card.slug, card.citation or card.kind, card.status, Text(card.use))
-    return table
+        source = card.citation or card.kind
+        status = "" if card.status == "ready" else f" ({card.status})"
+        parts.append(Text.assemble((card.slug, "bold cyan"), (f"  {source}{status}", "dim")))
+        parts.append(Constrain(Padding(Text(card.use), (0, 0, 0, 4)), _WIDEST))
+    return Group(*parts)
 
 
-def card_page(card: PaperCard, settings: Sequence[Setting]) -> Group:
+def card_page(card: PaperCard, settings: Sequence[Setting]) -> Constrain:
     """Everything on one card, with the method's settings."""
     heading = Text(card.title, style="bold")
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -36,8 +41,8 @@ def card_page(card: PaperCard, settings: Sequence[Setting]) -> Group:
     parts += _section("Settings", [_settings_table(settings)] if settings else [])
     parts += _section("Traps", [_item(trap) for trap in card.traps])
     parts += _section("Claims", [_item(claim) for claim in card.claims])
-    parts += _section("Example", [Padding(Text(card.example, style="green"), (0, 0, 0, 2))])
-    return Group(*parts)
+    parts += _section("Example", [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))])
+    return Constrain(Group(*parts), _WIDEST)
 
 
 def _facts(card: PaperCard) -> list[tuple[str, str]]:
@@ -65,9 +70,34 @@ def _item(text: str) -> Padding:
 
 def _settings_table(settings: Sequence[Setting]) -> Padding:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("setting", "default", "allowed", "meaning"):
-        table.add_column(column, no_wrap=column == "setting")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("default", overflow="fold")
+    table.add_column("meaning, and what is allowed")
     for setting in settings:
-        parts = (setting.name, setting.default, setting.allowed, setting.description)
-        table.add_row(*(Text(part) for part in parts))  # as text: brackets are no markup
+        allowed = Text(f" ({_together(setting.allowed)})" if setting.allowed else "", style="dim")
+        # as text: brackets are no markup
+        table.add_row(Text(setting.name), Text(setting.default), Text(setting.description) + allowed)
     return Padding(table, (0, 0, 0, 2))
+
+
+def _together(allowed: str) -> str:
+    """A range whose bounds no line break takes from their signs."""
+    return re.sub("([≥≤><]) ", "\\1\N{NO-BREAK SPACE}", allowed)
+
+
+def _in_lines(command: str) -> str:
+    r"""A command that a shell takes as it stands, in lines that fit a narrow terminal.
+
+    >>> print(_in_lines("accord train pack:emoji --method clip --epochs 3 --out runs/clip"))
+    accord train pack:emoji --method clip --epochs 3 \
+      --out runs/clip
+    """
+    lines = [""]
+    words = [shlex.quote(word) for word in shlex.split(command)]
+    for number, word in enumerate(words):
+        follower = words[number + 1 : number + 2] if word.startswith("-") else []  # an option and its value
+        if lines[-1] and len(" ".join([lines[-1], word, *follower])) > _COMMAND:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip() if len(lines) == 1 else f"{lines[-1]} {word}"
+    return " \\\n".join(lines)

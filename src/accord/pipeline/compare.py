@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from accord.config import Config
@@ -25,7 +26,8 @@ from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.build import prepare_run
 from accord.pipeline.config import RunConfig, merged, read_config
-from accord.pipeline.folder import COMPARISON, owned
+from accord.pipeline.folder import COMPARISON, is_run, owned, require_comparison
+from accord.pipeline.measured import Measured, Outcome, in_words, time_left
 from accord.pipeline.rows import despite_bad_rows, held_out
 from accord.pipeline.run import REPORT, execute, fit_model
 from accord.pipeline.score import score
@@ -174,20 +176,29 @@ def _verdict(gap: Interval) -> str:
 
 
 def compare(
-    config: str | Path | Mapping[str, Any], seeds: int = 5, out: str | Path | None = None, progress: bool = True
+    config: str | Path | Mapping[str, Any],
+    seeds: int = 5,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
 ) -> Comparison:
     """Train every arm on every seed and compare them.
 
-    The first seed of the method's arm is an ordinary run under ``out/METHOD`` that can be loaded and searched.
+    The first seed of the method's arm is an ordinary run under ``out/METHOD`` that can be loaded and searched. What an
+    arm gave on a seed is kept at once, so that a comparison that was stopped goes on with ``resume``.
 
     Args:
         config: YAML file, name of a shipped comparison, or a mapping.
         seeds: number of seeds.
         out: directory, new or empty; default ``runs/NAME``.
-        progress: print each result as it comes.
+        resume: go on with the comparison in ``out``; arms and seeds that were measured with the same settings are
+            not trained again, and more seeds can be asked for.
+        progress: print each result as it comes and how long the rest takes; on a terminal with the progress of each
+            training.
 
     Raises:
-        ConfigError: a setting is wrong; or ``out`` is not empty, or another process is writing there.
+        ConfigError: a setting is wrong; or ``out`` is not empty and ``resume`` is off, or holds no comparison and it is
+            on, or another process is writing there.
         DataError: the data cannot be read, or have fewer rows than a step.
     """
     values = read_config(config)
@@ -199,28 +210,40 @@ def compare(
     )
     # a wrong arm is told before the first one trains
     runs = [RunConfig.parse(merged(study.run, arm.changes)) for arm in study.arms.values()]
-    with owned(folder, data=[run.data.place for run in runs]):
-        result = _compared(study, seeds, folder, progress)
+    with owned(folder, data=[run.data.place for run in runs], resume=resume, begun=require_comparison):
+        result = _compared(study, seeds, folder, Console(stderr=True, highlight=False) if progress else None)
         _record(result)
     return result
 
 
-def _compared(study: CompareConfig, seeds: int, folder: Path, progress: bool) -> Comparison:
-    """Every arm on every seed."""
-    started = time.perf_counter()
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
+def _compared(study: CompareConfig, seeds: int, folder: Path, console: Console | None) -> Comparison:
+    """Every arm on every seed, but for those of which the folder has the outcome."""
+    kept, done = Measured(folder), []
+    waiting = [(seed, name) for seed in range(seeds) for name in study.arms]
+    number = len(waiting)
+    while waiting:
+        seed, name = waiting[0]
+        arm = study.arms[name]
+        run = RunConfig.parse(merged(study.run, {**arm.changes, "training.seed": seed, "data.split.seed": seed}))
+        shown = seed == 0 and arm.role == "method"  # what the report shows is that run
+        outcome = None if shown and not is_run(folder / name) else kept.read(name, run)
+        if outcome is None:
+            _announce(console, number - len(waiting), number, name, time_left(done, [name for _, name in waiting]))
+            started = time.perf_counter()
+            metrics = _measure(run, folder / name, keep=shown, bars=console is not None and console.is_terminal)
+            outcome = Outcome(name, metrics, time.perf_counter() - started)
+            kept.write(run, outcome)
+        done.append(outcome)
+        waiting.pop(0)
+        _print_line(console, seed, seeds, study.main, outcome)
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     guesses: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
-    for seed in range(seeds):
-        for name, arm in study.arms.items():
-            run = RunConfig.parse(merged(study.run, {**arm.changes, "training.seed": seed, "data.split.seed": seed}))
-            metrics = _measure(run, folder / name, keep=seed == 0 and arm.role == "method")
-            for metric in metrics:
-                found[name].setdefault(metric.name, []).append(metric.value)
-                if metric.chance is not None:
-                    guesses[name].setdefault(metric.name, []).append(metric.chance)
-            if progress:
-                _print_line(seed, seeds, name, study.main, metrics)
-    return Comparison(study, found, _common_chance(guesses), seeds, folder, time.perf_counter() - started)
+    for outcome in done:
+        for metric in outcome.metrics:
+            values[outcome.arm].setdefault(metric.name, []).append(metric.value)
+            if metric.chance is not None:
+                guesses[outcome.arm].setdefault(metric.name, []).append(metric.chance)
+    return Comparison(study, values, _common_chance(guesses), seeds, folder, sum(outcome.seconds for outcome in done))
 
 
 def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float | None]:
@@ -236,8 +259,8 @@ def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str
     return {name: means[0] if max(means) - min(means) < 1 else None for name, means in levels.items()}
 
 
-def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
-    """Train and score one arm on one seed; the run's directory is kept only where asked.
+def _measure(run: RunConfig, folder: Path, *, keep: bool, bars: bool) -> list[Metric]:
+    """Train and score one arm on one seed; the run's directory is kept, and gone on with, only where asked.
 
     Raises:
         DataError: there are too few rows for the step that the comparison asks for, which an arm must not lower alone.
@@ -250,17 +273,24 @@ def _measure(run: RunConfig, folder: Path, *, keep: bool) -> list[Metric]:
             "comparison: lower it for all arms"
         )
     if keep:
-        return execute(run, folder, progress=False).metrics
+        return execute(run, folder, resume=is_run(folder), progress=bars).metrics
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        model, _ = fit_model(run, prepared, Path(scratch), progress=False)
+        model, _ = fit_model(run, prepared, Path(scratch), progress=bars)
         return despite_bad_rows(prepared, lambda rows: score(model, rows, run.evaluate))[0]
 
 
-def _print_line(seed: int, seeds: int, arm: str, main: str, metrics: list[Metric]) -> None:
-    from rich.console import Console
+def _announce(console: Console | None, done: int, number: int, arm: str, left: float | None) -> None:
+    """Which arm comes now, and how long all that is left takes."""
+    if console is not None:
+        rest = "" if left is None else f"; about {in_words(left)} left"
+        console.print(f"arm {done + 1} of {number}: {arm}{rest}", style="dim", markup=False)
 
-    value = next((f"{metric.value:.1f}" for metric in metrics if metric.name == main), "–")
-    Console(stderr=True, highlight=False).print(f"seed {seed + 1} of {seeds}  {arm}: {main} {value}")
+
+def _print_line(console: Console | None, seed: int, seeds: int, main: str, outcome: Outcome) -> None:
+    if console is not None:
+        value = next((f"{metric.value:.1f}" for metric in outcome.metrics if metric.name == main), "–")
+        took = f"({in_words(outcome.seconds)})"
+        console.print(f"seed {seed + 1} of {seeds}  {outcome.arm}: {main} {value} {took}", markup=False)
 
 
 def _record(result: Comparison) -> None:

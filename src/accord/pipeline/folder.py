@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from accord.files import reading, storage_of, write_atomically
 from accord.training.artifact import CONFIG
 
 SPLITS, QUARANTINE, COMPARISON = "splits.json", "quarantine.jsonl", "comparison.json"
+MEASURED = "measured"  # folder of what a comparison measured so far
 _LOCK, _OWNER = ".lock", ".owner"
 _TRACES = frozenset({_LOCK, _OWNER, SPLITS, QUARANTINE})  # what stands in a folder before its ``config.yaml``
 _NAMED = 3  # names of what is in the way
@@ -54,8 +55,28 @@ def run_config(folder: Path) -> dict[str, Any]:
         return {key: values[key] for key in values if key != "data_info"}
 
 
+def require_comparison(folder: Path) -> None:
+    """Refuse to go on with a comparison that was not begun.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not _is_comparison(folder):
+        raise ConfigError(f"there is no comparison in {folder} to go on with: leave --resume out to start one there")
+
+
+def _is_comparison(folder: Path) -> bool:
+    return (folder / COMPARISON).is_file() or (folder / MEASURED).is_dir()
+
+
 @contextmanager
-def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> Iterator[None]:
+def owned(
+    folder: Path,
+    *,
+    data: Sequence[str] = (),
+    resume: bool = False,
+    begun: Callable[[Path], object] = run_config,
+) -> Iterator[None]:
     """Be the only one who writes a run into ``folder``, which is made if need be.
 
     If the block fails before it has written anything of its own, everything is as it was.
@@ -63,7 +84,8 @@ def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> It
     Args:
         folder: an empty or new one; with ``resume`` that of a run.
         data: the sources that are read, which the folder must not be part of.
-        resume: go on with the run that is there.
+        resume: go on with what is there.
+        begun: raises where there is nothing to go on with.
 
     Raises:
         ConfigError: there is something else in the folder or, with ``resume``, no run; it lies in the data; or another
@@ -83,13 +105,13 @@ def owned(folder: Path, *, data: Sequence[str] = (), resume: bool = False) -> It
     for source in () if resume else data:
         require_outside(folder, source)
     if resume or not (folder / _LOCK).exists():  # else its owner may be at work, and that is what has to be told
-        _require_fitting(folder, resume)
+        _require_fitting(folder, resume, begun)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     with storage_of(folder, "made"):
         folder.mkdir(parents=True, exist_ok=True)
     lock = _acquire(folder)
     try:
-        _require_fitting(folder, resume)
+        _require_fitting(folder, resume, begun)
         yield
     except BaseException:
         _withdraw(folder, made)
@@ -130,14 +152,16 @@ def require_outside(folder: Path, source: str) -> None:
         raise ConfigError(f"{folder} {place}: name a folder outside of it, such as --out {better}")
 
 
-def _require_fitting(folder: Path, resume: bool) -> None:
-    """Refuse to start where something is, and to go on where no run is."""
+def _require_fitting(folder: Path, resume: bool, begun: Callable[[Path], object]) -> None:
+    """Refuse to start where something is, and to go on where nothing is."""
     if resume:
-        run_config(folder)
+        begun(folder)
     elif is_run(folder):
         raise ConfigError(f"{folder} already holds a run: pass --resume to go on, or another --out")
-    elif (folder / COMPARISON).is_file():
-        raise ConfigError(f"{folder} already holds a comparison: pass another --out, or delete it")
+    elif _is_comparison(folder):
+        raise ConfigError(
+            f"{folder} already holds a comparison: pass another --out, or to accord compare --resume to go on with it"
+        )
     elif others := things_in(folder):
         raise ConfigError(
             f"{folder} is not empty and no run of Accord (it holds {others}): name a new or an empty folder with --out"

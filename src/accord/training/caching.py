@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -207,17 +207,23 @@ class _Source:
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
 
-    def encode(self, samples: list[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
+    def encode(self, samples: Iterable[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
         """``features (B, W)`` of decoded samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
         place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
-        if self.view is None:
-            return {"features": self._rows(self.recipe.assemble(samples, place, 0))}
-        batches = [self.recipe.assemble(samples, place, epoch) for epoch in self.epochs]
-        return {
-            "features": torch.stack([self._rows(batch) for batch in batches], dim=1),
-            "boxes": torch.stack([batch["view_boxes"][:, 0] for batch in batches], dim=1),
-            "flips": torch.stack([batch["view_flips"][:, 0] for batch in batches], dim=1),
-        }
+        epochs = [0] if self.view is None else self.epochs
+        cut = [  # decoded one by one, so that no more than one whole picture is held
+            [self.recipe.cut(sample, int(key), epoch) for epoch in epochs]
+            for sample, key in zip(samples, place, strict=True)
+        ]
+        made = [
+            self._encoded(column, place, epoch) for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
+        ]
+        return made[0] if self.view is None else {name: torch.stack([p[name] for p in made], 1) for name in made[0]}
+
+    def _encoded(self, samples: Sequence[dict[str, Any]], place: np.ndarray, epoch: int) -> dict[str, Tensor]:
+        batch = self.recipe.assemble(samples, place, epoch)
+        augmented = {"boxes": batch["view_boxes"][:, 0], "flips": batch["view_flips"][:, 0]} if self.view else {}
+        return {"features": self._rows(batch), **augmented}
 
     @torch.inference_mode()
     def _rows(self, batch: dict[str, Any]) -> Tensor:
@@ -276,7 +282,7 @@ def _gathered(
                 batches = [part[i : i + _BATCH] for i in range(0, len(part), _BATCH)]
                 found = []
                 for batch in batches:
-                    samples = [sample(position) for position in batch]
+                    samples = (sample(position) for position in batch)
                     found.append(source.encode(samples, [keys[position] for position in batch]))
                     advance(len(batch))
                 tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
