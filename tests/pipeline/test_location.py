@@ -63,7 +63,7 @@ def test_data_that_are_gone_are_asked_for_in_the_folder_of_the_training_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="the data of this run are no longer at .*/gone: give their new place"):
+    with pytest.raises(DataError, match=r"the data of this run are no longer at .*/gone: give their new place"):
         _ = DataConfig(source="gone", location=str(tmp_path / "gone")).place
 
 
