@@ -82,6 +82,15 @@ def test_a_line_that_does_not_fit_costs_its_own_row_and_is_named(tmp_path: Path)
     assert table.rows["b"][2] == "two\nlines"
 
 
+def test_a_file_with_a_line_that_does_not_fit_reads_as_one_without(tmp_path: Path) -> None:
+    lines = ["file,text,n", '1.png,"a ""cat"", and', 'more", 5', '2.png,5" by 3" wide,', "", "3.png,  spaced ,7.5"]
+    well_formed = read(tmp_path / "whole.csv", "\n".join(lines))
+    one_odd = read(tmp_path / "odd.csv", "\n".join([*lines, "x"]))
+    assert list(well_formed.rows) == list(one_odd.rows)[:3]
+    assert next(iter(well_formed.rows)) == {"file": "1.png", "text": 'a "cat", and\nmore', "n": 5.0}
+    assert (well_formed.bad, list(one_odd.bad)) == ({}, [3])
+
+
 def test_a_column_has_one_type_in_all_rows_and_names_keep_their_zeros(tmp_path: Path) -> None:
     late = "".join(f"{i},{i},00{i % 8},{i / 2},,True\n" for i in range(12_000)) + "x,1,008,2,,False\n"
     rows = read(tmp_path / "list.csv", "mixed,whole,id,half,nothing,flag\n" + late).rows

@@ -59,5 +59,13 @@ def test_a_source_that_is_named_anew_is_not_that_of_the_location(tmp_path: Path,
     assert DataConfig(source="pack:emoji").located().location is None
 
 
+def test_data_that_are_gone_are_asked_for_in_the_folder_of_the_training_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"the data of this run are no longer at .*/gone: give their new place"):
+        _ = DataConfig(source="gone", location=str(tmp_path / "gone")).place
+
+
 def test_a_run_from_before_locations_were_kept_reads_its_source() -> None:
     assert DataConfig.parse({"source": "pictures"}).place == "pictures"

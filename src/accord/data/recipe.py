@@ -78,7 +78,7 @@ class DataConfig(Config):
         given = Path(self.source).expanduser()
         if self.location is None or Path(self.location).parts[-len(given.parts) :] != given.parts:
             return self.source  # another source was written over that of the location
-        if Path(self.location) == given.absolute():
+        if _is_there(self.source) and Path(self.location) == given.absolute():
             return self.source
         for place in (self.location, self.source):
             if _is_there(place):

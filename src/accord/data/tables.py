@@ -11,19 +11,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 
 from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_usual
 from accord.data.textfiles import read_text
 from accord.errors import DataError
 
 # Spellings of "no value"; NA and None stay texts, they are names of things too.
-MISSING = frozenset(["", "nan", "NaN", "NAN", "null", "NULL"])
+MISSING = ["", "nan", "NaN", "NAN", "null", "NULL"]
 _SEPARATORS = ",;\t|"
 _LOOK_AT = 50  # lines from which the separator is told, and rows from which a header is
 _SUFFIXES = IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES
@@ -68,23 +70,57 @@ def read_text_table(path: Path, kind: str) -> Table:
 
 
 def _read_csv(path: Path, text: str) -> Table:
-    lines = list(io.StringIO(text, newline=""))
-    told = re.fullmatch(r"sep=(.)\s*", lines[0])  # how Excel is told the separator
-    separator = told[1] if told else _separator_of(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
-    found = list(_records(lines[1:] if told else lines, separator, first=2 if told else 1))
-    header, notes = _header_of(path, found)
-    records = found if notes else found[1:]
-    if not records:
+    head = list(islice(io.StringIO(text, newline=""), _LOOK_AT))
+    told = re.fullmatch(r"sep=(.)\s*", head[0])  # how Excel is told the separator
+    separator = told[1] if told else _separator_of(head, "\t" if path.suffix.lower() == ".tsv" else ",")
+    skipped = 1 if told else 0
+    header, notes = _header_of(path, list(_records(head[skipped:], separator, 1 + skipped)))
+    whole = _well_formed(text[len(head[0]) if told else 0 :], separator, len(header))
+    columns, bad = (whole, {}) if whole else _line_by_line(text, separator, len(header), skipped)
+    if not notes:  # the header is no row
+        columns, bad = [column[1:] for column in columns], {row - 1: reason for row, reason in bad.items()}
+    if not len(columns[0]):
         raise DataError(f"{path} holds a header ({', '.join(header)}) and no rows")
-    fitted = [_fitted(values, len(header)) for _, values in records]
-    bad = {row: _misfit(records[row], len(header)) for row, values in enumerate(fitted) if values is None}
     names, renamed = _different(header, str(path))
-    columns: dict[str, pa.Array] = {}
-    for place, name in enumerate(names):
-        cells = [None if values is None or values[place] in MISSING else values[place] for values in fitted]
-        if name or any(cells):
-            columns[name or f"column {place + 1}"] = _typed(cells)
-    return Table(datasets.Dataset(pa.table(columns)), bad, (*notes, *renamed))
+    kept = {
+        name or f"column {place}": _typed(column)
+        for place, (name, column) in enumerate(zip(names, columns, strict=True), 1)
+        if name or column.null_count < len(column)
+    }
+    return Table(datasets.Dataset(pa.table(kept)), bad, (*notes, *renamed))
+
+
+def _well_formed(text: str, separator: str, width: int) -> list[pa.ChunkedArray] | None:
+    """The columns of a file in which every line fits, read fast; None for any other."""
+    if text.count('"') % 2 or f'{separator} "' in text:
+        return None
+    names = _numbers(1, width)
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(text.encode()),
+            pacsv.ReadOptions(column_names=names),
+            pacsv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        )
+    except pa.ArrowInvalid:  # a line does not fit: which one, the slow way tells
+        return None
+    trimmed = [pc.utf8_ltrim(column, characters=" ") for column in table.columns]
+    return [pc.if_else(pc.is_in(column, pa.array(MISSING)), None, column) for column in trimmed]
+
+
+def _line_by_line(text: str, separator: str, width: int, skipped: int) -> tuple[list[pa.ChunkedArray], dict[int, str]]:
+    """The columns of any file, and what is wrong with which row."""
+    lines = list(io.StringIO(text, newline=""))[skipped:]
+    records = list(_records(lines, separator, 1 + skipped))
+    fitted = [_fitted(values, width) for _, values in records]
+    bad = {row: _misfit(records[row], width) for row, values in enumerate(fitted) if values is None}
+    columns = [
+        pa.chunked_array(
+            [[None if values is None or values[place] in MISSING else values[place] for values in fitted]], pa.string()
+        )
+        for place in range(width)
+    ]
+    return columns, bad
 
 
 def _separator_of(lines: Sequence[str], usual: str) -> str:
@@ -198,9 +234,8 @@ def _different(names: Sequence[str], file: str) -> tuple[list[str], tuple[str, .
     return found, tuple(notes)
 
 
-def _typed(cells: list[str | None]) -> pa.Array:
+def _typed(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Whole numbers, numbers or strings, whichever all cells are; a column without any value has no type."""
-    column = pa.array(cells, pa.string())
     if column.null_count == len(column):
         return pa.nulls(len(column))
     if pc.any(pc.match_substring_regex(column, r"^[-+]?0\d")).as_py():  # 007 is a name
