@@ -17,6 +17,7 @@ from accord.report import (
     Example,
     Item,
     Picture,
+    Retrieval,
     RunSummary,
     charts,
     render_report,
@@ -32,6 +33,7 @@ SECTIONS = (
     "Classes",
     "Embedding space",
     "Training",
+    "Rows left out",
     "Setup",
     "Next",
 )
@@ -126,8 +128,8 @@ def test_classes_without_rows_are_left_out() -> None:
 
 def test_a_picture_query_shows_the_pictures_it_finds(picture: Picture) -> None:
     example = Example(Item(picture), (Item(picture, "a red bar", 0.9),))
-    html = render_report(RunSummary("Like this", "capro", examples=(example,)))
-    assert "pictures like this one" in html
+    html = render_report(RunSummary("Like this", "capro", retrieval=Retrieval("", (example,))))
+    assert "like this one" in html
     assert html.count("<img") == 2
 
 

@@ -93,9 +93,10 @@ class Leakage:
 def find_leakage(train: Corpus, test: Corpus) -> Leakage:
     """Compare held-out rows with training rows.
 
-    What it knows again, measured on drawings and photographs: 97 of 100 pictures after resizing and coding anew, 97
-    when 90 % of their area are left, 93 at 80 %, 88 at 70 %, 60 at 60 %. Mirrored and turned ones it does not. Things
-    that look the same are taken for the same: flags with the same stripes, an open and a closed lock.
+    What it knows again, of 150 drawings (``pack:emoji``) and 150 photographs and drawings (``pack:stamps``): 99 % at
+    half the size or as JPEG, 95 % cut to 90 % of their area, 92 % at 80 %, 89 % at 70 %, 61 % at 60 %, 24 to 37 % at
+    50 %. Mirrored or turned ones it does not. Things that look the same are taken for the same: where concepts are kept
+    apart, 43 of 762 held-out emoji (an open and a closed lock, flags of the same stripes) and 2 of 191 stamps.
 
     Args:
         train: training rows.
@@ -147,20 +148,6 @@ def describe_leakage(leakage: Leakage, train: Corpus, test: Corpus) -> list[str]
     return [*lines, _remedy(train.columns.group)]
 
 
-def describe_split(test: Corpus) -> str:
-    """How many rows were held out, and what keeps them apart from training rows.
-
-    Example:
-        >>> from accord.data.corpus import corpus_from_items
-        >>> describe_split(corpus_from_items("text", ["a cat"]))
-        '1, shared out row by row: no column says which rows show the same thing'
-    """
-    group = test.columns.group
-    if group:
-        return f"{len(test):,}, no {group} in common with training (column {group})"
-    return f"{len(test):,}, shared out row by row: no column says which rows show the same thing"
-
-
 def warn_of_leakage(train: Corpus, test: Corpus) -> None:
     """Print on stderr what held-out rows have in common with training rows; nothing when that is nothing."""
     leakage = find_leakage(train, test)
@@ -172,7 +159,7 @@ def warn_of_leakage(train: Corpus, test: Corpus) -> None:
 def _remedy(group: str | None) -> str:
     if group:
         return f"column {group} does not keep them together: where they show one thing, give them one {group}"
-    return "the score flatters: name a column that is equal for rows of one thing, with --group COL"
+    return "where they show one thing the score flatters: name a column that is equal for such rows, with --group COL"
 
 
 def _listed(examples: Sequence[str], total: int) -> str:
@@ -191,7 +178,7 @@ def _name(corpus: Corpus, row: int) -> str:
 
 def _words(corpus: Corpus, row: int) -> str:
     (position,) = np.flatnonzero(corpus.ids == row)
-    words = corpus.select([position]).texts()[0][0]
+    words = corpus.select([int(position)]).texts()[0][0]
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 
 

@@ -270,6 +270,7 @@ def _record(result: Comparison) -> None:
         comparison=_for_report(result),
         title=result.config.title,
         lede=" ".join(result.sentences()),
+        beside=result.folder,
     )
     write_report(page, result.report)
 
@@ -288,4 +289,4 @@ def _for_report(result: Comparison) -> report.Comparison:
             if metric in result.values[name]
         ]
         arms.append(report.Arm(name, tuple(metrics), arm.role, arm.note))
-    return report.Comparison(tuple(arms), result.seeds, " ".join(result.sentences()))
+    return report.Comparison(tuple(arms), result.seeds)

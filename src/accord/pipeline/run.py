@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from accord.data.corpus import Corpus, open_corpus
+from accord.data.leakage import warn_of_leakage
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, require
@@ -21,8 +22,9 @@ from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.doubted import write_doubted
 from accord.pipeline.score import score
-from accord.pipeline.summary import summarise
+from accord.pipeline.summary import QUARANTINE, summarise
 from accord.report.html import write_report
 from accord.search.export import write_embeddings
 from accord.search.index import Hit, build_index
@@ -35,7 +37,7 @@ from accord.training.artifact import CONFIG, Model, load_model, save_model
 from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel, is_export
 
-METRICS, REPORT, SPLITS, QUARANTINE = "metrics.json", "report.html", "splits.json", "quarantine.jsonl"
+METRICS, REPORT, SPLITS = "metrics.json", "report.html", "splits.json"
 ENGINES = ("plain", "ray")
 
 
@@ -48,12 +50,16 @@ class Run:
         model: the trained model.
         metrics: what was measured on held-out rows.
         fitted: steps and time of training.
+        next_steps: commands to try next.
+        doubted: the list of training rows that the method did not believe, where it judges them.
     """
 
     path: Path
     model: Model
     metrics: list[Metric]
     fitted: FitResult
+    next_steps: tuple[str, ...] = ()
+    doubted: Path | None = None
 
 
 def train(
@@ -122,16 +128,19 @@ def execute(config: RunConfig, folder: Path, *, resume: bool = False, progress: 
     _claim(folder, config, resume)
     prepared = prepare(config.data, quarantine=folder / QUARANTINE, quiet=not progress)
     prepared.splits.save(folder / SPLITS)
+    if progress and len(prepared.test):
+        warn_of_leakage(prepared.train, prepared.test)
     started = time.perf_counter()
     model, fitted = fit_model(config, prepared, folder, resume=resume, progress=progress)
     save_model(folder, model.method, config.model_dump(mode="json"))
     model.path = folder
     metrics = score(model, prepared, config.evaluate)
     write_metrics(folder, metrics)
+    doubted = write_doubted(folder, model, prepared.train)
     summary = summarise(model, prepared, metrics, folder, seconds=time.perf_counter() - started)
     write_report(summary, folder / REPORT)
-    write_card(folder, model, metrics)
-    return Run(folder, model, metrics, fitted)
+    write_card(folder, model, metrics, summary.both_sides.lines if summary.both_sides else ())
+    return Run(folder, model, metrics, fitted, summary.next_steps, doubted)
 
 
 def fit_model(
