@@ -87,7 +87,9 @@ class _Pairs:
         same = labels is not None and labels.ndim == 1 and labels[row] == labels[hit] >= 0
         return "same class" if same else ""
 
-    def _ranked(self, rows: np.ndarray, asked: str, wanted: str, gallery: np.ndarray) -> tuple[list[list[float]], list[list[int]]]:
+    def _ranked(
+        self, rows: np.ndarray, asked: str, wanted: str, gallery: np.ndarray
+    ) -> tuple[list[list[float]], list[list[int]]]:
         """Scores and rows of the best answers to each query."""
         model, index = self.model, torch.from_numpy(gallery)
         score = self._second_stage(rows, asked, wanted, gallery) if model.rescores else None
