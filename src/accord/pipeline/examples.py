@@ -30,10 +30,10 @@ def retrieval_examples(model: Model, test: Corpus) -> Retrieval | None:
     test = test.having(modality, *(["text"] if by_text else []))
     if len(test) <= _HITS:
         return None
-    rows = np.random.default_rng(0).permutation(len(test))[:_QUERIES]
+    order = np.random.default_rng(0).permutation(len(test))
     if not by_text:
         relation, lead = _alike(test)
-        return Retrieval(lead, tuple(_neighbours(model, test, rows, modality, relation)))
+        return Retrieval(lead, tuple(_neighbours(model, test, order[:_QUERIES], modality, relation)))
     what = {"image": "picture", "video": "clip", "audio": "recording"}.get(modality, "row")
     lead = (
         f"What held-out captions find among the {len(test):,} held-out rows, and what a {what} finds among their "
@@ -43,7 +43,14 @@ def retrieval_examples(model: Model, test: Corpus) -> Retrieval | None:
     if test.labels is not None and not test.multi_label:
         lead += " “Same class” is no hit, only near."
     pairs = _Pairs(model, test, modality, what)
+    rows = _with_different_captions(test, order)[:_QUERIES]
     return Retrieval(lead, (*pairs.from_text(rows), *pairs.to_text(rows[:_BACK])))
+
+
+def _with_different_captions(test: Corpus, order: np.ndarray) -> np.ndarray:
+    captions = [texts[0] for texts in test.texts()]
+    first = {captions[row]: row for row in reversed(order)}
+    return np.array([row for row in order if first[captions[row]] == row])
 
 
 @dataclass(frozen=True)

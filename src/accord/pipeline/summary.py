@@ -249,7 +249,11 @@ def _both_sides(train: Corpus, test: Corpus) -> BothSides | None:
         (_shown(test, twin.held_out, "held out"), _shown(train, twin.training, "trained on"))
         for twin in leakage.pictures[:EXAMPLES]
     )
-    return BothSides(tuple(line[0].upper() + line[1:] + "." for line in lines), pairs)
+    return BothSides(tuple(_sentence(line) for line in lines), pairs)
+
+
+def _sentence(line: str) -> str:
+    return line[0].upper() + line[1:] + ("" if line.endswith("…") else ".")
 
 
 def _shown(corpus: Corpus, row: int, side: str) -> Item:

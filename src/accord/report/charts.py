@@ -81,7 +81,7 @@ class Panel:
 
     width = 340
     height = 190
-    left = 48
+    left = 56
     right = 332
     top = 12
     bottom = 160
