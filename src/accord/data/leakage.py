@@ -206,14 +206,15 @@ def _compared(train: Corpus, test: Corpus) -> Leakage:
 
 def _same_captions(train: Corpus, test: Corpus) -> Iterator[Twin]:
     """Held-out rows all of whose captions a training row has too; those that only say the class do not count."""
-    seen: dict[frozenset[str], int] = {}
-    for row, texts in zip(train.ids, train.texts(), strict=True):
-        seen.setdefault(frozenset(map(_plain, texts)), int(row))
     classes = frozenset(map(_plain, test.classes))
-    for row, texts in zip(test.ids, test.texts(), strict=True):
+    held_out = [frozenset(map(_plain, texts)) for texts in test.texts()]
+    wanted = {said for said in held_out if said and not said <= classes}
+    home: dict[frozenset[str], int] = {}
+    for row, texts in zip(train.ids, train.texts(), strict=True):
         said = frozenset(map(_plain, texts))
-        if said and said in seen and not said <= classes:
-            yield Twin(int(row), seen[said])
+        if said in wanted:
+            home.setdefault(said, int(row))
+    yield from (Twin(int(row), home[said]) for row, said in zip(test.ids, held_out, strict=True) if said in home)
 
 
 def _plain(text: str) -> str:
