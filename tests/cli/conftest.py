@@ -29,7 +29,7 @@ class Pipeline(ModuleType):
         table.add_row("capro", "53.8")
         self.answers = {
             "train": SimpleNamespace(
-                path=folder / "run", metrics=[METRIC], model=SimpleNamespace(modalities=("image", "text"))
+                path=folder / "run", metrics=[METRIC], next_steps=("accord search 'my run' 'a cat'",), doubted=None
             ),
             "evaluate": [METRIC],
             "caption": [SimpleNamespace(image=folder / "cat.png", caption="a [red] cat", score=-0.25)],

@@ -60,10 +60,11 @@ def test_train_leaves_what_is_not_said_to_the_configuration(pipeline, accord_cli
 
 def test_train_prints_metrics_with_intervals_and_what_to_do_next(pipeline, accord_cli) -> None:
     output = accord_cli("train", "pictures").stdout
-    for part in ("top-1", "53.8 %", "[50.0, 57.6]", "3.8", "734", "report.html", '/run "your words"'):
+    for part in ("top-1", "53.8 %", "[50.0, 57.6]", "3.8", "734", "report.html", "accord search 'my run' 'a cat'"):
         assert part in output
-    pipeline.answers["train"].model.modalities = ("graph",)
-    assert "/run --like ROW" in accord_cli("train", "papers").stdout
+    assert "doubted" not in output
+    pipeline.answers["train"].doubted = Path("runs/a/doubted.csv")
+    assert "doubted rows: runs/a/doubted.csv" in accord_cli("train", "papers").stdout
 
 
 def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:

@@ -151,11 +151,18 @@ def test_examples_are_the_best_scores_of_every_block(monkeypatch):
     rng = torch.Generator().manual_seed(4)
     queries, gallery = torch.randn(9, 5, generator=rng), torch.randn(20, 5, generator=rng)
     monkeypatch.setattr(retrieval, "_CELLS", 40)
-    scores, positions = retrieve_examples(queries, gallery, k=3)
+    scores, positions = retrieve_examples((queries, gallery), k=3)
     expected = (queries @ gallery.T).topk(3)
     assert torch.allclose(scores, expected.values)
     assert torch.equal(positions, expected.indices)
-    assert retrieve_examples(queries, gallery, k=99)[0].shape == (9, 20)
+    assert retrieve_examples((queries, gallery), k=99)[0].shape == (9, 20)
+
+
+def test_examples_come_in_the_order_of_the_second_stage():
+    first = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.2, 0.3]])
+    scores, positions = retrieve_examples(first, 2, lambda query, items: -items.float(), candidates=2)
+    assert positions.tolist() == [[0, 1], [1, 2]]
+    assert scores.tolist() == [[0, -1], [-1, -2]]
 
 
 def test_rows_that_share_a_caption_are_all_correct_for_it():

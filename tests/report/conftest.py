@@ -7,16 +7,19 @@ from accord.evaluation.metric import Metric
 from accord.papers import get_card
 from accord.report import (
     Arm,
+    BothSides,
     ClassRow,
     Comparison,
     Confusion,
     Example,
     Geometry,
     Item,
+    LeftOut,
     Noise,
     NoisyPair,
     Picture,
     Quantity,
+    Retrieval,
     RunSummary,
 )
 
@@ -43,10 +46,22 @@ def full(picture: Picture) -> RunSummary:
         metrics=(top, rank),
         comparison=Comparison((Arm("capro", (top,), "method"), Arm("cross-entropy", (top,))), seeds=5),
         curves={"vanilla/total": [(0, 3.0), (9, 2.0)], "prototypes/total": [(0, 2.0), (9, 1.0)]},
-        examples=(Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
+        retrieval=Retrieval(
+            "✓ is a hit.",
+            (Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
+        ),
         confusion=Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
         classes=(ClassRow("dog", 90.0, 10, (picture,), (Item(picture, HOSTILE),)),),
-        noise=Noise(2954, 800, 600, (top,), (NoisyPair(picture, HOSTILE, HOSTILE, "dog", "dog", 0.1),)),
+        noise=Noise(
+            2954,
+            800,
+            600,
+            (Metric("purity", 80.0, None, None, None, 99),),
+            (NoisyPair(picture, HOSTILE, HOSTILE, "dog", "dog", 0.1, where=f"row 7 · {HOSTILE}.png"),),
+            link="doubted.csv",
+        ),
+        left_out=LeftOut({"not a picture": 12}, ((3, f"{HOSTILE}.png", "not a picture"),), link="quarantine.jsonl"),
+        both_sides=BothSides(("2 of 9 rows.",), ((Item(picture, "held out: row 1"), Item(picture, "row 2")),)),
         geometry=Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
         next_steps=("accord search runs/a 'red heart'",),
     )

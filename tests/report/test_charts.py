@@ -54,6 +54,11 @@ def test_terms_without_points_are_left_out() -> None:
     assert curve_panels({"train/total": []}) == []
 
 
+def test_the_only_term_of_a_loss_is_not_drawn_twice() -> None:
+    curves = {"train/total": [(0, 2.5), (1, 2.0)], "train/contrastive": [(0, 2.5), (1, 2.0)], "train/lr": [(0, 1.0)]}
+    assert [panel.title for panel in curve_panels(curves)] == ["total", "learning rate"]
+
+
 def test_a_single_logged_step_is_drawn() -> None:
     (panel,) = curve_panels({"train/total": [(0, 2.5)]})
     assert panel.lines[0].dots[0][2] == "train, step 0: 2.5"

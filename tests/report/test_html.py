@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from accord.report import (
     Example,
     Item,
     Picture,
+    Retrieval,
     RunSummary,
     charts,
     render_report,
@@ -32,6 +34,7 @@ SECTIONS = (
     "Classes",
     "Embedding space",
     "Training",
+    "Rows left out",
     "Setup",
     "Next",
 )
@@ -126,8 +129,8 @@ def test_classes_without_rows_are_left_out() -> None:
 
 def test_a_picture_query_shows_the_pictures_it_finds(picture: Picture) -> None:
     example = Example(Item(picture), (Item(picture, "a red bar", 0.9),))
-    html = render_report(RunSummary("Like this", "capro", examples=(example,)))
-    assert "pictures like this one" in html
+    html = render_report(RunSummary("Like this", "capro", retrieval=Retrieval("", (example,))))
+    assert "like this one" in html
     assert html.count("<img") == 2
 
 
@@ -140,6 +143,41 @@ def test_large_confusion_lists_the_worst_mistakes_only() -> None:
     assert 'class="matrix"' not in html
     assert "class 4" in html
     assert "class 9" not in html
+
+
+def test_a_small_confusion_matrix_leaves_no_void() -> None:
+    html = render_report(RunSummary("Two", "clip", confusion=Confusion(("cat", "dog"), [[8, 2], [1, 9]])))
+    width = int(re.search(r'class="matrix" width="(\d+)"', html)[1])
+    assert 2 * 44 < width < 2 * 2 * 44
+    assert 'class="card beside"' in html
+
+
+def test_nothing_is_said_twice(full: RunSummary) -> None:
+    html = render_report(full)
+    results = html.split('<section id="results"')[1].split("</section>")[0]
+    doubts = html.split('<section id="doubted-rows"')[1].split("</section>")[0]
+    assert "purity" in doubts
+    assert "purity" not in results
+    assert 'class="axis"' not in html.split('<dl class="tiles">')[1].split("</dl>")[0]
+
+
+def test_a_comparison_says_which_numbers_are_means_and_which_one_seed(full: RunSummary) -> None:
+    html = render_report(replace(full, measured="one run, seed 0"))
+    assert "Means of capro over 5 seeds, intervals over seeds." in html
+    assert "Of capro in one run, seed 0, the first of the comparison." in html
+    alone = render_report(replace(full, measured="one run, seed 0", comparison=None))
+    assert "One run, seed 0; 95 % intervals over held-out items." in alone
+
+
+def test_cells_of_stacked_tables_say_what_they_hold(full: RunSummary) -> None:
+    html = render_report(full)
+    assert html.count('<table class="stack">') == html.count("<table")
+    assert '<td class="right num muted" data-label="chance">' in html
+
+
+def test_lists_of_rows_are_linked(full: RunSummary) -> None:
+    links = [attrs.get("href") for tag, attrs in Page(render_report(full)).tags if tag == "a"]
+    assert {"doubted.csv", "quarantine.jsonl", "#both-sides"} <= set(links)
 
 
 def test_writing_replaces_the_old_report_and_leaves_no_other_file(full: RunSummary, tmp_path: Path) -> None:

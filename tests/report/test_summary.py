@@ -5,7 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from accord.report import Arm, Comparison, Confusion, NoisyPair, Picture
+from accord.evaluation.metric import Metric
+from accord.report import Arm, Comparison, Confusion, Noise, NoisyPair, Picture, RunSummary
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,16 @@ def test_worst_confusions_come_most_frequent_first() -> None:
 
 def test_comparison_without_metrics_has_no_names() -> None:
     assert Comparison((Arm("clip", ()),), seeds=1).names == []
+
+
+def test_a_comparison_puts_the_means_of_its_method_on_top() -> None:
+    mean, one = Metric("top-1", 50.0, 40.0, 60.0, None, 5), Metric("top-1", 55.0, None, None, None, 99)
+    comparison = Comparison((Arm("plain", (one,)), Arm("capro", (mean,), "method")), seeds=5)
+    assert RunSummary("A study", "capro", metrics=(one,), comparison=comparison).headline == (mean,)
+
+
+def test_figures_on_judged_rows_are_no_headline() -> None:
+    judged = Metric("judged noisy: precision", 80.0, None, None, None, 9)
+    top = Metric("top-1", 55.0, None, None, None, 99)
+    run = RunSummary("A run", "capro", metrics=(top, judged), noise=Noise(9, 1, 1, (judged,)))
+    assert run.headline == (top,)

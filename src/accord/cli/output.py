@@ -27,8 +27,10 @@ def show_run(run: Any) -> None:
         show_metrics(run.metrics)
     typer.echo(f"model:  {run.path}")
     typer.echo(f"report: {run.path / 'report.html'}")
-    asked = '"your words"' if "text" in run.model.modalities else "--like ROW"
-    typer.echo(f"search: accord search {run.path} {asked}")
+    if run.doubted:
+        typer.echo(f"doubted rows: {run.doubted}")
+    for command in run.next_steps:
+        typer.echo(f"next:   {command}")
 
 
 def show_explanation(explanation: Any) -> None:

@@ -295,24 +295,34 @@ def chance_median_rank(correct: Sequence[int], gallery: int) -> int:
     return low
 
 
-def retrieve_examples(queries: Tensor, gallery: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
-    """The k best gallery items of each query, best first, in blocks of queries.
+def retrieve_examples(
+    sim: Tensor | tuple[Tensor, Tensor], k: int = 5, score: Rescore | None = None, candidates: int = CANDIDATES
+) -> tuple[Tensor, Tensor]:
+    """The k best gallery items of each query, best first, in the order that :func:`evaluate_retrieval` measures.
 
     Args:
-        queries: ``(Q, D)``.
-        gallery: ``(G, D)``.
+        sim: ``(Q, G)`` scores, or query ``(Q, D)`` and gallery ``(G, D)`` embeddings.
         k: how many; at most G are returned.
+        score: a second stage, which orders the first ``candidates`` once more, see :func:`rerank_queries`.
+        candidates: items that it scores for each query; with a second stage at most so many are returned.
 
     Returns:
         Scores and positions, both ``(Q, k)``.
 
     Example:
-        >>> retrieve_examples(torch.tensor([[1.0, 0.0]]), torch.eye(2), k=1)
+        >>> retrieve_examples((torch.tensor([[1.0, 0.0]]), torch.eye(2)), k=1)
         (tensor([[1.]]), tensor([[0]]))
     """
-    k = min(k, len(gallery))
-    found = [(block @ gallery.T).topk(k) for block in queries.split(max(1, _CELLS // max(len(gallery), 1)))]
-    return torch.cat([top.values for top in found]), torch.cat([top.indices for top in found])
+    scores, queries, gallery = _scorer(sim)
+    count = min(k if score is None else candidates, gallery)
+    block = max(1, _CELLS // max(gallery, 1))
+    found = [scores(start, min(start + block, queries)).topk(count) for start in range(0, queries, block)]
+    values, positions = torch.cat([top.values for top in found]), torch.cat([top.indices for top in found])
+    if score is None:
+        return values, positions
+    again = torch.stack([score(query, items) for query, items in enumerate(positions)])
+    best = again.topk(min(k, count))
+    return best.values, positions.gather(1, best.indices)
 
 
 def invert(matches: Matches, size: int) -> list[list[int]]:

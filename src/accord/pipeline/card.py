@@ -14,13 +14,20 @@ from accord.papers.catalogue import get_card
 from accord.training.artifact import Model
 
 
-def write_card(folder: Path, model: Model, metrics: Sequence[Metric]) -> Path:
-    """Write ``folder/README.md`` from the run's configuration and metrics; returns the file."""
-    write_atomically(folder / "README.md", render_card(folder.name, model, metrics))
+def write_card(folder: Path, model: Model, metrics: Sequence[Metric], notes: Sequence[str] = ()) -> Path:
+    """Write ``folder/README.md`` from the run's configuration and metrics; returns the file.
+
+    Args:
+        folder: the run's directory.
+        model: the trained model.
+        metrics: what was measured.
+        notes: sentences on what the numbers rest on, such as rows on both sides of the split.
+    """
+    write_atomically(folder / "README.md", render_card(folder.name, model, metrics, notes))
     return folder / "README.md"
 
 
-def render_card(title: str, model: Model, metrics: Sequence[Metric]) -> str:
+def render_card(title: str, model: Model, metrics: Sequence[Metric], notes: Sequence[str] = ()) -> str:
     """The card as Markdown with a YAML header."""
     name = model.method.name
     paper = get_card(name)
@@ -32,11 +39,7 @@ def render_card(title: str, model: Model, metrics: Sequence[Metric]) -> str:
         "model-index": [{"name": title, "results": [{"metrics": [_entry(metric) for metric in metrics]}]}],
     }
     rows = [f"| {metric.name} | {metric.value:.1f} | {_interval(metric)} | {_chance(metric)} |" for metric in metrics]
-    encoders = [
-        f"- {modality}: {model.config.get('encoders', {}).get(modality, {}).get('name') or 'default'}"
-        f" ({encoder.weights_from})"
-        for modality, encoder in model.method.encoders.items()
-    ]
+    encoders = [f"- {modality}: {words}" for modality, words in describe_encoders(model).items()]
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
         f"# {title}\n\n{paper.title}" + (f" ({paper.citation})." if paper.citation else "."),
@@ -47,10 +50,19 @@ def render_card(title: str, model: Model, metrics: Sequence[Metric]) -> str:
         "not know: measure it on your own rows (`accord evaluate`) before you rely on it.",
         "## Encoders\n\n" + "\n".join(encoders),
         "## Results on held-out rows\n\n| metric | value | 95 % interval | chance |\n|---|---|---|---|\n"
-        + "\n".join(rows),
+        + "\n".join(rows)
+        + ("\n\n" + " ".join(notes) if notes else ""),
         f"Made with Accord {__version__}. Settings: `config.yaml`. Figures and examples: `report.html`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def describe_encoders(model: Model) -> dict[str, str]:
+    """Modality -> name of the encoder, where its weights came from, and whether it was trained."""
+    return {
+        modality: f"{encoder.spec()['name']}, {encoder.weights_from}, {'frozen' if encoder.frozen else 'trained'}"  # type: ignore[operator]
+        for modality, encoder in model.method.encoders.items()
+    }
 
 
 def _argument(model: Model) -> str:

@@ -218,7 +218,8 @@ def compare(
 
 def _compared(study: CompareConfig, seeds: int, folder: Path, console: Console | None) -> Comparison:
     """Every arm on every seed, but for those of which the folder has the outcome."""
-    kept, done = Measured(folder), []
+    kept = Measured(folder)
+    done: list[Outcome] = []
     waiting = [(seed, name) for seed in range(seeds) for name in study.arms]
     number = len(waiting)
     while waiting:
@@ -316,6 +317,7 @@ def _record(result: Comparison) -> None:
         comparison=_for_report(result),
         title=result.config.title,
         lede=" ".join(result.sentences()),
+        beside=result.folder,
     )
     write_report(page, result.report)
 
@@ -329,4 +331,4 @@ def _for_report(result: Comparison) -> report.Comparison:
             if metric in result.values[name]
         ]
         arms.append(report.Arm(name, tuple(metrics), arm.role, arm.note))
-    return report.Comparison(tuple(arms), result.seeds, " ".join(result.sentences()))
+    return report.Comparison(tuple(arms), result.seeds)

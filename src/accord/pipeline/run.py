@@ -13,6 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from accord.data.corpus import Corpus
+from accord.data.leakage import warn_of_leakage
 from accord.data.recipe import Prepared
 from accord.data.sources import HUB, announce
 from accord.errors import ConfigError, DataError, StorageError, listed, require
@@ -23,6 +24,7 @@ from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.choose import parse_run
 from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
+from accord.pipeline.doubted import write_doubted
 from accord.pipeline.folder import QUARANTINE, begin, list_for, owned, run_config
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import (
@@ -37,6 +39,7 @@ from accord.pipeline.rows import (
 from accord.pipeline.score import score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
+from accord.report.summary import RunSummary
 from accord.searching.export import check_embeddings_file, write_embeddings
 from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
@@ -60,12 +63,16 @@ class Run:
         model: the trained model.
         metrics: what was measured on held-out rows.
         fitted: steps and time of training.
+        next_steps: commands to try next.
+        doubted: the list of training rows that the method did not believe, where it judges them.
     """
 
     path: Path
     model: Model
     metrics: list[Metric]
     fitted: FitResult
+    next_steps: tuple[str, ...] = ()
+    doubted: Path | None = None
 
 
 def train(
@@ -171,6 +178,7 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
     prepared = prepare_run(config, quarantine=listing, quiet=not progress)
     if progress:
         _doubt_labels(prepared)
+        warn_of_leakage(prepared.train, prepared.test)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
     if not resume:
@@ -180,13 +188,17 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
         model, fitted = _fitted(config, prepared, method, corpus, folder, resume, progress)
         save_model(folder, model.method, config.model_dump(mode="json"))
         model.path = folder
-        metrics = _evaluate(model, prepared, config, folder, started)
-        write_card(folder, model, metrics)
-    return Run(folder, model, metrics, fitted)
+        doubted = write_doubted(folder, model, prepared.train)
+        metrics, summary = _evaluate(model, prepared, config, folder, started)
+        write_report(summary, folder / REPORT)
+        write_card(folder, model, metrics, summary.both_sides.lines if summary.both_sides else ())
+    return Run(folder, model, metrics, fitted, summary.next_steps, doubted)
 
 
-def _evaluate(model: Model, prepared: Prepared, config: RunConfig, folder: Path, started: float) -> list[Metric]:
-    """Score the trained model and write its report; rows that went bad meanwhile are left out, added to the list."""
+def _evaluate(
+    model: Model, prepared: Prepared, config: RunConfig, folder: Path, started: float
+) -> tuple[list[Metric], RunSummary]:
+    """Score the trained model and sum the run up; rows that went bad meanwhile are left out, added to the list."""
     listing = folder / QUARANTINE
     try:
         metrics, prepared = despite_bad_rows(prepared, lambda rows: score(model, rows, config.evaluate), listing)
@@ -197,8 +209,7 @@ def _evaluate(model: Model, prepared: Prepared, config: RunConfig, folder: Path,
         )
     except DataError as error:
         raise DataError(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
-    write_report(summary, folder / REPORT)
-    return metrics
+    return metrics, summary
 
 
 def fit_model(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -13,35 +17,41 @@ from torch import Tensor
 
 from accord import __version__
 from accord.data.corpus import Corpus
-from accord.data.quarantine import RowError
+from accord.data.leakage import EXAMPLES, describe_leakage, find_leakage
+from accord.data.quarantine import BadRow
 from accord.data.recipe import Prepared
 from accord.diagnostics.gap import embedding_diagnostics
 from accord.evaluation.classification import Classification, labelled_rows, score_classes
 from accord.evaluation.metric import Metric
-from accord.evaluation.retrieval import retrieve_examples
-from accord.methods.base import Verdicts
 from accord.papers.catalogue import get_card
+from accord.pipeline.card import describe_encoders
+from accord.pipeline.doubted import DOUBTED, Doubt, doubted_rows
+from accord.pipeline.examples import retrieval_examples, row_name, thumbnail
+from accord.pipeline.folder import QUARANTINE
 from accord.pipeline.score import judgement
 from accord.report.curves import read_curves
 from accord.report.projection import project
 from accord.report.summary import (
+    BothSides,
     ClassRow,
     Comparison,
     Confusion,
-    Example,
     Geometry,
     Item,
+    LeftOut,
     Noise,
     NoisyPair,
-    Picture,
     Quantity,
     RunSummary,
 )
+from accord.searching.rows import file_paths
 from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.start import rows_per_step
 
-_EXAMPLES, _HITS, _PAIRS, _PER_CLASS = 6, 6, 18, 4
+_DOUBTS, _LEFT_OUT, _PER_CLASS = 18, 10, 4  # shown: doubted rows, rows left out, rows of a class
+_WORDS = 6  # of a query to try, at most
+_OWN = "the text beside it"  # what a pair without classes is taken to have
 
 
 def summarise(
@@ -54,6 +64,7 @@ def summarise(
     comparison: Comparison | None = None,
     title: str | None = None,
     lede: str = "",
+    beside: Path | None = None,
 ) -> RunSummary:
     """Everything the report of a run says.
 
@@ -61,11 +72,12 @@ def summarise(
         model: the trained model.
         prepared: its corpora.
         metrics: what was measured.
-        folder: the run's directory, for its training log.
+        folder: the run's directory, for its training log and the lists of rows in it.
         seconds: wall time of training and evaluation.
         comparison: the method against its baselines, where that was run.
         title: headline; default method and data.
         lede: one or two sentences that say what came out.
+        beside: the folder that the report is written to; None for that of the run.
     """
     labelled = labelled_rows(prepared.test)
     outcome = _classification(model, labelled)
@@ -77,34 +89,59 @@ def summarise(
         card=get_card(model.method.name),
         setup=_setup(model, prepared, seconds),
         metrics=tuple(metrics),
+        measured=f"one run, seed {model.config['training']['seed']}",
         comparison=comparison,
         curves=read_curves(log) if log.is_file() else {},
-        examples=tuple(_retrievals(model, prepared.test)),
+        retrieval=retrieval_examples(model, prepared.test),
         confusion=_confusion(outcome),
         classes=tuple(_class_rows(outcome, labelled)) if outcome else (),
-        noise=_noise(model, prepared.train),
+        noise=_noise(model, prepared.train, link=_link(folder / DOUBTED, beside or folder)),
+        left_out=_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
+        both_sides=_both_sides(prepared.train, prepared.test),
         geometry=_geometry(model, prepared.test),
-        next_steps=_next_steps(model, folder),
+        next_steps=next_steps(model, prepared, folder),
     )
+
+
+def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...]:
+    """Commands to try next, which run as they stand: with a query out of the held-out rows, quoted for a shell.
+
+    Args:
+        model: the trained model.
+        prepared: its corpora.
+        folder: the run's directory.
+    """
+    test = prepared.test if len(prepared.test) else prepared.train
+    commands = [("search", str(folder), *_query(model, test))]
+    if test.labels is not None and len(test.classes) > 1 and "graph" not in model.modalities:
+        commands.append(("evaluate", str(folder), "--task", "linear_probe"))
+    commands.append(("embed", str(folder), str(model.config["data"]["source"]), "--out", "vectors.parquet"))
+    return tuple(shlex.join(("accord", *words)) for words in commands)
+
+
+def _query(model: Model, test: Corpus) -> tuple[str, ...]:
+    """What to search for: a short caption where the model embeds words, else a file, else a row."""
+    if "text" in model.modalities and test.columns.text:
+        found = [captions[0] for captions in test.texts() if captions and not captions[0].startswith("-")]
+        if found:
+            return (next((text for text in found if 1 < len(text.split()) <= _WORDS), min(found, key=len)),)
+    (file,) = file_paths(test.select([0]))
+    return (file,) if file is not None and model.modalities[0] in test.columns.media else ("--like", str(test.ids[0]))
 
 
 def _setup(model: Model, prepared: Prepared, seconds: float) -> dict[str, dict[str, str]]:
     data, training = model.config["data"], model.config["training"]
     corruption = data.get("corruption")
-    encoders = {
-        modality: f"{model.config['encoders'].get(modality, {}).get('name') or 'default'}, {encoder.weights_from}, "
-        f"{'frozen' if encoder.frozen else 'trained'}"
-        for modality, encoder in model.method.encoders.items()
-    }
     return {
         "Data": {
             "source": data["source"],
             "training rows": f"{len(prepared.train):,}",
-            "held-out rows": f"{len(prepared.test):,}, no concept in common with training",
-            "classes": str(len(prepared.train.classes)),
-            "controlled noise": corruption["kind"] if corruption else "none",
+            "held-out rows": f"{len(prepared.test):,}" if len(prepared.test) else "none",
+            **({"kept apart": _kept_apart(prepared.test)} if len(prepared.test) else {}),
+            **({"classes": str(len(prepared.train.classes))} if prepared.train.classes else {}),
+            **({"controlled noise": corruption["kind"]} if corruption else {}),
         },
-        "Encoders": encoders,
+        "Encoders": describe_encoders(model),
         "Training": {
             "seed": str(training["seed"]),
             "batch": _rows_per_step(model, prepared.train),
@@ -124,6 +161,13 @@ def _rows_per_step(model: Model, train: Corpus) -> str:
     config = TrainingConfig.parse(model.config["training"])
     rows = rows_per_step(model.method, train, config)
     return f"{rows} ({config.batch_size} asked for)" if rows < config.batch_size else str(rows)
+
+
+def _kept_apart(test: Corpus) -> str:
+    """What held-out rows do not share with training rows."""
+    if test.columns.group:
+        return f"by column {test.columns.group}: none of it in common with training"
+    return "row by row (no --group)"
 
 
 def _classification(model: Model, test: Corpus) -> Classification | None:
@@ -147,75 +191,88 @@ def _class_rows(outcome: Classification, test: Corpus) -> Iterator[ClassRow]:
             name=metric.name,
             accuracy=metric.value,
             n=len(mine),
-            right=tuple(picture for row in right if (picture := _picture(test, row, metric.name)) is not None),
+            right=tuple(picture for row in right if (picture := thumbnail(test, row, metric.name)) is not None),
             wrong=tuple(
-                Item(_picture(test, row, metric.name), text=outcome.classes[outcome.predicted[row]]) for row in wrong
+                Item(thumbnail(test, row, metric.name), text=outcome.classes[outcome.predicted[row]]) for row in wrong
             ),
         )
 
 
-def _retrievals(model: Model, test: Corpus) -> Iterator[Example]:
-    """Words to pictures where the model embeds words, else pictures to pictures."""
-    test = test.having("image", *(["text"] if "text" in model.modalities else []))
-    if "image" not in model.modalities or len(test) <= _HITS:
-        return
-    gallery = model.embed_corpus(test, "image")
-    rows = np.random.default_rng(0).permutation(len(test))[:_EXAMPLES]
-    by_text = "text" in model.modalities and bool(test.columns.text)
-    queries = model.embed_corpus(test.select(rows), "text") if by_text else gallery[torch.from_numpy(rows)]
-    scores, hits = retrieve_examples(queries, gallery, k=_HITS if by_text else _HITS + 1)
-    for row, row_hits, row_scores in zip(rows, hits.tolist(), scores.tolist(), strict=True):
-        query = Item(text=_text(test, row)) if by_text else Item(_picture(test, row), text=_text(test, row))
-        found = [(hit, value) for hit, value in zip(row_hits, row_scores, strict=True) if by_text or hit != row]
-        items = [
-            Item(_picture(test, hit), text=_text(test, hit), score=value, correct=_related(test, row, hit))
-            for hit, value in found[:_HITS]
-        ]
-        yield Example(query, tuple(items))
-
-
-def _related(corpus: Corpus, query: int, hit: int) -> bool:
-    """Whether a hit is right: of the same class where labels are known, of the same concept where groups are."""
-    groups = corpus.groups()
-    if groups is not None and corpus.labels is None:
-        return bool(groups[query] == groups[hit])
-    if corpus.labels is not None and not corpus.multi_label:
-        return query == hit or bool(corpus.labels[query] == corpus.labels[hit] >= 0)
-    return query == hit
-
-
-def _noise(model: Model, train: Corpus) -> Noise | None:
-    verdicts = model.method.verdicts()
-    if verdicts is None or train.labels is None or train.multi_label or len(train) != len(verdicts.kept):
+def _noise(model: Model, train: Corpus, link: str) -> Noise | None:
+    doubts = doubted_rows(model, train)
+    if doubts is None:
         return None
-    kept = verdicts.kept.cpu().numpy()
-    judged = train.labels if verdicts.label is None else verdicts.label.cpu().numpy()
-    changed = kept & (judged != train.labels)
+    corrected = sum(bool(one.proposed) for one in doubts)
     return Noise(
         rows=len(train),
-        dropped=int((~kept).sum()),
-        corrected=int(changed.sum()),
+        dropped=len(doubts) - corrected,
+        corrected=corrected,
         metrics=tuple(judgement(model, train)),
-        pairs=tuple(_noisy_pairs(verdicts, judged, kept, train)),
+        pairs=tuple(_noisy_pair(one, train) for one in doubts[:_DOUBTS]),
+        link=link,
     )
 
 
-def _noisy_pairs(verdicts: Verdicts, judged: np.ndarray, kept: np.ndarray, train: Corpus) -> Iterator[NoisyPair]:
-    """Doubted rows, a fixed random draw of both the dropped and the corrected."""
-    assert train.labels is not None
-    names = (*train.classes, "none of the classes")  # -1 is the last
-    order = np.random.default_rng(0).permutation(len(train))
-    changed = [row for row in order if kept[row] and judged[row] != train.labels[row]][: _PAIRS // 2]
-    dropped = [row for row in order if not kept[row]][: _PAIRS - len(changed)]
-    for row in [*changed, *dropped]:
-        yield NoisyPair(
-            picture=_picture(train, row),
-            text=_text(train, row),
-            web_label=names[train.labels[row]],
-            judged_label=names[judged[row]] if kept[row] else None,
-            true_label=None if train.truth is None else names[train.truth[row]],
-            score=float(verdicts.score[row]),
-        )
+def _noisy_pair(doubt: Doubt, train: Corpus) -> NoisyPair:
+    return NoisyPair(
+        picture=thumbnail(train, doubt.position),
+        text=doubt.text,
+        web_label=doubt.label or _OWN,
+        judged_label=doubt.proposed or None,
+        true_label=_truth(train, doubt.position),
+        score=doubt.score,
+        where=row_name(train, doubt.position),
+    )
+
+
+def _truth(train: Corpus, row: int) -> str | None:
+    """The true label, or whether the text is the row's own; None where that is not known."""
+    if train.truth is None:
+        return None
+    if train.labels is None or train.multi_label:
+        return _OWN if train.truth[row] else "that of another row"
+    return (*train.classes, "none of the classes")[train.truth[row]]  # -1 is the last
+
+
+def _left_out(path: Path, link: str) -> LeftOut | None:
+    """The rows that the quarantine lists; None without any."""
+    if not path.is_file():
+        return None
+    rows = [BadRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if not rows:
+        return None
+    reasons = Counter(row.reason.partition(":")[0] for row in rows)
+    return LeftOut(
+        dict(reasons.most_common()), tuple((bad.row, bad.file, bad.reason) for bad in rows[:_LEFT_OUT]), link
+    )
+
+
+def _both_sides(train: Corpus, test: Corpus) -> BothSides | None:
+    """What held-out rows have in common with training rows; None where that is nothing."""
+    if not len(train) or not len(test):
+        return None
+    leakage = find_leakage(train, test)
+    if not leakage:
+        return None
+    lines = [*describe_leakage(leakage, train, test), *([leakage.sampled] if leakage.sampled else [])]
+    pairs = tuple(
+        (_shown(test, twin.held_out, "held out"), _shown(train, twin.training, "trained on"))
+        for twin in leakage.pictures[:EXAMPLES]
+    )
+    return BothSides(tuple(_sentence(line) for line in lines), pairs)
+
+
+def _sentence(line: str) -> str:
+    return line[0].upper() + line[1:] + ("" if line.endswith("…") else ".")
+
+
+def _shown(corpus: Corpus, row: int, side: str) -> Item:
+    (position,) = np.flatnonzero(corpus.ids == row)
+    return Item(thumbnail(corpus, int(position)), f"{side}: {row_name(corpus, int(position))}")
+
+
+def _link(file: Path, beside: Path) -> str:
+    return quote(os.path.relpath(file, beside).replace(os.sep, "/"))
 
 
 def _geometry(model: Model, test: Corpus) -> Geometry | None:
@@ -226,28 +283,3 @@ def _geometry(model: Model, test: Corpus) -> Geometry | None:
     embeddings: dict[str, Tensor] = {name: model.embed_corpus(test, name) for name in present}
     numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in embedding_diagnostics(embeddings))
     return Geometry(numbers, project({name: rows.numpy() for name, rows in embeddings.items()}))
-
-
-def _next_steps(model: Model, folder: Path) -> tuple[str, ...]:
-    commands = [
-        f"accord evaluate {folder} --task linear_probe",
-        f"accord embed {folder} {model.config['data']['source']}",
-    ]
-    if "text" in model.modalities:
-        commands.insert(0, f'accord search {folder} "a red heart"')
-    return (*commands, f"accord train YOUR_FOLDER --method {model.method.name}")
-
-
-def _picture(corpus: Corpus, row: int, alt: str = "") -> Picture | None:
-    if not corpus.columns.image:
-        return None
-    try:
-        image = corpus.sample(int(row), modalities=("image",))["image"]
-    except RowError:  # went bad since it was checked: the report does without it
-        return None
-    return Picture.of(image, alt or _text(corpus, row) or f"row {row}", side=96)
-
-
-def _text(corpus: Corpus, row: int) -> str:
-    captions = corpus.select([row]).texts()[0]
-    return captions[0] if captions else ""

@@ -81,7 +81,7 @@ class Panel:
 
     width = 340
     height = 190
-    left = 48
+    left = 56
     right = 332
     top = 12
     bottom = 160
@@ -90,15 +90,23 @@ class Panel:
 def curve_panels(curves: Mapping[str, Curve]) -> list[Panel]:
     """One panel per term, ``total`` first; the stages lie end to end on a common axis of steps.
 
+    A term that is the total itself, as where a loss has but one, is left out.
+
     >>> [panel.title for panel in curve_panels({"a/lr": [(0, 1.0)], "a/total": [(0, 2.0), (9, 1.0)]})]
     ['total', 'learning rate']
     """
     curves = {name: points for name, points in curves.items() if points}
     offsets = _stage_offsets(curves)
     end = max((offset + length for offset, length in offsets.values()), default=1)
-    terms = dict.fromkeys(name.partition("/")[2] for name in curves)
+    terms = [term for term in dict.fromkeys(name.partition("/")[2] for name in curves) if not _is_total(term, curves)]
     ordered = sorted(terms, key=lambda term: (term != "total", term in _TITLES))
     return [_panel(term, curves, offsets, Scale(0, end, Panel.left, Panel.right)) for term in ordered]
+
+
+def _is_total(term: str, curves: Mapping[str, Curve]) -> bool:
+    """Whether a term has the total's values wherever it occurs."""
+    stages = [stage for stage, _, name in (name.partition("/") for name in curves) if name == term]
+    return term != "total" and all(curves[f"{stage}/{term}"] == curves.get(f"{stage}/total") for stage in stages)
 
 
 def _stage_offsets(curves: Mapping[str, Curve]) -> dict[str, tuple[int, int]]:

@@ -34,8 +34,10 @@ def render_report(summary: RunSummary) -> str:
     Every text is escaped by the template; the page's own policy forbids scripts and requests.
     """
     template = _environment().get_template("report.html.j2")
+    judged = {metric.name for metric in summary.noise.metrics} if summary.noise else set()
     return template.render(
         run=summary,
+        results=[metric for metric in summary.metrics if metric.name not in judged],
         panels=charts.curve_panels(summary.curves),
         stages=list(dict.fromkeys(name.partition("/")[0] for name in summary.curves)),
         matrix=summary.confusion and len(summary.confusion.classes) <= _MATRIX_LIMIT,
@@ -53,7 +55,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"uri": _data_uri, "slug": _slug, "count": _count, "signed": _signed}
+    environment.filters |= {"uri": _data_uri, "slug": _slug, "count": _count, "signed": _signed, "cosine": _cosine}
     environment.tests |= {"finite": math.isfinite}
     environment.globals |= {
         "whisker": charts.whisker,
@@ -78,3 +80,7 @@ def _count(number: int) -> str:
 
 def _signed(number: float) -> str:
     return f"{number:.3f}".replace("-", "\u2212")
+
+
+def _cosine(score: float) -> str:
+    return f"{round(score, 2) + 0.0:.2f}".replace("-", "\u2212")  # + 0.0: no minus before zero

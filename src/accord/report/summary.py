@@ -55,13 +55,15 @@ class Item:
         picture: thumbnail or None.
         text: caption or label.
         score: similarity to the query, or None.
-        correct: whether it answers the query, None where that is not known.
+        correct: whether it counts as an answer to the query, None where that is not known.
+        relation: what it has to do with the query, such as "its own picture" or "same class".
     """
 
     picture: Picture | None = None
     text: str = ""
     score: float | None = None
     correct: bool | None = None
+    relation: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class Example:
 
     query: Item
     hits: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Queries with their answers, and what is marked as an answer."""
+
+    lead: str
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,11 @@ class NoisyPair:
     Args:
         picture: thumbnail or None.
         text: the text beside the picture.
-        web_label: the label that came with it.
+        web_label: the label that came with it; for pairs without classes what the text was taken for.
         judged_label: what the method made of it, None where it dropped the row.
         true_label: the hidden truth, None where it is not known.
         score: confidence in the web label; lower is more doubtful.
+        where: row number and file.
     """
 
     picture: Picture | None
@@ -124,6 +135,7 @@ class NoisyPair:
     judged_label: str | None
     true_label: str | None = None
     score: float | None = None
+    where: str = ""
 
     @property
     def verdict(self) -> tuple[Literal["good", "half", "bad", "unknown"], str]:
@@ -152,7 +164,8 @@ class Noise:
         dropped: rows judged to belong to no class.
         corrected: rows that got another label.
         metrics: precision and recall against the hidden truth, purity; empty where the truth is not known.
-        pairs: rows to show.
+        pairs: rows to show, the most certain doubt first.
+        link: the file that lists all of them, relative to the report.
     """
 
     rows: int
@@ -160,6 +173,35 @@ class Noise:
     corrected: int
     metrics: tuple[Metric, ...] = ()
     pairs: tuple[NoisyPair, ...] = ()
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows of the source that could not be used.
+
+    Args:
+        reasons: kind of fault -> number of rows, the commonest first.
+        rows: the first of them, as row number, file and reason.
+        link: the file that lists all of them, relative to the report.
+    """
+
+    reasons: Mapping[str, int]
+    rows: tuple[tuple[int, str, str], ...]
+    link: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many rows were left out."""
+        return sum(self.reasons.values())
+
+
+@dataclass(frozen=True)
+class BothSides:
+    """What stands on both sides of the split: sentences, and pairs of a held-out and a training picture."""
+
+    lines: tuple[str, ...]
+    pairs: tuple[tuple[Item, Item], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,13 +260,16 @@ class RunSummary:
         lede: one or two sentences that say what came out.
         card: the method's card.
         setup: sections of facts, e.g. ``{"Data": {"source": "pack:emoji", "rows": "3 653"}}``.
-        metrics: results; the first four become the headline figures.
-        comparison: the method against its baselines.
+        metrics: results of one run; the main ones become the headline figures, where there is no comparison.
+        measured: whose results they are, such as "one run, seed 0".
+        comparison: the method against its baselines; its means become the headline figures.
         curves: ``"stage/term"`` -> points, as :func:`.read_curves` gives.
-        examples: queries with their answers.
+        retrieval: queries with their answers.
         confusion: confusion matrix on held-out rows.
         classes: per-class results.
         noise: what was judged noisy.
+        left_out: rows that could not be used.
+        both_sides: what held-out rows have in common with training rows.
         geometry: the embedding space.
         next_steps: commands to try next.
     """
@@ -235,11 +280,44 @@ class RunSummary:
     card: PaperCard | None = None
     setup: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
+    measured: str = ""
     comparison: Comparison | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    examples: tuple[Example, ...] = ()
+    retrieval: Retrieval | None = None
     confusion: Confusion | None = None
     classes: tuple[ClassRow, ...] = ()
     noise: Noise | None = None
+    left_out: LeftOut | None = None
+    both_sides: BothSides | None = None
     geometry: Geometry | None = None
     next_steps: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> tuple[Metric, ...]:
+        """The figures on top: of each task the main one, of retrieval one of each direction, at most six.
+
+        Example:
+            >>> from accord.evaluation.metric import Metric
+            >>> names = ["retrieval: image→text R@1", "retrieval: image→text R@5", "retrieval: text→image R@1",
+            ...          "knn: top-1", "knn: top-5"]
+            >>> run = RunSummary("A run", "clip", metrics=tuple(Metric(name, 1, None, None, None, 1) for name in names))
+            >>> [metric.name for metric in run.headline]
+            ['retrieval: image→text R@1', 'retrieval: text→image R@1', 'knn: top-1']
+        """
+        if self.comparison:
+            arm = next((arm for arm in self.comparison.arms if arm.role == "method"), None)
+            return arm.metrics[:4] if arm else ()
+        judged = {metric.name for metric in self.noise.metrics} if self.noise else set()
+        tasks: dict[str, list[Metric]] = {}
+        for metric in self.metrics:
+            if metric.name not in judged:
+                task, colon, _ = metric.name.partition(": ")
+                tasks.setdefault(task if colon else "", []).append(metric)
+        main = [metric for found in tasks.values() for metric in _main(found, alone=len(tasks) == 1)]
+        return tuple(main[:6])
+
+
+def _main(metrics: Sequence[Metric], alone: bool) -> list[Metric]:
+    """The main figures of one task: the recalls at 1 of both directions, or the first; of a task alone some more."""
+    recalls = [metric for metric in metrics if metric.name.endswith("R@1")]
+    return recalls or list(metrics[: 4 if alone else 1])
