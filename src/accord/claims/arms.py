@@ -193,8 +193,11 @@ class Arms:
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
-    """The settings of a run but those of its training; what "auto" freezes follows from the weights, a fact as well."""
-    told = config.model_dump(mode="json", exclude={"training"})
+    """The settings of a run but those of its training, and but where its data lie.
+
+    What "auto" freezes follows from the weights, a fact as well.
+    """
+    told = config.model_dump(mode="json", exclude={"training": True, "data": {"location"}})
     for encoder in told["encoders"].values():
         encoder["freeze"] = "none" if encoder["freeze"] == "auto" else encoder["freeze"]
     return told
