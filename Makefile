@@ -12,7 +12,7 @@ PY := .venv/bin/python
 SETUP := bash tools/setup.sh
 COVERED := functional state data training
 
-.PHONY: help demo test lint bench comparison claims docs clean
+.PHONY: help demo printed test lint bench comparison claims docs clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ help:  ## what there is to make
 demo:  ## train on noisy web labels, compare, search with words, write a report
 	@$(SETUP) weights
 	@bash tools/demo.sh
+
+printed:  ## after make demo: every command of the tutorial and the README as it is printed
+	@$(SETUP) weights
+	$(PY) tools/printed.py
 
 test:  ## every test and docstring example, with coverage
 	@$(SETUP) dev
