@@ -1,7 +1,7 @@
 """Run every command of the tutorial and the README as it is printed, after `make demo`; stops at the first that fails.
 
-`make printed` runs it in a clone, where it leaves what a reader's commands leave. `path/to/pictures`, for readers to fill
-in, is the folder that the tutorial makes.
+`make printed` runs it, and leaves what a reader's commands leave. `path/to/pictures`, for readers to fill in, is the
+folder that the tutorial makes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -37,7 +39,7 @@ def test_data_are_opened_without_a_cache_with_one_warning(no_cache, caplog, caps
 
 
 def test_a_table_needs_the_cache_and_says_how_to_have_another(no_cache, tmp_path):
-    table = tmp_path / "rows.csv"
-    table.write_text("text,label\na cat,cat\n")
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["a cat"], "label": ["cat"]}), table)
     with pytest.raises(StorageError, match=r"cache cannot be written: .*, by XDG_CACHE_HOME=FOLDER before the command"):
         open_corpus(table, quiet=True)

@@ -230,7 +230,7 @@ def test_a_locked_encoder_that_would_be_trained_is_refused_when_training_begins(
         ({"kernel_temperature": 0.1}, "the affine kernel has none"),
         ({"kernel": "none", "kernel_temperature": 0.1}, "the none kernel has none"),
         ({"kernel": "gauss"}, "kernel"),
-        ({"top": 0}, r"CwclConfig\.top = 0"),
+        ({"top": 0}, r"top = 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_with_a_sentence(towers, settings, message):

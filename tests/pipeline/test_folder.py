@@ -187,7 +187,7 @@ def test_evaluating_where_nothing_can_be_measured_is_an_error(trained, shapes, t
 def test_a_missing_card_is_refused_before_the_data_are_read(quick, tmp_path):
     quick["training"] |= {"accelerator": "mps"}
     quick["data"] |= {"source": "nowhere.csv"}
-    with pytest.raises(ConfigError, match=r"training\.accelerator mps: torch finds no such device here"):
+    with pytest.raises(ConfigError, match=r"training\.accelerator mps: PyTorch finds no mps device"):
         train(quick, tmp_path / "run")
 
 

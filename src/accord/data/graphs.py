@@ -187,7 +187,7 @@ def graph_digest(graph: HeteroData) -> str:
             digest.update(part.contiguous().numpy().tobytes())
     for relation in sorted(graph.edge_types):
         digest.update(f"{relation};".encode())
-        digest.update(graph[relation].edge_index.contiguous().numpy().tobytes())
+        digest.update(graph[relation].edge_index.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

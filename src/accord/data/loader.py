@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +77,8 @@ class ViewedDataset(Dataset[Fetched]):
         batch = self.recipe.assemble(samples, rows, epoch) | self.recipe.recall(rows, epoch)
         index = torch.from_numpy(rows)
         if "graph" in self.recipe.inputs:
-            # A copy, since moving a graph to a device changes it in place.
-            batch |= {"graph": copy(self.corpus.graph), "node": torch.from_numpy(self.corpus.ids[rows])}
+            # Not a copy: encoders know the graph that they have read by its identity.
+            batch |= {"graph": self.corpus.graph, "node": torch.from_numpy(self.corpus.ids[rows])}
         if self.corpus.incomplete:
             for modality in self.recipe.inputs:
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])

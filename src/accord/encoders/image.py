@@ -239,7 +239,7 @@ def _subsample_before_narrow(model: nn.Module) -> None:
             layer.stride = (1, 1)
 
 
-def _every(stride: tuple[int, int], layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+def _every(stride: tuple[int, ...], layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0][:, :, :: stride[0], :: stride[1]],)
 
 

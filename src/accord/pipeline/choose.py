@@ -11,6 +11,7 @@ from accord.data.sources import announce
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
 from accord.pipeline.config import RunConfig
+from accord.training.start import check_machine
 
 _PURPOSES = {
     "cross_entropy": "a classifier of its labels",
@@ -27,12 +28,14 @@ def parse_run(values: Mapping[str, Any], *, quiet: bool = False) -> RunConfig:
         quiet: do not say what was chosen.
 
     Raises:
-        ConfigError: a setting is wrong, or the data lack what the named method needs; says which methods fit.
+        ConfigError: a setting is wrong, the machine lacks a device that is asked for, or the data lack what the named
+            method needs; says which methods fit.
         DataError: the data cannot be read, or no method learns from them.
     """
     method = values.get("method") or {}
     named = isinstance(method, str) or "name" in method
     run = RunConfig.parse(dict(values) if named else {**values, "method": {}})
+    check_machine(run.training)
     if named and run.data.source.startswith("pack:"):
         return run  # known to be whole, and the graphs among them are large
     corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target)
