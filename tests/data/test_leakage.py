@@ -167,3 +167,10 @@ def folder(path: Path, pictures: list[Image.Image], captions: list[str], groups:
 def compared(corpus: Corpus, train: list[int], test: list[int]):  # type: ignore[no-untyped-def]
     sides = corpus.select(train), corpus.select(test)
     return find_leakage(*sides), *sides
+
+
+def test_a_row_that_stands_several_times_in_training_is_named_once() -> None:
+    train = corpus_from_items("text", ["a cat", "a dog"]).select([0, 0, 1])
+    test = corpus_from_items("text", ["A cat!"])
+    (line, _) = describe_leakage(find_leakage(train, test), train, test)
+    assert line.endswith("row 0 those of row 0 (“A cat!”)")

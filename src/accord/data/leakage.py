@@ -168,18 +168,22 @@ def _listed(examples: Sequence[str], total: int) -> str:
 
 def _name(corpus: Corpus, row: int) -> str:
     """Row number and, where it has one, its file."""
-    (position,) = np.flatnonzero(corpus.ids == row)
+    position = _first(corpus, row)
     for column in corpus.columns.media.values():
-        cell = corpus.rows.select_columns([column])[int(position)][column]
+        cell = corpus.rows.select_columns([column])[position][column]
         if cell_path(cell, corpus.root) is not None:
             return f"row {row} ({cell_name(cell)})"
     return f"row {row}"
 
 
 def _words(corpus: Corpus, row: int) -> str:
-    (position,) = np.flatnonzero(corpus.ids == row)
-    words = corpus.select([int(position)]).texts()[0][0]
+    words = corpus.select([_first(corpus, row)]).texts()[0][0]
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+
+
+def _first(corpus: Corpus, row: int) -> int:
+    """Where the row of a number stands; it may do so several times, as one that several queries found."""
+    return int(np.flatnonzero(corpus.ids == row)[0])
 
 
 def _read(path: Path) -> Leakage | None:
