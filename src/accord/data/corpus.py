@@ -204,6 +204,17 @@ class Corpus:
         except (Unreadable, OSError, SyntaxError) as error:
             raise RowError(int(self.ids[position]), self._file(cell), str(error)) from None
 
+    def position_of(self, row: int) -> int:
+        """Where the row of this number in the source stands; the first place of one that stands several times.
+
+        Raises:
+            DataError: the corpus has no such row.
+        """
+        places = np.flatnonzero(self.ids == row)
+        if not len(places):
+            raise DataError(f"{self.name} has no row {row}")
+        return int(places[0])
+
     def describe(self, position: int) -> str:
         """Row number and file of a position, for messages."""
         columns = list(self.columns.media.values())

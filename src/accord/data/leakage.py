@@ -168,7 +168,7 @@ def _listed(examples: Sequence[str], total: int) -> str:
 
 def _name(corpus: Corpus, row: int) -> str:
     """Row number and, where it has one, its file."""
-    position = _first(corpus, row)
+    position = corpus.position_of(row)
     for column in corpus.columns.media.values():
         cell = corpus.rows.select_columns([column])[position][column]
         if cell_path(cell, corpus.root) is not None:
@@ -177,13 +177,8 @@ def _name(corpus: Corpus, row: int) -> str:
 
 
 def _words(corpus: Corpus, row: int) -> str:
-    words = corpus.select([_first(corpus, row)]).texts()[0][0]
+    words = corpus.select([corpus.position_of(row)]).texts()[0][0]
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
-
-
-def _first(corpus: Corpus, row: int) -> int:
-    """Where the row of a number stands; it may do so several times, as one that several queries found."""
-    return int(np.flatnonzero(corpus.ids == row)[0])
 
 
 def _read(path: Path) -> Leakage | None:

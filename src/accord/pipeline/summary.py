@@ -267,8 +267,8 @@ def _sentence(line: str) -> str:
 
 
 def _shown(corpus: Corpus, row: int, side: str) -> Item:
-    (position,) = np.flatnonzero(corpus.ids == row)
-    return Item(thumbnail(corpus, int(position)), f"{side}: {row_name(corpus, int(position))}")
+    position = corpus.position_of(row)
+    return Item(thumbnail(corpus, position), f"{side}: {row_name(corpus, position)}")
 
 
 def _link(file: Path, beside: Path) -> str:
