@@ -159,7 +159,7 @@ def test_without_a_place_given_the_list_goes_to_the_cache_and_is_printed(
     write_metadata(folder)
     open_corpus(folder)
     line = capsys.readouterr().err
-    assert "10 rows, image=file_name text=text label=label; 1 bad rows left out, listed in " in line
+    assert "10 rows, image=file_name text=text label=label; 1 bad row left out, listed in " in line
     assert len(list(own_cache.rglob("*.jsonl"))) == 1
 
 
@@ -224,7 +224,7 @@ def test_rows_with_an_empty_cell_are_counted_apart_and_do_not_count_as_damage(
     corpus = open_corpus(folder)
     assert len(corpus) == 10
     printed = capsys.readouterr()
-    assert "1 bad rows left out" in printed.out + printed.err
+    assert "1 bad row left out" in printed.out + printed.err
     assert "30 rows without image left out" in printed.out + printed.err
     with pytest.raises(DataError, match=r"1 of 11 rows \(9 %\) cannot be used, most often: missing file"):
         open_corpus(folder, max_bad=0.05)

@@ -35,7 +35,7 @@ def test_data_are_opened_without_a_cache_with_one_warning(no_cache, caplog, caps
     assert len(warned) == 1
     assert "not kept, since" in warned[0]
     assert warned[0].endswith("this goes on without it")
-    assert "1 bad rows left out;" in capsys.readouterr().err.replace("\n", ";")
+    assert "1 bad row left out;" in capsys.readouterr().err.replace("\n", ";")
 
 
 def test_a_table_needs_the_cache_and_says_how_to_have_another(no_cache, tmp_path):

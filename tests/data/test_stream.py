@@ -180,7 +180,7 @@ def test_json_fields_become_columns_and_odd_members_are_passed_over(tmp_path: Pa
 
 def test_shards_open_as_a_corpus_too(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = open_corpus(shards)
-    assert "23 rows, image=png text=txt label=cls; 1 bad rows left out" in capsys.readouterr().err
+    assert "23 rows, image=png text=txt label=cls; 1 bad row left out" in capsys.readouterr().err
     assert corpus.classes == ("0", "1")
     assert corpus.texts()[3] == ["row 4"]
     assert corpus.sample(0)["image"].size == (12, 10)

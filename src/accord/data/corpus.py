@@ -350,7 +350,7 @@ def open_corpus(
         for line in found.notes:
             announce(line)
         listing = f", listed in {bad.path}" if bad.path else ""
-        note = f"; {len(damaged)} bad rows left out{listing}" if len(damaged) else ""
+        note = f"; {len(damaged)} bad row{'s' * (len(damaged) > 1)} left out{listing}" if len(damaged) else ""
         note += f"; {without} left out" if empty else ""
         note += f"; {corpus.unlabelled:,} rows have no label" if corpus.unlabelled else ""
         note += f"; {len(loose)} edges name nodes that are not there{listing}" if len(loose) else ""
