@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.utilities import move_data_to_device
 
-from accord.data.corpus import Corpus, corpus_from_graph, open_corpus
+from accord.data.corpus import Corpus, open_corpus
 from accord.data.features import FeatureCache, Features
-from accord.data.inputs import GraphInput, ImageInput, TextInput
+from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import EpochLoader, eval_loader, hook_loader, train_loader
 from accord.data.quarantine import RowError
 from accord.data.views import View
@@ -242,17 +241,6 @@ def test_hooks_see_another_row_in_the_place_of_one_that_is_gone_and_it_is_report
     assert batch["index"].tolist() == list(range(12))
     assert "row 5 (5.png) cannot be read: missing file; another takes its place" in caplog.text
     assert [bad.row for bad in batches.quarantine] == [5]
-
-
-def test_moving_a_batch_leaves_the_graph_of_the_corpus_where_it_is() -> None:
-    data = pytest.importorskip("torch_geometric.data")
-    graph = data.HeteroData(paper={"x": torch.ones(3, 2), "num_nodes": 3})
-    corpus = corpus_from_graph(graph, "paper")
-    batch = next(iter(eval_loader(corpus, {"graph": GraphInput({"paper": 2}, (), "paper")})))
-    moved = move_data_to_device(batch, torch.device("meta"))
-    assert moved["graph"]["paper"].x.device.type == "meta"
-    assert corpus.graph is not None
-    assert corpus.graph["paper"].x.device.type == "cpu"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
