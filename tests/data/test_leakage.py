@@ -174,3 +174,11 @@ def test_a_row_that_stands_several_times_in_training_is_named_once() -> None:
     test = corpus_from_items("text", ["A cat!"])
     (line, _) = describe_leakage(find_leakage(train, test), train, test)
     assert line.endswith("row 0 those of row 0 (“A cat!”)")
+
+
+@pytest.mark.parametrize("sides", [(0, 2), (2, 0)])
+def test_a_side_without_rows_has_nothing_in_common(sides: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    corpus = corpus_from_items("image", [tmp_path / "0.png"] * 2)
+    train, test = (corpus.select(range(count)) for count in sides)
+    assert not find_leakage(train, test)

@@ -195,6 +195,8 @@ def _compared(train: Corpus, test: Corpus) -> Leakage:
     if not (test.columns.image and train.columns.image):
         return Leakage(len(test), captions)
     left, right = test.having("image"), train.having("image")
+    if not (len(left) and len(right)):
+        return Leakage(len(test), captions)
     few, many = _spread(left, LOOK_AT[0]), _spread(right, LOOK_AT[1])
     pictures = tuple(_same_pictures(many, few))
     return Leakage(len(test), captions, pictures, (len(few), len(left)), (len(many), len(right)))
