@@ -16,12 +16,12 @@ _REASONS = {
     errno.ENOSPC: "the disk is full: free some space, or choose a place on another disk",
     errno.EDQUOT: "your disk quota is used up: free some space, or choose a place on another disk",
     errno.EROFS: "the file system is read-only: choose another place",
-    errno.EACCES: "there is no permission to: change it, or choose another place",
-    errno.EPERM: "there is no permission to: change it, or choose another place",
+    errno.EACCES: "permission is denied: give yourself permission, or choose another place",
+    errno.EPERM: "permission is denied: give yourself permission, or choose another place",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another place",
     errno.EEXIST: "a part of the path is a file, not a folder: choose another place",
     errno.EISDIR: "there is a folder of that name: choose another name",
-    errno.ENOENT: "the folder that it should stand in does not exist",
+    errno.ENOENT: "the folder that it should stand in does not exist: make it, or choose another place",
 }
 FIGURE = b"atplotlib"  # what a drawn PNG, SVG or PDF says of its making
 _SAID = 120  # characters of what a library says of a damaged file

@@ -102,7 +102,7 @@ class Prepared:
 
     Args:
         train: training rows, with ``truth`` where the true label is known.
-        test: held-out rows, clean; their concepts do not occur in ``train``.
+        test: held-out rows, clean; where rows have groups, theirs do not occur in ``train``.
         val: like ``test``; may be empty.
         splits: the row ids of each, as saved with the run.
         gone: rows of these that turned out unreadable since they were opened, see :meth:`readable`.

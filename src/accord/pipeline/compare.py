@@ -220,22 +220,19 @@ def _compared(study: CompareConfig, seeds: int, folder: Path, console: Console |
     """Every arm on every seed, but for those of which the folder has the outcome."""
     kept = Measured(folder)
     done: list[Outcome] = []
-    waiting = [(seed, name) for seed in range(seeds) for name in study.arms]
-    number = len(waiting)
-    while waiting:
-        seed, name = waiting[0]
+    plan = [(seed, name) for seed in range(seeds) for name in study.arms]
+    for place, (seed, name) in enumerate(plan):
         arm = study.arms[name]
         run = RunConfig.parse(merged(study.run, {**arm.changes, "training.seed": seed, "data.split.seed": seed}))
         shown = seed == 0 and arm.role == "method"  # what the report shows is that run
         outcome = None if shown and not is_run(folder / name) else kept.read(name, run)
         if outcome is None:
-            _announce(console, number - len(waiting), number, name, time_left(done, [name for _, name in waiting]))
+            _announce(console, place, len(plan), name, time_left(done, [name for _, name in plan[place:]]))
             started = time.perf_counter()
             metrics = _measure(run, folder / name, keep=shown, bars=console is not None and console.is_terminal)
             outcome = Outcome(name, metrics, time.perf_counter() - started)
             kept.write(run, outcome)
         done.append(outcome)
-        waiting.pop(0)
         _print_line(console, seed, seeds, study.main, outcome)
     values: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}
     guesses: dict[str, dict[str, list[float]]] = {name: {} for name in study.arms}

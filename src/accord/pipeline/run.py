@@ -273,8 +273,7 @@ def evaluate(
     Args:
         run: the run's directory.
         data: other data; None takes the run's held-out rows.
-        tasks: of ``retrieval zero_shot classification knn linear_probe captions joint segmentation few_labels
-            clustering``; empty takes all that fit.
+        tasks: of :func:`accord.evaluation.tasks.task_names`; empty takes all that fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
         candidates: how many items a second stage scores for each query; 0 leaves it out. None takes 128 of
             ``retrieval`` and leaves out that of ``joint``.
@@ -404,7 +403,7 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
 def default_folder(config: RunConfig) -> Path:
     """``runs/METHOD-DATA``."""
     source = Path(config.data.source.removeprefix("pack:").removeprefix(HUB)).name or "data"
-    return Path("runs") / f"{config.method.get('name', 'clip')}-{source.split('.')[0]}"
+    return Path("runs") / f"{config.kind.name}-{source.split('.')[0]}"
 
 
 def _doubt_labels(prepared: Prepared) -> None:
