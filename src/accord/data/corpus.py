@@ -329,7 +329,8 @@ def open_corpus(
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
     corpus, found, labels = _unchecked(source, columns, classes, target)
-    corpus, mapping = replace(corpus, max_bad=max_bad, incomplete=incomplete), corpus.columns
+    graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
+    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):
@@ -448,7 +449,7 @@ def _unchecked(
     classes: Sequence[str] | None,
     target: str | None,
 ) -> tuple[Corpus, Source, Labels | None]:
-    """All rows of a source, the bad ones among them, where they came from, and what their labels are worth."""
+    """All rows of a source, the bad ones among them, without its graph; where they came from; their labels."""
     found = read_source(source, target)
     mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
     rows = undecoded(found.rows, mapping)
@@ -462,7 +463,6 @@ def _unchecked(
         labels=labels.values if labels and labels.classes else None,
         root=found.root,
         where=found.where,
-        graph=_graph_of(found, rows, mapping),
         target=found.graph.target if found.graph else ROW,
     )
     return corpus, found, labels
