@@ -68,6 +68,7 @@ class TinyAudioEncoder(Encoder):
 
     modality = "audio"
     gives = frozenset({"pooled", "tokens", "steps", "layers"})
+    input: AudioInput
 
     def __init__(self, config: TinyAudioConfig) -> None:
         super().__init__()
@@ -113,6 +114,7 @@ class WhisperEncoder(Encoder):
 
     modality = "audio"
     gives = frozenset({"pooled", "tokens", "steps", "layers"})
+    input: AudioInput
     model: Any
 
     def __init__(self, model: Any, config: WhisperConfig) -> None:
@@ -128,7 +130,7 @@ class WhisperEncoder(Encoder):
         Raises:
             ShapeError: spectrogram or mask are not of that shape, or T exceeds the model's positions.
         """
-        check_shape("audio", x, "B", self.input.mels, "T")  # type: ignore[union-attr]
+        check_shape("audio", x, "B", self.input.mels, "T")
         check_mask("audio_mask", mask, x.shape[0], x.shape[2])
         positions = self.model.embed_positions.weight  # (1500, D) for 30 s
         if x.shape[2] > 2 * len(positions):

@@ -146,9 +146,10 @@ class TimmEncoder(Encoder):
 
     def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
         """The class token where there is one, else the mean over the patches."""
-        if getattr(self.model, "has_class_token", False):
+        before = hidden.shape[1] - features.stream("patches").values.shape[1]
+        if before and getattr(self.model, "cls_token", None) is not None:
             return hidden[:, 0]
-        return hidden[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
+        return hidden[:, before:].mean(dim=1)
 
     @property
     def token_dim(self) -> int:

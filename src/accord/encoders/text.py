@@ -168,8 +168,8 @@ class TinyTextEncoder(Encoder):
         real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)  # who sees nothing at all becomes NaN
         attend = append_class_token_mask(real.long(), pad_id=0)  # (B, L + 1, L + 1)
         tokens = self.transformer(torch.cat([words, last.to(words)], dim=1), attend=attend)
-        words = Stream(tokens[:, :-1], mask)
-        return Features(self.ln_final(tokens[:, -1]), streams={"words": words}, main="words")
+        pooled = self.ln_final(tokens[:, -1])
+        return Features(pooled, streams={"words": Stream(tokens[:, :-1], mask)}, main="words")
 
     def blocks(self) -> list[nn.Module]:
         """The token embedding, then the transformer's blocks."""
