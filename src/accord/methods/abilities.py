@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor
 
 from accord.data.features import Features
+from accord.methods.programme import Batch
 
 if TYPE_CHECKING:
     from accord.encoders.generation import Caption, CaptionFit, Decoding
-
-Batch = dict[str, Any]
 
 
 class Ability(ABC):
