@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from accord.data.features import Features, Stream
+from accord.methods.abilities import Embeds
 from accord.training.artifact import Model
 
 
-class Elsewhere(nn.Module):
+class Elsewhere(nn.Module, Embeds):
     """A method on the meta device that notes where what it is fed lies."""
 
     device = torch.device("meta")
