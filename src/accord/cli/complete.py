@@ -47,18 +47,16 @@ def runs(incomplete: str) -> list[str]:
 
 def image_encoders(incomplete: str) -> list[str]:
     """The image encoders of our own, and those of other packages; timm's thousand would take seconds to list."""
-    return _encoders(incomplete, ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"))
+    from accord.encoders.registry import encoder_names
+
+    return _starting(incomplete, encoder_names("image"))
 
 
 def text_encoders(incomplete: str) -> list[str]:
     """The text encoders of our own, and those of other packages."""
-    return _encoders(incomplete, ("minilm", "tiny_text"))
+    from accord.encoders.registry import encoder_names
 
-
-def _encoders(incomplete: str, own: Iterable[str]) -> list[str]:
-    from accord.plugins import plugin_names
-
-    return _starting(incomplete, [*own, *plugin_names("encoders")])
+    return _starting(incomplete, encoder_names("text"))
 
 
 def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:

@@ -14,10 +14,8 @@ from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
 from accord.data.sources import announce
 from accord.data.splits import Splits
-from accord.encoders import build_encoder
+from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
-from accord.encoders.graph import describe_graph
-from accord.encoders.metapath import describe_metapaths
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
@@ -143,9 +141,11 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> En
 
 def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
     """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
-    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name or "")
+    declared = registry.find("graph", config.name or "")
     assert corpus.graph is not None  # the corpus has the modality
-    options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
+    options = config.options
+    if declared is not None and declared.describe:
+        options = registry.load(declared.describe)(corpus.graph, corpus.target, **config.options)
     return {**options, "name": config.name}
 
 
