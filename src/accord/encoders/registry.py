@@ -151,9 +151,9 @@ DECLARATIONS = (
         make="accord.encoders.video:build_frames",
         config="accord.encoders.video:FramesConfig",
         gives=frozenset({"pooled", "tokens", "frames", "patches"}),
-        about="any image encoder per frame, and a temporal transformer or mean",
+        about="any image encoder per frame, e.g. `frames:tiny_vit`, and a temporal transformer or mean",
         weights="of the image encoder",
-        form="frames:IMAGE, such as frames:tiny_vit",
+        form="frames:IMAGE",
         wraps="image",
     ),
     Declaration(
