@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.errors import ConfigError, no_such
-from accord.methods.abilities import Captions, Classifies
 from accord.plugins import broken, complain, find_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ def _paired(model: Any, prepared: Prepared) -> bool:
 
 
 def _fits_classification(model: Any, prepared: Prepared) -> bool:
+    from accord.methods.abilities import Classifies
+
     return model.can(Classifies) and _labelled(prepared) and set(prepared.test.classes) <= set(model.classes)
 
 
@@ -123,10 +124,14 @@ def _fits_zero_shot(model: Any, prepared: Prepared) -> bool:
 
 
 def _fits_knn(model: Any, prepared: Prepared) -> bool:
+    from accord.methods.abilities import Classifies
+
     return _labelled(prepared) and not model.can(Classifies) and _taught(prepared)
 
 
 def _fits_captions(model: Any, prepared: Prepared) -> bool:
+    from accord.methods.abilities import Captions
+
     return model.can(Captions) and _paired(model, prepared) and "image" in prepared.test.modalities
 
 
@@ -140,7 +145,9 @@ def _fits_segmentation(model: Any, prepared: Prepared) -> bool:
 
 def _gives_maps(model: Any) -> bool:
     try:
-        model.map_encoder()
+        from accord.methods.base import map_encoder
+
+        map_encoder(model.method)
     except ConfigError:
         return False
     return True
