@@ -272,7 +272,7 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     starts = counts.cumsum(0) - counts
     wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
     variants = features[starts[:, None] + wanted]
-    return FeatureCache(features[starts], variants[:, None], counts=counts, key=source.fingerprint)
+    return source.cache(features[starts], variants=variants[:, None], counts=counts, key=source.fingerprint)
 
 
 def _gathered(
