@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -390,6 +391,10 @@ class StageModule(LightningModule):
                 state.update({name: change.follow(value) for name, value in state.items() if isinstance(value, Tensor)})
             if self.average is not None:
                 self.average.follow(change)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and any(change.name in own for change in changes):
+            strategy.model = self  # its buckets have the old shapes: it is made anew
+            strategy.configure_ddp()
 
     # --- checkpoints ---
 
