@@ -34,7 +34,9 @@ class Programmed(Toy):
             epochs=2,
             optimisers=(
                 Optimiser(schedule="poly", lr_floor=0.1),
-                Optimiser("critic", ("critic.",), kind="adam", lr=3e-3, betas=(0.5, 0.9), schedule="constant"),
+                Optimiser(
+                    "critic", ("critic.",), kind="adam", lr=3e-3, betas=(0.5, 0.9), eps=1e-2, schedule="constant"
+                ),
             ),
         ),
         Stage("late", epochs=1, train=("classifier", "centres"), optimisers=(Optimiser(kind="sgd", schedule="step"),)),
@@ -65,8 +67,7 @@ class Programmed(Toy):
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         if step.optimiser == "critic":
             z = self.towers(batch)["z"]
-            told = self.critic(torch.cat([z, self.centres]))
-            return {"total": F.binary_cross_entropy_with_logits(told[:, 0], (torch.arange(len(told)) < len(z)).float())}
+            return {"total": F.softplus(self.critic(self.centres)).mean() + F.softplus(-self.critic(z)).mean()}
         towers = self.towers(batch)
         terms = self.objective(towers, batch, step)
         centres = F.softmax(towers["z"] @ self.centres.T, dim=1)
