@@ -190,6 +190,20 @@ def test_a_batch_is_mixed_once_for_all_optimisers_and_never_in_hooks(tmp_path) -
     assert method.seen[0] == method.seen[1] != method.seen[2] == method.seen[3]
 
 
+def test_what_is_mixed_is_fed_to_a_frozen_encoder_instead_of_stored_features(tmp_path) -> None:
+    class Mixing(Adversaries):
+        mixes = ("text",)
+
+        def mix(self, batch, step):
+            return {**batch, "text": batch["text"].flip(0)}
+
+        def loss(self, batch, step):
+            assert len(self.encoders["text"](batch["text"], batch["text_mask"]).pooled) == 16
+            return super().loss(batch, step)
+
+    trained(Mixing(), tmp_path)
+
+
 def test_the_rows_of_a_batch_are_those_of_the_declared_sampling(tmp_path) -> None:
     class Balanced(Adversaries):
         sampling, counts = ClassBalanced(samples=4), ()

@@ -46,6 +46,7 @@ class Method(nn.Module):
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
+    mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
