@@ -53,6 +53,7 @@ class Corpus:
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
+        sources: ``(N,)`` int64 the data set that each row is of, where several were joined, else None.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Corpus:
     graph: HeteroData | None = None
     target: str = ""
     left_out: Quarantine = field(default_factory=Quarantine)
+    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,6 +120,7 @@ class Corpus:
             ids=self.ids[index],
             labels=None if self.labels is None else self.labels[index],
             truth=None if self.truth is None else self.truth[index],
+            sources=None if self.sources is None else self.sources[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from accord.data.batches import Batch, Fetched, Key, Recipe, label_tensor
-from accord.data.draws import Purpose, draw, seed_of
+from accord.data.draws import Purpose, draw
 from accord.data.features import FeatureCache
 from accord.data.inputs import Input
 from accord.data.media import quiet_pillow
+from accord.data.order import EveryRow, Known, Order, Sampling
 from accord.data.quarantine import BadRow, Quarantine, RowError
-from accord.data.samplers import EpisodeSampler
 from accord.data.stream import StreamCorpus, StreamedDataset, StreamOrder
 from accord.data.text_views import TextView
 from accord.data.views import View
@@ -84,6 +83,8 @@ class ViewedDataset(Dataset[Fetched]):
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
         if self.labels is not None:
             batch["label"] = self.labels[index]
+        if self.corpus.sources is not None:
+            batch["dataset_id"] = torch.from_numpy(self.corpus.sources[rows])
         return Fetched({**batch, "index": index}, replaced, len(rows))
 
     def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
@@ -131,7 +132,7 @@ class EpochLoader:
         workers: processes that read ahead; 0 reads in this one.
     """
 
-    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: _Order | StreamOrder, workers: int = 0) -> None:
+    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: Order | StreamOrder, workers: int = 0) -> None:
         self.dataset, self.quarantine = dataset, Quarantine()
         self._order, self._workers = order, workers
         self._next, self._resume = (0, 0), False  # epoch and batch that come next; whether to start amid an epoch
@@ -167,7 +168,7 @@ class EpochLoader:
                 raise fetched.error
             self._seen += fetched.rows
             self._report(fetched.replaced)
-            yield fetched.batch
+            yield fetched.batch | self._order.notes(step - 1)
 
     def close(self) -> None:
         """Stop the workers now rather than when the loader is collected; iterating again starts new ones."""
@@ -239,41 +240,6 @@ class _Pending:
         return iter(self.keys)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """The keys of an epoch over a corpus: this rank's share of each global batch.
-
-    ``episode`` is the number of rows drawn with replacement in each epoch, None for every row once.
-    """
-
-    rows: int
-    batch_size: int
-    seed: int
-    rank: int = 0
-    world_size: int = 1
-    drop_last: bool = True
-    shuffle: bool = True
-    episode: int | None = None
-
-    def __len__(self) -> int:
-        rows = self.rows if self.episode is None else self.episode
-        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
-
-    def __call__(self, epoch: int, first: int) -> Iterator[Key]:
-        order = np.arange(self.rows)
-        if self.episode is not None:
-            draws = EpisodeSampler(self.rows, self.episode, seed=seed_of(self.seed, Purpose.ORDER))
-            order = draws.rows(epoch).numpy()
-        elif self.shuffle:
-            order = np.random.default_rng(seed_of(self.seed, Purpose.ORDER, epoch)).permutation(self.rows)
-        for number in range(first, len(self)):
-            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
-            short = -len(batch) % self.world_size  # the last batch: every rank gets the same number of rows
-            batch = np.concatenate([batch, order[:short]])
-            share = len(batch) // self.world_size
-            yield epoch, batch[self.rank * share : (self.rank + 1) * share]
-
-
 def train_loader(
     corpus: Corpus | StreamCorpus,
     inputs: Mapping[str, Input],
@@ -289,7 +255,7 @@ def train_loader(
     shuffle: bool = True,
     cache: Mapping[str, FeatureCache] | None = None,
     steps: int | None = None,
-    episode: int | None = None,
+    sampling: Callable[[], Sampling | None] | None = None,
 ) -> EpochLoader:
     """Augmented batches in shuffled order.
 
@@ -297,7 +263,7 @@ def train_loader(
     are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
     ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
     ``graph`` PyG ``HeteroData`` and ``node (B,)`` the rows' numbers in it, ``label (B,)`` int64 or ``(B,C)`` float32
-    multi-hot, ``index (B,)`` position in the corpus. A row of several
+    multi-hot, ``index (B,)`` position in the corpus, ``dataset_id (B,)`` where data sets were joined. A row of several
     captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))`` in
     declared order, where each view draws a caption of its own. Cached modalities are
     :class:`~accord.data.features.Features`.
@@ -317,7 +283,8 @@ def train_loader(
         shuffle: False keeps the order of the corpus.
         cache: modality -> features instead of raw input.
         steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
-        episode: rows of an epoch, drawn with replacement; None for every row once.
+        sampling: how rows are drawn, asked at the start of every epoch; None for every row once. What a sampling
+            adds to the batch is said there (:mod:`accord.data.order`).
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
@@ -338,20 +305,28 @@ def train_loader(
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
     recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views)
     if isinstance(corpus, StreamCorpus):
-        if steps is None or cache or episode:
+        if steps is None or cache or (sampling is not None and sampling() is not None):
             raise ConfigError(
-                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache or episodes"
+                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache or sampling"
             )
         share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
         return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
-    rows = len(corpus) if episode is None else episode
-    batch_size = rows if "graph" in inputs else batch_size
-    if drop_last and rows < batch_size:
-        what = f"{corpus.name} has" if episode is None else "an episode has"
-        raise DataError(f"{what} {rows} rows, fewer than batch_size = {batch_size}: lower it")
-    order = _Order(len(corpus), batch_size, seed, rank, world_size, drop_last, shuffle, episode)
+    known, every = Known.of(corpus), EveryRow(shuffle)
+    batch_size = len(corpus) if "graph" in inputs else batch_size
+    order = Order(
+        known,
+        batch_size,
+        seed,
+        (lambda: sampling() or every) if sampling is not None else lambda: every,
+        rank=rank,
+        world_size=world_size,
+        drop_last=drop_last,
+    )
+    if drop_last and not len(order):
+        rows = ((sampling and sampling()) or every).rows_per_epoch(known)
+        raise DataError(f"an epoch of {corpus.name} has {rows} rows, fewer than batch_size = {batch_size}: lower it")
     return _loader(corpus, recipe, order, workers)
 
 
@@ -417,11 +392,11 @@ def _in_order(
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
-    order = _Order(len(corpus), batch_size, 0, drop_last=False, shuffle=False)
+    order = Order(Known.of(corpus), batch_size, 0, lambda: EveryRow(shuffle=False), drop_last=False)
     return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers, substitute)
 
 
-def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int, substitute: bool = True) -> EpochLoader:
+def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitute: bool = True) -> EpochLoader:
     for modality, cache in recipe.cached.items():
         if len(cache) != len(corpus):
             raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")

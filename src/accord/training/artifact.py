@@ -129,7 +129,9 @@ def _load_weights(method: Method, path: Path) -> None:
         AccordError: the file is damaged, or a tensor is missing, unknown or of another shape.
     """
     with reading(path, _WRITTEN_ANEW):
-        missing, unknown = method.load_state_dict(load_file(path), strict=False)
+        state = load_file(path)
+        method.reshape(state)
+        missing, unknown = method.load_state_dict(state, strict=False)
     wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown
     if wrong:
         raise AccordError(f"{path} does not fit its configuration: {wrong[0]} is missing or unknown")

@@ -51,7 +51,8 @@ def feature_caches(
 ) -> dict[str, FeatureCache]:
     """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
-    Texts of which the method declares augmented views are left out: there are too many different ones. Features are
+    Texts of which the method declares augmented views are left out: there are too many different ones; so is what it
+    mixes. Features are
     read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
     not made: the encoder then runs in every step.
 
@@ -70,6 +71,8 @@ def feature_caches(
     """
     caches = {}
     for modality, encoder in fixed_encoders(method).items():
+        if modality in method.mixes:
+            continue
         views = expand(method.views) if modality == "image" else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
         if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
