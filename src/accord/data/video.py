@@ -30,7 +30,7 @@ def read_video(
         Unreadable: nothing there, damaged, or a format that neither Pillow nor PyAV knows.
         MissingExtraError: a film needs PyAV, which is not installed.
     """
-    pictures = _pictures(cell, root)
+    pictures = pictures_of(cell, root)
     if pictures is not None:
         if not pictures:
             raise Unreadable("no frames: the folder holds no pictures")
@@ -59,7 +59,7 @@ def spaced(total: int, wanted: int | None) -> list[int]:
     return [int(position) for position in (np.arange(wanted) + 0.5) * total / wanted]
 
 
-def _pictures(cell: Any, root: Path | None) -> list[Any] | None:
+def pictures_of(cell: Any, root: Path | None) -> list[Any] | None:
     """The frames when they are separate pictures, else None."""
     if isinstance(cell, list):
         return cell

@@ -97,6 +97,7 @@ class DataInfo:
         definitions: one text per class (its definition, or the class name), aligned with ``classes``.
         multi_label: labels are ``(B, C)`` multi-hot instead of ``(B,)`` class indices.
         label_counts: number of training rows of each class, aligned with ``classes``.
+        instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
     """
 
     rows: int = 0
@@ -104,6 +105,7 @@ class DataInfo:
     definitions: tuple[str, ...] = ()
     multi_label: bool = False
     label_counts: tuple[int, ...] = ()
+    instance_classes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -176,6 +178,7 @@ class Method(nn.Module):
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
+    targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
     rescores_in_logits: ClassVar[bool] = False  # whether `rescore` gives logits, as a matching head does, not cosines
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
