@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from accord.data.inputs import ImageInput
-from accord.data.targets import Canvas, Place
+from accord.data.targets import Canvas
 from accord.data.views import Crop, View, make_crop
 
-NEAREST = ImageInput(size=40, interpolation="nearest-exact")  # pictures and maps are then cut by the same rule
+NEAREST = ImageInput(size=40, interpolation="nearest")  # pictures are then cut as maps are
 
 
 def numbered(width: int = 60, height: int = 44) -> np.ndarray:
@@ -50,16 +50,6 @@ def view_of(numbers: np.ndarray, seed: int, **options: object) -> Crop:
 def numbers_in(crop: Crop) -> torch.Tensor:
     """The map that a view's own pixels show."""
     return crop.pixels[0] // 60
-
-
-def clear(crop: Crop, shape: tuple[int, ...]) -> torch.Tensor:
-    """Where in a view the nearest pixel of the picture is no toss-up: half way between two, Pillow may round otherwise."""
-    _, _, *sides = Place.of(crop).window(*shape[-2:])
-    rows, columns = (
-        ((2 * torch.arange(size) + 1) * side) % (2 * size) != 0
-        for size, side in zip(crop.pixels.shape[-2:], sides, strict=True)
-    )
-    return rows[:, None] & columns
 
 
 def box_of(mask: torch.Tensor) -> list[float]:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchvision import tv_tensors
@@ -59,12 +61,15 @@ class Place:
         return top, left, max(1, round(y1 * height) - top), max(1, round(x1 * width) - left)
 
     def maps(self, maps: Tensor) -> Tensor:
-        """Maps of numbers ``(..., H, W)`` as the view shows them, ``(..., h, w)``: by nearest neighbour."""
-        # as a plain tensor: for a tv_tensors.Mask, torchvision may choose neighbours half a pixel off the picture's
-        cut = F.resized_crop(
-            maps, *self.window(*maps.shape[-2:]), list(self.size), InterpolationMode.NEAREST_EXACT, antialias=False
-        )
-        return F.horizontal_flip(cut) if self.flip else cut
+        """Maps of numbers ``(L, H, W)`` int32 as the view shows them, ``(L, h, w)``: by nearest neighbour."""
+        window = self.window(*maps.shape[-2:])
+        # by Pillow, as pictures are: torchvision's own choice of neighbours for masks is half a pixel off theirs
+        cut = [
+            F.resized_crop(Image.fromarray(numbers), *window, list(self.size), InterpolationMode.NEAREST)
+            for numbers in maps.numpy()
+        ]
+        found = torch.from_numpy(np.stack([np.asarray(picture) for picture in cut]))
+        return found.flip(-1) if self.flip else found
 
     def boxes(self, boxes: tv_tensors.BoundingBoxes) -> tuple[tv_tensors.BoundingBoxes, Tensor]:
         """Boxes in pixels of the picture as the view shows them, clipped, and the share ``(N,)`` of each that is left.
