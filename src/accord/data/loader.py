@@ -92,7 +92,7 @@ class ViewedDataset(Dataset[Fetched]):
         for attempt in range(self._attempts):
             row = position if attempt == 0 else self._substitute(epoch, position, attempt)
             try:
-                sample = self._sample(row)
+                sample = self._sample(row, epoch)
             except RowError as error:
                 first = first or error
                 continue
@@ -107,9 +107,9 @@ class ViewedDataset(Dataset[Fetched]):
         hashed = draw(self.recipe.seed, Purpose.REPLACEMENT, epoch, position, attempt)
         return int(hashed[0] % np.uint64(len(self.corpus)))
 
-    def _sample(self, row: int) -> dict[str, Any]:
+    def _sample(self, row: int, epoch: int) -> dict[str, Any]:
         with self.watch.reading(str(row)):
-            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.background, self.recipe.frames)
+            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.inputs, self.recipe.draws(row, epoch))
         if self.recipe.training and sample.get("text") == [] and not self.corpus.incomplete:
             raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
         return sample
@@ -413,7 +413,7 @@ def _in_order(
     substitute: bool,
 ) -> EpochLoader:
     if modalities is None:
-        modalities = [name for name in inputs if name in corpus.modalities]
+        modalities = [field for field in inputs if field in corpus.columns.readable]
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
@@ -430,10 +430,10 @@ def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int, substit
 
 
 def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:
-    for modality in inputs:
-        if modality not in corpus.modalities:
+    for field in inputs:
+        if field not in corpus.columns.readable:
             have = ", ".join(corpus.modalities)
-            raise DataError(f"{corpus.name} has no {modality} column (it has {have}): pass --{modality} COL")
+            raise DataError(f"{corpus.name} has no {field} column (it has {have}): pass --{field} COL")
 
 
 def _unchanged(fetched: Any) -> Any:

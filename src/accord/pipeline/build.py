@@ -169,7 +169,7 @@ def _fitting_size(corpus: Corpus) -> int:
     if not corpus.columns.image:
         return 224
     rows = np.linspace(0, len(corpus) - 1, min(32, len(corpus)), dtype=int)
-    sides = [min(corpus.sample(int(row), modalities=("image",))["image"].size) for row in rows]
+    sides = [min(corpus.sample(int(row), ("image",))["image"].size) for row in rows]
     return int(np.clip(32 * np.ceil(1.5 * np.median(sides) / 32), 96, 224))
 
 

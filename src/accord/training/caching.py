@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,11 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
+from accord.data.draws import Draws
 from accord.data.features import MAIN, FeatureCache, Layout
-from accord.data.inputs import AudioInput, ImageInput, Input, TextInput, VideoInput
-from accord.data.media import Unreadable, cell_name, cell_path, read_bytes
+from accord.data.inputs import AudioInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
+from accord.data.media import Unreadable, cell_name
+from accord.data.modalities import modality_of, viewed_field
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
 from accord.data.views import View, expand
@@ -44,6 +45,8 @@ _FILE = 1024  # rows of one file; a run killed meanwhile loses at most these
 _LARGEST = 8 << 30  # bytes of one cache, which is held in memory
 _PATIENCE = 1  # seconds of silent waiting for another run
 _FORMAT = 1  # counted up when the same settings would give other features
+
+Sample = Callable[[Draws], dict[str, Any]]  # a row, decoded, given what random choices in reading it hang on
 
 
 def feature_caches(
@@ -70,7 +73,7 @@ def feature_caches(
     """
     caches = {}
     for modality, encoder in fixed_encoders(method).items():
-        views = expand(method.views) if modality == "image" else ()
+        views = expand(method.views) if modality == viewed_field(method.needs) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
         if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
             continue
@@ -126,6 +129,8 @@ def _blank(inputs: Input) -> tuple[Tensor, Tensor | None]:
         return torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool)
     if isinstance(inputs, AudioInput):
         return torch.zeros(1, inputs.mels, 2), torch.ones(1, 2, dtype=torch.bool)
+    if isinstance(inputs, SequenceInput):
+        return torch.zeros(1, inputs.length, inputs.dim), torch.ones(1, inputs.length, dtype=torch.bool)
     assert isinstance(inputs, TextInput)  # the layers of a graph are not cached
     return inputs.tokenizer([""])
 
@@ -180,6 +185,7 @@ class _Source:
         self.modality, self.encoder, self.layout, self.view = modality, encoder, layout, view
         self.epochs = range(copy * augmentations, (copy + 1) * augmentations)  # one draw of augmentations each
         self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None)
+        self.kind = modality_of(modality)
 
     def store(self) -> FeatureStore:
         """Where features made in this way are kept."""
@@ -198,7 +204,7 @@ class _Source:
             "format": _FORMAT,
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
-            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
+            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput | SequenceInput) else None,
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
             **self._streams(),
@@ -212,18 +218,26 @@ class _Source:
             return {MAIN: held[0].count}
         return {"streams": [asdict(one) for one in held]} if held else {}
 
-    def encode(self, samples: Iterable[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """``features (B, W)`` of decoded samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
+    def encode(self, samples: Iterable[Sample], keys: Sequence[bytes]) -> dict[str, Tensor]:
+        """``features (B, W)`` of samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
         place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
         epochs = [0] if self.view is None else self.epochs
         cut = [  # decoded one by one, so that no more than one whole picture is held
-            [self.recipe.cut(sample, int(key), epoch) for epoch in epochs]
+            [self.recipe.cut(decoded, int(key), epoch) for decoded, epoch in self._decoded(sample, int(key), epochs)]
             for sample, key in zip(samples, place, strict=True)
         ]
         made = [
             self._encoded(column, place, epoch) for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
         ]
         return made[0] if self.view is None else {name: torch.stack([p[name] for p in made], 1) for name in made[0]}
+
+    def _decoded(self, sample: Sample, key: int, epochs: Iterable[int]) -> Iterator[tuple[dict[str, Any], int]]:
+        """The sample for each epoch; read once, unless what is read is drawn, as the frames of a clip are."""
+        found: dict[str, Any] | None = None
+        for epoch in epochs:
+            if found is None or self.kind.draws_in_reading:
+                found = sample(self.recipe.draws(key, epoch))
+            yield found, epoch
 
     def _encoded(self, samples: Sequence[dict[str, Any]], place: np.ndarray, epoch: int) -> dict[str, Tensor]:
         batch = self.recipe.assemble(samples, place, epoch)
@@ -245,13 +259,11 @@ class _Source:
 
 def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
     """One entry per row, keyed by the content of its cell."""
-    modality, inputs = plain.modality, plain.encoder.input
+    modality, inputs = plain.modality, plain.recipe.inputs
     keys = _cell_keys(corpus, modality)
-    background = getattr(getattr(inputs, "image", inputs), "background", (255, 255, 255))
-    frames = inputs.frames if isinstance(inputs, VideoInput) else None
 
-    def sample(position: int) -> dict[str, Any]:
-        return corpus.sample(position, (modality,), background, frames)
+    def sample(position: int, draws: Draws) -> dict[str, Any]:
+        return corpus.sample(position, (modality,), inputs, draws)
 
     unchanged = _gathered(plain, keys, sample, console)["features"]
     key = content_key(*(source.fingerprint.encode() for source in (plain, *views))).hex()
@@ -268,7 +280,7 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     counts = torch.tensor([len(texts) for texts in captions])
     flat = [text for texts in captions for text in texts]
     keys = [content_key(text.encode()) for text in flat]
-    features = _gathered(source, keys, lambda position: {"text": [flat[position]]}, console)["features"]
+    features = _gathered(source, keys, lambda position, _: {"text": [flat[position]]}, console)["features"]
     starts = counts.cumsum(0) - counts
     wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
     variants = features[starts[:, None] + wanted]
@@ -276,9 +288,9 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
 
 
 def _gathered(
-    source: _Source, keys: list[bytes], sample: Callable[[int], dict[str, Any]], console: Console | None
+    source: _Source, keys: list[bytes], sample: Callable[[int, Draws], dict[str, Any]], console: Console | None
 ) -> dict[str, Tensor]:
-    """Features of all ``keys``; those not yet stored are computed from ``sample(position)``."""
+    """Features of all ``keys``; those not yet stored are computed from ``sample(position, draws)``."""
     store = source.store()
     with _alone(store, source, console):
         missing = store.missing(keys)
@@ -288,7 +300,7 @@ def _gathered(
                 batches = [part[i : i + _BATCH] for i in range(0, len(part), _BATCH)]
                 found = []
                 for batch in batches:
-                    samples = (sample(position) for position in batch)
+                    samples = (partial(sample, position) for position in batch)
                     found.append(source.encode(samples, [keys[position] for position in batch]))
                     advance(len(batch))
                 tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
@@ -322,23 +334,10 @@ def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
                 keys.append(content_key())  # of nothing
                 continue
             try:
-                keys.append(content_key(*_contents(cell, corpus.root)))
+                keys.append(content_key(*modality_of(modality).contents(cell, corpus.root)))
             except Unreadable as error:
                 raise RowError(int(corpus.ids[len(keys)]), cell_name(cell), str(error)) from None
     return keys
-
-
-def _contents(cell: Any, root: Path | None) -> Iterator[bytes]:
-    if isinstance(cell, list):
-        for part in cell:
-            yield from _contents(part, root)
-        return
-    path = cell_path(cell, root)
-    if path is not None and path.is_dir():
-        for file in sorted(path.iterdir()):
-            yield read_bytes(str(file), None)
-        return
-    yield read_bytes(cell, root)
 
 
 @contextmanager
