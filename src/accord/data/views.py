@@ -160,9 +160,7 @@ def _of_one_size(clip: Clip) -> Clip:
     return replace(clip, frames=tuple(frame if frame.size == size else frame.resize(size) for frame in clip))
 
 
-def make_crop(
-    image: Image.Image, view: View, spec: ImageInput, seed: int, first: Box | None = None
-) -> Crop:
+def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first: Box | None = None) -> Crop:
     """One augmented view.
 
     Crop, flip and colours are done on the Pillow image, which at 224 pixels takes half the time of tensors.
@@ -192,9 +190,7 @@ def make_crop(
     return Crop(to_pixels(crop), box, flip, lighting)
 
 
-def _crop_place(
-    image: Image.Image, view: View, first: Box | None
-) -> tuple[int, int, int, int]:
+def _crop_place(image: Image.Image, view: View, first: Box | None) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random crop, in pixels."""
     place: tuple[int, int, int, int] = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
     if first is None or not view.overlap:
@@ -222,11 +218,21 @@ def centre_view(image: Image.Image, spec: ImageInput) -> Crop:
     making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
     """
     width, height = image.size
+    box = centre_box(width, height, spec)
+    left, top, right, bottom = (round(share * side) for share, side in zip(box, (width, height) * 2, strict=True))
+    pixels = to_pixels(_resized_crop(image, (top, left, bottom - top, right - left), spec.size, spec))
+    return Crop(pixels, box, flip=False, lighting=torch.zeros(3))
+
+
+def centre_box(width: int, height: int, spec: ImageInput) -> Box:
+    """What the evaluation view shows of a picture of that size.
+
+    >>> centre_box(200, 100, ImageInput(crop=0.5))
+    (0.375, 0.25, 0.625, 0.75)
+    """
     side = max(1, round(min(height, width) * spec.crop))
     top, left = (height - side) // 2, (width - side) // 2
-    pixels = to_pixels(_resized_crop(image, (top, left, side, side), spec.size, spec))
-    box = (left / width, top / height, (left + side) / width, (top + side) / height)
-    return Crop(pixels, box, flip=False, lighting=torch.zeros(3))
+    return left / width, top / height, (left + side) / width, (top + side) / height
 
 
 def to_pixels(image: Image.Image) -> Tensor:

@@ -31,6 +31,7 @@ from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
+from accord.data.targets import get_target
 from accord.data.views import View, expand
 from accord.encoders.base import Encoder
 from accord.errors import ShapeError
@@ -55,8 +56,9 @@ def feature_caches(
     """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
     Texts of which the method declares augmented views are left out: there are too many different ones. Features are
-    read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
-    not made: the encoder then runs in every step.
+    read from the user's cache folder; missing ones are computed and added. No cache is made of what the method's
+    targets lie on, since they follow the pixels, nor one that would take more than 8 GiB: the encoder then runs in
+    every step.
 
     Args:
         method: its encoders, views and needs decide.
@@ -72,10 +74,13 @@ def feature_caches(
         DataError: a stored file is damaged.
     """
     caches = {}
+    followed = {get_target(name).medium for name in method.targets}
     for modality, encoder in fixed_encoders(method).items():
         views = expand(method.views) if modality == viewed_field(method.needs) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
-        if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
+        if modality in followed or modality not in corpus.modalities or layout is None:
+            continue
+        if modality == "text" and method.text_views:
             continue
         copies = max(1, config.cached_augmentations // max(1, len(views)))
         size = len(corpus) * (1 + len(views) * copies) * layout.bytes
@@ -204,7 +209,9 @@ class _Source:
             "format": _FORMAT,
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
-            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput | SequenceInput) else None,
+            "input": asdict(inputs)
+            if isinstance(inputs, ImageInput | VideoInput | AudioInput | SequenceInput)
+            else None,
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
             **self._streams(),

@@ -1,7 +1,7 @@
 """What every target promises: it is read and checked, follows its pixels into each view, and is collated by rule.
 
 A target is what a row says about its picture or clip beside what that shows: masks, boxes, tracks, moments. It is
-read from the row's cells, where a wrong one is a bad row; what a view shows of it depends on its :class:`Place` alone.
+read from the row's cells, where a wrong one is a bad row; what a view shows of it depends on its place alone.
 """
 
 from __future__ import annotations
@@ -12,74 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from accord.data.media import Unreadable
-from accord.data.views import Crop
+
+if TYPE_CHECKING:
+    from accord.data.targets.place import Place
 
 Value = TypeVar("Value")
-BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "relative xyxy", "relative xywh", "relative cxcywh")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a view looks and how large it is.
-
-    Args:
-        box: x0, y0, x1, y1 of the crop, relative to the picture's width and height.
-        flip: whether it is mirrored left to right, after cropping.
-        size: height and width of the view in pixels.
-    """
-
-    box: tuple[float, float, float, float]
-    flip: bool
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, crop: Crop) -> Place:
-        """The place of a crop; of a clip's, that of all its frames."""
-        height, width = crop.pixels.shape[-2:]
-        return cls(crop.box, crop.flip, (height, width))
-
-    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the crop in pixels of a picture of that size.
-
-        >>> Place((0.25, 0, 0.75, 1), False, (32, 32)).window(40, 80)
-        (0, 20, 40, 40)
-        """
-        x0, y0, x1, y1 = self.box
-        left, top = round(x0 * width), round(y0 * height)
-        return top, left, max(1, round(y1 * height) - top), max(1, round(x1 * width) - left)
-
-    def maps(self, maps: Tensor) -> Tensor:
-        """Maps of numbers ``(L, H, W)`` int32 as the view shows them, ``(L, h, w)``: by nearest neighbour."""
-        window = self.window(*maps.shape[-2:])
-        # by Pillow, as pictures are: torchvision's own choice of neighbours for masks is half a pixel off theirs
-        cut = [
-            F.resized_crop(Image.fromarray(numbers), *window, list(self.size), InterpolationMode.NEAREST)
-            for numbers in maps.numpy()
-        ]
-        found = torch.from_numpy(np.stack([np.asarray(picture) for picture in cut]))
-        return found.flip(-1) if self.flip else found
-
-    def boxes(self, boxes: tv_tensors.BoundingBoxes) -> tuple[tv_tensors.BoundingBoxes, Tensor]:
-        """Boxes in pixels of the picture as the view shows them, clipped, and the share ``(N,)`` of each that is left.
-
-        What is left of a box outside the view has no area.
-        """
-        cut = F.crop(boxes, *self.window(*boxes.canvas_size))
-        left = _areas(cut) / _areas(boxes)
-        moved = F.resize(cut, list(self.size))
-        return (F.horizontal_flip(moved) if self.flip else moved), left
+LABEL, TEXT = "instance_label", "instance_text"  # columns that say something of the things in others
+# Two corners, a corner with width and height, or the centre with them; in pixels, or relative to the picture.
+BoxFormat = Literal["xyxy", "xywh", "cxcywh", "relative xyxy", "relative xywh", "relative cxcywh"]
 
 
 @dataclass(frozen=True)
@@ -91,12 +38,14 @@ class Canvas:
         frames: positions of the frames that were taken from a clip, in order; None for all.
         total: frames of the whole clip, or None where that is not known.
         slots: frames that a clip has in the batch, where short ones are filled up; None for as many as were taken.
+        there: False where the row lacks the picture or clip, so that nothing lies on it.
     """
 
     size: tuple[int, int] = (0, 0)
     frames: tuple[int, ...] | None = None
     total: int | None = None
     slots: int | None = None
+    there: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,7 +58,7 @@ class Target(ABC, Generic[Value]):
     Args:
         root: the folder that paths are relative to.
         classes: class names that cells name or count.
-        box_format: what the four numbers of a box are, one of ``BOX_FORMATS``.
+        box_format: what the four numbers of a box are.
     """
 
     name: ClassVar[str]
@@ -119,7 +68,7 @@ class Target(ABC, Generic[Value]):
 
     root: Path | None = None
     classes: tuple[str, ...] = ()
-    box_format: str = "xyxy"
+    box_format: BoxFormat = "xyxy"
 
     @abstractmethod
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Value:
@@ -231,8 +180,3 @@ def present(rows: Sequence[Any]) -> Tensor:
     """
     lengths = torch.tensor([len(row) for row in rows])
     return torch.arange(int(lengths.max()) if len(rows) else 0) < lengths[:, None]
-
-
-def _areas(boxes: tv_tensors.BoundingBoxes) -> Tensor:
-    plain = boxes.as_subclass(Tensor)
-    return (plain[:, 2] - plain[:, 0]) * (plain[:, 3] - plain[:, 1])

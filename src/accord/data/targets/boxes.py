@@ -12,11 +12,11 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from accord.data.media import Unreadable
-from accord.data.targets.base import Canvas, Place, Target, listed, numbers, padded, present, same_count
+from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, numbers, padded, present, same_count
+from accord.data.targets.place import Place
 
 LEAST = 0.1  # share of a thing's area that a view has to show, or it is not in the view
 SLACK = 1.0  # pixels that a box may reach over the edge, where it is clipped: numbers in files are rounded
-LABEL, TEXT = "instance_label", "instance_text"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from accord.data.media import Unreadable
-from accord.data.targets.base import Canvas, Place, Target, listed, padded
-from accord.data.targets.boxes import LABEL, LEAST, TEXT, Things, collate_things, read_things
+from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, padded
+from accord.data.targets.boxes import LEAST, Things, collate_things, read_things
 from accord.data.targets.masks import read_map
+from accord.data.targets.place import Place
 
 
 @dataclass(frozen=True)

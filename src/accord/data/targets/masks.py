@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from accord.data.media import Unreadable, open_image, read_bytes
-from accord.data.targets.base import Canvas, Place, Target
+from accord.data.targets.base import Canvas, Target
+from accord.data.targets.place import Place
 
 VOID = -1  # pixels of which nothing is said
 VOID_GREY = 255  # what stands for it in a file

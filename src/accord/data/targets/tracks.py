@@ -11,11 +11,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from accord.data.media import Unreadable
-from accord.data.targets.base import Canvas, Place, Target, listed, padded, same_count
+from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, padded, same_count
 from accord.data.targets.boxes import (
-    LABEL,
     LEAST,
-    TEXT,
     Things,
     collate_things,
     on_canvas,
@@ -25,6 +23,7 @@ from accord.data.targets.boxes import (
 )
 from accord.data.targets.instances import Drawn, around, numbers_in, pixels, read_numbered
 from accord.data.targets.masks import read_map
+from accord.data.targets.place import Place
 from accord.data.video import pictures_of
 
 _NOWHERE = [0.0, 0.0, 0.0, 0.0]
