@@ -18,6 +18,7 @@ from accord.encoders import build_encoder
 from accord.errors import DataError
 from accord.evaluation.dense import cell_classes, correspondence, evaluate_segmentation, iou_metric, matched
 from accord.methods import DataInfo, get_method
+from accord.methods.abilities import Segments
 from accord.training.artifact import Model
 
 COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250)}
@@ -45,6 +46,9 @@ class Colours(torch.nn.Module):
 class ColourModel:
     method = Colours()
     inputs: ClassVar = {"image": ImageInput(size=64)}
+
+    def can(self, ability):
+        return ability is Segments
 
     def dense_corpus(self, corpus):
         opened = (corpus.sample(row)["image"] for row in range(len(corpus)))
