@@ -44,7 +44,8 @@ def test_a_view_does_not_change_moments_and_a_rounded_end_is_cut():
         ({"spans": [[-1, 3]]}, "moment beyond the clip"),
         ({"spans": [[1]]}, r"bad moment: moment 0 is \[1\], expected 2 numbers"),
         ({"spans": [[0, 1]], "moment_text": ["a", "b"]}, "unequal counts: 2 in moment_text for 1 moments"),
-        ({"spans": [[0, 1]], "duration": None}, "bad duration"),
+        ({"spans": [[0, 1]], "duration": None}, r"no duration: .* \(--duration COL\)"),
+        ({"spans": [[0, 1]], "duration": float("nan")}, "bad duration"),
     ],
 )
 def test_wrong_moments_are_said(cells, sentence):

@@ -127,6 +127,7 @@ def test_a_folder_of_pictures_is_read_in_name_order_and_only_where_frames_were_d
     [
         ({"tracks": boxes(5)}, "unequal counts: 5 frames in tracks, the clip has 6"),
         ({"tracks": boxes(), "track_ids": [[1, 2]] * 5}, "unequal counts: 5 in track_ids for 6 frames"),
+        ({"tracks": boxes(), "track_ids": [["a", 1]] * 6}, r"bad track_ids: track_ids of frame 0 is \['a', 1\]"),
         ({"tracks": boxes(), "track_ids": [[1, 1]] * 6}, "number twice: 1 stands 2 times in frame 0 of track_ids"),
         ({"tracks": [[[0, 0, 9, 9]]] * 5 + [[[0, 0, 9, 90]]]}, "box outside its picture: box of thing 1 in frame 5 is"),
         ({"tracks": [[[0, 0, 9, 9]]] * 5 + [[]]}, "unequal counts: 0 in a frame of tracks for 1 things"),

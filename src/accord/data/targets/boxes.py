@@ -12,7 +12,18 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from accord.data.media import Unreadable
-from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, numbers, padded, present, same_count
+from accord.data.targets.base import (
+    LABEL,
+    TEXT,
+    BoxFormat,
+    Canvas,
+    Target,
+    listed,
+    numbers,
+    padded,
+    present,
+    same_count,
+)
 from accord.data.targets.place import Place
 
 LEAST = 0.1  # share of a thing's area that a view has to show, or it is not in the view
@@ -69,8 +80,8 @@ class Boxes(Target[Boxed]):
             Unreadable: a box is empty or outside the picture, or there are not as many classes or phrases.
         """
         rows = listed(cells["boxes"], "boxes")
-        found = [read_box(box, f"box {i}", canvas.size, self.box_format) for i, box in enumerate(rows)]
-        return Boxed(on_canvas(found, canvas.size), read_things(cells, range(1, len(rows) + 1), self.classes))
+        boxes = read_boxes(rows, [f"box {i}" for i in range(len(rows))], canvas.size, self.box_format)
+        return Boxed(boxes, read_things(cells, range(1, len(rows) + 1), self.classes))
 
     def blank(self, canvas: Canvas) -> Boxed:
         """No boxes."""
@@ -89,43 +100,52 @@ class Boxes(Target[Boxed]):
         )
 
 
-def read_box(box: Any, what: str, size: tuple[int, int], form: str) -> list[float]:
-    """A box as x0, y0, x1, y1 in pixels, clipped to a picture of ``size`` (width, height).
+def read_boxes(
+    rows: Sequence[Any], names: Sequence[str], size: tuple[int, int], form: BoxFormat
+) -> tv_tensors.BoundingBoxes:
+    """Boxes ``(M, 4)`` in pixels of a picture of ``size`` (width, height), clipped to it.
+
+    Args:
+        rows: four numbers each.
+        names: what to call each in a message.
+        size: width and height of the picture.
+        form: what the numbers are.
 
     Raises:
-        Unreadable: it is empty, outside, or no box; names it as ``what``.
+        Unreadable: one is empty, outside, or no box.
 
     Example:
-        >>> read_box([10, 20, 30, 40], "box 0", (64, 64), "xywh")
-        [10.0, 20.0, 40.0, 60.0]
-        >>> read_box([30, 20, 10, 40], "box 0", (64, 64), "xyxy")
+        >>> read_boxes([[10, 20, 30, 40]], ["box 0"], (64, 64), "xywh").tolist()
+        [[10.0, 20.0, 40.0, 60.0]]
+        >>> read_boxes([[30, 20, 10, 40]], ["box 0"], (64, 64), "xyxy")
         Traceback (most recent call last):
         accord.data.media.Unreadable: empty box: box 0 is [30, 20, 10, 40], ...
     """
-    width, height = size
-    given = numbers(box, 4, what)
-    if form.startswith("relative"):
-        given = [number * side for number, side in zip(given, (width, height) * 2, strict=True)]
-    held = tv_tensors.BoundingBoxes([given], format=form.split()[-1].upper(), canvas_size=(height, width))  # type: ignore[call-overload]
-    x0, y0, x1, y1 = F.convert_bounding_box_format(held, new_format="XYXY")[0].tolist()
-    allowed = f"on a picture of {width} x {height} pixels; boxes are read as {form} (data.box_format)"
-    if x1 <= x0 or y1 <= y0:
-        raise Unreadable(f"empty box: {what} is {list(box)}, {allowed}")
-    if min(x0, y0) < -SLACK or x1 > width + SLACK or y1 > height + SLACK or x0 >= width or y0 >= height:
-        raise Unreadable(f"box outside its picture: {what} is {list(box)}, {allowed}")
-    return [max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)]
+    given = [numbers(row, 4, name) for row, name in zip(rows, names, strict=True)]
+    held, sides = torch.tensor(given, dtype=torch.float32).reshape(-1, 4), torch.tensor(size)
+    held = held * torch.cat([sides, sides]) if form.startswith("relative") else held
+    boxes = F.convert_bounding_box_format(on_canvas(held, size, form.split()[-1].upper()), new_format="XYXY")
+    start, end = boxes.as_subclass(Tensor).split(2, dim=1)
+    outside = (start < -SLACK) | (end > sides + SLACK) | (start >= sides) | (end <= 0)
+    for fault, faulty in (("empty box", end <= start), ("box outside its picture", outside)):
+        for place in faulty.any(dim=1).nonzero()[:1, 0].tolist():
+            came = ", ".join(f"{number:g}" for number in given[place])
+            raise Unreadable(
+                f"{fault}: {names[place]} is [{came}], on a picture of {size[0]} x {size[1]} pixels; boxes are read as "
+                f"{form} (data.box_format)"
+            )
+    return F.clamp_bounding_boxes(boxes)
 
 
-def on_canvas(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+def on_canvas(boxes: Tensor, size: tuple[int, int], form: str = "XYXY") -> tv_tensors.BoundingBoxes:
     """Boxes ``(M, 4)`` in pixels of a picture of ``size`` (width, height)."""
-    held = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return tv_tensors.BoundingBoxes(held, format="XYXY", canvas_size=(size[1], size[0]))  # type: ignore[call-overload]
+    return tv_tensors.BoundingBoxes(boxes, format=form, canvas_size=(size[1], size[0]))  # type: ignore[call-overload]
 
 
 def relative(boxes: tv_tensors.BoundingBoxes) -> Tensor:
     """Boxes ``(M, 4)`` relative to the width and height of what they are on.
 
-    >>> relative(on_canvas([[8, 4, 16, 16]], (32, 16))).tolist()
+    >>> relative(on_canvas(torch.tensor([[8, 4, 16, 16]]), (32, 16))).tolist()
     [[0.25, 0.25, 0.5, 1.0]]
     """
     height, width = boxes.canvas_size

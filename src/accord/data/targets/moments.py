@@ -45,7 +45,9 @@ class Moments(Target[Spans]):
             Unreadable: one is empty, ends before it starts or after the whole, there are not as many sentences, or
                 there is no duration.
         """
-        (duration,) = numbers([cells.get("duration")], 1, "duration")
+        if cells.get("duration") is None:
+            raise Unreadable("no duration: moments are seconds of a whole whose length the row says (--duration COL)")
+        (duration,) = numbers([cells["duration"]], 1, "duration")
         rows = listed(cells["moments"], "moments")
         spans = [_read_span(row, f"moment {i}", duration) for i, row in enumerate(rows)]
         texts = [""] * len(rows)

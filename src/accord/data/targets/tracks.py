@@ -11,13 +11,13 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from accord.data.media import Unreadable
-from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, padded, same_count
+from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, numbers, padded, same_count
 from accord.data.targets.boxes import (
     LEAST,
     Things,
     collate_things,
     on_canvas,
-    read_box,
+    read_boxes,
     read_things,
     relative,
 )
@@ -26,7 +26,6 @@ from accord.data.targets.masks import read_map
 from accord.data.targets.place import Place
 from accord.data.video import pictures_of
 
-_NOWHERE = [0.0, 0.0, 0.0, 0.0]
 _THINGS = ("instance_present", "instance_label", "instance_id", "instance_text")  # entries, as of boxes
 
 
@@ -65,25 +64,27 @@ class Tracks(Target[Followed]):
             Unreadable: there is not one list a frame, a number stands twice in a frame, or a box is empty or outside.
         """
         frames = [listed(frame, "tracks") for frame in listed(cells["tracks"], "tracks")]
-        numbers = _numbers(cells.get("track_ids"), frames)
+        who = _ids(cells.get("track_ids"), frames)
         chosen = chosen_frames(canvas, len(frames), "tracks")
-        ids = sorted({number for row in numbers for number in row})
-        slots = max(len(chosen), canvas.slots or 0)
-        boxes = [[_NOWHERE] * slots for _ in ids]
-        present = torch.zeros(len(ids), slots, dtype=torch.bool)
-        for slot, frame in enumerate(chosen):
-            for number, box in zip(numbers[frame], frames[frame], strict=True):
-                if box is not None:
-                    place = ids.index(number)
-                    what = f"box of thing {number} in frame {frame}"
-                    boxes[place][slot] = read_box(box, what, canvas.size, self.box_format)
-                    present[place, slot] = True
-        flat = [box for row in boxes for box in row]
-        return Followed(on_canvas(flat, canvas.size), present, read_things(cells, ids, self.classes))
+        ids = sorted({number for row in who for number in row})
+        seen = [  # (thing, slot, box) of the boxes that are there
+            (ids.index(number), slot, box)
+            for slot, frame in enumerate(chosen)
+            for number, box in zip(who[frame], frames[frame], strict=True)
+            if box is not None
+        ]
+        names = [f"box of thing {ids[thing]} in frame {chosen[slot]}" for thing, slot, _ in seen]
+        found = read_boxes([box for _, _, box in seen], names, canvas.size, self.box_format)
+        boxes = torch.zeros(len(ids), max(len(chosen), canvas.slots or 0), 4)
+        present = torch.zeros(boxes.shape[:2], dtype=torch.bool)
+        for (thing, slot, _), box in zip(seen, found, strict=True):
+            boxes[thing, slot], present[thing, slot] = box, True
+        return Followed(on_canvas(boxes.flatten(0, 1), canvas.size), present, read_things(cells, ids, self.classes))
 
     def blank(self, canvas: Canvas) -> Followed:
         """No things."""
-        return Followed(on_canvas([], canvas.size), torch.zeros(0, _slots(canvas)) > 0, read_things({}, [], ()))
+        nowhere = torch.zeros(0, _slots(canvas), dtype=torch.bool)
+        return Followed(on_canvas(torch.zeros(0, 4), canvas.size), nowhere, read_things({}, [], ()))
 
     def through(self, value: Followed, place: Place) -> Followed:
         """The boxes of which the view shows enough, things in the same order."""
@@ -160,23 +161,24 @@ def chosen_frames(canvas: Canvas, count: int, field: str) -> Sequence[int]:
     return range(count) if canvas.frames is None else canvas.frames
 
 
-def _numbers(cell: Any, frames: Sequence[Sequence[Any]]) -> list[list[int]]:
+def _ids(cell: Any, frames: Sequence[Sequence[Any]]) -> list[list[int]]:
     """The number of the thing in each box of each frame: from ``track_ids``, or its place from 1."""
     if cell is None:
         most = max(map(len, frames), default=0)
         for frame in frames:
             same_count("a frame of tracks", frame, most, "things (null where one is not seen)")
         return [list(range(1, most + 1)) for _ in frames]
-    numbers = [[int(number) for number in listed(row, "track_ids")] for row in listed(cell, "track_ids")]
-    same_count("track_ids", numbers, len(frames), "frames")
-    for frame, (row, boxes) in enumerate(zip(numbers, frames, strict=True)):
+    rows = [listed(row, "track_ids") for row in listed(cell, "track_ids")]
+    same_count("track_ids", rows, len(frames), "frames")
+    ids = [[int(n) for n in numbers(row, len(row), f"track_ids of frame {i}")] for i, row in enumerate(rows)]
+    for frame, (row, boxes) in enumerate(zip(ids, frames, strict=True)):
         same_count(f"frame {frame} of track_ids", row, len(boxes), "boxes")
         twice = [number for number in row if row.count(number) > 1]
         if twice:
             raise Unreadable(
                 f"number twice: {twice[0]} stands {row.count(twice[0])} times in frame {frame} of track_ids"
             )
-    return numbers
+    return ids
 
 
 def _slots(canvas: Canvas) -> int:
