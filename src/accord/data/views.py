@@ -160,9 +160,7 @@ def _of_one_size(clip: Clip) -> Clip:
     return replace(clip, frames=tuple(frame if frame.size == size else frame.resize(size) for frame in clip))
 
 
-def make_crop(
-    image: Image.Image, view: View, spec: ImageInput, seed: int, first: Box | None = None
-) -> Crop:
+def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first: Box | None = None) -> Crop:
     """One augmented view.
 
     Crop, flip and colours are done on the Pillow image, which at 224 pixels takes half the time of tensors.
@@ -192,9 +190,7 @@ def make_crop(
     return Crop(to_pixels(crop), box, flip, lighting)
 
 
-def _crop_place(
-    image: Image.Image, view: View, first: Box | None
-) -> tuple[int, int, int, int]:
+def _crop_place(image: Image.Image, view: View, first: Box | None) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random crop, in pixels."""
     place: tuple[int, int, int, int] = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
     if first is None or not view.overlap:

@@ -26,7 +26,7 @@ from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
 from accord.data.draws import Draws
 from accord.data.features import FeatureCache, pack
-from accord.data.inputs import AudioInput, ImageInput, SequenceInput, VideoInput
+from accord.data.inputs import GraphInput, TextInput
 from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
 from accord.data.quarantine import RowError
@@ -204,7 +204,7 @@ class _Source:
             "format": _FORMAT,
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
-            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput | SequenceInput) else None,
+            "input": None if isinstance(inputs, TextInput | GraphInput) else asdict(inputs),
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
             **({"tokens": self.layout.tokens} if self.layout.tokens else {}),
