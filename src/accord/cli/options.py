@@ -84,9 +84,8 @@ def _encoder_option(made: Declaration) -> Any:
 
 
 def _file_option(made: Declaration) -> Any:
-    option = typer.Option(
-        f"--{made.field}", metavar="FILE", help=f"A {made.file or made.field}, together with the rest."
-    )
+    what = f"A {made.file or made.field}, together with the rest."
+    option = typer.Option(f"--{made.field}", metavar="FILE", help=what)
     return Annotated[str | None, option]
 
 

@@ -87,9 +87,8 @@ def search(
 
     together = given(text=text) | files
     if (query is not None) + bool(together) + (like is not None) != 1:
-        raise typer.BadParameter(
-            f"give either QUERY, or --like, or one or several of {', '.join(f'--{name}' for name in ('text', *queried()))}"
-        )
+        asking = ", ".join(f"--{name}" for name in ("text", *queried()))
+        raise typer.BadParameter(f"give either QUERY, or --like, or one or several of {asking}")
     if like is not None and (plus or minus):
         raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
     changes: dict[str, Any] = {"plus": plus or (), "minus": minus or (), "strength": strength, "like": like}

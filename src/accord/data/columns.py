@@ -28,9 +28,12 @@ def _setting(declaration: Declaration) -> Any:
     return kind, Field(default=() if declaration.several else None, description=declaration.about)
 
 
-_Declared: Any = create_model(
-    "_Declared", __base__=Config, **{field: _setting(made) for field, made in declarations().items()}
-)
+if TYPE_CHECKING:
+    _Declared = Any  # whatever is declared
+else:
+    _Declared = create_model(
+        "_Declared", __base__=Config, **{field: _setting(made) for field, made in declarations().items()}
+    )
 
 
 class Columns(_Declared):  # type: ignore[misc]
