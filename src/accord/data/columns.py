@@ -36,7 +36,7 @@ else:
     )
 
 
-class Columns(_Declared):  # type: ignore[misc]
+class Columns(_Declared):
     """The column of each field that is declared; one that is absent has None (or no columns).
 
     Fields, their meaning, and how they are guessed stand in :mod:`accord.data.fields`.
