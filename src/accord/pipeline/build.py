@@ -129,13 +129,14 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> En
     if modality not in choices:
         raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
     config, because = choices[modality].config, choices[modality].because
-    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    captions = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
         _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=texts,
+        texts=texts if modality == "text" else None,
         because=because,
     )
 

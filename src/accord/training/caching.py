@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
@@ -24,15 +24,17 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
-from accord.data.draws import Draws
-from accord.data.features import FeatureCache, pack
-from accord.data.inputs import GraphInput, TextInput
+from accord.data.draws import UNDRAWN, Draws
+from accord.data.features import MAIN, FeatureCache, Layout
+from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
 from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
+from accord.data.modalities.image import image_input
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
 from accord.data.views import View, expand
 from accord.encoders.base import Encoder
+from accord.errors import ShapeError
 from accord.methods.base import Method
 from accord.training.config import TrainingConfig
 from accord.training.device import resolve_device
@@ -51,7 +53,7 @@ Sample = Callable[[Draws], dict[str, Any]]  # a row, decoded, given what random 
 def feature_caches(
     method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None = None
 ) -> dict[str, FeatureCache]:
-    """Features of the modalities whose encoder is frozen: vectors, and tokens of images where the method needs them.
+    """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
     Texts of which the method declares augmented views are left out: there are too many different ones. Features are
     read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
@@ -95,44 +97,37 @@ def feature_caches(
     return caches
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What is stored of an item: a vector in float32, or a vector and tokens in half precision.
-
-    Args:
-        dim: width of the vector.
-        tokens: number of tokens, 0 for the vector alone.
-        token_dim: width of a token.
-    """
-
-    dim: int
-    tokens: int = 0
-    token_dim: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """Size of one item."""
-        return 2 * (self.dim + self.tokens * self.token_dim) if self.tokens else 4 * self.dim
-
-
 def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
     """What has to be stored of a frozen encoder's features, or None where that cannot be.
 
-    Tokens are stored of images, whose number does not depend on the item, unless views have sizes of their own.
+    Streams are stored that have as many positions for every item: all those of pictures, unless views have sizes of
+    their own, all those of clips and of sequences, and the layers of any network.
     """
-    if wanted <= {"pooled"}:
+    names = sorted(wanted - {"pooled"})
+    if not names:
         return Layout(encoder.dim)
-    size = getattr(encoder.input, "size", None)
-    if (
-        modality != "image"
-        or not wanted <= {"pooled", "tokens"}
-        or any(view.size not in (None, size) for view in views)
-    ):
+    inputs = encoder.input
+    size = getattr(image_input(inputs), "size", None)
+    sizes = {view.size or size for view in views} | {size}
+    fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
+    if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
+    x, mask = _blank(modality, inputs)
     device = next(encoder.parameters()).device
     with torch.inference_mode():
-        tokens = encoder(torch.zeros(1, 3, int(size or 0), int(size or 0), device=device)).tokens
-    return None if tokens is None else Layout(encoder.dim, *tokens.shape[1:])
+        features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
+    try:
+        return Layout.of(features, names)
+    except ShapeError:  # it does not give what it says
+        return None
+
+
+def _blank(modality: str, inputs: Input) -> tuple[Any, Tensor | None]:
+    """A batch of one item without content, and its mask where the modality has one."""
+    kind = modality_of(modality)
+    cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
+    batch = kind.collate(modality, [cut], inputs, (), UNDRAWN)
+    return batch[modality], batch.get(f"{modality}_mask")
 
 
 def stored_features(
@@ -144,7 +139,7 @@ def stored_features(
         modality: which of the rows' modalities.
         encoder: frozen.
         corpus: the rows.
-        wanted: of ``"pooled"`` and, for images, ``"tokens"``.
+        wanted: ``"pooled"`` and names of streams of a fixed size, see :func:`layout_of`.
 
     Returns:
         The cache, rows in the order of the corpus; None where there can be none or it would take more than 8 GiB.
@@ -207,9 +202,16 @@ class _Source:
             "input": None if isinstance(inputs, TextInput | GraphInput) else asdict(inputs),
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
-            **({"tokens": self.layout.tokens} if self.layout.tokens else {}),
+            **self._streams(),
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
+
+    def _streams(self) -> dict[str, Any]:
+        """What is stored beside the vector; the main sequence alone as it was written before streams had names."""
+        held = self.layout.streams
+        if len(held) == 1 and held[0].name == self.layout.main and not held[0].masked and not held[0].timed:
+            return {MAIN: held[0].count}
+        return {"streams": [asdict(one) for one in held]} if held else {}
 
     def encode(self, samples: Iterable[Sample], keys: Sequence[bytes]) -> dict[str, Tensor]:
         """``features (B, W)`` of samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
@@ -241,12 +243,13 @@ class _Source:
     def _rows(self, batch: dict[str, Any]) -> Tensor:
         device = next(self.encoder.parameters()).device
         mask = batch.get(f"{self.modality}_mask")
-        features = self.encoder(batch[self.modality].to(device), None if mask is None else mask.to(device))
-        return (pack(features) if self.layout.tokens else features.pooled.float()).cpu()
+        mask = None if mask is None else mask.to(device)
+        layers = any(one.name == "layers" for one in self.layout.streams)
+        return self.layout.pack(self.encoder(batch[self.modality].to(device), mask, layers=layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""
-        return FeatureCache(plain, **rest, tokens=self.layout.tokens, dim=self.layout.dim)
+        return FeatureCache(plain, **rest, layout=self.layout)
 
 
 def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
