@@ -7,6 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 
 CONFIG = "config.yaml"  # what makes a folder a run
+_ENCODERS = {
+    "image": ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"),  # timm's thousand take seconds to list
+    "text": ("minilm", "tiny_text"),
+}
 
 
 def method_names(incomplete: str) -> list[str]:
@@ -45,20 +49,17 @@ def runs(incomplete: str) -> list[str]:
     return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, shipped_models())]
 
 
-def image_encoders(incomplete: str) -> list[str]:
-    """The image encoders of our own, and those of other packages; timm's thousand would take seconds to list."""
-    return _encoders(incomplete, ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"))
+def encoders_for(field: str) -> Callable[[str], list[str]]:
+    """A function that offers the encoders of our own for a field, and those of other packages."""
 
+    def names(incomplete: str) -> list[str]:
+        from accord.data.fields import declared
+        from accord.plugins import plugin_names
 
-def text_encoders(incomplete: str) -> list[str]:
-    """The text encoders of our own, and those of other packages."""
-    return _encoders(incomplete, ("minilm", "tiny_text"))
+        own = _ENCODERS.get(field, (declared(field).encoder or "",))
+        return _starting(incomplete, [*own, *plugin_names("encoders")])
 
-
-def _encoders(incomplete: str, own: Iterable[str]) -> list[str]:
-    from accord.plugins import plugin_names
-
-    return _starting(incomplete, [*own, *plugin_names("encoders")])
+    return names
 
 
 def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:

@@ -45,9 +45,9 @@ def is_audio(content: bytes) -> bool:
     >>> is_audio(b"RIFF....WAVEfmt"), is_audio(b"hello")
     (True, False)
     """
-    return (
-        content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM"))
-        or (content[:4], content[8:12]) == (b"RIFF", b"WAVE")
+    return content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM")) or (content[:4], content[8:12]) == (
+        b"RIFF",
+        b"WAVE",
     )
 
 

@@ -5,8 +5,9 @@ Everything random is a function of (seed, epoch, row), see :mod:`accord.data.dra
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ Key = tuple[int, Any]  # epoch, and what the batch is made of
 class Fetched:
     """What a data set gives for a key: a batch and the rows replaced in it, or an error to raise."""
 
-    batch: Batch = field(default_factory=dict)
-    replaced: list[BadRow] = field(default_factory=list)
+    batch: Batch = dataclasses.field(default_factory=dict)
+    replaced: list[BadRow] = dataclasses.field(default_factory=list)
     rows: int = 0
     error: AccordError | None = None
 

@@ -28,12 +28,15 @@ def _setting(declaration: Declaration) -> Any:
     return kind, Field(default=() if declaration.several else None, description=declaration.about)
 
 
-_Declared: Any = create_model(
-    "_Declared", __base__=Config, **{field: _setting(made) for field, made in declarations().items()}
-)
+if TYPE_CHECKING:
+    _Declared = Any  # whatever is declared
+else:
+    _Declared = create_model(
+        "_Declared", __base__=Config, **{field: _setting(made) for field, made in declarations().items()}
+    )
 
 
-class Columns(_Declared):  # type: ignore[misc]
+class Columns(_Declared):
     """The column of each field that is declared; one that is absent has None (or no columns).
 
     Fields, their meaning, and how they are guessed stand in :mod:`accord.data.fields`.

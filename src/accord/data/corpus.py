@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from accord.data.cache import dispensable
 from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions
 from accord.data.check import check_media, unreadable_rows
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
-from accord.data.draws import Draws
+from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declared
 from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
 from accord.data.inputs import Input
@@ -82,7 +83,7 @@ class Corpus:
     target: str = ""
     instance_classes: tuple[str, ...] = ()
     box_format: BoxFormat = "xyxy"
-    left_out: Quarantine = field(default_factory=Quarantine)
+    left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -167,7 +168,7 @@ class Corpus:
         position: int,
         fields: Collection[str] | None = None,
         inputs: Mapping[str, Input] | None = None,
-        draws: Draws = Draws(),  # noqa: B008  frozen
+        draws: Draws = UNDRAWN,
     ) -> dict[str, Any]:
         """One row, decoded.
 

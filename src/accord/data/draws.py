@@ -62,6 +62,9 @@ class Draws:
         return (self.hashes(purpose, *more) >> np.uint64(11)) / 2.0**53
 
 
+UNDRAWN = Draws()  # for what is read as evaluation reads it
+
+
 def draw(*keys: ArrayLike) -> np.ndarray:
     """Uniform 64-bit hashes of the keys (non-negative integers or arrays of them, broadcast together).
 

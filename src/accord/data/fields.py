@@ -32,6 +32,7 @@ class Declaration:
         whatever_name: the first column of a fitting kind is taken where none has a usual name.
         early: guessed before the others: its cells look like those of other fields, and only its name tells.
         several: it takes more than one column.
+        file: what a file of it is called, where one can be searched by.
         files: its cells are paths or encoded contents.
         encoder: a name of an encoder for it, in the help of ``--FIELD-encoder``; None where the rows decide.
     """
@@ -47,6 +48,7 @@ class Declaration:
     whatever_name: bool = False
     early: bool = False
     several: bool = False
+    file: str = ""
     files: bool = False
     encoder: str | None = None
 
@@ -67,6 +69,7 @@ _DECLARED = (
         "images: paths or encoded bytes",
         "Image column.",
         modality="image",
+        file="picture",
         names=("image", "img", "picture", "photo", "jpg", "png", "jpeg", "webp", "icon", "file", "filename"),
         kinds=("image",),
         whatever_name=True,
@@ -91,6 +94,7 @@ _DECLARED = (
         "clips: a file, its bytes, or a folder of frames",
         "Video column.",
         modality="video",
+        file="clip",
         names=("video", "clip", "mp4", "frames", "animation"),
         kinds=("video",),
         named_kinds=("image", "text", "texts"),  # an animation, a folder, a list of pictures
@@ -104,6 +108,7 @@ _DECLARED = (
         "recordings: paths or encoded bytes",
         "Audio column.",
         modality="audio",
+        file="recording",
         names=("audio", "sound", "speech", "wav", "flac", "ogg", "mp3", "file", "filename"),
         kinds=("audio",),
         whatever_name=True,
@@ -146,6 +151,7 @@ _DECLARED = (
         "precomputed features of the steps of something: a .npy file of shape (T, F), or a list of lists of numbers",
         "Column of precomputed features, a .npy file or a list of lists of numbers a row.",
         modality="sequence",
+        file=".npy file",
         names=("sequence", "sequences", "features", "feature", "snippets", "poses"),
         named_kinds=("sequence", "vectors"),  # arrays hold other things too, such as one vector a row
         files=True,
@@ -230,7 +236,5 @@ def _of_plugins() -> Iterator[Declaration]:
     own = {declared.field for declared in _DECLARED}
     for name in plugin_names("modalities"):
         if name not in own:
-            about = f"{name}: what an installed package reads"
-            yield Declaration(
-                name, about, f"Column of {name}.", modality=name, names=(name,), kinds=(name,), files=True
-            )
+            about, option = f"{name}: what an installed package reads", f"Column of {name}."
+            yield Declaration(name, about, option, modality=name, names=(name,), kinds=(name,), files=True)

@@ -107,9 +107,9 @@ def sample_frames(
         (tensor([[ 2,  6, 10]]), tensor([[ 1,  5,  9],
                 [ 3,  7, 11]]))
     """
+    inside = torch.full((clips, 1), 0.5, dtype=torch.float64)  # of each segment, as a share of it
     if mode == "random":
         inside = torch.rand(clips, T, generator=generator, dtype=torch.float64)
-    else:
-        inside = ((torch.arange(clips, dtype=torch.float64) + 0.5) / clips)[:, None] if mode == "multiview" else 0.5
-    starts = torch.arange(T, dtype=torch.float64).expand(clips, T)
-    return ((starts + inside) * num_frames / T).long().clamp(max=num_frames - 1)
+    elif mode == "multiview":
+        inside = ((torch.arange(clips, dtype=torch.float64) + 0.5) / clips)[:, None]
+    return ((torch.arange(T) + inside) * num_frames / T).long().clamp(max=num_frames - 1)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from accord.data.batches import Fetched, Key, Recipe, label_tensor
 from accord.data.cells import caption_fault, read_captions
 from accord.data.columns import Columns, describe_columns, guess_columns
-from accord.data.draws import Draws, Purpose, seed_of
+from accord.data.draws import UNDRAWN, Draws, Purpose, seed_of
 from accord.data.inputs import Input
 from accord.data.labels import read_labels
 from accord.data.media import Unreadable, quiet_pillow
@@ -72,7 +72,7 @@ class StreamCorpus:
         row: Mapping[str, Any],
         fields: Collection[str],
         inputs: Mapping[str, Input] | None = None,
-        draws: Draws = Draws(),  # noqa: B008  frozen
+        draws: Draws = UNDRAWN,
     ) -> dict[str, Any]:
         """A raw row, decoded, as :meth:`accord.data.corpus.Corpus.sample`.
 

@@ -100,8 +100,8 @@ def shown_cells(corpus: Corpus, spec: ImageInput, height: int, width: int) -> Te
     rows = []
     for row in range(len(corpus)):
         black, white = (
-            centre_crop(corpus.sample(row, ("image",), {"image": replace(spec, background=colour)})["image"], spec).float()
-            for colour in (BLACK, WHITE)
+            centre_crop(corpus.sample(row, ("image",), {"image": over})["image"], spec).float()
+            for over in (replace(spec, background=BLACK), replace(spec, background=WHITE))
         )
         solid = ((white - black).mean(dim=0) < 128).float()  # (S, S)
         rows.append(F.adaptive_avg_pool2d(solid[None], (height, width))[0] >= 0.5)

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
-from accord.data.draws import Draws
+from accord.data.draws import UNDRAWN, Draws
 from accord.data.features import MAIN, FeatureCache, Layout
-from accord.data.inputs import AudioInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
+from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
 from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
+from accord.data.modalities.image import image_input
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
 from accord.data.targets import get_target
@@ -105,17 +106,18 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     """What has to be stored of a frozen encoder's features, or None where that cannot be.
 
     Streams are stored that have as many positions for every item: all those of pictures, unless views have sizes of
-    their own, all those of clips, and the layers of any network.
+    their own, all those of clips and of sequences, and the layers of any network.
     """
     names = sorted(wanted - {"pooled"})
     if not names:
         return Layout(encoder.dim)
     inputs = encoder.input
-    sizes = {view.size or getattr(inputs, "size", None) for view in views} | {getattr(inputs, "size", None)}
-    fixed = isinstance(inputs, ImageInput | VideoInput) or names == ["layers"]
+    size = getattr(image_input(inputs), "size", None)
+    sizes = {view.size or size for view in views} | {size}
+    fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
-    x, mask = _blank(inputs)
+    x, mask = _blank(modality, inputs)
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
@@ -125,19 +127,12 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
         return None
 
 
-def _blank(inputs: Input) -> tuple[Tensor, Tensor | None]:
-    """One item without content, and its mask where the modality has one."""
-    if isinstance(inputs, ImageInput):
-        return torch.zeros(1, 3, inputs.size, inputs.size), None
-    if isinstance(inputs, VideoInput):
-        shape = (1, inputs.frames, 3, inputs.image.size, inputs.image.size)
-        return torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool)
-    if isinstance(inputs, AudioInput):
-        return torch.zeros(1, inputs.mels, 2), torch.ones(1, 2, dtype=torch.bool)
-    if isinstance(inputs, SequenceInput):
-        return torch.zeros(1, inputs.length, inputs.dim), torch.ones(1, inputs.length, dtype=torch.bool)
-    assert isinstance(inputs, TextInput)  # the layers of a graph are not cached
-    return inputs.tokenizer([""])
+def _blank(modality: str, inputs: Input) -> tuple[Any, Tensor | None]:
+    """A batch of one item without content, and its mask where the modality has one."""
+    kind = modality_of(modality)
+    cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
+    batch = kind.collate(modality, [cut], inputs, (), UNDRAWN)
+    return batch[modality], batch.get(f"{modality}_mask")
 
 
 def stored_features(
@@ -209,9 +204,7 @@ class _Source:
             "format": _FORMAT,
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
-            "input": asdict(inputs)
-            if isinstance(inputs, ImageInput | VideoInput | AudioInput | SequenceInput)
-            else None,
+            "input": None if isinstance(inputs, TextInput | GraphInput) else asdict(inputs),
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
             **self._streams(),

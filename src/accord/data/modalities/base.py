@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from accord.data.draws import Draws, Purpose
+from accord.data.draws import UNDRAWN, Draws, Purpose
 from accord.data.media import read_bytes
 from accord.errors import DataError
 
@@ -35,7 +35,7 @@ class Reading:
 
     spec: Input | None = None
     root: Path | None = None
-    draws: Draws = Draws()
+    draws: Draws = UNDRAWN
 
 
 class Modality:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,7 @@ def _slots(values: np.ndarray, spec: SequenceInput) -> Steps:
     """Means of equal spans, bounds rounded half to even; an empty span repeats the step where it begins (G2L)."""
     count, wanted = len(values), spec.length
     bounds = np.minimum(np.round(np.arange(wanted + 1) * count / wanted), count - 1).astype(np.int64)
-    means = [
-        values[start:stop].mean(axis=0) if stop > start else values[start]
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    means = [values[start:stop].mean(axis=0) if stop > start else values[start] for start, stop in pairwise(bounds)]
     starts = np.arange(wanted) * count / wanted * spec.seconds_per_step
     return Steps(np.stack(means).astype(np.float32), starts.astype(np.float32))
 
