@@ -58,18 +58,16 @@ def corpus(drawings):
 class Maps(torch.nn.Module):
     """Stands for a method whose image encoder gives a map."""
 
-    name = "toy"
-
     def __init__(self):
         super().__init__()
         self.encoders = {"image": build_encoder("image", {"name": "tiny_resnet", "size": 64, "width": 16})}
+        self.name = "pooled"
 
 
 class ColourModel:
     """Its map is the mean colour of each cell."""
 
     method = Maps()
-    map_encoder, _encoders = Model.map_encoder, Model._encoders
 
     def dense_corpus(self, corpus):
         opened = (corpus.sample(row)["image"] for row in range(len(corpus)))

@@ -16,6 +16,7 @@ from accord.encoders import build_encoder
 from accord.errors import DataError
 from accord.evaluation.dense import cell_classes, correspondence, evaluate_segmentation, iou_metric, matched
 from accord.methods import DataInfo, get_method
+from accord.methods.abilities import Segments
 from accord.training.artifact import Model
 
 COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250)}
@@ -34,10 +35,10 @@ def corpus(scenes):
     return open_corpus(scenes, quiet=True)
 
 
-class Colours(torch.nn.Module):
-    """Stands for a model whose map is the mean colour of each cell, and which segments by the strongest channel."""
+class Colours(Segments):
+    """Stands for a method that segments; the model does it."""
 
-    segments = True
+    segment = None
 
 
 class ColourModel:

@@ -62,7 +62,7 @@ def evaluate_segmentation(model: Model, corpus: Corpus, reference: Corpus, seed:
         accuracy_metric("linear foreground accuracy", found, truth, count, groups),
         correspondence(maps, truth, seed),
     ]
-    if model.can(Segments):
+    if Segments.of(model.method):
         parts = model.segment_corpus(corpus, side).numpy()
         named = matched(parts, truth, count)
         metrics.append(iou_metric("parts mIoU", named, truth, count, groups))

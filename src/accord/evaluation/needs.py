@@ -98,8 +98,10 @@ class Maps(Need):
 
     def lack(self, model: Any, prepared: Prepared) -> str | None:
         """Says what the model says of it."""
+        from accord.methods.base import map_encoder
+
         try:
-            model.map_encoder()
+            map_encoder(model.method)
         except ConfigError as error:
             return str(error)
         return None

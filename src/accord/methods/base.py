@@ -228,6 +228,18 @@ class TwoTower(Paired):
     """
 
 
+def map_encoder(method: Method) -> Encoder:
+    """The image encoder of a method, which gives a map of the cells of each picture.
+
+    Raises:
+        ConfigError: there is none, or it gives no map.
+    """
+    encoder = dict(method.encoders.items()).get("image")
+    if not isinstance(encoder, Encoder) or "patches" not in encoder.gives:
+        raise ConfigError(f"method {method.name}: the image encoder gives no map of its cells; choose another one")
+    return encoder
+
+
 __all__ = [
     "Batch",
     "DataInfo",
@@ -241,4 +253,5 @@ __all__ = [
     "Stage",
     "Step",
     "TwoTower",
+    "map_encoder",
 ]
