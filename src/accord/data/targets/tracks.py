@@ -171,13 +171,11 @@ def _ids(cell: Any, frames: Sequence[Sequence[Any]]) -> list[list[int]]:
     rows = [listed(row, "track_ids") for row in listed(cell, "track_ids")]
     same_count("track_ids", rows, len(frames), "frames")
     ids = [[int(n) for n in numbers(row, len(row), f"track_ids of frame {i}")] for i, row in enumerate(rows)]
-    for frame, (row, boxes) in enumerate(zip(ids, frames, strict=True)):
-        same_count(f"frame {frame} of track_ids", row, len(boxes), "boxes")
+    for place, row in enumerate(ids):
+        same_count(f"frame {place} of track_ids", row, len(frames[place]), "boxes")
         twice = [number for number in row if row.count(number) > 1]
         if twice:
-            raise Unreadable(
-                f"number twice: {twice[0]} stands {row.count(twice[0])} times in frame {frame} of track_ids"
-            )
+            raise Unreadable(f"number twice: {twice[0]} stands {len(twice)} times in frame {place} of track_ids")
     return ids
 
 
