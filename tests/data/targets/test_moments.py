@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from accord.data.media import Unreadable
-from accord.data.targets import ROLES, Canvas, Moments, Place, Role, entries
+from accord.data.targets import ROLES, Canvas, MomentSpans, Place, Role, entries
 
-MOMENTS, ROLE, CANVAS = Moments(), Role(), Canvas()
+MOMENTS, ROLE, CANVAS = MomentSpans(), Role(), Canvas()
 
 
 def read(spans, duration=30.0, **cells):

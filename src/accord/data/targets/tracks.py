@@ -44,7 +44,7 @@ class Followed:
     things: Things
 
 
-class Tracks(Target[Followed]):
+class TrackBoxes(Target[Followed]):
     """A box around each thing in each frame of a clip.
 
     The cell lists the frames; a frame lists its boxes, and what stands in the same place is the same thing, with null
@@ -141,7 +141,7 @@ class TrackMasks(Target[Drawn]):
         return Drawn(maps, value.things.at(pixels(maps, ids) > 0))
 
     def collate(self, values: Sequence[Drawn]) -> dict[str, Any]:
-        """``track_masks (B, M, T, H, W)``, the boxes around them, and as :class:`Tracks`."""
+        """``track_masks (B, M, T, H, W)``, the boxes around them, and as :class:`TrackBoxes`."""
         masks = [value.maps == value.things.ids[:, None, None, None] for value in values]  # (M, T, H, W)
         present = [mask.flatten(2).any(dim=2) for mask in masks]
         boxes = [torch.zeros(*there.shape, 4) for there in present]
