@@ -13,8 +13,7 @@ from PIL import Image
 import accord
 from accord import pipeline
 from accord.data.compose import Sprite, write_scenes
-from accord.errors import AccordError, ConfigError
-from accord.methods import registry
+from accord.errors import ConfigError, DataError
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 250)}
 COLUMNS = {
@@ -39,14 +38,22 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("toy_painter", "toy_boxer", "toy_follower"):
-        monkeypatch.setitem(registry._MODULES, name, "target_toys")
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toys as methods of an installed package."""
+    info = tmp_path / "site" / "toys-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    named = {"toy_painter": "Painter", "toy_boxer": "Boxer", "toy_follower": "Follower"}
+    lines = [f"{name} = target_toys:{kind}" for name, kind in named.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[accord.methods]", *lines, ""]))
+    monkeypatch.syspath_prepend(str(info.parent))
 
 
 def run_of(scenes: Path, method: str, **columns: str | None) -> dict[str, Any]:
     medium = "video" if method == "toy_follower" else "image"
-    encoder = {"name": "frames:tiny_vit" if medium == "video" else "tiny_vit"}
+    small = {"name": "tiny_vit", "size": 32, "width": 16, "depth": 1}
+    encoder = {"name": "frames", "options": {"image": small}} if medium == "video" else None
+    encoder = encoder or {"name": small.pop("name"), "options": small}
     return {
         "data": {"source": str(scenes), "columns": {**COLUMNS, **columns}, "split": {"test": 0.25}},
         "method": {"name": method},
@@ -78,8 +85,7 @@ def test_when_no_row_has_a_target_that_is_said(scenes, tmp_path) -> None:
     rows = [json.loads(line) for line in (scenes / "metadata.jsonl").read_text().splitlines()]
     for row in rows:
         row |= {"image": str(scenes / row["image"]), "boxes": None}
-    rows[0]["boxes"] = []  # held out or not, one row cannot be enough
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = run_of(tmp_path / "rows.jsonl", "toy_boxer", mask=None, instances=None, track_masks=None, video=None)
-    with pytest.raises(AccordError, match=r"no training row has one|fewer than batch_size"):
+    with pytest.raises(DataError, match="method toy_boxer learns from boxes, and no training row has one"):
         pipeline.train(config=run, out=tmp_path / "run", progress=False)
