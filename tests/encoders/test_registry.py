@@ -53,8 +53,8 @@ def test_names_that_nothing_declares_are_those_of_the_modality_that_asks(tmp_pat
 
 
 def test_the_shell_offers_what_is_declared():
-    assert complete.image_encoders("tiny") == ["tiny_convnet", "tiny_resnet", "tiny_vit"]
-    assert complete.text_encoders("") == ["minilm", "tiny_text"]
+    assert complete.encoders_for("image")("tiny") == ["tiny_convnet", "tiny_resnet", "tiny_vit"]
+    assert complete.encoders_for("text")("") == ["minilm", "tiny_text"]
 
 
 def test_the_declarations_are_read_without_pytorch():
