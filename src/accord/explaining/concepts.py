@@ -200,7 +200,7 @@ def _patches(model: Model, corpus: Corpus, entries: Tensor, wanted: int) -> list
     names = corpus.ids.astype(str) if groups is None else groups
 
     def picture_of(row: int) -> Image.Image:
-        picture: Image.Image = corpus.sample(row, ("image",), spec.background)["image"]
+        picture: Image.Image = corpus.sample(row, ("image",), {"image": spec})["image"]
         return picture
 
     grid = Grid.of(model, as_pixels(picture_of(0), spec).to(model.method.device))

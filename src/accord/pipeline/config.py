@@ -15,7 +15,7 @@ from accord.data.recipe import DataConfig
 from accord.encoders.freezing import Freeze, parse_freeze
 from accord.encoders.registry import modalities, starts_at_random
 from accord.errors import ConfigError, no_such
-from accord.evaluation.tasks import get_task
+from accord.evaluation.tasks import parse_options
 from accord.methods import Method, get_method, get_objective
 from accord.training.config import TrainingConfig
 
@@ -52,7 +52,9 @@ class RunConfig(Config):
     )
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
-    evaluate: list[str] = Field(default_factory=list, description="tasks run after training; empty picks what fits")
+    evaluate: list[str] | dict[str, dict[str, Any]] = Field(
+        default_factory=list, description="tasks run after training, or task -> its options; empty picks what fits"
+    )
 
     @classmethod
     def parse(cls, values: dict[str, Any] | Self | None = None, at: str = "", elsewhere: Iterable[str] = ()) -> Self:
@@ -69,8 +71,13 @@ class RunConfig(Config):
         for name, own in run.objective_add.items():
             get_objective(name).Config.parse(own, f"objective_add.{name}", cls.dotted())
         for task in (*run.evaluate, *run.training.probe):
-            get_task(task)
+            parse_options(task, run.task_options.get(task), f"evaluate.{task}")
         return run
+
+    @property
+    def task_options(self) -> dict[str, dict[str, Any]]:
+        """Task -> its options, of those under ``evaluate`` that have some; the probe measures by them too."""
+        return self.evaluate if isinstance(self.evaluate, dict) else {}
 
     @property
     def kind(self) -> type[Method]:
