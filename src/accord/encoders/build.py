@@ -7,18 +7,29 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from accord.data.fields import main_fields
 from accord.encoders.base import Encoder, Freeze
 from accord.encoders.weights import MissingWeightsError, Source, announce
 from accord.errors import ConfigError, WeightsError, no_such
-from accord.plugins import broken, find_plugin
+from accord.plugins import broken, find_plugin, plugin_names
 
-_FROM_SCRATCH = {"tiny_vit", "tiny_convnet", "tiny_resnet", "tiny_text", "tiny_audio", "hetero", "metapath"}
+_FROM_SCRATCH = {
+    "tiny_vit",
+    "tiny_convnet",
+    "tiny_resnet",
+    "tiny_text",
+    "tiny_audio",
+    "tiny_sequence",
+    "hetero",
+    "metapath",
+}
 _MODULES = {
     "image": "accord.encoders.image",
     "text": "accord.encoders.text",
     "video": "accord.encoders.video",
     "audio": "accord.encoders.audio",
     "graph": "accord.encoders.graph",
+    "sequence": "accord.encoders.sequence",
 }
 
 
@@ -34,13 +45,14 @@ def build_encoder(
     """Build an encoder.
 
     Args:
-        modality: ``"image"``, ``"text"``, ``"video"``, ``"audio"`` or ``"graph"``.
+        modality: ``"image"``, ``"text"``, ``"video"``, ``"audio"``, ``"graph"``, ``"sequence"``, or another package's.
         spec: a name, or a dict with ``name`` and that encoder's options (what :meth:`Encoder.spec` returns):
 
             - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, ``"tiny_resnet"``, any timm name;
             - text: ``"minilm"``, ``"tiny_text"``, a folder that transformers reads, ``"hf:NAME"`` for one of the hub;
             - video: ``"frames:IMAGE"`` with any image name;
             - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER"``, ``"whisper:hf:NAME"``;
+            - sequence: a dict with the name ``"tiny_sequence"`` and ``features``, the width of a step;
             - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`, or
               ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`;
             - of any modality: what another installed package calls so by the entry point ``accord.encoders``.
@@ -63,9 +75,9 @@ def build_encoder(
         (128, 64)
         >>> build_encoder("smell", "tiny")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no modality 'smell'; there are: audio, graph, image, text, video
+        accord.errors.ConfigError: no modality 'smell'; there are: audio, graph, image, sequence, text, video
     """
-    if modality not in _MODULES:
+    if modality not in modalities():
         raise ConfigError(no_such("modality", modality, modalities()))
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if not isinstance(options.get("name"), str) or not options["name"]:
@@ -83,7 +95,7 @@ def build_encoder(
 
 def modalities() -> list[str]:
     """What there are encoders for, in alphabetical order."""
-    return sorted(_MODULES)
+    return sorted({*_MODULES, *main_fields()})
 
 
 def starts_at_random(spec: Mapping[str, Any]) -> bool:
@@ -105,9 +117,11 @@ def built(
         ConfigError: there is no such name or option, or the other package's encoder cannot be used.
         WeightsError: the weights are not found or do not fit.
     """
-    module = import_module(_MODULES[modality])
+    module = import_module(_MODULES[modality]) if modality in _MODULES else None  # None: of another package
     name = options["name"]
-    offered = None if module.knows(name) else find_plugin("encoders", name)
+    offered = None if module is not None and module.knows(name) else find_plugin("encoders", name)
+    if offered is None and module is None:
+        raise ConfigError(no_such(f"{modality} encoder", name, plugin_names("encoders")))
     if offered is None:
         encoder: Encoder = module.build(options, weights=weights, texts=texts)
         return encoder

@@ -133,12 +133,22 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> En
     texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
-        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
         texts=texts if modality == "text" else None,
         because=because,
     )
+
+
+def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """Name and options, with what an encoder has to be told of the rows."""
+    if modality == "graph":
+        return _graph_spec(config, corpus)
+    if config.name == "tiny_sequence":
+        width = corpus.sample(0, ("sequence",))["sequence"].values.shape[1]
+        return {"name": config.name, "features": width, **config.options}
+    return {"name": config.name, **config.options}
 
 
 def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
@@ -158,6 +168,7 @@ def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
         "text": EncoderConfig(name="minilm"),
         "video": EncoderConfig(name="frames", options=frames),
         "audio": EncoderConfig(name="tiny_audio"),
+        "sequence": EncoderConfig(name="tiny_sequence"),
     }
 
 

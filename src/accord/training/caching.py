@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import Timeout
+from lightning.fabric.utilities import move_data_to_device
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -112,22 +113,25 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
-    x, mask = _blank(modality, inputs)
     device = next(encoder.parameters()).device
+    x, mask, times = (move_data_to_device(part, device) for part in _fed(_blank(modality, inputs), modality))
     with torch.inference_mode():
-        features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
+        features = encoder(x, mask, layers="layers" in names, times=times)
     try:
         return Layout.of(features, names)
     except ShapeError:  # it does not give what it says
         return None
 
 
-def _blank(modality: str, inputs: Input) -> tuple[Any, Tensor | None]:
-    """A batch of one item without content, and its mask where the modality has one."""
+def _blank(modality: str, inputs: Input) -> dict[str, Any]:
+    """A batch of one item without content."""
     kind = modality_of(modality)
-    cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
-    batch = kind.collate(modality, [cut], inputs, (), UNDRAWN)
-    return batch[modality], batch.get(f"{modality}_mask")
+    return kind.collate(modality, [kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)], inputs, (), UNDRAWN)
+
+
+def _fed(batch: dict[str, Any], modality: str) -> tuple[Any, Tensor | None, Tensor | None]:
+    """What an encoder is fed of a batch: items, their mask and their times, where the modality has them."""
+    return batch[modality], batch.get(f"{modality}_mask"), batch.get(f"{modality}_times")
 
 
 def stored_features(
@@ -242,10 +246,9 @@ class _Source:
     @torch.inference_mode()
     def _rows(self, batch: dict[str, Any]) -> Tensor:
         device = next(self.encoder.parameters()).device
-        mask = batch.get(f"{self.modality}_mask")
-        mask = None if mask is None else mask.to(device)
+        x, mask, times = (move_data_to_device(part, device) for part in _fed(batch, self.modality))
         layers = any(one.name == "layers" for one in self.layout.streams)
-        return self.layout.pack(self.encoder(batch[self.modality].to(device), mask, layers=layers)).cpu()
+        return self.layout.pack(self.encoder(x, mask, layers=layers, times=times)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""

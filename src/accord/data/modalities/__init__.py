@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from accord.data.fields import declared, main_fields
 from accord.data.modalities.base import Modality, Reading
@@ -17,6 +20,16 @@ from accord.errors import ConfigError, no_such
 from accord.plugins import broken, find_plugin
 
 _MODULES = ("image", "text", "video", "audio", "graph", "sequence")
+
+
+def _known(name: str) -> str:
+    fed = [field for field in main_fields() if field not in _MODULES or get_modality(field).by_row]
+    if name not in fed:
+        raise ValueError(f"expected one of {', '.join(fed)}")
+    return name
+
+
+ModalityName = Annotated[str, AfterValidator(_known)]  # a setting of a method that takes what the user holds
 
 
 @cache
@@ -96,6 +109,7 @@ def sniff(content: bytes) -> str:
 
 __all__ = [
     "Modality",
+    "ModalityName",
     "Reading",
     "get_modalities",
     "get_modality",

@@ -6,7 +6,7 @@ A modality is one object; everything around it (guessing of columns, corpora, lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,7 +92,9 @@ class Modality:
         """
         return value
 
-    def collate(self, field: str, values: Sequence[Any], spec: Input, views: Sequence[Any], draws: Draws) -> Mapping:
+    def collate(
+        self, field: str, values: Sequence[Any], spec: Input, views: Sequence[Any], draws: Draws
+    ) -> dict[str, Any]:
         """The batch of values that were :meth:`cut`, under keys that begin with ``field``.
 
         Args:
