@@ -69,13 +69,17 @@ class Modality:
         """
         raise NotImplementedError
 
-    def check(self, cell: Any, root: Path | None) -> None:
+    def check(self, cell: Any, root: Path | None) -> str:
         """Find out whether the whole cell can be read, before anything is trained.
 
+        Returns:
+            What has to be alike in all rows, in words, such as ``"6 features a step"``; nothing where nothing has to.
+
         Raises:
-            Unreadable: it cannot.
+            Unreadable: it cannot be read.
         """
         self.read(cell, Reading(root=root))
+        return ""
 
     def blank(self, spec: Input) -> Any:
         """A value to stand in a batch for what a row lacks."""
