@@ -7,10 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 CONFIG = "config.yaml"  # what makes a folder a run
-_ENCODERS = {
-    "image": ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"),  # timm's thousand take seconds to list
-    "text": ("minilm", "tiny_text"),
-}
 
 
 def method_names(incomplete: str) -> list[str]:
@@ -50,14 +46,15 @@ def runs(incomplete: str) -> list[str]:
 
 
 def encoders_for(field: str) -> Callable[[str], list[str]]:
-    """A function that offers the encoders of our own for a field, and those of other packages."""
+    """A function that offers the encoders for a field, those of other packages among them; timm's thousand would take
+    seconds to list."""
 
     def names(incomplete: str) -> list[str]:
         from accord.data.fields import declared
-        from accord.plugins import plugin_names
+        from accord.encoders.registry import encoder_names
 
-        own = _ENCODERS.get(field, (declared(field).encoder or "",))
-        return _starting(incomplete, [*own, *plugin_names("encoders")])
+        usual = declared(field)
+        return _starting(incomplete, {*encoder_names(usual.modality or field), *filter(None, [usual.encoder])})
 
     return names
 

@@ -15,12 +15,13 @@ from accord.cli.options import (
     takes_columns,
 )
 from accord.cli.runs import RunArgument
+from accord.cli.settings import parse_settings
 from accord.errors import no_such
 from accord.evaluation.tasks import task_names
 
 EXAMPLE = """Example:
 
-accord evaluate runs/first --task retrieval --task zero_shot
+accord evaluate runs/first --task retrieval --task zero_shot --set zero_shot.templates=drawing
 
 accord evaluate runs/first photos.csv --image file --text title --label kind"""
 
@@ -63,6 +64,10 @@ def evaluate(
         int,
         typer.Option(min=0, help="Captions of training rows that stand for their class beside its name in zero_shot."),
     ] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TASK.OPTION=VALUE", help="Any option of a task, e.g. knn.k=5; repeatable."),
+    ] = None,
     *,
     columns: Given,
     device: DeviceOption = Device.auto,
@@ -72,4 +77,5 @@ def evaluate(
     from accord.cli.output import show_metrics
 
     options = {"templates": templates, "candidates": candidates, "examples": examples, "device": device.value}
-    show_metrics(pipeline.evaluate(run, source, tasks=task or (), columns=columns, **options))  # type: ignore[arg-type]
+    options |= {"settings": parse_settings(settings or ()), "columns": columns}
+    show_metrics(pipeline.evaluate(run, source, tasks=task or (), **options))  # type: ignore[arg-type]

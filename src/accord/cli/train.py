@@ -80,7 +80,8 @@ def train(
         typer.Option(
             metavar="[ENCODER=]HOW",
             help="all, none, or how many of the last blocks are trained: of every pretrained encoder, or of one, "
-            "such as image=2; repeatable. Default: pretrained ones are frozen, others are trained.",
+            "such as image=2. Or names of an encoder's parameters that are frozen, after ! of those that are trained: "
+            "image='model.blocks.*,!*.bias'. Repeatable. Default: pretrained ones are frozen, others are trained.",
             rich_help_panel=ENCODERS,
         ),
     ] = None,

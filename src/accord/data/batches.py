@@ -19,9 +19,10 @@ from accord.data.features import FeatureCache
 from accord.data.inputs import Input
 from accord.data.modalities import modality_of, viewed_field
 from accord.data.quarantine import BadRow
+from accord.data.targets import Place, Target, entries
 from accord.data.text_views import TextView
 from accord.data.views import View, expand
-from accord.errors import AccordError, DataError
+from accord.errors import AccordError, ConfigError, DataError
 
 Batch = dict[str, Any]
 Key = tuple[int, Any]  # epoch, and what the batch is made of
@@ -49,8 +50,10 @@ class Recipe:
         training: draw captions, views and variants; otherwise first caption and evaluation view.
         cache: field -> features that replace its raw input.
         text_views: declared views of the training captions.
+        targets: what rows say beside their media, carried through the views.
 
     Raises:
+        ConfigError: targets lie on what is not read, or views move pixels where they cannot follow.
         DataError: the cache holds fewer views than declared, or texts of which views are declared.
     """
 
@@ -60,13 +63,30 @@ class Recipe:
     training: bool = True
     cache: Mapping[str, FeatureCache] | None = None
     text_views: tuple[TextView, ...] = ()
+    targets: tuple[Target[Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.training and self.text_views and "text" in self.cached:
             raise DataError("the method augments captions, so their features cannot be cached: leave text out of it")
+        self._require_places()
         held, wanted = self.cached.get(self.viewed or ""), len(expand(self.views))
         if self.training and held is not None and held.variants is not None and held.views < wanted:
             raise DataError(f"the feature cache holds {held.views} views, the method declares {wanted}: rebuild it")
+
+    def _require_places(self) -> None:
+        """Check that the pixels that targets lie on are cut here, and only so that they can follow.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        for target in self.targets:
+            if target.medium is not None and target.medium not in self.decoded:
+                raise ConfigError(f"{target.name} lie on pixels of {target.medium}, which is not read for this method")
+            if target.medium is not None and any(view.rand_augment for view in self.views_of(target.medium)):
+                raise ConfigError(
+                    f"views with rand_augment shear, shift and turn pictures, where {target.name} cannot follow: "
+                    "turn it off for a method with such targets"
+                )
 
     @property
     def cached(self) -> dict[str, FeatureCache]:
@@ -105,6 +125,9 @@ class Recipe:
             modality, spec = modality_of(field), self.inputs[field]
             value = modality.blank(spec) if sample[field] is None else sample[field]
             cut[field] = modality.cut(value, spec, self.views_of(field), draws)
+        for target in self.targets:
+            value, crops = sample[target.name], cut[target.medium] if target.medium else []
+            cut[target.name] = [target.through(value, Place.of(crop)) for crop in crops] or [value]
         return cut
 
     def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: int) -> Batch:
@@ -113,6 +136,8 @@ class Recipe:
         for field in self.decoded:
             values, draws = [sample[field] for sample in samples], self.draws(keys, epoch)
             batch |= modality_of(field).collate(field, values, self.inputs[field], self.views_of(field), draws)
+        for target in self.targets:
+            batch |= entries(target, [sample[target.name] for sample in samples])
         return batch
 
     def recall(self, rows: np.ndarray, epoch: int) -> Batch:

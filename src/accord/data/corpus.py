@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,14 +27,19 @@ from accord.data.fields import declared
 from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
 from accord.data.inputs import Input
 from accord.data.labels import MISSING_LABEL, Labels, read_labels
-from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path, open_image, read_bytes
+from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path
 from accord.data.modalities import Reading, get_modality, modality_of
 from accord.data.quarantine import Quarantine, RowError
 from accord.data.sources import Source, announce, cache_folder, read_source
+from accord.data.targets import TARGETS, get_target
+from accord.data.targets.base import BoxFormat
+from accord.data.targets.rows import canvas_of, has_value, is_empty, things_classes
 from accord.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
+
+    from accord.data.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,10 @@ class Corpus:
         graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
+        instance_classes: names of the classes of things in boxes, instances and tracks.
+        box_format: what the four numbers of a box are.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
+        sources: ``(N,)`` int64 the data set that each row is of, where several were joined, else None.
     """
 
     name: str
@@ -75,7 +82,10 @@ class Corpus:
     incomplete: bool = False
     graph: HeteroData | None = None
     target: str = ""
+    instance_classes: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
+    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -129,6 +139,7 @@ class Corpus:
             ids=self.ids[index],
             labels=None if self.labels is None else self.labels[index],
             truth=None if self.truth is None else self.truth[index],
+            sources=None if self.sources is None else self.sources[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
 
@@ -210,8 +221,7 @@ class Corpus:
             if not self.incomplete or self.present[field][position]:
                 with self._named(position, cells[column]):
                     alike[field] = modality_of(field).check(cells[column], self.root)
-        if self.columns.mask:
-            self.mask(position)
+        self.targets_of(position, [name for name in TARGETS if getattr(self.columns, name)])
         return alike
 
     def file_of(self, position: int, field: str) -> str:
@@ -233,24 +243,68 @@ class Corpus:
                 return shown
         return None
 
-    def mask(self, position: int) -> np.ndarray:
-        """The mask ``(H, W)`` of a row, uint8: 0 for the background, else the number of a class.
+    def targets_of(
+        self,
+        position: int,
+        names: Collection[str],
+        media: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+    ) -> dict[str, Any]:
+        """What a row says beside its media: masks, boxes and the like.
+
+        Args:
+            position: which row, in [0, N).
+            names: of :mod:`accord.data.targets`.
+            media: what :meth:`sample` gave for the row, which saves opening it again; of clips, with the frames drawn.
+            inputs: as for :meth:`sample`.
+
+        Returns:
+            Name -> value, as the target reads it; blank where the row has none.
 
         Raises:
-            DataError: there is no column of masks.
-            RowError: the mask cannot be read, or its values are no classes; names row, file and reason.
+            DataError: the rows have no such column.
+            RowError: the cells cannot be used; names row, file and reason.
         """
-        column = self.columns.mask
-        if column is None:
-            raise DataError(f"{self.name} has no masks: name their column with data.columns.mask")
-        cell = self.rows[position][column]
-        try:
-            with open_image(io.BytesIO(read_bytes(cell, self.root))) as picture:
-                if picture.mode not in ("L", "P", "1"):
-                    raise Unreadable(f"a {picture.mode} picture is no mask: expected one grey value or index a pixel")
-                return np.array(picture, dtype=np.uint8)
-        except (Unreadable, OSError, SyntaxError) as error:
-            raise RowError(int(self.ids[position]), self._file(cell), str(error)) from None
+        found = {}
+        for name in names:
+            reader = self.target_reader(name)
+            cells = self.cells(position, reader.fields)
+            with self._named(position, cells[name]):
+                canvas = canvas_of(self, position, reader.medium, media or {}, inputs or {})
+                says = canvas.there and not is_empty(cells[name])
+                found[name] = reader.read(cells, canvas) if says else reader.blank(canvas)
+        return found
+
+    def target_reader(self, name: str) -> Target[Any]:
+        """What reads a target of these rows, and carries it through views.
+
+        Raises:
+            DataError: the rows have no such column.
+        """
+        if not getattr(self.columns, name):
+            raise DataError(f"{self.name} has no {name}: name their column with --{name.replace('_', '-')} COL")
+        return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
+
+    def has_target(self, name: str) -> np.ndarray:
+        """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
+        column = getattr(self.columns, name)
+        if not column or not len(self):
+            return np.full(len(self), False)
+        return has_value(self.rows.select_columns([column]).with_format("arrow")[:].column(column))
+
+    def cells(self, position: int, fields: Collection[str]) -> dict[str, Any]:
+        """Field -> cell of a row, of the fields that have a column."""
+        used = {field: column for field in fields if (column := getattr(self.columns, field))}
+        names = tuple(used.values())
+        if names not in self._selections:
+            self._selections[names] = self.rows.select_columns(list(dict.fromkeys(names)))
+        row = self._selections[names][position]
+        return {field: row[column] for field, column in used.items()}
+
+    @cached_property
+    def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:
+        """Rows with some of their columns, since reading a row reads all of them."""
+        return {}
 
     @contextmanager
     def _named(self, position: int, cell: Any) -> Iterator[None]:
@@ -323,6 +377,8 @@ class Corpus:
             digest.update(graph_digest(self.graph).encode())
         for array in (self.ids, self.labels, self.truth):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.box_format != "xyxy":
+            digest.update(self.box_format.encode())
         for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
             digest.update(table.combine_chunks().to_batches()[0].serialize())
             for column in self.columns.files:
@@ -358,6 +414,7 @@ def open_corpus(
     classes: Sequence[str] | None = None,
     incomplete: bool = False,
     target: str | None = None,
+    box_format: BoxFormat = "xyxy",
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -375,6 +432,7 @@ def open_corpus(
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
         incomplete: keep rows that lack some of their modalities, for methods that can use them.
         target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
+        box_format: what the four numbers of a box are.
         quiet: print nothing.
 
     Raises:
@@ -386,7 +444,7 @@ def open_corpus(
     """
     corpus, found, labels = _unchecked(source, columns, classes, target)
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
-    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
+    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph, box_format=box_format)
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):
@@ -521,6 +579,7 @@ def _unchecked(
         root=found.root,
         where=found.where,
         target=found.graph.target if found.graph else ROW,
+        instance_classes=things_classes(rows, mapping.instance_label) if mapping.instance_label else (),
     )
     return corpus, found, labels
 

@@ -132,7 +132,7 @@ _DECLARED = (
     ),
     Declaration(
         "mask",
-        "masks, to measure by: pictures whose grey values are classes",
+        "masks: pictures whose grey values are classes, 255 where nothing is said",
         "Mask column.",
         names=("mask", "masks", "segmentation", "label_map", "annotation"),
         named_kinds=("image",),
@@ -166,6 +166,44 @@ _DECLARED = (
         named_kinds=("image",),
         files=True,
     ),
+    # What follows is not guessed: lists of numbers may be anything, and those who do not need it should not lose rows.
+    Declaration("boxes", "boxes in the picture: a list of four numbers each, see data.box_format", "Column of boxes."),
+    Declaration(
+        "instances",
+        "masks of things: a picture that numbers them from 1, or a list of pictures, one a thing",
+        "Column of masks of things.",
+        files=True,
+    ),
+    Declaration(
+        "tracks",
+        "boxes in a clip: a list of frames, each a list of boxes, null where a thing is not seen",
+        "Column of boxes in each frame of a clip.",
+    ),
+    Declaration(
+        "track_ids",
+        "numbers of the things in tracks: a list of frames, each a list of numbers; else its place tells a thing",
+        "Column of the numbers of things in --tracks.",
+    ),
+    Declaration(
+        "track_masks",
+        "masks of things in a clip: a folder, or list, of pictures that number them from 1, one a frame",
+        "Column of masks of things in each frame of a clip.",
+        files=True,
+    ),
+    Declaration(
+        "instance_label",
+        "classes of the things in boxes, instances or tracks: a list of names or numbers",
+        "Column of the classes of the things in a row.",
+    ),
+    Declaration(
+        "instance_text",
+        "phrases for the things in boxes, instances or tracks: a list of texts",
+        "Column of phrases for the things in a row.",
+    ),
+    Declaration("moments", "spans of time: a list of starts and ends in seconds", "Column of moments."),
+    Declaration("moment_text", "what happens in each moment: a list of sentences", "Column of sentences on --moments."),
+    Declaration("duration", "how long the whole lasts, in seconds", "Column of seconds that --moments are in."),
+    Declaration("role", "query, support, target or reference: a row's part among others", "Column of roles."),
 )
 
 

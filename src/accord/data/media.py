@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 WHITE = (255, 255, 255)
 NO_VALUE = "no value"  # the reason for a cell that holds nothing, which is no damage
+_ORIENTATION = 0x0112  # EXIF tag
 UNDECODABLE = "\U0010fffe"  # a noncharacter that stands for a byte that was not UTF-8
 
 
@@ -107,6 +108,17 @@ def is_image(content: bytes) -> bool:
         or (content[:4], content[8:12]) == (b"RIFF", b"WEBP")
         or content[4:12] == b"ftypavif"
     )
+
+
+def picture_size(cell: Any, root: Path | None) -> tuple[int, int]:
+    """Width and height of the picture of a cell, upright (EXIF), without decoding it.
+
+    Raises:
+        Unreadable: see :func:`open_image`.
+    """
+    with open_image(io.BytesIO(read_bytes(cell, root))) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5  # on its side
+        return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def open_image(stream: io.BytesIO) -> Image.Image:

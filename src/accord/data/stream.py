@@ -187,6 +187,10 @@ class StreamOrder:
             if step >= first:
                 yield epoch, Portion([batch[place] for place in places], places, window)
 
+    def notes(self, number: int) -> dict[str, Any]:
+        """Nothing beyond what the rows hold."""
+        return {}
+
 
 class StreamedDataset(Dataset[Fetched]):
     """Batches of raw rows.

@@ -218,11 +218,21 @@ def centre_view(image: Image.Image, spec: ImageInput) -> Crop:
     making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
     """
     width, height = image.size
+    box = centre_box(width, height, spec)
+    left, top, right, bottom = (round(share * side) for share, side in zip(box, (width, height) * 2, strict=True))
+    pixels = to_pixels(_resized_crop(image, (top, left, bottom - top, right - left), spec.size, spec))
+    return Crop(pixels, box, flip=False, lighting=torch.zeros(3))
+
+
+def centre_box(width: int, height: int, spec: ImageInput) -> Box:
+    """What the evaluation view shows of a picture of that size.
+
+    >>> centre_box(200, 100, ImageInput(crop=0.5))
+    (0.375, 0.25, 0.625, 0.75)
+    """
     side = max(1, round(min(height, width) * spec.crop))
     top, left = (height - side) // 2, (width - side) // 2
-    pixels = to_pixels(_resized_crop(image, (top, left, side, side), spec.size, spec))
-    box = (left / width, top / height, (left + side) / width, (top + side) / height)
-    return Crop(pixels, box, flip=False, lighting=torch.zeros(3))
+    return left / width, top / height, (left + side) / width, (top + side) / height
 
 
 def to_pixels(image: Image.Image) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,11 +15,10 @@ from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.encoders.weights import Source, hub_file, load_into, locate
-from accord.errors import ConfigError, no_such
-from accord.plugins import plugin_names
+from accord.errors import ConfigError
 
-_OPTIONS = "encoders.sequence.options"
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
 
 
 class TinySequenceConfig(Config):
@@ -94,19 +91,12 @@ class TinySequenceEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
-def knows(name: str) -> bool:
-    """Whether a sequence encoder of that name can be built here."""
-    return name == "tiny_sequence"
+def build_tiny_sequence(config: TinySequenceConfig, *, weights: Any = False, texts: Any = None) -> TinySequenceEncoder:
+    """A small transformer with random weights; see :func:`accord.encoders.build_encoder`."""
+    return TinySequenceEncoder(config)
 
 
-def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
-    """Build a sequence encoder; see :func:`accord.encoders.build_encoder`."""
-    if not knows(options["name"]):
-        own = ["tiny_sequence", *plugin_names("encoders")]
-        raise ConfigError(no_such("sequence encoder", options["name"], own))
-    encoder = TinySequenceEncoder(TinySequenceConfig.parse(dict(options), at=_OPTIONS))
-    if not isinstance(weights, bool):
-        found = locate(Source(name=encoder.config.name), Path(weights), hub_file)
-        load_into(encoder, found.path)
-        encoder.weights_from = found.origin
-    return encoder
+def describe_steps(corpus: Corpus, **options: Any) -> dict[str, Any]:
+    """Settings of an encoder for these rows: how wide a step is, they say."""
+    width = corpus.sample(0, ("sequence",))["sequence"].values.shape[1]
+    return {"features": width, **options}

@@ -25,6 +25,7 @@ from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import DataError
 from accord.evaluation.metric import Metric, mean_metric, ratio_metric
+from accord.methods.base import map_encoder
 
 if TYPE_CHECKING:
     from accord.training.artifact import Model
@@ -56,7 +57,7 @@ def evaluate_correspondence(model: Model, corpus: Corpus, seed: int = 0) -> list
         ConfigError: the image encoder gives no map.
         DataError: no group has two pictures.
     """
-    encoder = model.map_encoder()
+    encoder = map_encoder(model.method)
     corpus = corpus.having("image")
     pairs = paired_rows(corpus)
     if not len(pairs):

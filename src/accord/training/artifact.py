@@ -45,7 +45,7 @@ from accord.methods.abilities import (
     ScoresTuples,
     Segments,
 )
-from accord.methods.base import Batch
+from accord.methods.base import Batch, map_encoder
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
@@ -130,7 +130,9 @@ def _load_weights(method: Method, path: Path) -> None:
         AccordError: the file is damaged, or a tensor is missing, unknown or of another shape.
     """
     with reading(path, _WRITTEN_ANEW):
-        missing, unknown = method.load_state_dict(load_file(path), strict=False)
+        state = load_file(path)
+        method.reshape(state)
+        missing, unknown = method.load_state_dict(state, strict=False)
     wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown
     if wrong:
         raise AccordError(f"{path} does not fit its configuration: {wrong[0]} is missing or unknown")
@@ -352,25 +354,13 @@ class Model:
         logits: Tensor = self._run(corpus, self.method.subjects, "logits", batch_size, classify, _rows)
         return logits
 
-    def map_encoder(self) -> Encoder:
-        """The image encoder, which gives a map of the cells of each picture.
-
-        Raises:
-            ConfigError: there is none, or it gives no map.
-        """
-        encoder = dict(self._encoders()).get("image")
-        if encoder is None or "tokens" not in encoder.gives:
-            name = self.method.name
-            raise ConfigError(f"method {name}: the image encoder gives no map of its cells; choose another one")
-        return encoder
-
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
         """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.
 
         Raises:
             ConfigError: the image encoder gives no map.
         """
-        encoder = self.map_encoder()
+        encoder = map_encoder(self.method)
         return self._maps(corpus, batch_size, lambda batch: encoder(batch["image"]).grid().float().cpu())
 
     def segment_corpus(self, corpus: Corpus, size: tuple[int, int], *, batch_size: int = 64) -> Tensor:

@@ -33,6 +33,7 @@ from accord.data.modalities import modality_of, viewed_field
 from accord.data.modalities.image import image_input
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
+from accord.data.targets import get_target
 from accord.data.views import View, expand
 from accord.encoders.base import Encoder
 from accord.errors import ShapeError
@@ -56,9 +57,10 @@ def feature_caches(
 ) -> dict[str, FeatureCache]:
     """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
-    Texts of which the method declares augmented views are left out: there are too many different ones. Features are
-    read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
-    not made: the encoder then runs in every step.
+    Texts of which the method declares augmented views are left out: there are too many different ones; so is what it
+    mixes. Features are read from the user's cache folder; missing ones are computed and added. No cache is made of what
+    the method's targets lie on, since they follow the pixels, nor one that would take more than 8 GiB: the encoder then
+    runs in every step.
 
     Args:
         method: its encoders, views and needs decide.
@@ -74,10 +76,15 @@ def feature_caches(
         DataError: a stored file is damaged.
     """
     caches = {}
+    followed = {get_target(name).medium for name in method.targets}
     for modality, encoder in fixed_encoders(method).items():
+        if modality in method.mixes:
+            continue
         views = expand(method.views) if modality == viewed_field(method.needs) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
-        if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
+        if modality in followed or modality not in corpus.modalities or layout is None:
+            continue
+        if modality == "text" and method.text_views:
             continue
         copies = max(1, config.cached_augmentations // max(1, len(views)))
         size = len(corpus) * (1 + len(views) * copies) * layout.bytes
@@ -282,7 +289,7 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     starts = counts.cumsum(0) - counts
     wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
     variants = features[starts[:, None] + wanted]
-    return FeatureCache(features[starts], variants[:, None], counts=counts, key=source.fingerprint)
+    return source.cache(features[starts], variants=variants[:, None], counts=counts, key=source.fingerprint)
 
 
 def _gathered(
