@@ -33,8 +33,8 @@ class Declaration:
         form: how it is written where that is more than its name.
         wraps: the modality of an encoder inside it, which is named after the colon or in the option of that name.
         knows: ``MODULE:FUNCTION`` that says of a name whether it is one of these.
-        describe: ``MODULE:FUNCTION`` that makes its settings from the data: of a graph and the node type that is encoded,
-            else of a corpus; and of the options given.
+        describe: ``MODULE:FUNCTION`` that makes its settings from a graph and the node type that is encoded, or from a
+            corpus; and from the options given.
     """
 
     modality: str
