@@ -16,6 +16,7 @@ PATHS = {**GRAPH, "nodes": {"a": 2, "b": 3}, "edges": [("a", "to", "b"), ("b", "
 SPECS = {
     "hetero": {"name": "hetero", **GRAPH},
     "metapath": {"name": "metapath", **PATHS},
+    "tiny_sequence": {"name": "tiny_sequence", "features": 3},
     "frames:": "frames:tiny_resnet",
     "whisper:": {"name": "whisper:none", "config": {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2}},
 }
