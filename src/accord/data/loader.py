@@ -66,7 +66,7 @@ class ViewedDataset(Dataset[Fetched]):
     def _fetch(self, epoch: int, positions: np.ndarray) -> Fetched:
         rows, samples = positions, []
         replaced: list[BadRow] = []
-        if self.recipe.decoded:
+        if self.recipe.decoded or self.recipe.targets:
             with quiet_pillow():
                 read = (self._read(epoch, int(position), replaced) for position in positions)
                 found = [(row, self.recipe.cut(sample, row, epoch)) for row, sample in read]
@@ -93,7 +93,7 @@ class ViewedDataset(Dataset[Fetched]):
         for attempt in range(self._attempts):
             row = position if attempt == 0 else self._substitute(epoch, position, attempt)
             try:
-                sample = self._sample(row)
+                sample = self._sample(row, epoch)
             except RowError as error:
                 first = first or error
                 continue
@@ -108,12 +108,13 @@ class ViewedDataset(Dataset[Fetched]):
         hashed = draw(self.recipe.seed, Purpose.REPLACEMENT, epoch, position, attempt)
         return int(hashed[0] % np.uint64(len(self.corpus)))
 
-    def _sample(self, row: int) -> dict[str, Any]:
+    def _sample(self, row: int, epoch: int) -> dict[str, Any]:
         with self.watch.reading(str(row)):
-            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.background, self.recipe.frames)
+            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.inputs, self.recipe.draws(row, epoch))
         if self.recipe.training and sample.get("text") == [] and not self.corpus.incomplete:
             raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
-        return sample
+        names = [target.name for target in self.recipe.targets]
+        return sample | self.corpus.targets_of(row, names, sample, self.recipe.inputs)
 
     def describe(self, note: str) -> str:
         """Row number and file of what a worker noted down."""
@@ -246,6 +247,7 @@ def train_loader(
     views: tuple[View, ...] = (),
     *,
     text_views: tuple[TextView, ...] = (),
+    targets: Collection[str] = (),
     batch_size: int,
     seed: int,
     workers: int = 0,
@@ -273,6 +275,8 @@ def train_loader(
         inputs: modality -> what its encoder is fed.
         views: augmented views; empty gives the evaluation view.
         text_views: augmented views of the captions, beside ``text``.
+        targets: names of :mod:`accord.data.targets` that are read, carried through the views, and in the batch under
+            the keys of each; of several views also as ``KEY_views``. Blank where a row has none.
         batch_size: rows of the *global* batch, all of them for a graph; each of ``world_size`` ranks gets an equal
             share, rank r the rows ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
         seed: of order, captions and augmentation.
@@ -303,14 +307,17 @@ def train_loader(
     _require_modalities(corpus, inputs)
     if "graph" in inputs and world_size > 1:
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
-    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views)
     if isinstance(corpus, StreamCorpus):
-        if steps is None or cache or (sampling is not None and sampling() is not None):
+        recipe = Recipe(inputs, views, seed, text_views=text_views)
+        if steps is None or cache or targets or (sampling is not None and sampling() is not None):
             raise ConfigError(
-                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache or sampling"
+                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache, sampling or "
+                "targets"
             )
         share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
         return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
+    read = tuple(corpus.target_reader(name) for name in targets)
+    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read)
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
     known, every = Known.of(corpus), EveryRow(shuffle)
@@ -338,6 +345,7 @@ def eval_loader(
     workers: int = 0,
     modalities: Collection[str] | None = None,
     cache: Mapping[str, FeatureCache] | None = None,
+    targets: Collection[str] = (),
 ) -> EpochLoader:
     """Every row once, in order, without augmentation, with its first caption.
 
@@ -350,12 +358,13 @@ def eval_loader(
         workers: processes that read ahead.
         modalities: those wanted; None for all that both corpus and inputs have.
         cache: modality -> features instead of raw input.
+        targets: as for :func:`train_loader`, in the evaluation view.
 
     Raises:
-        DataError: the corpus lacks a modality asked for.
+        DataError: the corpus lacks a modality or target asked for.
         RowError: while iterating, a row cannot be read any more.
     """
-    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, substitute=False)
+    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, substitute=False)
 
 
 def hook_loader(
@@ -364,6 +373,7 @@ def hook_loader(
     *,
     workers: int = 0,
     cache: Mapping[str, FeatureCache] | None = None,
+    targets: Collection[str] = (),
 ) -> EpochLoader:
     """The training rows for a method's hooks: as :func:`eval_loader`, but no corrupt row stops the training.
 
@@ -374,8 +384,9 @@ def hook_loader(
         inputs: modality -> what its encoder is fed.
         workers: processes that read ahead.
         cache: modality -> features instead of raw input.
+        targets: as for :func:`eval_loader`.
     """
-    return _in_order(corpus, inputs, 64, workers, None, cache, substitute=True)
+    return _in_order(corpus, inputs, 64, workers, None, cache, targets, substitute=True)
 
 
 def _in_order(
@@ -385,30 +396,34 @@ def _in_order(
     workers: int,
     modalities: Collection[str] | None,
     cache: Mapping[str, FeatureCache] | None,
+    targets: Collection[str],
     substitute: bool,
 ) -> EpochLoader:
     if modalities is None:
-        modalities = [name for name in inputs if name in corpus.modalities]
+        modalities = [field for field in inputs if field in corpus.columns.readable]
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
     order = Order(Known.of(corpus), batch_size, 0, lambda: EveryRow(shuffle=False), drop_last=False)
-    return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers, substitute)
+    read = tuple(corpus.target_reader(name) for name in targets)
+    return _loader(corpus, Recipe(wanted, training=False, cache=cache, targets=read), order, workers, substitute)
 
 
 def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitute: bool = True) -> EpochLoader:
     for modality, cache in recipe.cached.items():
         if len(cache) != len(corpus):
             raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")
-    workers = workers if recipe.decoded else 0  # tensors are indexed faster than sent between processes
+    workers = (
+        workers if recipe.decoded or recipe.targets else 0
+    )  # tensors are indexed faster than sent between processes
     return EpochLoader(ViewedDataset(corpus, recipe, workers, substitute), order, workers)
 
 
 def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:
-    for modality in inputs:
-        if modality not in corpus.modalities:
+    for field in inputs:
+        if field not in corpus.columns.readable:
             have = ", ".join(corpus.modalities)
-            raise DataError(f"{corpus.name} has no {modality} column (it has {have}): pass --{modality} COL")
+            raise DataError(f"{corpus.name} has no {field} column (it has {have}): pass --{field} COL")
 
 
 def _unchanged(fetched: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.views import View
 from accord.encoders.base import Encoder, Freeze
+from accord.encoders.registry import giving
 from accord.errors import ConfigError
 from accord.methods.abilities import Embeds
 from accord.methods.programme import Batch, DataInfo, Episode, Group, Loader, Optimiser, Sampling, Stage, Step
@@ -48,6 +49,7 @@ class Method(nn.Module):
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
+    targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()
@@ -60,10 +62,10 @@ class Method(nn.Module):
                 raise ConfigError(f"method {self.name} needs an encoder for {modality}: pass {modality}=NAME")
             missing = wanted - encoders[modality].gives
             if missing:
-                given = ", ".join(sorted(encoders[modality].gives))
+                given, others = ", ".join(sorted(encoders[modality].gives)), giving(modality, wanted)
                 raise ConfigError(
-                    f"method {self.name} needs {', '.join(sorted(missing))} from the {modality} encoder, "
-                    f"which gives only {given}: choose another {modality} encoder"
+                    f"method {self.name} needs {', '.join(sorted(missing))} from the {modality} encoder, which gives "
+                    f"only {given}: choose another {modality} encoder{f', such as {others[0]}' if others else ''}"
                 )
         self.encoders = nn.ModuleDict({modality: encoders[modality] for modality in self.needs})
 

@@ -145,6 +145,7 @@ class DataInfo:
         definitions: one text per class (its definition, or the class name), aligned with ``classes``.
         multi_label: labels are ``(B, C)`` multi-hot instead of ``(B,)`` class indices.
         label_counts: number of training rows of each class, aligned with ``classes``.
+        instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
     """
 
     rows: int = 0
@@ -152,6 +153,7 @@ class DataInfo:
     definitions: tuple[str, ...] = ()
     multi_label: bool = False
     label_counts: tuple[int, ...] = ()
+    instance_classes: tuple[str, ...] = ()
 
 
 class Loader(Protocol):

@@ -117,6 +117,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def micro_batches(batch: Batch, rows: int) -> Iterator[Batch]:
     """Cut a batch into batches of at most ``rows`` rows: tensors, lists of them or of pairs, dataclasses of them, None.
 
+    An entry ``KEY_views`` is a list of views, each of which is cut; another list holds one thing a row.
+
     Raises:
         ShapeError: an entry is something else, or has another number of rows.
 
@@ -135,6 +137,8 @@ def _cut(value: Any, part: slice, total: int, name: str) -> Any:
         return value[part]
     if isinstance(value, dict):
         return {key: _cut(item, part, total, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list) and name.endswith("_views"):
+        return [_cut(item, part, total, f"{name}[{view}]") for view, item in enumerate(value)]
     if isinstance(value, list | tuple) and all(_holds_rows(item) for item in value):
         return type(value)(_cut(item, part, total, name) for item in value)
     if isinstance(value, list | tuple) and len(value) == total:

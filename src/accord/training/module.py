@@ -92,7 +92,9 @@ class HookLoader:
 
     def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
         self._method, self._run, self._place, self._device = method, run, place, method.device
-        self._loader = hook_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
+        self._loader = hook_loader(
+            run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches, targets=method.targets
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
@@ -121,6 +123,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         encoder_inputs(method),
         method.views,
         text_views=method.text_views,
+        targets=method.targets,
         batch_size=rows_per_batch(method, run.corpus, run.config),
         seed=run.config.seed,
         workers=run.config.workers,
