@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
-from accord.data.inputs import Input
+from accord.data.inputs import Input, VideoInput
 from accord.data.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
@@ -75,10 +75,12 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality that rows have -> what its encoder is fed."""
-    encoders = dict(method.encoders.items())
-    held = {modality: encoders[modality] for modality in method.reads(method.config)}
-    return {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
+    """Modality -> what its encoder is fed."""
+    inputs = {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+    if method.clips is None:
+        return inputs
+    around = {"sampling": "around", "span": method.clips.span}
+    return {name: replace(own, **around) if isinstance(own, VideoInput) else own for name, own in inputs.items()}
 
 
 class HookLoader:
