@@ -164,13 +164,13 @@ class Corpus:
         return np.array(named, dtype=np.str_)
 
     @property
-    def datasets(self) -> tuple[str, ...]:
+    def dataset_names(self) -> tuple[str, ...]:
         """Names of the data sets that the rows are of, in alphabetical order; empty where nothing says so."""
         return self._datasets[0]
 
     @property
     def dataset_ids(self) -> np.ndarray | None:
-        """Which of :attr:`datasets` each row is of, ``(N,)`` int64; None where nothing says so."""
+        """Which of :attr:`dataset_names` each row is of, ``(N,)`` int64; None where nothing says so."""
         return self._datasets[1]
 
     @cached_property
