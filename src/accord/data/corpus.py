@@ -297,7 +297,7 @@ class Corpus:
             DataError: the rows have no such column.
         """
         if not getattr(self.columns, name):
-            raise DataError(f"{self.name} has no {name}: name their column with --{name.replace('_', '-')} COL")
+            raise DataError(f"{self.name} has no {name}: name their column with {declared(name).option} COL")
         return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:

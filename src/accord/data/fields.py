@@ -53,6 +53,15 @@ class Declaration:
     encoder: str | None = None
 
     @property
+    def option(self) -> str:
+        """Its option on the command line.
+
+        >>> declared("track_ids").option
+        '--track-ids'
+        """
+        return f"--{self.field.replace('_', '-')}"
+
+    @property
     def medium(self) -> bool:
         """Whether its modality decodes each cell."""
         return self.modality is not None and self.files

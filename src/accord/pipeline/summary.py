@@ -112,6 +112,8 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
         prepared: its corpora.
         folder: the run's directory.
     """
+    if not model.modalities:  # it embeds nothing that could be searched, probed or exported
+        return (shlex.join(("accord", "evaluate", str(folder))),)
     test = prepared.test if len(prepared.test) else prepared.train
     commands = [("search", str(folder), *_query(model, test))]
     if test.labels is not None and len(test.classes) > 1 and "graph" not in model.modalities:
