@@ -157,6 +157,14 @@ DECLARATIONS = (
         wraps="image",
     ),
     Declaration(
+        modality="video",
+        name="cross_frame",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="CLIP's image tower whose frames exchange messages, and a transformer over them: those of X-CLIP",
+    ),
+    Declaration(
         modality="audio",
         name="tiny_audio",
         make=_AUDIO.format("build_tiny_audio"),

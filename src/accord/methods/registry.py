@@ -31,6 +31,7 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.image.multiview",
     "gram": "accord.methods.multimodal.gram",
+    "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "capro": "accord.methods.noisy.capro",
