@@ -70,6 +70,7 @@ class Xclip(Method, Rescores, Classifies):
 
     name: ClassVar[str] = "xclip"
     learns_labels: ClassVar[bool] = True
+    mixes: ClassVar[tuple[str, ...]] = ("video",)
     Config: ClassVar[type[settings.Config]] = XclipConfig
     needs: Mapping[str, frozenset[str]] = {"video": frozenset({"pooled", "patches"}), "text": frozenset({"pooled"})}
     config: XclipConfig
@@ -123,8 +124,6 @@ class Xclip(Method, Rescores, Classifies):
         cfg = self.config
         if not (cfg.mixup or cfg.cutmix):
             return batch
-        if isinstance(batch["video"], Features):
-            raise ConfigError("mixup and CutMix mix pixels, not cached features: set training.cache_features = false")
         often = cfg.switch if cfg.mixup and cfg.cutmix else float(not cfg.mixup)
         video, label = clip_mixup(
             batch["video"],
