@@ -170,14 +170,14 @@ def _crop_place(
 
 
 def centre_crop(image: Image.Image, spec: ImageInput) -> Tensor:
-    """The evaluation view ``(3, size, size)`` uint8: the middle ``spec.crop`` of the shorter side, resized.
+    """The evaluation view ``(3, size, size)`` uint8: the middle ``spec.crop`` of the shorter side, or all, resized.
 
     The same picture as resizing the shorter side to ``size / crop`` and cutting out the centre, but without ever
     making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
     """
     width, height = image.size
     side = max(1, round(min(height, width) * spec.crop))
-    box = ((height - side) // 2, (width - side) // 2, side, side)
+    box = (0, 0, height, width) if spec.squeeze else ((height - side) // 2, (width - side) // 2, side, side)
     return to_pixels(_resized_crop(image, box, spec.size, spec))
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.encoders.base import Encoder, Freeze
+from accord.encoders.bundles.base import build_tower
 from accord.encoders.weights import MissingWeightsError, Source, announce
 from accord.errors import ConfigError, WeightsError, no_such
 from accord.plugins import broken, find_plugin
+from accord.shipped import is_bundle
 
 _FROM_SCRATCH = {"tiny_vit", "tiny_convnet", "tiny_resnet", "tiny_text", "tiny_audio", "hetero", "metapath"}
 _MODULES = {
@@ -43,6 +45,8 @@ def build_encoder(
             - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER"``, ``"whisper:hf:NAME"``;
             - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`, or
               ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`;
+            - image and text: the tower of a bundle, ``"clip:FOLDER"``, ``"siglip:FOLDER"``, ``"open_clip:FOLDER"``,
+              each also with ``hf:NAME`` for the folder;
             - of any modality: what another installed package calls so by the entry point ``accord.encoders``.
         weights: True finds pretrained weights (the hub, then the packaged copy), a path takes them from it,
             False leaves the random initialisation. Tiny encoders have none to find.
@@ -105,8 +109,10 @@ def built(
         ConfigError: there is no such name or option, or the other package's encoder cannot be used.
         WeightsError: the weights are not found or do not fit.
     """
-    module = import_module(_MODULES[modality])
     name = options["name"]
+    if is_bundle(name):
+        return build_tower(modality, options, weights=weights)
+    module = import_module(_MODULES[modality])
     offered = None if module.knows(name) else find_plugin("encoders", name)
     if offered is None:
         encoder: Encoder = module.build(options, weights=weights, texts=texts)

@@ -1,0 +1,73 @@
+"""CLIP as transformers has it: the text is read at its end token, and both towers are projected into the space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from accord.encoders.base import Encoder
+from accord.encoders.bundles.base import Bundle
+from accord.encoders.bundles.towers import (
+    ImageTower,
+    ImageTowerConfig,
+    TextTower,
+    TextTowerConfig,
+    random_tower,
+    read_model,
+    specs_in,
+)
+from accord.encoders.weights import Found
+
+TYPE = "clip"  # in the folder's config.json
+TEMPLATES = ("a photo of a {}.",)
+
+
+class ClipImageTower(ImageTower):
+    """CLIP's image tower; the pooled vector is that of the class token, before the projection."""
+
+    library = "CLIPVisionModel"
+
+    def patches(self, hidden: Tensor) -> Tensor:
+        """The patches after the LayerNorm that the class token goes through."""
+        return self.model.post_layernorm(hidden[:, 1:])
+
+
+class ClipTextTower(TextTower):
+    """CLIP's text tower; the pooled vector is that of the end token, before the projection."""
+
+    library = "CLIPTextModel"
+
+    def read(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Padding comes after the end token, which does not see it."""
+        out = self.model(input_ids=ids, attention_mask=None if mask is None else mask.long())
+        return out.pooler_output, out.last_hidden_state
+
+
+def read(name: str, found: Found) -> Bundle:
+    """The bundle in a folder."""
+    model, known = read_model(name, found, TYPE), specs(name, found)
+    return Bundle(
+        name=name,
+        encoders={
+            "image": ClipImageTower(model.vision_model, ImageTowerConfig.parse(known["image"])),
+            "text": ClipTextTower(model.text_model, TextTowerConfig.parse(known["text"])),
+        },
+        projections={"image": model.visual_projection.weight.data, "text": model.text_projection.weight.data},
+        dim=int(model.config.projection_dim),
+        logit_scale=math.exp(model.logit_scale.item()),
+        templates=TEMPLATES,
+        origin=found.origin,
+    )
+
+
+def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
+    """Modality -> what rebuilds its tower."""
+    return specs_in(name, found, TYPE)
+
+
+def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
+    """A tower with random weights."""
+    return random_tower(modality, spec, ClipImageTower, ClipTextTower)
