@@ -44,7 +44,13 @@ def save_clip(folder: Path, *, old: bool = False, dim: int = 24) -> Path:
 def save_siglip(folder: Path) -> Path:
     """A SigLIP of two layers a tower; its tokenizer has no start, and pads with its end."""
     tokenizer = _siglip_tokenizer()
-    text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH, "bos_token_id": 0, "eos_token_id": 1}
+    text = {
+        **TOWER,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8}
     torch.manual_seed(1)
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))

@@ -50,10 +50,24 @@ def run_folder(run: str | Path) -> Path:
     known = shipped_models()
     if str(run) in known:
         return SHIPPED / str(run)
+    elsewhere = ", ".join(f"{kind}:FOLDER" for kind in BUNDLES)
     raise ConfigError(
         f"there is no run {str(run)!r}: give the folder of a trained run, a model that ships "
-        f"({', '.join(known) or 'there is none'}), or one from elsewhere ({', '.join(f'{kind}:FOLDER' for kind in BUNDLES)})"
+        f"({', '.join(known) or 'there is none'}), or one from elsewhere ({elsewhere})"
     )
+
+
+def absolute_name(run: str | Path) -> str:
+    """The name of a model that means the same in another working folder.
+
+    Example:
+        >>> absolute_name("clip:hf:openai/clip-vit-base-patch32")
+        'clip:hf:openai/clip-vit-base-patch32'
+    """
+    kind, _, place = str(run).partition(":")
+    if not is_bundle(run):
+        return str((Path(run).expanduser() if is_export(run) else run_folder(run)).absolute())
+    return str(run) if place.startswith("hf:") else f"{kind}:{Path(place).expanduser().absolute()}"
 
 
 def require_model(run: str | Path, *, exports: bool = False) -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tiny_bundles import LENGTH, SIDE, WORDS, save_clip, save_siglip
 from transformers import AutoImageProcessor, AutoModel, PreTrainedTokenizerFast
 
 from accord.data.views import centre_crop, normalise
 from accord.encoders import build_encoder
 from accord.encoders.bundles import Bundle, bundle_key, load_bundle
 from accord.errors import ConfigError, ShapeError, WeightsError
+from tiny_bundles import LENGTH, SIDE, WORDS, save_clip, save_siglip
 
 TEXTS = [*WORDS, "fish", "a very red and very blue heart of two smiling birds and a fish in green leaves"]
 KINDS = ("clip", "old", "siglip")

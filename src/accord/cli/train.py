@@ -102,6 +102,15 @@ def train(
     audio_encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="Such as tiny_audio.", rich_help_panel=_ENCODERS)
     ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:FOLDER",
+            help="Pretrained encoders with their joint space to start from: clip:, siglip: or open_clip:, and a folder "
+            "or hf:NAME.",
+            rich_help_panel=_ENCODERS,
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,6 +173,7 @@ def train(
     options: dict[str, Any] = {
         "config": config,
         "encoders": given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
+        "bundle": bundle,
         "columns": given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
         "out": out,
         "resume": resume,

@@ -30,7 +30,7 @@ def score(
         model: the trained model.
         prepared: its corpora.
         tasks: names; empty runs those that fit.
-        templates: as in :class:`accord.evaluation.tasks.Options`, None for the plain ones; likewise the others.
+        templates: as in :class:`accord.evaluation.tasks.Options`, None for the model's own; likewise the others.
         candidates: how many items a second stage scores.
         examples: captions of training rows beside the class names.
 
@@ -42,7 +42,7 @@ def score(
         if tasks:
             raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
         return judgement(model, prepared.train)
-    options = Options(templates or Options.templates, candidates, examples)
+    options = Options(templates or model.templates, candidates, examples)
     chosen = [get_task(name) for name in (tasks or fitting_tasks(model, prepared))]
     named = [
         metric

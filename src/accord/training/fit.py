@@ -32,6 +32,7 @@ from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.caching import feature_caches
 from accord.training.checkpoint import ANEW, AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
 from accord.training.module import CONTENT, Probe, Run, StageModule
@@ -129,7 +130,7 @@ def fit(
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
                 build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
             position = module.position
-    method.eval()
+    method.eval().to(resolve_device(config.accelerator))  # the Trainer leaves it on the processor
     seconds, steps = time.perf_counter() - clock, position.number - start
     return_freed_memory()
     return FitResult(steps, seconds, steps / seconds if steps else 0.0)

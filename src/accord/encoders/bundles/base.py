@@ -103,7 +103,9 @@ def bundle_key(name: str) -> str:
     """Hash of what the bundle's folder holds: the same wherever it lies."""
     folder = _folder(name).path
     with storage_of(folder, "read"):
-        files = sorted((path, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file())
+        files = sorted(
+            (path, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
+        )
         return _hash(tuple(file for file in files if file[0].suffix in (".json", ".safetensors", ".txt", ".model")))
 
 

@@ -242,5 +242,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise WeightsError(f"{path.parent} holds no readable {path.name}: expected a folder that transformers saved") from None
+        raise WeightsError(
+            f"{path.parent} holds no readable {path.name}: expected a folder that transformers saved"
+        ) from None
     return values
