@@ -167,7 +167,7 @@ class Triples:
     def score(self, method: Method) -> float:
         """Mean recall at 1, 5 and 10 of held-out emoji in both directions, by the method's own score of triples."""
         z = method.eval().embed({name: Features(features) for name, features in self.test.items()})
-        scores = method.joint({"text": z["text"]}, {name: z[name] for name in ("image", "video")})
+        scores = method.score_tuples({"text": z["text"]}, {name: z[name] for name in ("image", "video")})
         found = {m.name: m.value for m in retrieval_metrics(scores, [[row] for row in range(len(scores))])}
         return found["mean recall"]
 

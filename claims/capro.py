@@ -32,6 +32,7 @@ from shared.encoders import DigitEncoder, TableEncoder
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
 from accord.encoders.base import Encoder
+from accord.methods.abilities import JudgesRows
 from accord.training.artifact import Model
 
 VANILLA, PROTOTYPES = 5, 20  # epochs
@@ -80,7 +81,8 @@ def scores(model: Model, train: Corpus, test: Corpus) -> dict[str, float]:
     assert logits is not None  # every arm has a classifier
     truth, predicted = np.asarray(test.labels), logits.argmax(dim=1).numpy()
     found = {ACCURACY: predicted == truth, CONFUSED_ACCURACY: (predicted == truth)[np.isin(truth, CONFUSED)]}
-    verdicts = model.method.verdicts()
+    judge = JudgesRows.of(model.method)
+    verdicts = None if judge is None else judge.verdicts()
     if verdicts is not None and verdicts.trusted is not None:
         chosen = verdicts.trusted.numpy() & np.isin(train.labels, list(MEANINGS))
         found[PURITY] = (train.labels == train.truth)[chosen]

@@ -28,6 +28,7 @@ from accord.data.inputs import TextInput
 from accord.data.loader import eval_loader
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.explaining.inputs import words_of
+from accord.methods.abilities import SpeaksInConcepts
 from accord.training.artifact import Model
 
 TOP = 8  # concepts of a word
@@ -37,7 +38,7 @@ def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Recall and completeness; sparsity, alignment and places where there are concepts."""
     found = {metric.name: metric.value for metric in evaluate_retrieval(model, test)}
     values = {"rsum": found["rsum"], "complete first": completeness(model, test)}
-    return values | (grounding(model, test) if model.method.has_concepts else {})
+    return values | (grounding(model, test) if model.can(SpeaksInConcepts) else {})
 
 
 def completeness(model: Model, corpus: Corpus) -> float:

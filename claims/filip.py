@@ -28,6 +28,7 @@ from accord.data.inputs import TextInput
 from accord.data.loader import eval_loader
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.explaining.inputs import strongest, words_of
+from accord.methods.abilities import LocatesWords
 from accord.training.artifact import Model
 
 
@@ -60,8 +61,8 @@ def localisation(model: Model, corpus: Corpus) -> float:
 def word_patch(model: Model, batch: dict[str, Tensor]) -> Tensor:
     """``(B, L, N)`` cosines of words with patches; of CLIP those of its tokens under its projections."""
     method = model.method
-    if method.locates_words:
-        return method.word_patch(batch)
+    if able := LocatesWords.of(method):
+        return able.word_patch(batch)
     image, text = (
         F.normalize(
             method.projections[name](method.encoders[name](batch[name], batch.get(f"{name}_mask")).tokens), dim=2

@@ -26,6 +26,7 @@ from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
 from accord.evaluation.dense import cell_classes
 from accord.functional import kmeans
+from accord.methods.abilities import Segments
 from accord.training.artifact import Model
 
 SLOTS, TRIALS = 24, 3
@@ -37,7 +38,7 @@ def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     found = dict(segmentation(model, train, test))
     maps = model.dense_corpus(test)
     side = (maps.shape[2], maps.shape[3])
-    if model.method.segments:
+    if model.can(Segments):
         groups = model.segment_corpus(test, side).numpy()
     else:
         groups = kmeans(maps.flatten(2).mT.flatten(0, 1), SLOTS, n_iter=50, n_redo=3)[0].numpy()

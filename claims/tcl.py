@@ -23,6 +23,7 @@ from accord.data.corpus import Corpus
 from accord.data.corruption import shuffle_captions
 from accord.evaluation.linear_probe import fit_probe
 from accord.evaluation.retrieval import FIRST_STAGE, evaluate_retrieval
+from accord.methods.abilities import Rescores
 from accord.training.artifact import Model
 
 SHUFFLED = 0.2
@@ -42,11 +43,11 @@ def noisy_scenes(seed: int) -> tuple[Corpus, Corpus]:
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Probe of the pictures' digits, and recall by the embeddings and, with a matching head, after re-ranking."""
     found = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=CANDIDATES)}
-    first = FIRST_STAGE if model.rescores else ""
+    first = FIRST_STAGE if model.can(Rescores) else ""
     return {
         "probe": _probe(model, train, test),
         **{name: found[name + first] for name in ("text→image R@1", "rsum")},
-        **({"re-ranked text→image R@1": found["text→image R@1"]} if model.rescores else {}),
+        **({"re-ranked text→image R@1": found["text→image R@1"]} if model.can(Rescores) else {}),
     }
 
 

@@ -64,7 +64,7 @@ def main() -> None:
     model = trained(train)
     metrics = {metric.name: metric.value for metric in evaluate_retrieval(model, test, candidates=CANDIDATES)}
     captions = [texts[0] for texts in test.texts()]
-    asked, pictures = model.local(texts=captions), model.local_corpus(test, "image")
+    asked, pictures = model.tokens(texts=captions), model.tokens_corpus(test, "image")
     orders = []
     for row in range(len(captions)):
         first = (pictures.pooled @ asked.pooled[row]).topk(CANDIDATES).indices

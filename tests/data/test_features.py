@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from accord.data.features import FeatureCache, Features, pack
+from accord.data.features import FeatureCache, Features, Layout, Stream
 from accord.errors import DataError, ShapeError
 
 
@@ -48,22 +48,20 @@ def test_selecting_rows_selects_all_tensors() -> None:
 
 
 def test_features_move_with_all_they_hold() -> None:
-    features = Features(torch.zeros(1, 2), torch.zeros(1, 3, 2), maps={8: torch.zeros(1, 2, 4, 4)})
+    map8 = Stream(torch.zeros(1, 16, 2), mask=torch.ones(1, 16, dtype=torch.bool), grid=(4, 4))
+    features = Features(torch.zeros(1, 2), torch.zeros(1, 3, 2), streams={"map8": map8})
     moved = features.to(torch.float64)
-    assert moved.pooled.dtype == moved.tokens.dtype == moved.maps[8].dtype == torch.float64  # type: ignore
+    assert moved.pooled.dtype == moved.tokens.dtype == moved.stream("map8").values.dtype == torch.float64  # type: ignore
     assert moved.mask is None
+    assert moved.stream("map8").mask.dtype == torch.bool
 
 
 def test_packed_tokens_survive_a_file_and_a_selection(tmp_path):
     features = Features(torch.randn(3, 4), torch.randn(3, 5, 2))
-    cache = FeatureCache(pack(features), tokens=5, dim=4, key="k")
+    layout = Layout.of(features, ["tokens"])
+    cache = FeatureCache(layout.pack(features), layout=layout, key="k")
     cache.save(tmp_path / "cache.safetensors")
     again = FeatureCache.load(tmp_path / "cache.safetensors").select([2, 0])
     unpacked = again.unpack(again.plain)
     torch.testing.assert_close(unpacked.tokens, features.tokens[[2, 0]], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(unpacked.pooled, features.pooled[[2, 0]], rtol=1e-3, atol=1e-3)
-
-
-def test_tokens_with_padding_are_not_packed():
-    with pytest.raises(ShapeError, match="without padding"):
-        pack(Features(torch.zeros(1, 2), torch.zeros(1, 3, 2), mask=torch.ones(1, 3) > 0))

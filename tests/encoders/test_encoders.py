@@ -178,13 +178,14 @@ class TestEveryEncoder:
         assert encoder.modality == case.modality
         assert features.pooled.shape == (3, encoder.dim)
         assert (features.tokens is not None) == ("tokens" in encoder.gives)
-        assert (features.maps is not None) == ("maps" in encoder.gives)
+        assert encoder.gives - {"pooled", "tokens", "layers"} == set(features.streams)
         if features.tokens is not None:
             assert features.tokens.shape[0] == 3
             assert features.mask is None or features.mask.shape == features.tokens.shape[:2]
-        for stride, level in (features.maps or {}).items():
-            assert level.shape[0] == 3
-            assert level.shape[-1] == -(-x.shape[-1] // stride)
+        for name, stream in features.streams.items():
+            assert len(stream.values) == 3
+            if name.startswith("map"):
+                assert stream.map().shape[-1] == -(-x.shape[-1] // int(name.removeprefix("map")))
 
     def test_padding_and_neighbours_change_nothing(self, case):
         if case.modality == "graph":

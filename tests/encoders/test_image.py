@@ -55,19 +55,21 @@ def test_timm_models_give_timms_own_features(name, size):
     features = encoder(x)
     torch.testing.assert_close(features.pooled, expected)
     assert features.pooled.shape == (2, encoder.dim)
-    assert {stride: size // stride for stride in features.maps} == {
-        stride: level.shape[-1] for stride, level in features.maps.items()
+    maps = {name: stream for name, stream in features.streams.items() if name.startswith("map")}
+    assert {name: size // int(name.removeprefix("map")) for name in maps} == {
+        name: level.map().shape[-1] for name, level in maps.items()
     }
 
 
 def test_maps_with_channels_last_inside_timm_come_out_channels_first():
     spec = {"name": "swin_tiny_patch4_window7_224", "size": 56, "options": {"depths": (1, 1, 1, 1)}}
     features = build_encoder("image", spec, weights=False).eval()(torch.rand(1, 3, 56, 56))
-    assert {stride: tuple(level.shape[1:]) for stride, level in features.maps.items()} == {
-        4: (96, 14, 14),
-        8: (192, 7, 7),
-        16: (384, 4, 4),
-        32: (768, 2, 2),
+    maps = {name: stream.map() for name, stream in features.streams.items() if name.startswith("map")}
+    assert {name: tuple(level.shape[1:]) for name, level in maps.items()} == {
+        "map4": (96, 14, 14),
+        "map8": (192, 7, 7),
+        "map16": (384, 4, 4),
+        "map32": (768, 2, 2),
     }
     assert features.tokens.shape == (1, 4, 768)
 
@@ -76,7 +78,7 @@ def test_the_tokens_of_a_vit_are_its_patches_and_agree_with_its_map():
     spec = {"name": "tiny_vit", "size": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2}
     features = build_encoder("image", spec).eval()(torch.rand(2, 3, 16, 16))
     assert features.tokens.shape == (2, 4, 16)
-    torch.testing.assert_close(features.maps[8].flatten(2).transpose(1, 2), features.tokens)
+    torch.testing.assert_close(features.stream("map8").values, features.tokens)
 
 
 def test_tiny_vit_is_clips_image_tower():

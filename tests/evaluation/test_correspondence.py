@@ -58,8 +58,6 @@ def corpus(drawings):
 class Maps(torch.nn.Module):
     """Stands for a method whose image encoder gives a map."""
 
-    dense_features = True
-
     def __init__(self):
         super().__init__()
         self.encoders = {"image": build_encoder("image", {"name": "tiny_resnet", "size": 64, "width": 16})}
@@ -164,6 +162,6 @@ def test_what_cannot_be_measured_is_refused(corpus, drawings):
         evaluate_correspondence(ColourModel(), open_corpus(drawings, columns={"group": None}, quiet=True))
     pooled = ColourModel()
     pooled.method = Maps()
-    pooled.method.dense_features, pooled.method.name = False, "pooled"
+    pooled.method.encoders["image"].gives = frozenset({"pooled"})
     with pytest.raises(ConfigError, match="gives no map"):
         evaluate_correspondence(pooled, corpus)

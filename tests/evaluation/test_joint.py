@@ -12,28 +12,35 @@ from accord.data.features import Features
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
 from accord.evaluation.joint import evaluate_joint
+from accord.methods.abilities import RescoresTuples
 
 ROWS = 12
+
+
+class ByText(RescoresTuples):
+    """A method whose matching head reads texts beside all else; what it says stands in :class:`Shifted`."""
+
+    anchor, embed, token_features, rescore_tuples = "text", None, None, None
 
 
 class Shifted:
     """Its scores prefer the row after the right one, its head the right one; embeddings hold the row's number."""
 
     modalities = ("image", "text", "audio")
-    matches = "text"
+    method: object = ByText()
 
     def embed_corpus(self, corpus, modality):
         return torch.arange(float(len(corpus)))[:, None]
 
-    def local_corpus(self, corpus, modality):
+    def tokens_corpus(self, corpus, modality):
         number = self.embed_corpus(corpus, modality)
         return TokenRows.of([Features(number, number[:, None])])
 
-    def joint(self, queries, candidates, present=None):
+    def score_tuples(self, queries, candidates, present=None):
         (query, *_), (candidate, *_) = queries.values(), candidates.values()
         return -((candidate.T - query - 1) % ROWS)
 
-    def match(self, anchor, others):
+    def rescore_tuples(self, anchor, others):
         assert set(others) == {"image", "audio"}
         ours, theirs = anchor.tokens[:, 0, 0], (others["image"].tokens + others["audio"].tokens)[:, 0, 0] / 2
         return -(ours - theirs).abs()
@@ -67,7 +74,7 @@ def test_what_the_first_stage_does_not_bring_the_head_cannot_find(corpus):
 
 def test_without_a_head_or_candidates_there_is_one_stage(corpus):
     plain = Shifted()
-    plain.matches = None
+    plain.method = None
     assert values(plain, corpus, candidates=ROWS) == values(Shifted(), corpus)
     assert not any("re-ranked" in name for name in values(Shifted(), corpus))
 

@@ -4,7 +4,7 @@ import torch
 
 from accord.errors import ShapeError
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
-from accord.methods.base import Verdicts
+from accord.methods.abilities import Verdicts
 
 #         right right right wrong wrong wrong out   out
 GIVEN = [0, 1, 2, 0, 1, 2, 0, 1]

@@ -10,13 +10,13 @@ from torch import Tensor
 from accord.data.features import Features
 from accord.data.tokens import TokenRows
 from accord.functional import late_interaction
+from accord.methods.abilities import Rescores
 
 
 class TwoStages:
     """Texts and pictures by number: random tokens, and random vectors that know nothing of them."""
 
     modalities = ("image", "text")
-    rescores = True
 
     def __init__(self, rows: int, width: int = 6) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -28,18 +28,21 @@ class TwoStages:
             self.rows[modality] = Features(pooled, tokens.half().float(), mask)
         self.asked: list[tuple[int, int, str]] = []
 
-    def local(self, *, images: Any = None, texts: Any = None, audio: Any = None, video: Any = None) -> TokenRows:
+    def can(self, kind: type) -> bool:
+        return kind is Rescores
+
+    def tokens(self, *, images: Any = None, texts: Any = None, audio: Any = None, video: Any = None) -> TokenRows:
         modality, items = ("text", texts) if images is None else ("image", images)
         return TokenRows.of([self.rows[modality].select(torch.tensor([int(item) for item in items]))])
 
-    def local_corpus(self, corpus: Any, modality: str) -> TokenRows:
-        return self.local(**{f"{modality}s": [texts[0] for texts in corpus.texts()]})
+    def tokens_corpus(self, corpus: Any, modality: str) -> TokenRows:
+        return self.tokens(**{f"{modality}s": [texts[0] for texts in corpus.texts()]})
 
     def embed(self, **items: Any) -> Tensor:
-        return self.local(**items).pooled
+        return self.tokens(**items).pooled
 
     def embed_corpus(self, corpus: Any, modality: str) -> Tensor:
-        return self.local_corpus(corpus, modality).pooled
+        return self.tokens_corpus(corpus, modality).pooled
 
     def rescore(self, query: Features, candidates: Features, modality: str) -> Tensor:
         assert query.tokens is not None

@@ -117,7 +117,10 @@ def test_a_method_without_concepts_is_refused(model) -> None:
         "text": build_encoder("text", {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2}, texts=["a red ball"]),
     }
     clip = Model(get_method("clip")({"dim": 8}, encoders, DataInfo()))
-    with pytest.raises(ConfigError, match="method clip has no concepts to explain by; choose one that does: fdt"):
+    with pytest.raises(
+        ConfigError,
+        match="does not express its inputs in concepts that modalities share; methods that do: fdt",
+    ):
         explain_concepts(clip, square("red", 0), "a red square")
 
 

@@ -30,7 +30,7 @@ def test_every_word_has_the_cosines_of_its_best_token_with_each_patch(filip):
     picture, text = square("red", 2), "a red squares, untaught"
     found = explain_words(filip, picture, text)
     assert [word.word for word in found.maps] == ["a", "red", "squares", "untaught"]
-    tokens, patches = filip.local(texts=[text]).padded(), filip.local(images=[picture]).padded()
+    tokens, patches = filip.tokens(texts=[text]).padded(), filip.tokens(images=[picture]).padded()
     similarity = tokens.tokens[0] @ patches.tokens[0].T  # (L, 4)
     torch.testing.assert_close(found.maps[0].heat, similarity[1].reshape(2, 2), atol=2e-3, rtol=0)
     pieces = similarity[4:-1]  # after <start> a red square
@@ -56,7 +56,5 @@ def test_the_drawing_marks_the_best_patch_and_leaves_no_half_file(filip, tmp_pat
 def test_what_cannot_be_explained_is_refused(filip, model):
     with pytest.raises(ConfigError, match="the text is empty"):
         explain_words(filip, square("red", 0), " ")
-    with pytest.raises(
-        ConfigError, match="method fdt does not compare words with patches; choose one that does: filip"
-    ):
+    with pytest.raises(ConfigError, match="method fdt does not compare words with patches; methods that do: filip"):
         explain_words(model, square("red", 0), "red")

@@ -4,8 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.abilities import Classifies
+from accord.training.artifact import Model
 
 
 def test_cross_entropy_is_the_loss_of_the_classifier(towers):
@@ -28,11 +31,11 @@ def test_a_classifier_needs_classes(towers):
         get_method("cross_entropy")({}, towers, DataInfo(4, ("only",)))
 
 
-def test_a_method_without_classifier_says_what_to_do_instead(towers):
-    clip = get_method("clip")({"dim": 8}, towers, DataInfo())
-    assert not clip.classifies
-    with pytest.raises(ConfigError, match="knn or zero_shot"):
-        clip.classify({})
+def test_a_model_without_classifier_names_the_methods_that_have_one(towers):
+    clip = Model(get_method("clip")({"dim": 8}, towers, DataInfo()))
+    assert not clip.can(Classifies)
+    with pytest.raises(ConfigError, match="does not classify by itself; methods that do: capro, cross_entropy"):
+        clip.classify(corpus_from_items("text", ["a cat"]))
 
 
 def test_an_encoder_that_gives_too_little_is_refused(towers, monkeypatch):

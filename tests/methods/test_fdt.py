@@ -13,8 +13,11 @@ from PIL import Image
 from accord.data.columns import Columns
 from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError
+from accord.explaining import explain_concepts
 from accord.functional import codebook_orthogonality, ground, info_nce
 from accord.methods import DataInfo, Stage, Step, get_method
+from accord.methods.abilities import SpeaksInConcepts
+from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.gradcache import cached_backward
@@ -204,9 +207,9 @@ def test_only_the_modalities_of_the_batch_are_embedded(fdt, batch):
 
 def test_a_method_without_concepts_says_so(towers, batch):
     clip = get_method("clip")({"dim": 8}, towers, DataInfo())
-    assert not clip.has_concepts
-    with pytest.raises(ConfigError, match="clip does not express its inputs in concepts"):
-        clip.concepts(batch)
+    assert SpeaksInConcepts.of(clip) is None
+    with pytest.raises(ConfigError, match=r"clip does not express its inputs in concepts .* methods that do: fdt"):
+        explain_concepts(Model(clip), "a.png", "a red square", None)
 
 
 # --- wrong settings ---

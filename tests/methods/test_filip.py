@@ -56,7 +56,7 @@ def test_a_step_on_the_reference_tokens_has_the_papers_direction_of_the_softmax(
     mask = torch.arange(text.shape[1]) < arrays["lengths"][:, None]
     filip, batch = of_tokens(image, text, mask, temperature=0.07)
     assert filip.loss(batch, Step())["total"].item() == pytest.approx(1.6374, abs=1e-4)
-    local, scale = filip.local(batch), filip.logit_scale()
+    local, scale = filip.token_features(batch), filip.logit_scale()
     i2t = filip.rescore(local["image"], local["text"], "image")
     t2i = filip.rescore(local["text"], local["image"], "text")
     torch.testing.assert_close(scale * i2t, arrays["sim_i2t"].float(), atol=1e-4, rtol=1e-4)
@@ -65,7 +65,7 @@ def test_a_step_on_the_reference_tokens_has_the_papers_direction_of_the_softmax(
 
 def test_the_loss_is_the_mean_of_two_cross_entropies_of_two_matrices(towers, batch):
     filip = built(towers)
-    local = filip.local(batch)
+    local = filip.token_features(batch)
     s_i2t, s_t2i = late_interaction_pair(local["image"].tokens, local["text"].tokens, local["text"].mask)
     assert not torch.allclose(s_i2t, s_t2i.T)
     expected = info_nce_from_similarity(s_i2t, s_t2i, filip.logit_scale())
@@ -102,13 +102,13 @@ def test_an_empty_caption_scores_zero_and_leaves_the_gradient_finite(towers, bat
     batch["text_mask"][1] = False
     filip.loss(batch, Step())["total"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in filip.parameters())
-    local = filip.local(batch)
+    local = filip.token_features(batch)
     assert (filip.rescore(local["text"], local["image"], "text")[1] == 0).all()
 
 
 def test_label_smoothing_spreads_the_target(towers, batch):
     plain, smooth = built(copy.deepcopy(towers)), built(copy.deepcopy(towers), label_smoothing=0.2)
-    local = plain.local(batch)
+    local = plain.token_features(batch)
     scores = late_interaction_pair(local["image"].tokens, local["text"].tokens, local["text"].mask)
     logits = torch.cat(scores) * plain.logit_scale()
     expected = F.cross_entropy(logits, torch.arange(4).repeat(2), label_smoothing=0.2)
@@ -120,7 +120,7 @@ def test_label_smoothing_spreads_the_target(towers, batch):
 
 def test_selected_tokens_alone_vote_and_can_be_chosen(towers, batch):
     filip = built(towers, keep=0.5)
-    local = filip.local(batch)
+    local = filip.token_features(batch)
     image, text, mask = local["image"].tokens, local["text"].tokens, local["text"].mask
     kept_image, _ = select_tokens(image, text, 0.5, key_mask=mask)
     kept_text, kept_mask = select_tokens(text, image, 0.5, query_mask=mask)
@@ -142,7 +142,7 @@ def test_tokens_that_were_not_selected_get_no_gradient():
 def test_embedding_and_scores_use_all_tokens_whatever_the_loss_keeps(towers, batch):
     few, all_tokens = built(copy.deepcopy(towers), keep=0.1), built(copy.deepcopy(towers))
     torch.testing.assert_close(few.embed(batch), all_tokens.embed(batch))
-    assert few.local(batch)["image"].tokens.shape[1] == 4
+    assert few.token_features(batch)["image"].tokens.shape[1] == 4
 
 
 def test_a_short_caption_keeps_at_least_one_token(towers, batch):
@@ -186,7 +186,7 @@ def test_added_objectives_act_on_the_direction_of_the_mean_token(towers, batch):
     plain = filip.loss(batch, Step())["total"]
     filip.add(Spread({}))
     embedded = filip.embed(batch)
-    local = filip.local(batch)
+    local = filip.token_features(batch)
     for modality, features in local.items():
         real = [tokens[mask].mean(dim=0) for tokens, mask in zip(features.tokens, features.mask, strict=True)]
         torch.testing.assert_close(embedded[modality], F.normalize(torch.stack(real), dim=1))
@@ -227,7 +227,7 @@ def test_two_processes_with_captions_of_different_length_equal_one():
 
 def test_scores_of_a_query_take_that_querys_direction_and_word_patch_its_own_picture(towers, batch):
     filip = built(towers)
-    local = filip.local(batch)
+    local = filip.token_features(batch)
     t2i = filip.rescore(local["text"], local["image"], "text")
     similarity = filip.word_patch(batch)  # (B, L, N)
     for row, mask in enumerate(batch["text_mask"]):
@@ -237,7 +237,7 @@ def test_scores_of_a_query_take_that_querys_direction_and_word_patch_its_own_pic
 def test_bf16_gives_tokens_and_scores_in_single_precision(towers, batch):
     filip = built(towers)
     with torch.autocast("cpu", torch.bfloat16):
-        local, loss = filip.local(batch), filip.loss(batch, Step())["total"]
+        local, loss = filip.token_features(batch), filip.loss(batch, Step())["total"]
     assert loss.dtype == local["image"].tokens.dtype == torch.float32
     torch.testing.assert_close(local["text"].tokens.norm(dim=2), torch.ones(batch["text"].shape))
 

@@ -13,6 +13,7 @@ from accord.encoders import build_encoder
 from accord.errors import ConfigError
 from accord.functional import gram_contrastive_loss, info_nce, span_distance, tuple_volume, volume
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.abilities import RescoresTuples
 from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star", "two red cups"]
@@ -162,24 +163,21 @@ def test_the_head_learns_to_match_rows_and_scores_them_from_tokens(gram, batch):
         optimizer.zero_grad()
         gram.loss(batch, Step())["total"].backward()
         optimizer.step()
-    tokens = gram.eval().local(batch)
+    tokens = gram.eval().token_features(batch)
     for name, z in gram.embed(batch).items():
         torch.testing.assert_close(tokens[name].pooled, z)
     with torch.no_grad():
         asked, given = torch.cartesian_prod(torch.arange(5), torch.arange(5)).T
         others = {name: tokens[name].select(given) for name in ("image", "audio")}
-        odds = gram.match(tokens["text"].select(asked), others).view(5, 5)
+        odds = gram.rescore_tuples(tokens["text"].select(asked), others).view(5, 5)
     assert odds.argmax(dim=1).tolist() == list(range(5))
     assert odds.argmax(dim=0).tolist() == list(range(5))
 
 
 def test_without_matching_there_is_no_second_stage(batch):
     plain = built(matching_weight=0.0)
-    assert plain.matches is None
-    with pytest.raises(ConfigError, match="no second stage"):
-        plain.local(batch)
-    with pytest.raises(ConfigError, match="no matching head"):
-        plain.match(None, {})
+    assert RescoresTuples.of(plain) is None
+    assert RescoresTuples.of(built()).anchor == "text"
 
 
 def test_any_subset_finds_any_other(gram, batch):
@@ -188,7 +186,7 @@ def test_any_subset_finds_any_other(gram, batch):
         for asked in itertools.combinations(z, size):
             queries = {name: z[name][:3] for name in asked}
             candidates = {name: z[name] for name in z if name not in asked}
-            scores = gram.joint(queries, candidates)
+            scores = gram.score_tuples(queries, candidates)
             assert scores.shape == (3, 5)
             for a, b in ((0, 0), (2, 4)):
                 together = [z[name][a : a + 1] for name in asked] + [z[name][b : b + 1] for name in candidates]
@@ -198,11 +196,11 @@ def test_any_subset_finds_any_other(gram, batch):
 def test_a_candidate_that_lacks_a_modality_is_scored_by_the_rest(gram, batch):
     z = gram.eval().embed(batch)
     present = torch.tensor([[True, True], [True, False], [True, True], [False, True], [True, True]])
-    scores = gram.joint({"text": z["text"]}, {"image": z["image"], "audio": z["audio"]}, present)
+    scores = gram.score_tuples({"text": z["text"]}, {"image": z["image"], "audio": z["audio"]}, present)
     torch.testing.assert_close(scores[:, 1], -volume(z["text"], z["image"])[:, 1])
     torch.testing.assert_close(scores[:, 3], -volume(z["text"], z["audio"])[:, 3])
     both = {"text": z["text"][:2], "image": z["image"][:2]}
-    pairs = gram.joint(both, {"image": z["image"], "audio": z["audio"]}, present)
+    pairs = gram.score_tuples(both, {"image": z["image"], "audio": z["audio"]}, present)
     expected = tuple_volume(z["text"][:1], z["image"][:1], z["image"][1:2])
     torch.testing.assert_close(-pairs[0, 1], expected[0], rtol=1e-3, atol=1e-4)
 

@@ -21,6 +21,7 @@ from accord.encoders.fusion import TokenHead, token_table
 from accord.errors import ConfigError, ShapeError
 from accord.functional import mlm_mask
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.abilities import Rescores
 from accord.training.artifact import load_model, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
@@ -397,7 +398,7 @@ def test_the_word_head_shares_the_encoders_table_where_that_fits(towers):
 
 def test_rescoring_gives_the_log_odds_of_every_pair_in_both_directions(towers, batch, monkeypatch):
     tcl = built(towers).eval()
-    tokens = tcl.local(batch)
+    tokens = tcl.token_features(batch)
     text, image = tokens["text"].select(torch.arange(3)), tokens["image"]
     scores = tcl.rescore(text, image, "text")
     for row in range(3):
@@ -412,14 +413,10 @@ def test_rescoring_gives_the_log_odds_of_every_pair_in_both_directions(towers, b
 
 def test_without_matching_nothing_is_rescored_and_without_words_nothing_hidden(towers, batch):
     tcl = built(towers, **ALIGN_ONLY)
-    assert not tcl.rescores
+    assert Rescores.of(tcl) is None
     assert not hasattr(tcl, "fusion")
     assert set(tcl.momentum.module) == {"image", "text", "projections"}
-    with pytest.raises(ConfigError, match="it has no second stage"):
-        tcl.local(batch)
-    with pytest.raises(ConfigError, match="it has no second stage"):
-        tcl.rescore(None, None, "text")
-    assert built(towers, mlm_weight=0).rescores
+    assert Rescores.of(built(towers, mlm_weight=0))
 
 
 def test_embeddings_have_unit_norm_and_follow_the_batch(towers, batch):
@@ -443,7 +440,7 @@ def test_a_saved_model_has_no_teacher_and_no_queues(towers, batch, tmp_path):
     loaded = load_model(tmp_path).method
     for name, vectors in tcl.embed(batch).items():
         assert torch.equal(loaded.embed(batch)[name], vectors)
-    tokens = tcl.local(batch)
+    tokens = tcl.token_features(batch)
     assert torch.equal(loaded.rescore(*tokens.values(), "image"), tcl.rescore(*tokens.values(), "image"))
     from safetensors import safe_open
 
@@ -462,7 +459,7 @@ def test_a_tokenizer_without_mask_is_refused_with_the_remedy(towers):
     towers["text"].input = TextInput(NoMask())
     with pytest.raises(ConfigError, match="tokenizer has none: choose another text encoder, or set mlm_weight = 0"):
         built(towers)
-    assert built(towers, mlm_weight=0).rescores
+    assert Rescores.of(built(towers, mlm_weight=0))
 
 
 def test_tokens_of_another_width_than_the_vector_are_refused(towers):
@@ -547,7 +544,7 @@ def test_training_learns_to_align_to_match_and_to_name_words(towers, batch):
     for name in ("cma_image", "itm", "mlm"):
         early, late = (np.mean([loss[name] for loss in part]) for part in (losses[:5], losses[-5:]))
         assert late < 0.7 * early, name
-    tokens = tcl.eval().local(batch)
+    tokens = tcl.eval().token_features(batch)
     assert tcl.rescore(tokens["image"], tokens["text"], "image").argmax(dim=1).tolist() == [0, 1, 2, 3]
     assert tcl.rescore(tokens["text"], tokens["image"], "text").argmax(dim=1).tolist() == [0, 1, 2, 3]
 

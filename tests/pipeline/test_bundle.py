@@ -141,7 +141,7 @@ def test_what_the_user_says_comes_first(clip, shapes, capsys):
     assert "encoders only, since method clip has no projections of its sizes" in capsys.readouterr().err
     assert not method.encoders["image"].frozen
     with pytest.raises(
-        ConfigError, match="bundle = 'models.clip': expected clip:FOLDER, siglip:FOLDER, open_clip:FOLDER"
+        ConfigError, match=r"bundle = 'models.clip': expected clip:FOLDER, siglip:FOLDER, open_clip:FOLDER"
     ):
         RunConfig.parse(from_bundle(shapes, "models/clip"))
 

@@ -6,7 +6,6 @@ from small import small_run
 
 from accord import pipeline
 from accord.errors import ConfigError
-from accord.methods import get_method
 from accord.pipeline.explain import explainers
 
 ENCODERS = {
@@ -62,10 +61,7 @@ def test_a_method_that_cannot_explain_names_those_that_can(shapes, tmp_path) -> 
 
 
 def test_explainers_offer_concepts_or_places_of_words() -> None:
-    names = explainers()
-    assert "fdt" in names
-    assert "clip" not in names
-    assert all(hasattr(get_method(name), "concepts") for name in names)
+    assert set(explainers().split(", ")) == {"fdt", "filip", "slotcon"}
 
 
 def test_without_words_a_match_cannot_be_explained(trained, shapes) -> None:

@@ -84,7 +84,7 @@ def test_the_joint_score_is_the_methods(run, folder):
         run.path, together={"text": "a red square and a low tone", "audio": folder / "0.wav"}, data=folder, k=1
     )[0]
     vector = {"image": model.embed(images=[folder / f"{best.row}.png"])}
-    assert best.score == pytest.approx(float(model.joint(query, vector)[0, 0]), abs=1e-4)
+    assert best.score == pytest.approx(float(model.score_tuples(query, vector)[0, 0]), abs=1e-4)
 
 
 def test_few_candidates_find_what_all_rows_do_and_rows_without_the_rest_are_no_answers(run, folder):

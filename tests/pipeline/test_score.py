@@ -10,15 +10,19 @@ import torch
 
 from accord.data.corpus import corpus_from_items
 from accord.errors import DataError
+from accord.methods.abilities import Classifies
 from accord.pipeline.rows import as_held_out
 from accord.pipeline.score import score
 
 
 def classifier(logits):
     """A model of the classes cat, dog and owl, and what it says of four rows."""
-    method = SimpleNamespace(name="toy", classifies=True, captions=False, dense_features=False, verdicts=lambda: None)
     return SimpleNamespace(
-        method=method, modalities=("image",), classes=("cat", "dog", "owl"), classify=lambda corpus: logits
+        method=SimpleNamespace(name="toy", subjects=("image",)),
+        can=lambda kind: kind is Classifies,
+        modalities=("image",),
+        classes=("cat", "dog", "owl"),
+        classify=lambda corpus: logits,
     )
 
 

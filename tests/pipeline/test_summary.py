@@ -16,7 +16,7 @@ from small import small_run
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
 from accord.evaluation.retrieval import distinct_texts, rank_queries
-from accord.methods.base import Verdicts
+from accord.methods.abilities import Verdicts
 from accord.pipeline.doubted import doubted_rows, write_doubted
 from accord.pipeline.examples import retrieval_examples
 from accord.pipeline.run import held_out

@@ -10,6 +10,7 @@ from accord.data.corpus import open_corpus
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
 from accord.methods import DataInfo, get_method
+from accord.methods.abilities import Rescores
 from accord.training.artifact import Model
 
 TOWERS = {
@@ -47,7 +48,7 @@ def test_files_are_sorted_by_the_second_stage(trained, shapes):
     classes = ["red", "green", "blue"]
     found = pipeline.zero_shot(trained.path, [shapes / "00.png"], classes)[0]
     scores = model.rescore(
-        model.local(images=[shapes / "00.png"]).padded(), model.local(texts=classes).padded(), "image"
+        model.tokens(images=[shapes / "00.png"]).padded(), model.tokens(texts=classes).padded(), "image"
     )
     shares = (model.logit_scale * scores[0]).softmax(dim=0)
     assert dict(found.classes) == pytest.approx(dict(zip(classes, shares.tolist(), strict=True)), abs=1e-5)
@@ -63,7 +64,7 @@ def test_search_shows_both_scores_or_the_first_alone(trained):
 
 def test_a_hits_score_is_the_methods_own(trained, shapes):
     model, corpus = accord.load(trained.path), open_corpus(str(shapes), quiet=True)
-    text, images = model.local(texts=["a green circle"]), model.local_corpus(corpus, "image")
+    text, images = model.tokens(texts=["a green circle"]), model.tokens_corpus(corpus, "image")
     scores = model.rescore(text.padded(), images.padded(), "text")[0]
     hits = pipeline.search(trained.path, "a green circle", k=3)
     assert [hit.score for hit in hits] == pytest.approx([float(scores[hit.row]) for hit in hits], abs=2e-3)
@@ -72,11 +73,11 @@ def test_a_hits_score_is_the_methods_own(trained, shapes):
 
 def test_embedding_a_corpus_after_its_tokens_runs_no_encoder_again(trained, shapes, monkeypatch):
     model, corpus = accord.load(trained.path), open_corpus(str(shapes), quiet=True)
-    rows = model.local_corpus(corpus, "image")
+    rows = model.tokens_corpus(corpus, "image")
     expected = accord.load(trained.path).embed_corpus(corpus, "image")
     monkeypatch.setattr(model.method, "embed", lambda batch: pytest.fail("embedded again"))
     torch.testing.assert_close(model.embed_corpus(corpus, "image"), expected)
-    assert model.local_corpus(corpus, "image") is rows
+    assert model.tokens_corpus(corpus, "image") is rows
 
 
 def test_words_are_explained_by_their_places(trained, shapes, tmp_path):
@@ -89,11 +90,11 @@ def test_a_method_without_a_second_stage_says_so(shapes):
     texts = ["a red square"]
     towers = {"image": build_encoder("image", "tiny_vit"), "text": build_encoder("text", "tiny_text", texts=texts)}
     model = Model(get_method("clip")({"dim": 8}, towers, DataInfo()))
-    assert not model.rescores
-    with pytest.raises(ConfigError, match="method clip compares whole embeddings; it has no second stage"):
-        model.local(texts=texts)
-    with pytest.raises(ConfigError, match="local takes items of exactly one modality"):
-        model.local(texts=texts, images=["a.png"])
+    assert not model.can(Rescores)
+    with pytest.raises(ConfigError, match="does not score pairs in a second stage; methods that do: filip, tcl"):
+        model.tokens(texts=texts)
+    with pytest.raises(ConfigError, match="tokens takes items of exactly one modality"):
+        model.tokens(texts=texts, images=["a.png"])
 
 
 @pytest.mark.parametrize("name", ["filip", "tcl"])
@@ -107,7 +108,7 @@ def test_the_first_stage_of_a_method_is_its_embedding(name, shapes):
     corpus = open_corpus(str(shapes), quiet=True)
     for modality in ("image", "text"):
         expected = Model(model.method).embed_corpus(corpus, modality)
-        torch.testing.assert_close(model.local_corpus(corpus, modality).pooled, expected)
-    scores = model.rescore(model.local(texts=texts).padded(), model.local_corpus(corpus, "image").padded(), "text")
+        torch.testing.assert_close(model.tokens_corpus(corpus, modality).pooled, expected)
+    scores = model.rescore(model.tokens(texts=texts).padded(), model.tokens_corpus(corpus, "image").padded(), "text")
     assert scores.shape == (2, 48)
     assert scores.isfinite().all()

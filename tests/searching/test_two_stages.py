@@ -9,6 +9,7 @@ import torch
 from accord.data.corpus import corpus_from_items
 from accord.data.tokens import TokenRows
 from accord.errors import ConfigError, DataError
+from accord.methods.abilities import Rescores
 from accord.searching.index import Update, build_index
 from accord.searching.query import search
 from accord.searching.show import format_hits
@@ -26,13 +27,14 @@ class SecondStage:
     The second stage finds the shade that a text names, of which the vectors know nothing.
     """
 
-    rescores = True
+    def can(self, kind):
+        return kind is Rescores
 
-    def local(self, *, images=None, texts=None, audio=None, video=None):
+    def tokens(self, *, images=None, texts=None, audio=None, video=None):
         pooled = self.embed(images=images, texts=texts)
         return self._rows(pooled, [shade(item) for item in (texts if images is None else images)])
 
-    def local_corpus(self, corpus, modality):
+    def tokens_corpus(self, corpus, modality):
         return self._rows(self.embed_corpus(corpus, modality), [shade(row[0]) for row in corpus.texts()])
 
     def rescore(self, query, candidates, modality):
@@ -117,7 +119,7 @@ def test_the_tokens_of_new_rows_are_added_and_those_of_old_ones_kept(run, model,
     hits = index.search(vector(model, "red"), "image", k=11, rescore=remember, candidates=11)
     assert [hit.score for hit in hits] == sorted((1 + int(hit.caption[-1]) for hit in hits), reverse=True)
     corpus = write([("aaa.png", "a blue newcomer, shade 2", (10, 10, 250)), *rows[2:]])
-    expected = model.local_corpus(corpus, "image")
+    expected = model.tokens_corpus(corpus, "image")
     found = held["rows"]
     order = [int(np.argmin(((expected.pooled - one) ** 2).sum(dim=1))) for one in found.pooled]
     assert sorted(order) == list(range(11))
@@ -139,7 +141,7 @@ def test_an_approximate_index_brings_the_candidates(run, model):
     )
     index = update(run, model, corpus, ann=True)
     assert index.last_update.ann
-    asked = model.local(texts=["shade 2"])
+    asked = model.tokens(texts=["shade 2"])
     hits = index.search(
         vector(model, "blue"),
         "text",

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.data.features import Features
+from accord.data.features import Features, Stream
+from accord.methods.abilities import Embeds
 from accord.training.artifact import Model
 
 
-class Elsewhere(nn.Module):
+class Elsewhere(nn.Module, Embeds):
     """A method on the meta device that notes where what it is fed lies."""
 
     device = torch.device("meta")
@@ -23,7 +24,7 @@ def test_all_of_a_batch_comes_to_the_models_device():
     method = Elsewhere()
     rows = torch.zeros(2, 3)
     batch = {
-        "image": Features(rows, tokens=torch.zeros(2, 4, 3), maps={8: torch.zeros(2, 3, 1, 1)}),
+        "image": Features(rows, tokens=torch.zeros(2, 4, 3), streams={"map8": Stream(torch.zeros(2, 1, 3))}),
         "image_views": [rows, Features(rows)],
         "text_views": [(rows, rows > 0)],
         "nested": {"deep": {"deeper": rows}},
@@ -34,7 +35,7 @@ def test_all_of_a_batch_comes_to_the_models_device():
     found = [
         seen["image"].pooled,
         seen["image"].tokens,
-        seen["image"].maps[8],
+        seen["image"].stream("map8").values,
         seen["image_views"][0],
         seen["image_views"][1].pooled,
         *seen["text_views"][0],

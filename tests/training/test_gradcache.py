@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from toy_method import BagEncoder, toy, toy_corpus
 
-from accord.data.features import Features
+from accord.data.features import Features, Stream
 from accord.data.loader import train_loader
 from accord.errors import ConfigError, ShapeError
 from accord.methods.base import Step
@@ -147,7 +147,7 @@ def test_half_precision_weights_are_cast_anew_for_the_second_pass(batch):
 def test_batches_are_cut_with_all_they_hold():
     batch = {
         "image_views": [torch.arange(5), torch.arange(5) * 10],
-        "image": Features(torch.eye(5), maps={4: torch.ones(5, 1, 2, 2)}),
+        "image": Features(torch.eye(5), streams={"map4": Stream.of_map(torch.ones(5, 1, 2, 2))}),
         "names": list("abcde"),
         "nested": {"x": torch.arange(5)},
         "absent": None,
@@ -156,7 +156,7 @@ def test_batches_are_cut_with_all_they_hold():
     first, second, third = micro_batches(batch, 2)
     assert first["image_views"][1].tolist() == [0, 10]
     assert second["image"].pooled.shape == (2, 5)
-    assert second["image"].maps[4].shape == (2, 1, 2, 2)
+    assert second["image"].stream("map4").map().shape == (2, 1, 2, 2)
     assert third["names"] == ["e"]
     assert third["nested"]["x"].tolist() == [4]
     assert third["absent"] is None

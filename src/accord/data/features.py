@@ -1,12 +1,11 @@
-"""Features: what an encoder returns, and the cache of a frozen encoder's features that the loader reads."""
+"""The cache of a frozen encoder's features, which the loader reads in place of raw input; and the features it holds."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,98 +13,122 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from accord.data.streams import MAIN, Features, Stream
 from accord.errors import DataError, ShapeError
 from accord.files import replacing
 
+__all__ = ["MAIN", "FeatureCache", "Features", "Layout", "Stored", "Stream"]
 
-@dataclass
-class Features:
-    """What an encoder returns.
+
+@dataclass(frozen=True)
+class Stored:
+    """How one stream lies in a row of a cache.
 
     Args:
-        pooled: ``(B, D)`` one vector per item.
-        tokens: ``(B, N, D)`` one vector per token, patch or frame, or None.
-        mask: ``(B, N)`` bool, True where a token is real, or None when all are.
-        maps: ``{stride: (B, C, h, w)}`` feature maps, or None.
+        name: of the stream.
+        count: its positions N, the same for every item.
+        dim: width of a position.
+        grid: how the positions lie.
+        masked: a mask follows the values.
+        timed: times follow them.
     """
 
-    pooled: Tensor
-    tokens: Tensor | None = None
-    mask: Tensor | None = None
-    maps: dict[int, Tensor] | None = None
+    name: str
+    count: int
+    dim: int
+    grid: tuple[int, ...] | None = None
+    masked: bool = False
+    timed: bool = False
+
+    @property
+    def halves(self) -> int:
+        """Numbers of two bytes that it takes; a time takes two of them."""
+        return self.count * (self.dim + self.masked + 2 * self.timed)
+
+    def pack(self, stream: Stream) -> Tensor:
+        """The stream's items as rows ``(B, halves)``."""
+        parts = [stream.values.flatten(1).half()]
+        if self.masked:
+            parts.append(stream.real().half())
+        if self.timed and stream.times is not None:
+            parts.append(stream.times.float().contiguous().view(torch.float16))  # the same bits: seconds stay exact
+        return torch.cat(parts, dim=1)
+
+    def unpack(self, rows: Tensor) -> Stream:
+        """The stream in rows ``(B, halves)``, its values in float32."""
+        sizes = [self.count * self.dim, self.count * self.masked, 2 * self.count * self.timed]
+        values, mask, times = rows.split(sizes, dim=1)
+        return Stream(
+            values.float().unflatten(1, (self.count, self.dim)),
+            mask > 0 if self.masked else None,
+            self.grid,
+            times.contiguous().view(torch.float32) if self.timed else None,
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a cache holds of an item: a vector in float32, or a vector and streams in half precision.
+
+    Args:
+        dim: width of the vector.
+        streams: those that are held, in the order in which they lie behind the vector.
+        main: name of the main sequence, held or not.
+
+    Example:
+        >>> features = Features(torch.zeros(2, 3), streams={"patches": Stream(torch.ones(2, 4, 5), grid=(2, 2))})
+        >>> layout = Layout.of(features, ["patches"])
+        >>> layout.pack(features).shape, layout.unpack(layout.pack(features)).stream("patches").grid
+        (torch.Size([2, 23]), (2, 2))
+    """
+
+    dim: int
+    streams: tuple[Stored, ...] = ()
+    main: str = MAIN
 
     @classmethod
-    def cat(cls, parts: Sequence[Features]) -> Features:
-        """The features of several batches, whose items have equally many tokens, as those of one.
-
-        >>> Features.cat([Features(torch.zeros(2, 8)), Features(torch.zeros(1, 8))]).pooled.shape
-        torch.Size([3, 8])
-        """
-        first = parts[0]
-
-        def joined(name: str) -> Tensor | None:
-            held = [getattr(part, name) for part in parts]
-            return None if held[0] is None else torch.cat(held)
-
-        maps = None
-        if first.maps is not None:
-            maps = {stride: torch.cat([part.maps[stride] for part in parts if part.maps]) for stride in first.maps}
-        return cls(torch.cat([part.pooled for part in parts]), joined("tokens"), joined("mask"), maps)
-
-    def sequence(self) -> tuple[Tensor, Tensor]:
-        """``tokens`` and their mask, made where all are real.
+    def of(cls, features: Features, names: Iterable[str] = ()) -> Layout:
+        """That of features like these, with the streams of these names.
 
         Raises:
-            ShapeError: there are no tokens.
-
-        Example:
-            >>> Features(torch.zeros(1, 2), torch.zeros(1, 3, 2)).sequence()[1]
-            tensor([[True, True, True]])
+            ShapeError: there is no such stream.
         """
-        if self.tokens is None:
-            raise ShapeError("these features hold no tokens: expected (B, N, D)")
-        mask = self.mask
-        if mask is None:
-            mask = torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
-        return self.tokens, mask
+        held = {features.main if name == MAIN else name: features.stream(name) for name in names}
+        streams = tuple(
+            Stored(name, *one.values.shape[1:], one.grid, one.mask is not None, one.times is not None)
+            for name, one in sorted(held.items())
+        )
+        return cls(features.pooled.shape[1], streams, features.main)
 
-    def grid(self) -> Tensor:
-        """The tokens of a square picture as a map ``(B, D, s, s)``, rows first.
+    @property
+    def bytes(self) -> int:
+        """Size of one item."""
+        return 2 * (self.dim + sum(one.halves for one in self.streams)) if self.streams else 4 * self.dim
+
+    def pack(self, features: Features) -> Tensor:
+        """Each item in one row ``(B, W)``.
 
         Raises:
-            ShapeError: there are no tokens, or their number is not a square.
-
-        Example:
-            >>> Features(torch.zeros(1, 2), torch.arange(8.0).view(1, 4, 2)).grid()[0, 0]
-            tensor([[0., 2.],
-                    [4., 6.]])
+            ShapeError: a stream is missing, or has another number of positions.
         """
-        tokens, _ = self.sequence()
-        side = math.isqrt(tokens.shape[1])
-        if side * side != tokens.shape[1]:
-            raise ShapeError(f"tokens: {tokens.shape[1]} of them are no square map; expected (B, s·s, D)")
-        return tokens.transpose(1, 2).unflatten(2, (side, side))
+        if not self.streams:
+            return features.pooled.float()
+        rows = [features.pooled.half()]
+        for one in self.streams:
+            stream = features.stream(one.name)
+            if stream.values.shape[1:] != (one.count, one.dim):
+                came = " × ".join(str(size) for size in stream.values.shape[1:])
+                raise ShapeError(f"stream {one.name!r} of {came} does not fit a cache of {one.count} × {one.dim}")
+            rows.append(one.pack(stream))
+        return torch.cat(rows, dim=1)
 
-    def to(self, *args: Any, **kwargs: Any) -> Features:
-        """Move every tensor, as :meth:`torch.Tensor.to` does."""
-        return self._each(lambda tensor: tensor.to(*args, **kwargs))
-
-    def select(self, rows: Tensor) -> Features:
-        """The features of these rows ``(P,)``, in this order; rows may repeat.
-
-        Example:
-            >>> Features(torch.tensor([[1.0], [2.0]])).select(torch.tensor([1, 1])).pooled.T
-            tensor([[2., 2.]])
-        """
-        return self._each(lambda tensor: tensor[rows])
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Features:
-        def changed(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return change(value)
-            return {key: changed(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-        return Features(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
+    def unpack(self, rows: Tensor) -> Features:
+        """The features in rows ``(B, W)`` that :meth:`pack` made, in float32."""
+        if not self.streams:
+            return Features(rows, main=self.main)
+        pooled, *parts = rows.split([self.dim, *(one.halves for one in self.streams)], dim=1)
+        streams = {one.name: one.unpack(part) for one, part in zip(self.streams, parts, strict=True)}
+        return Features(pooled.float(), streams=streams, main=self.main)
 
 
 @dataclass(frozen=True)
@@ -123,8 +146,7 @@ class FeatureCache:
         boxes: ``(N, V, A, 4)`` relative crop boxes of the variants, or None.
         flips: ``(N, V, A)`` bool, which variants are mirrored, or None.
         key: what the features were computed from (encoder and data), compared before a saved cache is reused.
-        tokens: number n of tokens that lie behind the vector in each row, :func:`pack`; 0 for the vector alone.
-        dim: width of that vector, where there are tokens.
+        layout: how streams lie behind the vector in each row; None for the vector alone.
 
     Raises:
         ShapeError: the tensors do not agree on N, V, A or D.
@@ -141,8 +163,7 @@ class FeatureCache:
     boxes: Tensor | None = None
     flips: Tensor | None = None
     key: str = ""
-    tokens: int = 0
-    dim: int = 0
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         rows, width = self.plain.shape
@@ -156,17 +177,8 @@ class FeatureCache:
         return len(self.plain)
 
     def unpack(self, rows: Tensor) -> Features:
-        """The features that rows ``(B, D)`` of this cache hold, in float32.
-
-        Example:
-            >>> features = Features(torch.zeros(2, 3), torch.ones(2, 4, 5))
-            >>> FeatureCache(pack(features), tokens=4, dim=3).unpack(pack(features)).tokens.shape
-            torch.Size([2, 4, 5])
-        """
-        if not self.tokens:
-            return Features(rows)
-        pooled, flat = rows.float().split([self.dim, rows.shape[1] - self.dim], dim=1)
-        return Features(pooled, flat.unflatten(1, (self.tokens, -1)))
+        """The features that rows ``(B, D)`` of this cache hold, in float32."""
+        return Features(rows) if self.layout is None else self.layout.unpack(rows)
 
     @property
     def views(self) -> int:
@@ -181,7 +193,9 @@ class FeatureCache:
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically."""
         tensors = {name: value.contiguous() for name, value in self._tensors().items()}
-        facts = {"key": self.key, "tokens": str(self.tokens), "dim": str(self.dim)}
+        facts = {"key": self.key}
+        if self.layout is not None:
+            facts["layout"] = json.dumps(asdict(self.layout))
         with replacing(path) as partial:
             save_file(tensors, partial, metadata=facts)
 
@@ -192,14 +206,13 @@ class FeatureCache:
         Raises:
             DataError: the file is missing or is not such a cache.
         """
-        names = {field.name for field in fields(cls)} - {"key", "tokens", "dim"}
+        names = {field.name for field in fields(cls)} - {"key", "layout"}
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118
                 facts = file.metadata() or {}
-                tokens, dim = (int(facts.get(name, 0)) for name in ("tokens", "dim"))
-                return cls(**tensors, key=facts.get("key", ""), tokens=tokens, dim=dim)
-        except (OSError, SafetensorError, TypeError) as error:
+                return cls(**tensors, key=facts.get("key", ""), layout=_layout(facts, tensors["plain"]))
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise DataError(f"{path} is not a feature cache ({error}): delete it to rebuild it") from None
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -207,12 +220,13 @@ class FeatureCache:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def pack(features: Features) -> Tensor:
-    """Vector and tokens of each item in one row ``(B, D + n D')``, in half precision: tokens are many.
-
-    Raises:
-        ShapeError: there are no tokens, or some of them are padding.
-    """
-    if features.tokens is None or features.mask is not None:
-        raise ShapeError("these features cannot be packed: expected tokens (B, N, D) without padding")
-    return torch.cat([features.pooled, features.tokens.flatten(1)], dim=1).half()
+def _layout(facts: Mapping[str, str], plain: Tensor) -> Layout | None:
+    """What a file says of its layout; one written before streams had names counts the tokens behind the vector."""
+    if count := int(facts.get("tokens", 0)):
+        dim = int(facts["dim"])
+        return Layout(dim, (Stored(MAIN, count, (plain.shape[1] - dim) // count),))
+    if "layout" not in facts:
+        return None
+    read = json.loads(facts["layout"])
+    streams = (Stored(**{**one, "grid": one["grid"] and tuple(one["grid"])}) for one in read["streams"])
+    return Layout(read["dim"], tuple(streams), read["main"])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import AudioInput
-from accord.encoders.base import Encoder, Features, Freeze
+from accord.encoders.base import Encoder, Features, Freeze, Stream
 from accord.encoders.ctranslate import MODEL, read_whisper_encoder
 from accord.encoders.pooling import masked_mean
 from accord.encoders.pretrained import load_pretrained
@@ -60,14 +60,14 @@ class WhisperConfig(Config):
 
 
 class TinyAudioEncoder(Encoder):
-    """Two convolutions and a small transformer; ``tokens`` are steps of 20 ms at the default hop.
+    """Two convolutions and a small transformer; ``steps`` are 20 ms at the default hop.
 
     Args:
         config: its :class:`TinyAudioConfig`.
     """
 
     modality = "audio"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "steps", "layers"})
 
     def __init__(self, config: TinyAudioConfig) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class TinyAudioEncoder(Encoder):
         tokens, mask = halve_time(self.conv1, self.conv2, x, mask)  # (B, T / 2, w)
         tokens = tokens + sinusoids(tokens.shape[1], self.dim, x.device).to(tokens.dtype)
         tokens = self.layer_norm(self.transformer(tokens, mask))
-        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
+        return _features(tokens, mask, self.input)
 
     def blocks(self) -> list[nn.Module]:
         """The convolutions, then the transformer's blocks."""
@@ -112,7 +112,7 @@ class WhisperEncoder(Encoder):
     """
 
     modality = "audio"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "steps", "layers"})
     model: Any
 
     def __init__(self, model: Any, config: WhisperConfig) -> None:
@@ -141,7 +141,7 @@ class WhisperEncoder(Encoder):
             out = layer(tokens, bias)
             tokens = out[0] if isinstance(out, tuple) else out  # a tuple until transformers 5.0
         tokens = self.model.layer_norm(tokens)
-        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
+        return _features(tokens, mask, self.input)
 
     def freeze(self, what: Freeze = "all") -> Encoder:
         """As :meth:`Encoder.freeze`; the positions are sinusoids and are never trained."""
@@ -177,6 +177,13 @@ def halve_time(conv1: nn.Conv1d, conv2: nn.Conv1d, x: Tensor, mask: Tensor | Non
     x = F.gelu(conv2(x))
     # A halved step is centred on every second frame, and is real when that frame is.
     return x.transpose(1, 2), None if mask is None else mask[:, ::2]
+
+
+def _features(steps: Tensor, mask: Tensor | None, spec: AudioInput) -> Features:
+    """Steps ``(B, N, D)`` with the second on which each is centred, and their mean."""
+    seconds = torch.arange(steps.shape[1], device=steps.device) * (2 * spec.hop / spec.sample_rate)
+    stream = Stream(steps, mask, times=seconds.expand(steps.shape[:2]))
+    return Features(masked_mean(steps, mask), streams={"steps": stream}, main="steps")
 
 
 def _score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:

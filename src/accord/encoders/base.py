@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from accord.data.features import Features
 from accord.data.inputs import Input
+from accord.data.streams import Features, Stream
+from accord.encoders.freezing import EXPECTED, Freeze, frozen_names, resting
+from accord.encoders.pooling import masked_mean
+from accord.encoders.stages import repeated
 from accord.errors import ConfigError
 
-Freeze = Literal["none", "all", "auto"] | int
 RANDOM = "random initialisation"
 _AT_ONCE = 16 * 3 * 224**2  # input values, 16 pictures: more are no faster on a processor, and take gigabytes
 
@@ -21,14 +27,15 @@ class Encoder(nn.Module):
 
     A subclass sets ``modality``, ``gives`` and ``dim``, implements :meth:`encode`, lists its trainable
     :meth:`blocks` from input to output, and returns from :meth:`spec` what :func:`build_encoder` needs to
-    rebuild its architecture without weights.
+    rebuild its architecture without weights. What it adds to a pretrained network it names in ``adapters``.
 
     Called with :class:`Features` instead of raw input, an encoder returns them unchanged: a frozen encoder's
     features can be computed once and fed again.
     """
 
     modality: ClassVar[str]
-    gives: frozenset[str] = frozenset({"pooled"})  # of "pooled", "tokens", "maps"
+    gives: frozenset[str] = frozenset({"pooled"})  # "pooled", "tokens" where it has a main sequence, names of streams
+    adapters: tuple[str, ...] = ()  # patterns of the names of parameters that are trained whatever is frozen
     dim: int
     input: Input
     weights_from: str = RANDOM  # what was loaded, printed and recorded
@@ -37,24 +44,52 @@ class Encoder(nn.Module):
         """Features of raw input ``x`` (a batch tensor of this modality); ``mask`` is True on real positions."""
         raise NotImplementedError
 
-    def forward(self, x: Any, mask: Tensor | None = None) -> Features:
-        """:meth:`encode`, or the identity on :class:`Features`; without gradient when frozen."""
+    def encode_layers(self, x: Any, mask: Tensor | None = None) -> Features:
+        """:meth:`encode` with the stream ``layers`` ``(B, L, D)``: :meth:`layer_vector` of each repeated block.
+
+        Raises:
+            ConfigError: the encoder has no repeated blocks of one width.
+        """
+        if "layers" not in self.gives:
+            name = self.spec()["name"]
+            raise ConfigError(f"{self.modality} encoder {name} has no layers of one width: choose a transformer")
+        with _outputs(repeated(self.blocks())) as hidden:
+            features = self.encode(x, mask)
+        vectors = torch.stack([self.layer_vector(tokens, features) for tokens in hidden], dim=1)  # (B, L, D)
+        return Features(features.pooled, streams={**features.streams, "layers": Stream(vectors)}, main=features.main)
+
+    def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
+        """One vector ``(B, D)`` for what a block returned ``(B, N, D)``; here the mean over the real positions."""
+        tokens, mask = features.sequence()
+        return masked_mean(hidden[:, : tokens.shape[1]], mask)
+
+    def forward(
+        self, x: Any, mask: Tensor | None = None, *, layers: bool = False, times: Tensor | None = None
+    ) -> Features:
+        """:meth:`encode`, or the identity on :class:`Features`; without gradient when frozen.
+
+        Args:
+            x: a batch of this modality.
+            mask: ``(B, N)`` bool, True where ``x`` is real; None when all of it is, or there is no padding.
+            layers: also the stream ``layers``, see :meth:`encode_layers`.
+            times: ``(B, T)`` seconds of the frames of a clip or the snippets of a sequence, for the streams' times.
+        """
         if isinstance(x, Features):
             return x
-        if self.frozen:
-            with torch.no_grad():
-                return self._in_portions(x, mask)
-        return self._in_portions(x, mask)
+        encode = self.encode_layers if layers else self.encode
+        with torch.no_grad() if self.frozen else nullcontext():
+            features = self._in_portions(encode, x, mask)
+        return features if times is None else _timed(features, times)
 
-    def _in_portions(self, x: Any, mask: Tensor | None) -> Features:
+    def _in_portions(self, encode: Callable[..., Features], x: Any, mask: Tensor | None) -> Features:
         """:meth:`encode`; on a processor a few items after the other, where neither gradients nor a batch's
         statistics bind them together."""
         alone = isinstance(x, Tensor) and x.device.type == "cpu" and not torch.compiler.is_compiling()
         if not alone or self.training or torch.is_grad_enabled() or x.numel() <= _AT_ONCE:
-            return self.encode(x, mask)
+            return encode(x, mask)
         items = max(1, _AT_ONCE // x[0].numel())
         masks = [None] * -(-len(x) // items) if mask is None else mask.split(items)
-        return Features.cat([self.encode(*part) for part in zip(x.split(items), masks, strict=True)])
+        return Features.cat([encode(*part) for part in zip(x.split(items), masks, strict=True)])
 
     @property
     def token_dim(self) -> int:
@@ -82,44 +117,99 @@ class Encoder(nn.Module):
     @property
     def trained_part(self) -> str:
         """What of it is trained, in words."""
-        held = len(getattr(self, "_frozen_blocks", []))
-        if self.frozen or not held:
+        how, parameters = getattr(self, "_how", "none"), list(self.parameters())
+        if self.frozen or how in ("none", len(self.blocks())):
             return "frozen" if self.frozen else "trained"
-        return f"trained in its last {len(self.blocks()) - held} of {len(self.blocks())} blocks"
+        if isinstance(how, int):
+            return f"trained in its last {how} of {len(self.blocks())} blocks"
+        return f"trained in {sum(one.requires_grad for one in parameters)} of its {len(parameters)} parameters"
 
     def usual_freeze(self) -> Freeze:
         """What ``"auto"`` stands for: pretrained weights are kept, and random ones have to be trained."""
         return "all" if self.pretrained else "none"
 
     def freeze(self, what: Freeze = "all") -> Encoder:
-        """Freeze ``"all"``, ``"none"``, all but the last ``k`` blocks (an int), or :meth:`usual_freeze` (``"auto"``).
+        """Freeze a part of the encoder; its :attr:`adapters` are trained whatever is frozen.
 
-        Frozen blocks also stay in eval mode, so that their batch-norm statistics do not move.
+        Modules without a trained parameter also stay in eval mode, so that their batch-norm statistics do not move.
+
+        Args:
+            what: ``"all"``, ``"none"``, all but the last ``k`` blocks (an int), :meth:`usual_freeze` (``"auto"``), or
+                patterns of parameter names: see :func:`accord.encoders.freezing.frozen_names`.
 
         Raises:
-            ConfigError: ``what`` is not one of these, or ``k`` exceeds the number of blocks.
+            ConfigError: ``what`` is not one of these, ``k`` exceeds the number of blocks, or a pattern matches nothing.
+
+        Example:
+            >>> from accord.encoders import build_encoder
+            >>> encoder = build_encoder("image", "tiny_vit", freeze=["model.*", "!*.bias"])
+            >>> encoder.trained_part
+            'trained in 36 of its 54 parameters'
         """
-        what = self.usual_freeze() if what == "auto" else what
-        blocks = self.blocks()
-        if what not in ("all", "none") and not (isinstance(what, int) and 0 <= what <= len(blocks)):
-            raise ConfigError(
-                f"freeze = {what!r}: expected 'all', 'none', 'auto' or the last k of {len(blocks)} blocks"
-            )
-        trained = {"all": 0, "none": len(blocks)}.get(what, what) if isinstance(what, str) else what
-        self.requires_grad_(what == "none")
-        for block in blocks[len(blocks) - int(trained) :]:
-            block.requires_grad_(True)
-        self._frozen_blocks = [] if what == "none" else blocks[: len(blocks) - int(trained)]
+        how = self.usual_freeze() if what == "auto" else what
+        parts = self._freeze_names(how) if isinstance(how, list) else self._freeze_blocks(how)
+        for name, parameter in self.named_parameters():
+            if any(fnmatchcase(name, pattern) for pattern in self.adapters):
+                parameter.requires_grad_(True)
+        self._how, self._resting = how, list(resting(parts))
         return self.train(self.training)
 
+    def _freeze_blocks(self, how: Any) -> Iterable[nn.Module]:
+        """Train nothing, everything or the last blocks; the others."""
+        blocks = self.blocks()
+        if how not in ("all", "none") and not (type(how) is int and 0 <= how <= len(blocks)):
+            raise ConfigError(f"freeze = {how!r}: expected {EXPECTED}; the last k of {len(blocks)} blocks")
+        first = {"all": len(blocks), "none": 0}.get(how, len(blocks) - how if type(how) is int else 0)
+        self.requires_grad_(how == "none")
+        for block in blocks[first:]:
+            block.requires_grad_(True)
+        return blocks[:first]
+
+    def _freeze_names(self, patterns: list[str]) -> Iterable[nn.Module]:
+        """Freeze the parameters of some names; where frozen ones may be."""
+        held = frozen_names(patterns, [name for name, _ in self.named_parameters()], self.modality)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name not in held)
+        return self.children()
+
     def train(self, mode: bool = True) -> Encoder:
-        """As :meth:`torch.nn.Module.train`, but frozen blocks remain in eval mode."""
+        """As :meth:`torch.nn.Module.train`, but what is frozen remains in eval mode."""
         super().train(mode)
         if mode and self.frozen:
             super().train(False)
-        for block in getattr(self, "_frozen_blocks", []):
-            block.eval()
+        for part in getattr(self, "_resting", []):
+            part.eval()
         return self
 
 
-__all__ = ["Encoder", "Features", "Freeze"]
+@contextmanager
+def _outputs(blocks: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """What the blocks return while this lasts, in the order in which they run."""
+    seen: list[Tensor] = []
+
+    def keep(block: nn.Module, args: Any, out: Any) -> None:
+        seen.append(out[0] if isinstance(out, tuple) else out)
+
+    hooks = [block.register_forward_hook(keep) for block in blocks]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _timed(features: Features, times: Tensor) -> Features:
+    """The features with the times of frames: of the main sequence, and of cells that lie in a grid of frames first."""
+    count = times.shape[1]
+
+    def timed(name: str, stream: Stream) -> Stream:
+        cells = stream.values.shape[1]
+        if (name == features.main and cells == count) or (len(stream.grid or ()) > 2 and stream.grid[0] == count):  # type: ignore[index]
+            return replace(stream, times=times.repeat_interleave(cells // count, dim=1))
+        return stream
+
+    streams = {name: timed(name, stream) for name, stream in features.streams.items()}
+    return Features(features.pooled, streams=streams, main=features.main)
+
+
+__all__ = ["Encoder", "Features", "Freeze", "Stream"]

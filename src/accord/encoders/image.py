@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import ImageInput
-from accord.encoders.base import Encoder, Features
+from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.efficientnet_lite import is_reference, to_timm
 from accord.encoders.shapes import check_shape
 from accord.encoders.stages import stages_around
@@ -87,8 +88,9 @@ class Architecture:
 class TimmEncoder(Encoder):
     """A timm model as an encoder.
 
-    ``pooled`` is what the model's classifier would see; ``tokens`` are the patches (ViT) or the positions of
-    the last map, row by row; ``maps`` are the outputs of its stages by stride, where timm offers them.
+    ``pooled`` is what the model's classifier would see; the main sequence ``patches`` are those of a ViT or the cells
+    of the last map; ``map4``, ``map8``, … are the outputs of its stages by stride, where timm offers them; all with
+    their grid ``(h, w)``. Where all blocks have one width, as in a ViT, there are ``layers``.
 
     Args:
         model: a timm model without classifier.
@@ -110,9 +112,11 @@ class TimmEncoder(Encoder):
         self.architecture = architecture
         self.input = image
         self.dim = model.num_features if not hasattr(model, "head_hidden_size") else model.head_hidden_size
-        self._side: int | str = image.size if fixed_size else "H"
+        moving = not getattr(getattr(model, "patch_embed", None), "strict_img_size", True)  # option dynamic_img_size
+        self._side: int | str = image.size if fixed_size and not moving else "H"
         self._strides = _strides(model)
-        self.gives = frozenset({"pooled", "tokens", "maps"} if self._strides else {"pooled", "tokens"})
+        layers = {"layers"} if _of_one_width(model) else set()
+        self.gives = frozenset({"pooled", "tokens", "patches", *layers, *(f"map{stride}" for stride in self._strides)})
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of normalised images ``(B, 3, H, W)``; images have no mask.
@@ -123,21 +127,28 @@ class TimmEncoder(Encoder):
         check_shape("image", x, "B", 3, self._side, "W" if self._side == "H" else self._side)
         # Convolutions follow the layout of their input; this one is a fifth to a third faster on CPUs.
         x = x.contiguous(memory_format=torch.channels_last)
-        maps = None
+        levels: list[Tensor] = []  # (B, C, h, w) each
         if self._strides:
             last, levels = self.model.forward_intermediates(x, indices=list(self._strides.values()), norm=True)
-            maps = dict(zip(self._strides, levels, strict=True))
         else:
             last = self.model.forward_features(x)
         pooled = self.model.forward_head(last, pre_logits=True)  # (B, D)
-        return Features(pooled=pooled, tokens=self._tokens(last), maps=maps)
+        maps = {f"map{stride}": Stream.of_map(level) for stride, level in zip(self._strides, levels, strict=True)}
+        return Features(pooled, streams={"patches": self._patches(last, x, levels), **maps}, main="patches")
 
-    def _tokens(self, last: Tensor) -> Tensor:
+    def _patches(self, last: Tensor, x: Tensor, levels: Sequence[Tensor]) -> Stream:
         if last.ndim == 3:  # (B, class and register tokens + N, D)
-            return last[:, getattr(self.model, "num_prefix_tokens", 0) :]
+            patches = last[:, getattr(self.model, "num_prefix_tokens", 0) :]
+            return Stream(patches, grid=_grid(patches.shape[1], x, levels))
         if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
-            return last.flatten(1, 2)  # (B, h·w, D)
-        return last.flatten(2).transpose(1, 2)
+            last = last.permute(0, 3, 1, 2)
+        return Stream.of_map(last)
+
+    def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
+        """The class token where there is one, else the mean over the patches."""
+        if getattr(self.model, "has_class_token", False):
+            return hidden[:, 0]
+        return hidden[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
 
     @property
     def token_dim(self) -> int:
@@ -312,6 +323,22 @@ def _strides(model: Any) -> dict[int, int]:
         return {}
     levels = getattr(levels, "info", levels)  # timm's FeatureInfo or its list of dicts
     return {level["reduction"]: index for index, level in enumerate(levels)}
+
+
+def _of_one_width(model: Any) -> bool:
+    """Whether the model is a stack of blocks of tokens, all of one width and one stride."""
+    levels = getattr(model, "feature_info", None) or []
+    shapes = {(level["num_chs"], level["reduction"]) for level in getattr(levels, "info", levels)}
+    return len(shapes) == 1 and hasattr(model, "blocks") and hasattr(model, "num_prefix_tokens")
+
+
+def _grid(count: int, x: Tensor, levels: Sequence[Tensor]) -> tuple[int, ...] | None:
+    """How a picture's tokens lie: as the deepest map of as many cells, or as its sides stand to each other."""
+    shapes = [tuple(level.shape[2:]) for level in reversed(levels)]
+    height, width = x.shape[2:]
+    rows = round((count * height / width) ** 0.5)
+    shapes.append((rows, count // max(rows, 1)))
+    return next((shape for shape in shapes if prod(shape) == count), None)
 
 
 def _layers(model: Any) -> list[str]:

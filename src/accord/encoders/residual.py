@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accord.encoders.base import Encoder
+from accord.encoders.stages import repeated
 from accord.functional.checks import check_share
 
 
@@ -54,10 +55,7 @@ def residual_blocks(encoder: Encoder) -> list[nn.Module]:
         >>> len(residual_blocks(build_encoder("text", {"name": "tiny_text", "depth": 2}, texts=["a red ball"])))
         2
     """
-    stages = encoder.blocks()
-    if len(stages) > 1 and isinstance(stages[0], nn.ModuleList):  # the embeddings
-        stages = stages[1:]
-    return [stage[0] if isinstance(stage, nn.ModuleList) else stage for stage in stages]
+    return repeated(encoder.blocks())
 
 
 def _dropped(p: float) -> Any:

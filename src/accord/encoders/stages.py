@@ -37,6 +37,19 @@ def stages_around(model: nn.Module, layers: Sequence[str]) -> list[nn.Module]:
     return [nn.ModuleList(before), *modules] if before else modules
 
 
+def repeated(stages: Sequence[nn.Module]) -> list[nn.Module]:
+    """The repeated layers among what :func:`stages_around` gives, without what stands before and behind them.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.LayerNorm(2))
+        >>> repeated(stages_around(net, ["1"])) == [net[1]]
+        True
+    """
+    if len(stages) > 1 and isinstance(stages[0], nn.ModuleList):  # the stem
+        stages = stages[1:]
+    return [stage[0] if isinstance(stage, nn.ModuleList) else stage for stage in stages]
+
+
 def longest_stack(model: nn.Module) -> list[str]:
     """Names of the layers of the longest :class:`~torch.nn.ModuleList` in ``model``.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import TextInput
-from accord.encoders.base import Encoder, Features
+from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.pooling import last_real, masked_mean
 from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
@@ -69,7 +69,7 @@ class TinyTextConfig(Config):
 
 
 class HFTextEncoder(Encoder):
-    """A transformers encoder; ``tokens`` are its last hidden states.
+    """A transformers encoder; ``words`` are its last hidden states.
 
     Args:
         model: the transformers model.
@@ -77,7 +77,7 @@ class HFTextEncoder(Encoder):
     """
 
     modality = "text"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "words", "layers"})
     model: Any
 
     def __init__(self, model: Any, config: HFTextConfig) -> None:
@@ -105,7 +105,7 @@ class HFTextEncoder(Encoder):
             pooled = out.pooler_output
         else:
             pooled = masked_mean(tokens, mask) if self.config.pool == "mean" else tokens[:, 0]
-        return Features(pooled=pooled, tokens=tokens, mask=mask)
+        return Features(pooled, streams={"words": Stream(tokens, mask)}, main="words")
 
     def blocks(self) -> list[nn.Module]:
         """The embeddings, then the transformer's layers."""
@@ -124,7 +124,7 @@ class TinyTextEncoder(Encoder):
     """
 
     modality = "text"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "words", "layers"})
 
     def __init__(self, config: TinyTextConfig) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class TinyTextEncoder(Encoder):
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of token ids ``(B, L)``; ``mask`` ``(B, L)`` is True on real tokens, which come first.
 
-        With a class token, ``tokens`` are the words' outputs before the final LayerNorm: what CoCa's multimodal half
+        With a class token, ``words`` are their outputs before the final LayerNorm: what CoCa's multimodal half
         goes on with.
 
         Raises:
@@ -160,7 +160,7 @@ class TinyTextEncoder(Encoder):
             return self._with_class_token(tokens, mask)
         tokens = self.ln_final(self.transformer(tokens, mask))
         pooled = last_real(tokens, mask) if self.config.pool == "end" else masked_mean(tokens, mask)
-        return Features(pooled=pooled, tokens=tokens, mask=mask)
+        return Features(pooled, streams={"words": Stream(tokens, mask)}, main="words")
 
     def _with_class_token(self, words: Tensor, mask: Tensor | None) -> Features:
         last = (self.class_embedding + self.positions[-1]).expand(len(words), 1, -1)
@@ -168,7 +168,8 @@ class TinyTextEncoder(Encoder):
         real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)  # who sees nothing at all becomes NaN
         attend = append_class_token_mask(real.long(), pad_id=0)  # (B, L + 1, L + 1)
         tokens = self.transformer(torch.cat([words, last.to(words)], dim=1), attend=attend)
-        return Features(pooled=self.ln_final(tokens[:, -1]), tokens=tokens[:, :-1], mask=mask)
+        words = Stream(tokens[:, :-1], mask)
+        return Features(self.ln_final(tokens[:, -1]), streams={"words": words}, main="words")
 
     def blocks(self) -> list[nn.Module]:
         """The token embedding, then the transformer's blocks."""

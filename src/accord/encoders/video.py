@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import ImageInput, VideoInput
-from accord.encoders.base import Encoder, Features, Freeze
+from accord.encoders.base import Encoder, Features, Freeze, Stream
 from accord.encoders.build import built
 from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape
@@ -38,7 +37,10 @@ class FramesConfig(Config):
 
 
 class FrameEncoder(Encoder):
-    """An image encoder per frame and pooling over time; ``tokens`` are the frames.
+    """An image encoder per frame and pooling over time; the main sequence is ``frames``.
+
+    Where the image encoder gives a main sequence, ``patches`` are those of all frames, with grid ``(T, h, w)``; its
+    ``layers`` are given as their means over the frames.
 
     Args:
         image: encoder of one frame.
@@ -49,7 +51,6 @@ class FrameEncoder(Encoder):
     """
 
     modality = "video"
-    gives = frozenset({"pooled", "tokens"})
 
     def __init__(self, image: Encoder, config: FramesConfig) -> None:
         super().__init__()
@@ -60,6 +61,9 @@ class FrameEncoder(Encoder):
         self.dim = image.dim
         self.input = VideoInput(image=image.input, frames=config.frames)
         self.weights_from = image.weights_from
+        patches = {"patches"} if "tokens" in image.gives else set()
+        self.gives = frozenset({"pooled", "tokens", "frames", *patches, *(image.gives & {"layers"})})
+        self.adapters = tuple(f"image.{pattern}" for pattern in image.adapters)
         self.temporal: Transformer | None = None
         if config.temporal == "transformer":
             if image.dim % config.heads or image.dim % 2:
@@ -74,21 +78,28 @@ class FrameEncoder(Encoder):
         Raises:
             ShapeError: frames or mask are not of that shape.
         """
+        return self._encode(x, mask, layers=False)
+
+    def encode_layers(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """As elsewhere; the layers are those of the image encoder, each the mean over the frames."""
+        return self._encode(x, mask, layers=True)
+
+    def _encode(self, x: Tensor, mask: Tensor | None, layers: bool) -> Features:
         check_shape("video", x, "B", "T", 3, "H", "W")
         check_mask("video_mask", mask, *x.shape[:2])
-        tokens = self._frames(x, mask)  # (B, T, D)
+        pictures = self.image(x.flatten(0, 1) if mask is None else x[mask], layers=layers)
+        tokens = _by_clip(pictures.pooled, x, mask)  # (B, T, D)
         if self.temporal is not None:
             # Added to the frames' own vectors, as in CLIP4Clip's sequence head: the start is close to the mean.
             positions = sinusoids(tokens.shape[1], self.dim, tokens.device).to(tokens.dtype)
             tokens = tokens + self.temporal(tokens + positions, mask)
-        return Features(pooled=masked_mean(tokens, mask), tokens=tokens, mask=mask)
-
-    def _frames(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """One vector per frame; padding is not computed, so that it cannot move batch statistics."""
-        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
-        vectors = self.image(x[real]).pooled  # (real frames, D)
-        tokens = vectors.new_zeros(*x.shape[:2], vectors.shape[-1])
-        return tokens.masked_scatter(real.unsqueeze(-1), vectors)
+        streams = {"frames": Stream(tokens, mask)}
+        if "patches" in self.gives:
+            streams["patches"] = _patches(pictures.stream(), x, mask)
+        if layers:
+            each = _by_clip(pictures.stream("layers").values, x, mask)  # (B, T, L, D)
+            streams["layers"] = Stream(masked_mean(each.flatten(2), mask).unflatten(1, each.shape[2:]))
+        return Features(masked_mean(tokens, mask), streams=streams, main="frames")
 
     def blocks(self) -> list[nn.Module]:
         """The image encoder's blocks, then those of the temporal transformer."""
@@ -102,6 +113,27 @@ class FrameEncoder(Encoder):
     def spec(self) -> dict[str, Any]:
         """The configuration, with that of the image encoder in it."""
         return self.config.model_dump(mode="json")
+
+
+def _by_clip(frames: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """What was made of the real frames ``(R, ...)`` of clips ``x`` as ``(B, T, ...)``, zero where there is padding.
+
+    Padding is not computed, so that it cannot move batch statistics.
+    """
+    if mask is None:
+        return frames.unflatten(0, x.shape[:2])
+    clips = frames.new_zeros(*x.shape[:2], *frames.shape[1:])
+    return clips.masked_scatter(mask.reshape(*mask.shape, *[1] * (frames.ndim - 1)), frames)
+
+
+def _patches(patches: Stream, x: Tensor, mask: Tensor | None) -> Stream:
+    """The patches ``(R, n, D)`` of the real frames as those of the clips ``(B, T·n, D)``."""
+    count = patches.values.shape[1]
+    return Stream(
+        _by_clip(patches.values, x, mask).flatten(1, 2),
+        None if mask is None else mask.repeat_interleave(count, dim=1),
+        None if patches.grid is None else (x.shape[1], *patches.grid),
+    )
 
 
 def knows(name: str) -> bool:

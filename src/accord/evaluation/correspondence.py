@@ -22,7 +22,7 @@ from accord.data.loader import eval_loader
 from accord.data.views import centre_crop
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
-from accord.errors import ConfigError, DataError
+from accord.errors import DataError
 from accord.evaluation.metric import Metric, mean_metric, ratio_metric
 
 if TYPE_CHECKING:
@@ -55,10 +55,7 @@ def evaluate_correspondence(model: Model, corpus: Corpus, seed: int = 0) -> list
         ConfigError: the image encoder gives no map.
         DataError: no group has two pictures.
     """
-    if not model.method.dense_features:
-        raise ConfigError(
-            f"method {model.method.name}: the image encoder gives no map of its cells; choose another one"
-        )
+    encoder = model.map_encoder()
     corpus = corpus.having("image")
     pairs = paired_rows(corpus)
     if not len(pairs):
@@ -66,7 +63,6 @@ def evaluate_correspondence(model: Model, corpus: Corpus, seed: int = 0) -> list
             f"{corpus.name}: correspondence needs pairs of pictures of the same thing, as groups of two: "
             "data.columns.group"
         )
-    encoder: Encoder = model.method.encoders["image"]  # type: ignore[assignment]
     one, other = (corpus.select(pairs[:, side]) for side in (0, 1))
     metrics = []
     for note, maps_of in (("", model.dense_corpus), (" (untrained)", untrained(encoder, seed))):

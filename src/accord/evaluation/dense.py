@@ -19,6 +19,7 @@ from accord.evaluation.knn import nearest
 from accord.evaluation.linear_probe import fit_probe
 from accord.evaluation.metric import Metric, mean_metric, ratio_metric
 from accord.functional.assignment import hungarian_matching
+from accord.methods.abilities import Segments
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -61,7 +62,7 @@ def evaluate_segmentation(model: Model, corpus: Corpus, reference: Corpus, seed:
         accuracy_metric("linear foreground accuracy", found, truth, count, groups),
         correspondence(maps, truth, seed),
     ]
-    if model.method.segments:
+    if model.can(Segments):
         parts = model.segment_corpus(corpus, side).numpy()
         named = matched(parts, truth, count)
         metrics.append(iou_metric("parts mIoU", named, truth, count, groups))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from accord.data.features import Features
 from accord.data.tokens import TokenRows
 from accord.errors import DataError
+from accord.methods.abilities import Ability, Rescores, ScoresTuples
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -52,7 +53,7 @@ class Embedder(Protocol):
 class Rescorer(Embedder, Protocol):
     """An embedder that can also score pairs more closely, from their tokens."""
 
-    def local(
+    def tokens(
         self,
         *,
         images: Sequence[Any] | None = None,
@@ -63,7 +64,7 @@ class Rescorer(Embedder, Protocol):
         """Embeddings and tokens of the one argument that is given."""
         ...
 
-    def local_corpus(self, corpus: Corpus, modality: str) -> TokenRows:
+    def tokens_corpus(self, corpus: Corpus, modality: str) -> TokenRows:
         """Embeddings and tokens of one modality of every row in order, of the first caption for ``"text"``."""
         ...
 
@@ -74,12 +75,18 @@ class Rescorer(Embedder, Protocol):
 
 def by_joint_score(model: Embedder) -> bool:
     """Whether the model compares by a score of its own instead of the cosine."""
-    return not getattr(model, "compares_by_cosine", True)
+    return _can(model, ScoresTuples)
 
 
 def rescorer(model: Embedder) -> Rescorer | None:
     """The model as one that scores pairs in a second stage; None where it compares whole embeddings only."""
-    return model if getattr(model, "rescores", False) else None  # type: ignore[return-value]
+    return model if _can(model, Rescores) else None  # type: ignore[return-value]
+
+
+def _can(model: Embedder, kind: type[Ability]) -> bool:
+    """Whether a model has an ability; what is only an embedder has none besides."""
+    ask: Callable[[type[Ability]], bool] | None = getattr(model, "can", None)
+    return ask is not None and ask(kind)
 
 
 def check_finite(name: str, embeddings: Tensor) -> None:

@@ -14,11 +14,13 @@ from torch import Tensor
 from accord.errors import ConfigError, DataError
 from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.retrieval import KS, Ranks, Rescore, rank_queries, rerank_queries
+from accord.methods.abilities import RescoresTuples
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.tokens import TokenRows
-    from accord.training.artifact import Model
+    from accord.methods.abilities import RescoresTuples
+from accord.training.artifact import Model
 
 RERANKED = " (re-ranked)"
 _BLOCK = 256  # queries scored at a time
@@ -47,8 +49,9 @@ def evaluate_joint(model: Model, corpus: Corpus, candidates: int = 0) -> list[Me
     whole = corpus.having(*names)
     if len(names) < 3 or not len(whole):
         raise DataError(f"{corpus.name}: {len(whole)} rows with {', '.join(names)}; expected three modalities")
-    head = model.matches if candidates and set(names) == set(model.modalities) else None
-    tokens = {name: model.local_corpus(whole, name) for name in names} if head else {}
+    second = RescoresTuples.of(model.method) if candidates and set(names) == set(model.modalities) else None
+    head = second.anchor if second else None
+    tokens = {name: model.tokens_corpus(whole, name) for name in names} if head else {}
     z = {name: tokens[name].pooled if tokens else model.embed_corpus(whole, name) for name in names}
     groups, metrics = whole.groups(), list[Metric]()
     for asked, found in _directions(names):
@@ -75,7 +78,7 @@ def _scores(model: Model, z: Mapping[str, Tensor], asked: tuple[str, ...], found
     """Joint scores ``(N, N)`` of every query with every candidate, a block of queries at a time."""
     candidates = {name: z[name] for name in found}
     blocks = [
-        model.joint({name: z[name][start : start + _BLOCK] for name in asked}, candidates)
+        model.score_tuples({name: z[name][start : start + _BLOCK] for name in asked}, candidates)
         for start in range(0, len(z[asked[0]]), _BLOCK)
     ]
     return torch.cat(blocks)
@@ -88,7 +91,7 @@ def _by_head(model: Model, head: str, tokens: Mapping[str, TokenRows], by_anchor
     def score(query: int, items: Tensor) -> Tensor:
         repeated = torch.full_like(items, query)
         ours, theirs = (repeated, items) if by_anchor else (items, repeated)
-        return model.match(anchor.padded(ours), {name: rows.padded(theirs) for name, rows in others.items()})
+        return model.rescore_tuples(anchor.padded(ours), {name: rows.padded(theirs) for name, rows in others.items()})
 
     return score
 

@@ -16,7 +16,7 @@ from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.ranking import area_metric, auroc
 
 if TYPE_CHECKING:
-    from accord.methods.base import Verdicts
+    from accord.methods.abilities import Verdicts
 
 Flags = NDArray[np.bool_]
 
@@ -42,7 +42,7 @@ def noise_metrics(
 
     Example:
         >>> import torch
-        >>> from accord.methods.base import Verdicts
+        >>> from accord.methods.abilities import Verdicts
         >>> judged = Verdicts(kept=torch.tensor([True, True, False]), score=torch.tensor([0.9, 0.8, 0.1]),
         ...                   label=torch.tensor([0, 1, 0]))
         >>> for metric in noise_metrics(judged, given=[0, 0, 0], truth=[0, 1, -1])[:4]:
@@ -87,7 +87,7 @@ def pair_noise_metrics(verdicts: Verdicts, wrong: ArrayLike, groups: ArrayLike |
 
     Example:
         >>> import torch
-        >>> from accord.methods.base import Verdicts
+        >>> from accord.methods.abilities import Verdicts
         >>> judged = Verdicts(kept=torch.tensor([True, False]), score=torch.tensor([0.9, 0.1]))
         >>> [metric.name for metric in pair_noise_metrics(judged, [False, True])][:3]
         ['purity of kept rows', 'judged noisy: precision', 'judged noisy: recall']

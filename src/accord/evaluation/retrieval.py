@@ -389,10 +389,10 @@ def evaluate_retrieval(
     if second is None:
         embeddings = (model.embed_corpus(corpus, modality), model.embed(texts=texts))
         if by_joint_score(model):
-            scores: Tensor = model.joint({modality: embeddings[0]}, {"text": embeddings[1]})  # type: ignore[attr-defined]
+            scores: Tensor = model.score_tuples({modality: embeddings[0]}, {"text": embeddings[1]})  # type: ignore[attr-defined]
             return retrieval_metrics(scores, img2txt, ks=ks, groups=groups, names=names)
         return retrieval_metrics(embeddings, img2txt, ks=ks, groups=groups, names=names)
-    rows, captions = second.local_corpus(corpus, modality), second.local(texts=texts)
+    rows, captions = second.tokens_corpus(corpus, modality), second.tokens(texts=texts)
     matches = (img2txt, invert(img2txt, len(texts)))
     ranks = (
         _both_stages(second, rows, captions, matches[0], modality, candidates),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.errors import ConfigError, no_such
+from accord.methods.abilities import Captions, Classifies
 from accord.plugins import broken, complain, find_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _paired(model: Any, prepared: Prepared) -> bool:
 
 
 def _fits_classification(model: Any, prepared: Prepared) -> bool:
-    return model.method.classifies and _labelled(prepared) and set(prepared.test.classes) <= set(model.classes)
+    return model.can(Classifies) and _labelled(prepared) and set(prepared.test.classes) <= set(model.classes)
 
 
 def _fits_retrieval(model: Any, prepared: Prepared) -> bool:
@@ -122,11 +123,11 @@ def _fits_zero_shot(model: Any, prepared: Prepared) -> bool:
 
 
 def _fits_knn(model: Any, prepared: Prepared) -> bool:
-    return _labelled(prepared) and not model.method.classifies and _taught(prepared)
+    return _labelled(prepared) and not model.can(Classifies) and _taught(prepared)
 
 
 def _fits_captions(model: Any, prepared: Prepared) -> bool:
-    return model.method.captions and _paired(model, prepared) and "image" in prepared.test.modalities
+    return model.can(Captions) and _paired(model, prepared) and "image" in prepared.test.modalities
 
 
 def _fits_joint(model: Any, prepared: Prepared) -> bool:
@@ -134,7 +135,15 @@ def _fits_joint(model: Any, prepared: Prepared) -> bool:
 
 
 def _fits_segmentation(model: Any, prepared: Prepared) -> bool:
-    return bool(prepared.test.columns.mask) and model.method.dense_features and len(prepared.reference) > 0
+    return bool(prepared.test.columns.mask) and _gives_maps(model) and len(prepared.reference) > 0
+
+
+def _gives_maps(model: Any) -> bool:
+    try:
+        model.map_encoder()
+    except ConfigError:
+        return False
+    return True
 
 
 def _fits_few_labels(model: Any, prepared: Prepared) -> bool:
@@ -155,11 +164,8 @@ def _when_asked(model: Any, prepared: Prepared) -> bool:
 def _classification(model: Any, prepared: Prepared, options: Options) -> list[Metric]:
     from accord.evaluation.classification import evaluate_classification, in_classes_of
 
-    test = prepared.test.having("image")
-    logits = model.classify(test)
-    if logits is None:
-        raise ConfigError(f"method {model.method.name} has no classifier: evaluate it by knn or linear_probe")
-    return evaluate_classification(logits, in_classes_of(test, model.classes))
+    test = prepared.test.having(*model.method.subjects)
+    return evaluate_classification(model.classify(test), in_classes_of(test, model.classes))
 
 
 def _retrieval(model: Any, prepared: Prepared, options: Options) -> list[Metric]:

@@ -221,7 +221,7 @@ def class_scores(
     classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, templates, examples)
     rows = model.embed_corpus(corpus, modality)
     if by_joint_score(model):
-        scores: Tensor = model.joint({modality: rows}, {"text": classifier.T})  # type: ignore[attr-defined]
+        scores: Tensor = model.score_tuples({modality: rows}, {"text": classifier.T})  # type: ignore[attr-defined]
         return scores
     return rows @ classifier
 
@@ -242,8 +242,8 @@ def ensembled_scores(
         templates: see :func:`resolve_templates`.
         modality: what is classified.
     """
-    prompts = model.local(texts=class_prompts(classes, templates))
-    rows = model.local_corpus(corpus, modality)
+    prompts = model.tokens(texts=class_prompts(classes, templates))
+    rows = model.tokens_corpus(corpus, modality)
     scores = []
     for start in range(0, len(rows), _ROWS):
         some = rows.padded(slice(start, start + _ROWS))

@@ -1,7 +1,8 @@
 """A match explained by concepts: which ones a picture and a text share, and what these are elsewhere.
 
-For methods that express pictures and texts in one vocabulary of learned concepts (``Method.concepts``). A concept has
-no name; what it stands for is seen from the patches and words of a corpus that speak for it most.
+For methods that express pictures and texts in one vocabulary of learned concepts
+(:class:`accord.methods.abilities.SpeaksInConcepts`). A concept has no name; what it stands for is seen from the patches
+and words of a corpus that speak for it most.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from torch import Tensor
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
-from accord.errors import ConfigError
 from accord.explaining.inputs import Grid, Word, pair_batch, seen, strongest, words_of
-from accord.methods.base import Concepts
+from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
 from accord.training.artifact import Model
 
 _ROWS = 2000  # of the corpus that are looked at
@@ -118,12 +118,11 @@ def explain_concepts(
         ConfigError: the method has no concepts, the text is empty, or the places of the image tokens are not known.
         DataError: the picture cannot be read.
     """
-    if not model.method.has_concepts:
-        raise ConfigError(f"method {model.method.name} has no concepts to explain by; choose one that does: fdt")
+    able, embeds = model.able(SpeaksInConcepts), model.able(Embeds)
     batch, picture = pair_batch(model, image, text)
     with torch.inference_mode():
-        found = model.method.concepts(batch)
-        vectors = model.method.embed(batch)
+        found = able.concepts(batch)
+        vectors = embeds.embed(batch)
     weights = {modality: one.weights[0].cpu() for modality, one in found.items()}
     shared = torch.minimum(weights["image"], weights["text"])
     entries = shared.topk(min(k, int((shared > 0).sum()))).indices
@@ -234,7 +233,8 @@ def _corpus_words(model: Model, corpus: Corpus, entries: Tensor, wanted: int = 4
 @torch.inference_mode()
 def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Iterator[Concepts]:
     """The chosen concepts of every row, batch by batch, on the CPU."""
+    able = model.able(SpeaksInConcepts)
     for batch in eval_loader(corpus, model.inputs, batch_size=_BATCH, modalities=(modality,)):
-        found = model.method.concepts(move_data_to_device(batch, model.method.device))[modality]
+        found = able.concepts(move_data_to_device(batch, model.method.device))[modality]
         mask = None if found.mask is None else found.mask.cpu()
         yield Concepts(found.weights.cpu()[:, entries], found.relevance.cpu()[:, :, entries], mask)

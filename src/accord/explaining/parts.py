@@ -10,8 +10,8 @@ from PIL import Image
 
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput
-from accord.errors import ConfigError
 from accord.explaining.inputs import seen
+from accord.methods.abilities import Segments
 from accord.training.artifact import Model
 
 SIDE = 192  # pixels of the map of parts
@@ -44,8 +44,8 @@ def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplana
         DataError: the picture cannot be read.
     """
     spec = model.inputs.get("image")
-    if not model.method.segments or not isinstance(spec, ImageInput):
-        raise ConfigError(f"method {model.method.name} does not divide pictures into parts")
+    model.able(Segments)
+    assert isinstance(spec, ImageInput)  # what segments reads pictures
     corpus = corpus_from_items("image", [image])
     picture = corpus.sample(0, background=spec.background)["image"]
     parts = model.segment_corpus(corpus, (SIDE, SIDE))[0].numpy()

@@ -1,6 +1,6 @@
 """A match explained by words: where in a picture each word of a text is seen.
 
-For methods that compare words with patches (``Method.word_patch``), such as FILIP.
+For methods that compare words with patches (the ability ``LocatesWords``), such as FILIP.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from accord.data.inputs import TextInput
-from accord.errors import ConfigError
 from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
+from accord.methods.abilities import LocatesWords
 from accord.training.artifact import Model
 
 
@@ -69,13 +69,10 @@ def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> W
             tokens are not known.
         DataError: the picture cannot be read.
     """
-    if not model.method.locates_words:
-        raise ConfigError(
-            f"method {model.method.name} does not compare words with patches; choose one that does: filip"
-        )
+    able = model.able(LocatesWords)
     batch, picture = pair_batch(model, image, text)
     with torch.inference_mode():
-        similarity = model.method.word_patch(batch)[0].cpu()  # (L, N)
+        similarity = able.word_patch(batch)[0].cpu()  # (L, N)
     side = Grid(similarity.shape[1]).side
     spec = model.inputs["text"]
     assert isinstance(spec, TextInput)

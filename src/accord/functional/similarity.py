@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -46,6 +47,29 @@ def pairwise_cosine_similarity(a: Tensor, b: Tensor | None = None) -> Tensor:
     check_same_width(a=a, b=b)
     with torch.autocast(a.device.type, enabled=False):
         return F.normalize(as_float(a), dim=1) @ F.normalize(as_float(b), dim=1).T
+
+
+def mean_cosine(
+    queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
+) -> Tensor:
+    """Mean cosine ``(A, B)`` of A queries with B candidates, each of one or several modalities.
+
+    Args:
+        queries: modality -> unit-norm embeddings ``(A, D)``.
+        candidates: modality -> unit-norm embeddings ``(B, D)``.
+        present: ``(B, k)`` bool, False for a modality that a candidate lacks; None when all are there.
+
+    Example:
+        >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> mean_cosine({"text": east}, {"image": east, "audio": north})
+        tensor([[0.5000]])
+    """
+    query = torch.stack(list(queries.values())).mean(dim=0)  # (A, D)
+    cosines = torch.stack([query @ candidate.T for candidate in candidates.values()], dim=2)  # (A, B, k)
+    if present is None:
+        return cosines.mean(dim=2)
+    there = present.to(cosines)
+    return (cosines * there).sum(dim=2) / there.sum(dim=1).clamp(min=1)
 
 
 def gated_similarity(z: Tensor, k: Tensor, gate: Tensor, mode: Gating = "subspace") -> Tensor:

@@ -1,7 +1,7 @@
 """Methods, reached by name through the registry."""
 
+from accord.methods.abilities import Concepts, Verdicts
 from accord.methods.base import (
-    Concepts,
     DataInfo,
     Episode,
     Group,
@@ -12,9 +12,8 @@ from accord.methods.base import (
     Stage,
     Step,
     TwoTower,
-    Verdicts,
 )
-from accord.methods.registry import available, get_method, get_methods, get_objective
+from accord.methods.registry import available, get_method, get_methods, get_objective, named_with
 
 __all__ = [
     "Concepts",
@@ -33,4 +32,5 @@ __all__ = [
     "get_method",
     "get_methods",
     "get_objective",
+    "named_with",
 ]

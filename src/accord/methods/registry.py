@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TypeVar
 
 from accord.errors import ConfigError, no_such
+from accord.methods.abilities import Ability
 from accord.methods.base import Method, Objective
 from accord.plugins import Kind, broken, complain, find_plugin, plugin_names
 
@@ -77,6 +78,16 @@ def get_methods() -> Iterator[type[Method]]:
             yield get_method(name)
         except ConfigError as error:
             complain(error)
+
+
+def named_with(*kinds: type[Ability]) -> str:
+    """Names of the methods that have one of these abilities, for a sentence.
+
+    >>> from accord.methods.abilities import Captions
+    >>> named_with(Captions)
+    'coca'
+    """
+    return ", ".join(kind.name for kind in get_methods() if issubclass(kind, kinds)) or "none so far"
 
 
 def get_objective(name: str) -> type[Objective]:

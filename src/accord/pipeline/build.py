@@ -152,13 +152,14 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundl
     config, because = choices[modality].config, choices[modality].because
     if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
         return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
-    texts = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    captions = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
+    texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
         _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=texts,
+        texts=texts if modality == "text" else None,
         because=because,
     )
 

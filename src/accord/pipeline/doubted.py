@@ -10,7 +10,7 @@ import numpy as np
 
 from accord.data.corpus import Corpus
 from accord.files import replacing
-from accord.methods.base import Verdicts
+from accord.methods.abilities import JudgesRows, Verdicts
 from accord.searching.rows import file_paths, label_names
 from accord.training.artifact import Model
 
@@ -50,7 +50,8 @@ def doubted_rows(model: Model, train: Corpus) -> list[Doubt] | None:
         model: the trained model.
         train: the rows that it was trained on.
     """
-    verdicts = model.method.verdicts()
+    judge = JudgesRows.of(model.method)
+    verdicts = None if judge is None else judge.verdicts()
     if verdicts is None or len(train) != len(verdicts.kept):
         return None
     kept, score = verdicts.kept.cpu().numpy(), verdicts.score.cpu().float().numpy()

@@ -14,6 +14,7 @@ from accord.data.corpus import Corpus
 from accord.data.graphs import ID
 from accord.data.quarantine import RowError
 from accord.evaluation.retrieval import retrieve_examples
+from accord.methods.abilities import Rescores, ScoresTuples
 from accord.report.summary import Example, Item, Picture, Retrieval
 from accord.searching.rows import file_paths, has_node_ids
 from accord.training.artifact import Model
@@ -99,17 +100,17 @@ class _Pairs:
     ) -> tuple[list[list[float]], list[list[int]]]:
         """Scores and rows of the best answers to each query."""
         model, index = self.model, torch.from_numpy(gallery)
-        score = self._second_stage(rows, asked, wanted, gallery) if model.rescores else None
+        score = self._second_stage(rows, asked, wanted, gallery) if model.can(Rescores) else None
         queries = model.embed_corpus(self.test, asked)[torch.from_numpy(rows)]
         items = model.embed_corpus(self.test, wanted)[index]
-        sim = (queries, items) if model.compares_by_cosine else model.joint({asked: queries}, {wanted: items})
+        sim = (queries, items) if not model.can(ScoresTuples) else model.score_tuples({asked: queries}, {wanted: items})
         values, found = retrieve_examples(sim, _HITS, score)
         return values.tolist(), index[found].tolist()
 
     def _second_stage(
         self, rows: np.ndarray, asked: str, wanted: str, gallery: np.ndarray
     ) -> Callable[[int, Tensor], Tensor]:
-        queries, items = self.model.local_corpus(self.test, asked), self.model.local_corpus(self.test, wanted)
+        queries, items = self.model.tokens_corpus(self.test, asked), self.model.tokens_corpus(self.test, wanted)
 
         def score(query: int, chosen: Tensor) -> Tensor:
             near = items.padded(torch.from_numpy(gallery)[chosen])

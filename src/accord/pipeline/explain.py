@@ -17,7 +17,8 @@ from accord.explaining import (
     explain_words,
 )
 from accord.files import FIGURE, check_replaceable
-from accord.methods import Method, get_methods
+from accord.methods import named_with
+from accord.methods.abilities import LocatesWords, Segments, SpeaksInConcepts
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
 
@@ -57,20 +58,20 @@ def explain(
         check_replaceable(Path(out), FIGURE, "figure of Accord")
     require_data(data, columns)
     model = load(run, device)
-    if model.method.segments:
+    if model.can(Segments):
         parts = explain_parts(model, image)
         if out is not None:
             draw_parts(parts, out)
         return parts
     if text is None:
         raise ConfigError(f"method {model.method.name} explains a match: give the words too, --text WORDS")
-    if model.method.locates_words:
+    if model.can(LocatesWords):
         located = explain_words(model, image, text)
         if out is not None:
             draw_words(located, out)
         return located
-    if not model.method.has_concepts:
-        raise ConfigError(f"method {model.method.name} cannot say why two things match; {', '.join(explainers())} can")
+    if not model.can(SpeaksInConcepts):
+        raise ConfigError(f"method {model.method.name} cannot say why two things match; {explainers()} can")
     corpus = held_out(model).train if data is None else open_like(model, data, columns)
     explanation, _ = despite_bad_rows(corpus, lambda rows: explain_concepts(model, image, text, rows, k))
     if out is not None:
@@ -78,12 +79,6 @@ def explain(
     return explanation
 
 
-def explainers() -> list[str]:
+def explainers() -> str:
     """Names of the methods that can explain."""
-    return [
-        kind.name
-        for kind in get_methods()
-        if kind.concepts is not Method.concepts
-        or kind.word_patch is not Method.word_patch
-        or kind.segment is not Method.segment
-    ]
+    return named_with(SpeaksInConcepts, LocatesWords, Segments)

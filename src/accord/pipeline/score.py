@@ -12,6 +12,7 @@ from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
 from accord.evaluation.tasks import Options, fitting_tasks, get_task
+from accord.methods.abilities import JudgesRows
 from accord.training.artifact import Model
 
 
@@ -54,7 +55,8 @@ def score(
 
 def judgement(model: Model, train: Corpus) -> list[Metric]:
     """Scores of the method's verdicts on the training rows against the hidden truth; empty where there is none."""
-    verdicts = model.method.verdicts()
+    judge = JudgesRows.of(model.method)
+    verdicts = None if judge is None else judge.verdicts()
     if verdicts is None or train.truth is None or len(train) != len(verdicts.kept):
         return []
     if train.labels is not None and train.labels.ndim == 1:

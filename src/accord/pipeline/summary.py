@@ -23,6 +23,7 @@ from accord.data.recipe import Prepared
 from accord.diagnostics.gap import embedding_diagnostics
 from accord.evaluation.classification import Classification, labelled_rows, score_classes
 from accord.evaluation.metric import Metric
+from accord.methods.abilities import Classifies
 from accord.papers.catalogue import get_card
 from accord.pipeline.card import describe_encoders
 from accord.pipeline.doubted import DOUBTED, Doubt, doubted_rows
@@ -171,10 +172,9 @@ def _kept_apart(test: Corpus) -> str:
 
 
 def _classification(model: Model, test: Corpus) -> Classification | None:
-    if not model.method.classifies or test.labels is None or test.multi_label or not len(test):
+    if not model.can(Classifies) or test.labels is None or test.multi_label or not len(test):
         return None
-    logits = model.classify(test)
-    return None if logits is None else score_classes(logits, test.labels, test.classes, test.groups())
+    return score_classes(model.classify(test), test.labels, test.classes, test.groups())
 
 
 def _confusion(outcome: Classification | None) -> Confusion | None:

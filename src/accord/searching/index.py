@@ -343,7 +343,7 @@ class SearchIndex:
         second = rescorer(model)
         for block in track(blocks, "indexing", console=Console(stderr=True), transient=True, disable=not progress):
             part = corpus.select(block)
-            tokens = {} if second is None else {name: second.local_corpus(part, name) for name in modalities}
+            tokens = {} if second is None else {name: second.tokens_corpus(part, name) for name in modalities}
             vectors = {name: tokens[name].pooled if second else model.embed_corpus(part, name) for name in modalities}
             self._insert(row_records(part, [keys[position] for position in block], vectors, tokens))
         gone = sorted(present.keys() - set(keys))

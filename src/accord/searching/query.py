@@ -76,7 +76,7 @@ def search(
         vector = embed_query(model, query)
         return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann)
     modality = _embedded_modality(model, query)
-    asked = second.local(**_as_items(modality, query))
+    asked = second.tokens(**_as_items(modality, query))
     target = target or _default_target(index, asked.pooled.shape[1])
     if target == modality:
         return index.search(asked.pooled[0], target, k=k, ann=ann)
@@ -163,8 +163,8 @@ def search_jointly(
 ) -> list[Hit]:
     """The k rows that fit several queries of different modalities together, such as words and a sound.
 
-    Rows are scored against all queries at once by the method's :meth:`~accord.methods.base.Method.joint`: GRAM's
-    volume, elsewhere the mean cosine. Of many rows those nearest to one of the queries, or opposite to it, are scored.
+    Rows are scored against all queries at once by the method's score of tuples: GRAM's volume, elsewhere the mean
+    cosine. Of many rows those nearest to one of the queries, or opposite to it, are scored.
 
     Args:
         index: what is searched, by the modalities that are not asked with.
@@ -189,7 +189,7 @@ def search_jointly(
     vectors = {modality: model.embed(**item) for modality, item in items.items()}  # type: ignore[arg-type]  # (1, D)
 
     def score(rows: dict[str, Tensor], present: Tensor) -> Tensor:
-        return model.joint(vectors, rows, present)[0]
+        return model.score_tuples(vectors, rows, present)[0]
 
     few = len(index) if len(index) <= SCORED else max(FEWEST, FACTOR * k)
     wanted = few if candidates is None else candidates

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -32,11 +32,23 @@ from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding
 from accord.errors import AccordError, ConfigError, DataError, listed
 from accord.files import reading, replacing, write_atomically
-from accord.methods import DataInfo, Method, get_method, get_methods
+from accord.functional import mean_cosine
+from accord.methods import DataInfo, Method, get_method, named_with
+from accord.methods.abilities import (
+    Ability,
+    Captions,
+    Classifies,
+    Embeds,
+    Rescores,
+    RescoresTuples,
+    ScoresTuples,
+    Segments,
+)
 from accord.methods.base import Batch
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
+Able = TypeVar("Able", bound=Ability)
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
 _WRITTEN_ANEW = "the command that trained it writes it anew with --resume, from the last checkpoint"
 _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
@@ -147,8 +159,24 @@ class Model:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Modalities that the method embeds."""
-        return tuple(self.method.embeds)
+        """Modalities that the method embeds; none where it embeds nothing."""
+        able = Embeds.of(self.method)
+        return () if able is None else tuple(able.embeds)
+
+    def can(self, kind: type[Ability]) -> bool:
+        """Whether the method has this ability, with its settings."""
+        return kind.of(self.method) is not None
+
+    def able(self, kind: type[Able]) -> Able:
+        """The method as one with this ability.
+
+        Raises:
+            ConfigError: it has not; names the methods that have.
+        """
+        able = kind.of(self.method)
+        if able is None:
+            raise ConfigError(f"method {self.method.name} does not {kind.does}; methods that do: {named_with(kind)}")
+        return able
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -169,7 +197,8 @@ class Model:
     @property
     def score_scale(self) -> float:
         """Factor that makes logits of the closest scores that the model has: of :meth:`rescore`, or of cosines."""
-        return 1.0 if self.rescores and self.method.rescores_in_logits else self.logit_scale
+        able = Rescores.of(self.method)
+        return 1.0 if able is not None and able.rescores_in_logits else self.logit_scale
 
     @property
     def templates(self) -> str | Sequence[str]:
@@ -223,18 +252,16 @@ class Model:
     @torch.inference_mode()
     def embed_batch(self, batch: Batch, modality: str) -> Tensor:
         """Embeddings ``(B, D)`` of one modality of a loader's batch, float32 on the CPU."""
-        return self.method.embed(move_data_to_device(batch, self.method.device))[modality].float().cpu()
-
-    @property
-    def compares_by_cosine(self) -> bool:
-        """Whether nearness is cosine similarity, as nearly everywhere; else it is what :meth:`joint` says (GRAM)."""
-        return type(self.method).joint is Method.joint
+        moved = move_data_to_device(batch, self.method.device)
+        return self.able(Embeds).embed(moved)[modality].float().cpu()
 
     @torch.inference_mode()
-    def joint(
+    def score_tuples(
         self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
         """Score ``(A, B)`` of A queries of one or several modalities against B candidates, float32 on the CPU.
+
+        The mean cosine, unless the method has a score of its own (GRAM).
 
         Args:
             queries: modality -> embeddings ``(A, D)``.
@@ -243,19 +270,18 @@ class Model:
         """
         device = self.method.device
         asked, found = ({name: rows.to(device) for name, rows in side.items()} for side in (queries, candidates))
-        return self.method.joint(asked, found, None if present is None else present.to(device)).float().cpu()
-
-    @property
-    def matches(self) -> str | None:
-        """The modality that :meth:`match` reads beside all others; None where there is no such head."""
-        return self.method.matches
+        there = None if present is None else present.to(device)
+        own = ScoresTuples.of(self.method)
+        scores = mean_cosine(asked, found, there) if own is None else own.score_tuples(asked, found, there)
+        return scores.float().cpu()
 
     @torch.inference_mode()
-    def match(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
+    def rescore_tuples(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
         """Log-odds ``(P,)`` that items belong to tuples of the other modalities, float32 on the CPU.
 
         Args:
-            anchor: of the modality :attr:`matches`, padded tokens as :meth:`local` gives them.
+            anchor: of the modality that the method's matching head reads beside all others, padded tokens as
+                :meth:`tokens` gives them.
             others: modality -> the same, of as many items.
 
         Raises:
@@ -263,14 +289,9 @@ class Model:
         """
         device = self.method.device
         moved = {name: features.to(device) for name, features in others.items()}
-        return self.method.match(anchor.to(device), moved).float().cpu()
+        return self.able(RescoresTuples).rescore_tuples(anchor.to(device), moved).float().cpu()
 
-    @property
-    def rescores(self) -> bool:
-        """Whether the method scores pairs in a second stage, see :meth:`rescore`."""
-        return self.method.rescores
-
-    def local(
+    def tokens(
         self,
         *,
         images: Sequence[Any] | None = None,
@@ -285,11 +306,11 @@ class Model:
             ConfigError: the method has no second stage, not exactly one modality is given, or there is no encoder.
             DataError: an item cannot be read; says which.
         """
-        given = _Items("local", images=images, texts=texts, audio=audio, video=video)
+        given = _Items("tokens", images=images, texts=texts, audio=audio, video=video)
         with given.named():
-            return self.local_corpus(given.corpus, given.modality, batch_size=batch_size)
+            return self.tokens_corpus(given.corpus, given.modality, batch_size=batch_size)
 
-    def local_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> TokenRows:
+    def tokens_corpus(self, corpus: Corpus, modality: str, *, batch_size: int = 64) -> TokenRows:
         """Embeddings and tokens of one modality of every row of ``corpus``, in order.
 
         Raises:
@@ -297,11 +318,12 @@ class Model:
             RowError: a row cannot be read any more.
         """
         self._check(modality)
+        able = RescoresTuples.of(self.method) or self.able(Rescores)
 
-        def local(batch: Batch) -> Features:
-            return self.method.local(batch)[modality].to("cpu")
+        def tokens(batch: Batch) -> Features:
+            return able.token_features(batch)[modality].to("cpu")
 
-        rows: TokenRows = self._run(corpus, modality, f"{modality} tokens", batch_size, local, TokenRows.of)
+        rows: TokenRows = self._run(corpus, modality, f"{modality} tokens", batch_size, tokens, TokenRows.of)
         self._known[corpus].setdefault(modality, rows.pooled)
         return rows
 
@@ -312,7 +334,7 @@ class Model:
         They order the candidates of one query more closely than cosines do, and are no cosines themselves.
 
         Args:
-            query: tokens of one modality, as :meth:`local` gives them, padded.
+            query: tokens of one modality, as :meth:`tokens` gives them, padded.
             candidates: tokens of the other.
             modality: that of the query.
 
@@ -320,18 +342,33 @@ class Model:
             ConfigError: the method has no second stage.
         """
         device = self.method.device
-        return self.method.rescore(query.to(device), candidates.to(device), modality).float().cpu()
+        return self.able(Rescores).rescore(query.to(device), candidates.to(device), modality).float().cpu()
 
-    def classify(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor | None:
-        """Class logits ``(N, C)`` of every row of ``corpus``, or None when the method has no classifier."""
-        if not self.method.classifies:
-            return None
+    def classify(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
+        """Class logits ``(N, C)`` of every row of ``corpus``.
+
+        Raises:
+            ConfigError: the method has no classifier.
+        """
+        able = self.able(Classifies)
 
         def classify(batch: Batch) -> Tensor:
-            return self.method.classify(batch).float().cpu()
+            return able.classify(batch).float().cpu()
 
-        logits: Tensor = self._run(corpus, "image", "logits", batch_size, classify, _rows)
+        logits: Tensor = self._run(corpus, self.method.subjects, "logits", batch_size, classify, _rows)
         return logits
+
+    def map_encoder(self) -> Encoder:
+        """The image encoder, which gives a map of the cells of each picture.
+
+        Raises:
+            ConfigError: there is none, or it gives no map.
+        """
+        encoder = dict(self._encoders()).get("image")
+        if encoder is None or "tokens" not in encoder.gives:
+            name = self.method.name
+            raise ConfigError(f"method {name}: the image encoder gives no map of its cells; choose another one")
+        return encoder
 
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
         """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.
@@ -339,7 +376,8 @@ class Model:
         Raises:
             ConfigError: the image encoder gives no map.
         """
-        return self._maps(corpus, batch_size, lambda batch: self.method.dense(batch).float().cpu())
+        encoder = self.map_encoder()
+        return self._maps(corpus, batch_size, lambda batch: encoder(batch["image"]).grid().float().cpu())
 
     def segment_corpus(self, corpus: Corpus, size: tuple[int, int], *, batch_size: int = 64) -> Tensor:
         """The part ``(N, H, W)`` that each pixel of every row's image belongs to, a number.
@@ -347,7 +385,8 @@ class Model:
         Raises:
             ConfigError: the method does not segment.
         """
-        return self._maps(corpus, batch_size, lambda batch: self.method.segment(batch, size).cpu())
+        able = self.able(Segments)
+        return self._maps(corpus, batch_size, lambda batch: able.segment(batch, size).cpu())
 
     @torch.inference_mode()
     def _maps(self, corpus: Corpus, batch_size: int, forward: Callable[[Batch], Tensor]) -> Tensor:
@@ -381,12 +420,12 @@ class Model:
         batch_size: int = 32,
     ) -> list[Caption]:
         """A caption for the image of every row of ``corpus``, in order; see :meth:`caption`."""
-        self._check_captions()
+        able = self.able(Captions)
         how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding, at="decoding")
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=self.method.subjects)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = [self.method.caption(move_data_to_device(batch, self.method.device), how) for batch in loader]
+            batches = [able.caption(move_data_to_device(batch, self.method.device), how) for batch in loader]
         return [caption for batch in batches for caption in batch]
 
     def read_captions(self, corpus: Corpus, *, batch_size: int = 64) -> CaptionFit:
@@ -395,15 +434,10 @@ class Model:
         Raises:
             ConfigError: the method writes no captions.
         """
-        self._check_captions()
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image", "text"))
-        fits = [self.method.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
+        able = self.able(Captions)
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(*self.method.subjects, "text"))
+        fits = [able.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
-
-    def _check_captions(self) -> None:
-        if not self.method.captions:
-            able = [kind.name for kind in get_methods() if kind.caption is not Method.caption]
-            raise ConfigError(f"method {self.method.name} writes no captions; methods that do: {', '.join(able)}")
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -414,14 +448,14 @@ class Model:
         return self.method.encoders.items()  # type: ignore[return-value]
 
     def _check(self, modality: str) -> None:
-        if modality not in self.modalities:
+        if modality not in self.able(Embeds).embeds:
             raise ConfigError(f"method {self.method.name} embeds {', '.join(self.modalities)}, not {modality}")
 
     @torch.inference_mode()
     def _run(
         self,
         corpus: Corpus,
-        modality: str,
+        read: str | tuple[str, ...],
         result: str,
         batch_size: int,
         forward: Callable[[Batch], Any],
@@ -430,8 +464,9 @@ class Model:
         known = self._known.setdefault(corpus, {})
         if result in known:
             return known[result]
-        cache = self._stored(corpus, modality)
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,), cache=cache)
+        modalities = (read,) if isinstance(read, str) else read
+        cache = {name: held for part in modalities for name, held in self._stored(corpus, part).items()}
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=modalities, cache=cache)
         known[result] = join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
         return known[result]
 

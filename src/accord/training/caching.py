@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
-from accord.data.features import FeatureCache, pack
-from accord.data.inputs import AudioInput, ImageInput, VideoInput
+from accord.data.features import MAIN, FeatureCache, Layout
+from accord.data.inputs import AudioInput, ImageInput, Input, TextInput, VideoInput
 from accord.data.media import Unreadable, cell_name, cell_path, read_bytes
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
 from accord.data.views import View, expand
 from accord.encoders.base import Encoder
+from accord.errors import ShapeError
 from accord.methods.base import Method
 from accord.training.config import TrainingConfig
 from accord.training.device import resolve_device
@@ -48,7 +49,7 @@ _FORMAT = 1  # counted up when the same settings would give other features
 def feature_caches(
     method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None = None
 ) -> dict[str, FeatureCache]:
-    """Features of the modalities whose encoder is frozen: vectors, and tokens of images where the method needs them.
+    """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
     Texts of which the method declares augmented views are left out: there are too many different ones. Features are
     read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
@@ -92,44 +93,41 @@ def feature_caches(
     return caches
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What is stored of an item: a vector in float32, or a vector and tokens in half precision.
-
-    Args:
-        dim: width of the vector.
-        tokens: number of tokens, 0 for the vector alone.
-        token_dim: width of a token.
-    """
-
-    dim: int
-    tokens: int = 0
-    token_dim: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """Size of one item."""
-        return 2 * (self.dim + self.tokens * self.token_dim) if self.tokens else 4 * self.dim
-
-
 def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
     """What has to be stored of a frozen encoder's features, or None where that cannot be.
 
-    Tokens are stored of images, whose number does not depend on the item, unless views have sizes of their own.
+    Streams are stored that have as many positions for every item: all those of pictures, unless views have sizes of
+    their own, all those of clips, and the layers of any network.
     """
-    if wanted <= {"pooled"}:
+    names = sorted(wanted - {"pooled"})
+    if not names:
         return Layout(encoder.dim)
-    size = getattr(encoder.input, "size", None)
-    if (
-        modality != "image"
-        or not wanted <= {"pooled", "tokens"}
-        or any(view.size not in (None, size) for view in views)
-    ):
+    inputs = encoder.input
+    sizes = {view.size or getattr(inputs, "size", None) for view in views} | {getattr(inputs, "size", None)}
+    fixed = isinstance(inputs, ImageInput | VideoInput) or names == ["layers"]
+    if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
+    x, mask = _blank(inputs)
     device = next(encoder.parameters()).device
     with torch.inference_mode():
-        tokens = encoder(torch.zeros(1, 3, int(size or 0), int(size or 0), device=device)).tokens
-    return None if tokens is None else Layout(encoder.dim, *tokens.shape[1:])
+        features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
+    try:
+        return Layout.of(features, names)
+    except ShapeError:  # it does not give what it says
+        return None
+
+
+def _blank(inputs: Input) -> tuple[Tensor, Tensor | None]:
+    """One item without content, and its mask where the modality has one."""
+    if isinstance(inputs, ImageInput):
+        return torch.zeros(1, 3, inputs.size, inputs.size), None
+    if isinstance(inputs, VideoInput):
+        shape = (1, inputs.frames, 3, inputs.image.size, inputs.image.size)
+        return torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool)
+    if isinstance(inputs, AudioInput):
+        return torch.zeros(1, inputs.mels, 2), torch.ones(1, 2, dtype=torch.bool)
+    assert isinstance(inputs, TextInput)  # the layers of a graph are not cached
+    return inputs.tokenizer([""])
 
 
 def stored_features(
@@ -141,7 +139,7 @@ def stored_features(
         modality: which of the rows' modalities.
         encoder: frozen.
         corpus: the rows.
-        wanted: of ``"pooled"`` and, for images, ``"tokens"``.
+        wanted: ``"pooled"`` and names of streams of a fixed size, see :func:`layout_of`.
 
     Returns:
         The cache, rows in the order of the corpus; None where there can be none or it would take more than 8 GiB.
@@ -203,9 +201,16 @@ class _Source:
             "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
-            **({"tokens": self.layout.tokens} if self.layout.tokens else {}),
+            **self._streams(),
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
+
+    def _streams(self) -> dict[str, Any]:
+        """What is stored beside the vector; the main sequence alone as it was written before streams had names."""
+        held = self.layout.streams
+        if len(held) == 1 and held[0].name == self.layout.main and not held[0].masked and not held[0].timed:
+            return {MAIN: held[0].count}
+        return {"streams": [asdict(one) for one in held]} if held else {}
 
     def encode(self, samples: Iterable[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
         """``features (B, W)`` of decoded samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
@@ -229,12 +234,13 @@ class _Source:
     def _rows(self, batch: dict[str, Any]) -> Tensor:
         device = next(self.encoder.parameters()).device
         mask = batch.get(f"{self.modality}_mask")
-        features = self.encoder(batch[self.modality].to(device), None if mask is None else mask.to(device))
-        return (pack(features) if self.layout.tokens else features.pooled.float()).cpu()
+        mask = None if mask is None else mask.to(device)
+        layers = any(one.name == "layers" for one in self.layout.streams)
+        return self.layout.pack(self.encoder(batch[self.modality].to(device), mask, layers=layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""
-        return FeatureCache(plain, **rest, tokens=self.layout.tokens, dim=self.layout.dim)
+        return FeatureCache(plain, **rest, layout=self.layout)
 
 
 def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:

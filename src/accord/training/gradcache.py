@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from accord.data.features import Features
 from accord.errors import ShapeError
 from accord.methods.base import Batch, Step, TwoTower
 from accord.training.seeding import seed_torch
@@ -137,6 +138,8 @@ def _cut(value: Any, part: slice, total: int, name: str) -> Any:
         return type(value)(_cut(item, part, total, name) for item in value)
     if isinstance(value, list | tuple) and len(value) == total:
         return value[part]
+    if isinstance(value, Features) and len(value.pooled) == total:
+        return value.select(part)
     if is_dataclass(value) and not isinstance(value, type):
         return type(value)(**{f.name: _cut(getattr(value, f.name), part, total, name) for f in fields(value)})
     if value is None:

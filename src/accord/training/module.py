@@ -71,8 +71,10 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality -> what its encoder is fed."""
-    return {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+    """Modality that rows have -> what its encoder is fed."""
+    encoders = dict(method.encoders.items())
+    held = {modality: encoders[modality] for modality in method.reads(method.config)}
+    return {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
 
 
 class HookLoader:

@@ -22,6 +22,7 @@ from accord.data.loader import eval_loader
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, StorageError, require
 from accord.files import reading, replacing, storage_of, write_atomically
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch
 from accord.shipped import EXPORTED
 from accord.training.artifact import Model
@@ -46,14 +47,14 @@ class Pixels(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.method = model.method
+        self.method, self._embed = model.method, model.able(Embeds).embed
         spec = image_input(model)
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, D)``."""
-        return self.method.embed({"image": (pixels - self.mean) / self.std})["image"]
+        return self._embed({"image": (pixels - self.mean) / self.std})["image"]
 
 
 def image_input(model: Model) -> ImageInput:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from accord.encoders.base import Encoder
+from accord.encoders.base import Encoder, Features
 from accord.encoders.bundles.base import Bundle
 from accord.encoders.bundles.towers import (
     ImageTower,
@@ -19,6 +19,7 @@ from accord.encoders.bundles.towers import (
     read_model,
     specs_in,
 )
+from accord.encoders.pooling import last_real
 from accord.encoders.weights import Found
 
 TYPE = "clip"  # in the folder's config.json
@@ -34,6 +35,10 @@ class ClipImageTower(ImageTower):
         """The patches after the LayerNorm that the class token goes through."""
         return self.model.post_layernorm(hidden[:, 1:])
 
+    def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
+        """The class token."""
+        return hidden[:, 0]
+
 
 class ClipTextTower(TextTower):
     """CLIP's text tower; the pooled vector is that of the end token, before the projection."""
@@ -44,6 +49,10 @@ class ClipTextTower(TextTower):
         """Padding comes after the end token, which does not see it."""
         out = self.model(input_ids=ids, attention_mask=None if mask is None else mask.long())
         return out.pooler_output, out.last_hidden_state
+
+    def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
+        """The end token."""
+        return last_real(hidden, features.mask)
 
 
 def read(name: str, found: Found) -> Bundle:

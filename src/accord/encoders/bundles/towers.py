@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import ImageInput, TextInput
-from accord.encoders.base import Encoder, Features
+from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.pretrained import load_pretrained, quiet
 from accord.encoders.shapes import check_shape
 from accord.encoders.stages import longest_stack, stages_around
@@ -47,7 +48,7 @@ class TextTowerConfig(Config):
 
 
 class ImageTower(Encoder):
-    """The image tower; ``tokens`` are its patches, in the space of the pooled vector.
+    """The image tower; its main stream are ``patches``, normalised as the pooled vector is.
 
     Args:
         model: a vision model of transformers.
@@ -55,7 +56,7 @@ class ImageTower(Encoder):
     """
 
     modality = "image"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "patches", "layers"})
     library: ClassVar[str]  # the class of transformers
 
     def __init__(self, model: Any, config: ImageTowerConfig) -> None:
@@ -73,7 +74,9 @@ class ImageTower(Encoder):
         """
         check_shape("image", x, "B", 3, self.input.size, self.input.size)
         out = self.model(pixel_values=x)
-        return Features(pooled=out.pooler_output, tokens=self.patches(out.last_hidden_state))
+        patches = self.patches(out.last_hidden_state)
+        side = math.isqrt(patches.shape[1])
+        return Features(out.pooler_output, streams={"patches": Stream(patches, grid=(side, side))}, main="patches")
 
     def patches(self, hidden: Tensor) -> Tensor:
         """The patches ``(B, N, D)`` among the last hidden states."""
@@ -89,7 +92,7 @@ class ImageTower(Encoder):
 
 
 class TextTower(Encoder):
-    """The text tower; ``tokens`` are the last hidden states of the words.
+    """The text tower; its main stream are ``words``, the last hidden states.
 
     Args:
         model: a text model of transformers.
@@ -97,7 +100,7 @@ class TextTower(Encoder):
     """
 
     modality = "text"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "words", "layers"})
     library: ClassVar[str]  # the class of transformers
 
     def __init__(self, model: Any, config: TextTowerConfig) -> None:
@@ -114,11 +117,11 @@ class TextTower(Encoder):
             ShapeError: ids or mask are not of that shape, or the texts are longer than the model's limit.
         """
         check_tokens(x, mask, self.config.length)
-        pooled, tokens = self.read(x, mask)
-        return Features(pooled=pooled, tokens=tokens, mask=mask)
+        pooled, words = self.read(x, mask)
+        return Features(pooled, streams={"words": Stream(words, mask)}, main="words")
 
     def read(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The pooled vector ``(B, W)`` and the tokens ``(B, L, D)``."""
+        """The pooled vector ``(B, W)`` and the words ``(B, L, D)``."""
         raise NotImplementedError
 
     def blocks(self) -> list[nn.Module]:

@@ -35,6 +35,7 @@ from accord.functional import (
     proto_nce,
     weighted_infonce,
 )
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method, Step
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Perturbed:
     paths: tuple[Tensor, ...]
 
 
-class TwoViews(Method):
+class TwoViews(Method, Embeds):
     """What MEOW and AdaMEOW share: both views of a graph, and the embedding."""
 
     needs: Mapping[str, frozenset[str]] = {"graph": frozenset({"pooled", "metapaths"})}

@@ -32,6 +32,7 @@ from accord.functional import (
     poly_view_loss,
     uniformity,
 )
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method, Step
 
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {
@@ -77,7 +78,7 @@ class MultiViewConfig(settings.Config):
         return self
 
 
-class MultiView(Method):
+class MultiView(Method, Embeds):
     """Any number of views under one loss, over any encoders.
 
     Batch keys: ``image_views``, or ``image`` for one; the other modalities and their masks.

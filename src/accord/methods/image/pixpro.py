@@ -28,6 +28,7 @@ from accord.functional import (
     pixel_positive_mask,
     pixpro_loss,
 )
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.state import MomentumParts
 
@@ -55,7 +56,7 @@ class PixproConfig(settings.Config):
     colour: bool = Field(True, description="colour jitter, greyscale, blur and solarisation")
 
 
-class Pixpro(Method):
+class Pixpro(Method, Embeds):
     """PixPro over any image encoder whose tokens form a square map.
 
     The teacher moves after each step instead of before the next forward pass, which is the same sequence.

@@ -30,6 +30,7 @@ from accord.functional import (
     overlap_boxes,
     slotcon_loss,
 )
+from accord.methods.abilities import Embeds, Segments
 from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.state import Center, MomentumParts
 
@@ -57,7 +58,7 @@ class SlotconConfig(settings.Config):
     colour: bool = Field(True, description="colour jitter, greyscale, blur and solarisation")
 
 
-class Slotcon(Method):
+class Slotcon(Method, Embeds, Segments):
     """SlotCon over any image encoder whose tokens form a square map.
 
     The teacher moves after each step instead of before the next forward pass, which is the same sequence.

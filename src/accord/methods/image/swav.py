@@ -21,6 +21,7 @@ from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
 from accord.encoders.multires import pooled_views
 from accord.functional import effective_rank, rank, swapped_prediction_loss, world_size
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.state import FeatureQueue, Prototypes
 
@@ -61,7 +62,7 @@ class SwavConfig(settings.Config):
         return self
 
 
-class Swav(Method):
+class Swav(Method, Embeds):
     """SwAV over any image encoder.
 
     Batch keys: ``image_views``, the large crops and then the small ones.

@@ -25,6 +25,7 @@ from accord.encoders.stages import longest_stack
 from accord.encoders.transformer import CrossTransformer
 from accord.errors import ConfigError
 from accord.functional import ClipLoss, caption_nll, token_mean
+from accord.methods.abilities import Captions
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
 from accord.state import LogitScale
 
@@ -57,7 +58,7 @@ class CocaConfig(settings.Config):
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
 
 
-class Coca(TwoTower):
+class Coca(TwoTower, Captions):
     """CoCa over any image encoder with tokens and any causal text encoder.
 
     Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``. The class token of the text encoder

@@ -23,7 +23,8 @@ from accord.encoders.base import Encoder
 from accord.encoders.codebook import FDTHead
 from accord.errors import ConfigError
 from accord.functional import ClipLoss, codebook_orthogonality
-from accord.methods.base import Batch, Concepts, DataInfo, Loader, Stage, Step, TwoTower
+from accord.methods.abilities import Concepts, SpeaksInConcepts
+from accord.methods.base import Batch, DataInfo, Loader, Stage, Step, TwoTower
 from accord.state import LogitScale
 
 INITIAL_SCALE = 1 / 0.07  # as CLIP's; the lower clamp lifts it
@@ -64,7 +65,7 @@ class FdtConfig(settings.Config):
     colours: bool = Field(True, description="colour jitter, grey and blur; off where captions name colours")
 
 
-class Fdt(TwoTower):
+class Fdt(TwoTower, SpeaksInConcepts):
     """CLIP whose embeddings are sparse combinations of one codebook, over any encoders that give tokens.
 
     Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``.

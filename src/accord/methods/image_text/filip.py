@@ -29,6 +29,7 @@ from accord.functional import (
     select_tokens,
     world_size,
 )
+from accord.methods.abilities import LocatesWords, Rescores
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
 from accord.state import LogitScale
 
@@ -49,7 +50,7 @@ class FilipConfig(settings.Config):
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
 
 
-class Filip(TwoTower):
+class Filip(TwoTower, Rescores, LocatesWords):
     """FILIP over any image and text encoder that gives tokens.
 
     Only patches and real words take part: no class token, no padding. The loss sees ``keep`` of each row's tokens,
@@ -68,7 +69,7 @@ class Filip(TwoTower):
         >>> batch = {"image": torch.randn(2, 3, size, size), "text": ids, "text_mask": mask}
         >>> sorted(filip.loss(batch, Step()))
         ['contrastive', 'logit_scale', 'total']
-        >>> tokens = filip.local(batch)
+        >>> tokens = filip.token_features(batch)
         >>> filip.rescore(tokens["text"], tokens["image"], "text").shape  # texts × images
         torch.Size([2, 2])
     """
@@ -127,7 +128,7 @@ class Filip(TwoTower):
         towers = self.towers(batch)
         return {modality: towers[modality] for modality in self.needs if modality in towers}
 
-    def local(self, batch: Batch) -> dict[str, Features]:
+    def token_features(self, batch: Batch) -> dict[str, Features]:
         """The tokens that pairs are scored by."""
         towers = self.towers(batch)
         return {

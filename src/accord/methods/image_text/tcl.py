@@ -38,6 +38,7 @@ from accord.functional import (
     warmup_cosine_at,
     world_size,
 )
+from accord.methods.abilities import Ability, Rescores
 from accord.methods.base import Batch, DataInfo, Group, Paired, Step
 from accord.state import FeatureQueue, MomentumParts, Temperature
 
@@ -85,7 +86,7 @@ class TclConfig(settings.Config):
         return self
 
 
-class Tcl(Paired):
+class Tcl(Paired, Rescores):
     """TCL over any image and text encoder that gives a vector and tokens of the same width.
 
     The paper's teacher moves before each forward pass; here it moves after each step, which is the same sequence, as it
@@ -106,7 +107,7 @@ class Tcl(Paired):
         >>> sorted(tcl.loss(batch, Step()))  # doctest: +NORMALIZE_WHITESPACE
         ['cma_image', 'cma_text', 'imc_image', 'imc_text', 'itm', 'lmi_image', 'lmi_text', 'mlm', 'temperature',
          'total']
-        >>> tokens = tcl.local(batch)
+        >>> tokens = tcl.token_features(batch)
         >>> tcl.rescore(tokens["text"], tokens["image"], "text").shape  # texts × images
         torch.Size([2, 2])
     """
@@ -315,14 +316,12 @@ class Tcl(Paired):
         return {name: towers[name] for name in self.needs if name in towers}
 
     @property
-    def rescores(self) -> bool:
-        """Whether there is a matching head."""
-        return self.config.itm_weight > 0
+    def lacks(self) -> frozenset[type[Ability]]:  # type: ignore[override]
+        """The second stage, where there is no matching head."""
+        return frozenset() if self.config.itm_weight else frozenset({Rescores})
 
-    def local(self, batch: Batch) -> dict[str, Features]:
+    def token_features(self, batch: Batch) -> dict[str, Features]:
         """The tokens that the fusion encoder reads."""
-        if not self.rescores:
-            return super().local(batch)
         towers = self.towers(batch)
         return {
             name: Features(towers[name], towers[f"{name}_tokens"], towers[f"{name}_mask"])
@@ -332,8 +331,6 @@ class Tcl(Paired):
 
     def rescore(self, query: Features, candidates: Features, modality: str) -> Tensor:
         """Log-odds that a pair matches; the fusion encoder reads every pair."""
-        if not self.rescores:
-            return super().rescore(query, candidates, modality)
         text, image = (query, candidates) if modality == "text" else (candidates, query)
         odds = score_pairs(lambda *pairs: self._match(*pairs).diff(dim=1)[:, 0], text, image)
         return odds if modality == "text" else odds.T

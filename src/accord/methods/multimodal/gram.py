@@ -32,6 +32,7 @@ from accord.functional import (
     volume,
     warmup_cosine_at,
 )
+from accord.methods.abilities import Ability, RescoresTuples, ScoresTuples
 from accord.methods.base import Batch, DataInfo, Group, Method, Step
 from accord.state import Temperature
 
@@ -67,7 +68,7 @@ class GramConfig(settings.Config):
         return self
 
 
-class Gram(Method):
+class Gram(Method, ScoresTuples, RescoresTuples):
     """GRAM over any encoders.
 
     Batch keys: the modalities and their masks; of rows that may be incomplete also ``image_present (B,)`` and so on.
@@ -85,7 +86,7 @@ class Gram(Method):
         >>> sorted(gram.loss(batch, Step()))
         ['matching', 'score_of_pairs', 'temperature', 'total', 'volume']
         >>> z = gram.embed(batch)
-        >>> gram.joint({"text": z["text"], "audio": z["audio"]}, {"image": z["image"]}).shape
+        >>> gram.score_tuples({"text": z["text"], "audio": z["audio"]}, {"image": z["image"]}).shape
         torch.Size([3, 3])
     """
 
@@ -235,14 +236,17 @@ class Gram(Method):
         }
 
     @property
-    def matches(self) -> str | None:
-        """The anchor, if there is a matching head."""
-        return self.config.anchor if self.config.matching_weight else None
+    def lacks(self) -> frozenset[type[Ability]]:  # type: ignore[override]
+        """The second stage, where there is no matching head."""
+        return frozenset() if self.config.matching_weight else frozenset({RescoresTuples})
 
-    def local(self, batch: Batch) -> dict[str, Features]:
+    @property
+    def anchor(self) -> str:
+        """The modality that the matching head reads beside all others."""
+        return self.config.anchor
+
+    def token_features(self, batch: Batch) -> dict[str, Features]:
         """Embeddings, and the tokens that the matching head reads."""
-        if self.matches is None:
-            return super().local(batch)
         found = {}
         for name in self.needs:
             if name in batch:
@@ -250,15 +254,13 @@ class Gram(Method):
                 found[name] = Features(self._project(name, features.pooled), *features.sequence())
         return found
 
-    def match(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
+    def rescore_tuples(self, anchor: Features, others: Mapping[str, Features]) -> Tensor:
         """Log-odds of yes; the fusion encoder reads every anchor with its tuple."""
-        if self.matches is None:
-            return super().match(anchor, others)
         everything = anchor.pooled.new_ones(len(anchor.pooled), dtype=torch.bool)
         conditions = self._conditions(others, dict.fromkeys(self.others, everything))
         return self._match(anchor, conditions).diff(dim=1)[:, 0]
 
-    def joint(
+    def score_tuples(
         self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
         """Minus the volume ``(A, B)`` of every query tuple together with every candidate tuple."""

@@ -14,6 +14,7 @@ from accord import config as settings
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
+from accord.methods.abilities import Classifies, Embeds
 from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step
 from accord.methods.noisy.capro import Capro, CaproConfig
 from accord.state import FeatureStandardiser
@@ -25,7 +26,7 @@ class CrossEntropyConfig(settings.Config):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over the other classes")
 
 
-class CrossEntropy(Method):
+class CrossEntropy(Method, Embeds, Classifies):
     """A linear classifier on the image encoder, trained on the labels as given.
 
     Batch keys: ``image``, ``label (B,)`` or ``(B, C)``.

@@ -32,7 +32,8 @@ from accord.functional import (
     positive_weight,
     queue_logits,
 )
-from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step, Verdicts
+from accord.methods.abilities import Classifies, Embeds, JudgesRows, Verdicts
+from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step
 from accord.methods.noisy.labelling import MultiLabelHead, SingleLabelHead
 from accord.methods.noisy.text_matching import clean_text, definition_distance, enhance_texts, trusted_rows
 from accord.state import FeatureQueue, FeatureStandardiser, MomentumEncoder, PrototypeBank
@@ -88,7 +89,7 @@ class CaproConfig(settings.Config):
         return self
 
 
-class Capro(Method):
+class Capro(Method, Embeds, Classifies, JudgesRows):
     """CAPro over any image encoder, with any frozen sentence encoder for the texts.
 
     Batch keys: ``image_views`` [weak, strong], ``label (B,)`` or ``(B, C)``, ``index (B,)``; for the hooks

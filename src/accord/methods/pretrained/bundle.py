@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from accord import config as settings
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
+from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method, Stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class JointSpaceConfig(settings.Config):
     templates: tuple[str, ...] = Field(("{}",), min_length=1, description="how class names are written")
 
 
-class JointSpace(Method):
+class JointSpace(Method, Embeds):
     """Encoders with a space that they share, and nothing to train.
 
     Batch keys: those of its modalities, such as ``image (B, 3, H, W)``, ``text (B, L)`` and ``text_mask (B, L)``.
