@@ -164,6 +164,10 @@ def _name_output(graph: Any, name: str) -> None:
     """Give the output its name, which a value inside may have by chance: looking up a row of a table is so called."""
     for value in (value for node in graph for value in node.outputs if value.name == name):
         value.name = f"inner_{name}"
+    constant = graph.initializers.pop(name, None)
+    if constant is not None:
+        constant.name = f"inner_{name}"
+        graph.register_initializer(constant)
     graph.outputs[0].name = name
 
 
