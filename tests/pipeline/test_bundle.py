@@ -166,3 +166,29 @@ def test_one_tower_of_it_is_trained_like_any_encoder(clip, shapes, tmp_path):
     )
     assert run.fitted.steps == 3
     assert run.model.embed(images=[shapes / "00.png"]).shape == (1, 16)
+
+
+def test_a_run_without_training_is_measured_and_reported(clip, shapes, tmp_path):
+    config = from_bundle(shapes, clip, method={"name": "bundle"})
+    run = pipeline.train(config=config, out=tmp_path / "run", progress=False)
+    assert run.fitted.steps == 0
+    assert {"retrieval: text→image R@1", "zero_shot: top-1"} <= {metric.name for metric in run.metrics}
+    assert (tmp_path / "run" / "report.html").is_file()
+    again = accord.load(tmp_path / "run", "cpu")
+    torch.testing.assert_close(again.embed(texts=["red"]), accord.load(clip, "cpu").embed(texts=["red"]))
+    assert again.templates == ("a photo of a {}.",)
+
+
+def test_one_encoder_alone_is_measured_as_it_is(shapes, tmp_path):
+    run = pipeline.train(
+        config=small_run(
+            shapes,
+            method={"name": "bundle", "modalities": ["image"]},
+            encoders={"image": {"name": "tiny_convnet", "options": {"size": 32}}},
+        ),
+        out=tmp_path / "run",
+        progress=False,
+    )
+    assert run.metrics[0].name == "top-1"  # of kNN on the training rows
+    with pytest.raises(ConfigError, match="the text encoder gives 32 numbers, the space has 128"):
+        pipeline.train(config=small_run(shapes, method={"name": "bundle"}), out=tmp_path / "two", progress=False)

@@ -67,7 +67,7 @@ def fit(
     progress: bool = True,
     probe: Probe | None = None,
 ) -> FitResult:
-    """Train ``method`` on ``corpus``, in place.
+    """Train ``method`` on ``corpus``, in place; one without stages only goes to the device.
 
     ``run_dir/train.jsonl`` receives one line per ``config.log_every`` steps (see :class:`Journal`), and
     ``run_dir/checkpoints/last.ckpt`` the state every ``config.checkpoint_every`` steps and after each stage.
@@ -96,6 +96,9 @@ def fit(
     """
     check_machine(config)
     check_start(method, corpus, config)
+    if not method.stages:
+        method.eval().to(resolve_device(config.accelerator))
+        return FitResult(steps=0, seconds=0.0, steps_per_second=0.0)
     writes = is_first_process()
     console = Console(stderr=True) if progress and writes else None
     checkpoint, log = run_dir / "checkpoints" / "last.ckpt", run_dir / "train.jsonl"

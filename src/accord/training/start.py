@@ -37,7 +37,8 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
         ConfigError: the method's stages or ``micro_batch`` do not fit.
         DataError: there are too few rows for a step.
     """
-    check_stages(method)
+    if not check_stages(method):
+        return
     _check_micro_batch(method, config)
     rows_per_step(method, corpus, config)
 

@@ -10,15 +10,8 @@ from torch import Tensor
 
 from accord.encoders.base import Encoder, Features
 from accord.encoders.bundles.base import Bundle
-from accord.encoders.bundles.towers import (
-    ImageTower,
-    ImageTowerConfig,
-    TextTower,
-    TextTowerConfig,
-    random_tower,
-    read_model,
-    specs_in,
-)
+from accord.encoders.bundles.folder import random_model, read_model, specs_in
+from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 from accord.encoders.pooling import last_real
 from accord.encoders.weights import Found
 
@@ -29,11 +22,10 @@ TEMPLATES = ("a photo of a {}.",)
 class ClipImageTower(ImageTower):
     """CLIP's image tower; the pooled vector is that of the class token, before the projection."""
 
-    library = "CLIPVisionModel"
-
-    def patches(self, hidden: Tensor) -> Tensor:
-        """The patches after the LayerNorm that the class token goes through."""
-        return self.model.post_layernorm(hidden[:, 1:])
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The patches go through the LayerNorm of the class token."""
+        out = self.model(pixel_values=pictures)
+        return out.pooler_output, self.model.post_layernorm(out.last_hidden_state[:, 1:])
 
     def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
         """The class token."""
@@ -42,8 +34,6 @@ class ClipImageTower(ImageTower):
 
 class ClipTextTower(TextTower):
     """CLIP's text tower; the pooled vector is that of the end token, before the projection."""
-
-    library = "CLIPTextModel"
 
     def read(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Padding comes after the end token, which does not see it."""
@@ -74,9 +64,12 @@ def read(name: str, found: Found) -> Bundle:
 
 def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
     """Modality -> what rebuilds its tower."""
-    return specs_in(name, found, TYPE)
+    return {key: {**spec, "dim": spec["config"]["hidden_size"]} for key, spec in specs_in(name, found, TYPE).items()}
 
 
 def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
     """A tower with random weights."""
-    return random_tower(modality, spec, ClipImageTower, ClipTextTower)
+    if modality == "image":
+        model = random_model("CLIPVisionModel", spec["config"], "vision_model")
+        return ClipImageTower(model, ImageTowerConfig.parse(dict(spec)))
+    return ClipTextTower(random_model("CLIPTextModel", spec["config"], "text_model"), TextTowerConfig.parse(dict(spec)))

@@ -10,21 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from accord.encoders.base import Encoder
 from accord.encoders.bundles.base import Bundle
-from accord.encoders.bundles.towers import (
-    ImageTower,
-    ImageTowerConfig,
-    TextTower,
-    TextTowerConfig,
-    random_tower,
-    read_model,
-    specs_in,
-)
-from accord.encoders.tokenizer import JsonTokenizer
+from accord.encoders.bundles.folder import random_model, read_model, specs_in
+from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 from accord.encoders.weights import Found
 
 TYPE = "siglip"  # in the folder's config.json
@@ -34,33 +25,23 @@ TEMPLATES = ("This is a photo of {}.",)
 class SiglipImageTower(ImageTower):
     """SigLIP's image tower; the pooled vector is that of the attention head."""
 
-    library = "SiglipVisionModel"
-
-    def patches(self, hidden: Tensor) -> Tensor:
-        """All of them: there is no class token."""
-        return hidden
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+        """There is no class token: all last hidden states are patches."""
+        out = self.model(pixel_values=pictures)
+        return out.pooler_output, out.last_hidden_state
 
 
 class SiglipTextTower(TextTower):
     """SigLIP's text tower, which was trained on texts padded to full length without a mask, and reads them so."""
 
-    library = "SiglipTextModel"
-
-    def __init__(self, model: Any, config: TextTowerConfig) -> None:
-        super().__init__(model, config)
-        self.dim = int(model.config.projection_size)
-        self.filler = JsonTokenizer(config.tokenizer).filler
-
     @property
     def token_dim(self) -> int:
-        """Width of a token, before the head."""
+        """Width of a word, before the head."""
         return int(self.model.config.hidden_size)
 
     def read(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Texts are filled up to full length; the tokens are those of the ids alone."""
-        ids = ids if mask is None else ids.masked_fill(~mask, self.filler)
-        full = F.pad(ids, (0, self.config.length - ids.shape[1]), value=self.filler)  # (B, length)
-        out = self.model(input_ids=full)
+        """Texts are filled up to full length; the words are those of the ids alone."""
+        out = self.model(input_ids=self.filled(ids, mask))
         return out.pooler_output, out.last_hidden_state[:, : ids.shape[1]]
 
 
@@ -74,7 +55,7 @@ def read(name: str, found: Found) -> Bundle:
             "text": SiglipTextTower(model.text_model, TextTowerConfig.parse(known["text"])),
         },
         projections={},
-        dim=int(model.config.vision_config.hidden_size),
+        dim=int(known["image"]["dim"]),
         logit_scale=math.exp(model.logit_scale.item()),
         logit_bias=model.logit_bias.item(),
         templates=TEMPLATES,
@@ -84,9 +65,15 @@ def read(name: str, found: Found) -> Bundle:
 
 def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
     """Modality -> what rebuilds its tower."""
-    return specs_in(name, found, TYPE)
+    known = specs_in(name, found, TYPE)
+    sizes = {"image": known["image"]["config"]["hidden_size"], "text": known["text"]["config"]["projection_size"]}
+    return {modality: {**spec, "dim": sizes[modality]} for modality, spec in known.items()}
 
 
 def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
     """A tower with random weights."""
-    return random_tower(modality, spec, SiglipImageTower, SiglipTextTower)
+    if modality == "image":
+        model = random_model("SiglipVisionModel", spec["config"], "vision_model")
+        return SiglipImageTower(model, ImageTowerConfig.parse(dict(spec)))
+    model = random_model("SiglipTextModel", spec["config"], "text_model")
+    return SiglipTextTower(model, TextTowerConfig.parse(dict(spec)))
