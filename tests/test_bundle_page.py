@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_bundles import save_clip
 from typer.testing import CliRunner
 
 from accord.cli import app
+from tiny_bundles import save_clip
 
 PAGE = (Path(__file__).parent.parent / "docs" / "encoders.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## Bundles")[2].partition("\n## ")[0]

@@ -61,6 +61,7 @@ class Maps(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.encoders = {"image": build_encoder("image", {"name": "tiny_resnet", "size": 64, "width": 16})}
+        self.name = "pooled"
 
 
 class ColourModel:

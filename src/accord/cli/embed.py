@@ -10,16 +10,10 @@ import typer
 
 from accord.cli import complete
 from accord.cli.options import (
-    AudioColumn,
     Device,
     DeviceOption,
-    GraphColumns,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumns,
-    VideoColumn,
-    given,
+    Given,
+    takes_columns,
 )
 from accord.cli.runs import run_or_export
 
@@ -41,6 +35,7 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+@takes_columns
 def embed(
     run: Annotated[
         str,
@@ -57,13 +52,8 @@ def embed(
         Engine, typer.Option(help="plain: in this process; ray: in several, here or on a Ray cluster.")
     ] = Engine.plain,
     workers: Annotated[int, typer.Option(min=1, help="ray: how many processes; each takes a processor core.")] = 2,
-    image: ImageColumn = None,
-    text: TextColumns = None,
-    label: LabelColumn = None,
-    video: VideoColumn = None,
-    audio: AudioColumn = None,
-    group: GroupColumn = None,
-    graph: GraphColumns = None,
+    *,
+    columns: Given,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Embed every row and write the unit-norm vectors as Parquet, one column per modality.
@@ -72,6 +62,5 @@ def embed(
     """
     from accord import pipeline
 
-    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
     options: dict[str, Any] = {"out": out, "engine": engine.value, "workers": workers, "device": device.value}
     typer.echo(f"wrote {pipeline.embed(run, source, columns=columns, **options)}")

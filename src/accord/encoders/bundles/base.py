@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ from accord.encoders.weights import HUB, Found, Source, hub_folder, locate
 from accord.errors import ConfigError, WeightsError, no_such
 from accord.files import storage_of
 from accord.shipped import BUNDLES
+
+if TYPE_CHECKING:
+    from accord.encoders.bundles.towers import TowerConfig
 
 _MODULES = {
     "clip": "accord.encoders.bundles.clip",
@@ -75,27 +78,28 @@ def load_bundle(name: str) -> Bundle:
     return bundle
 
 
-def build_tower(modality: str, options: Mapping[str, Any], *, weights: bool | str | Path = True) -> Encoder:
+def build_tower(settings: TowerConfig, *, weights: bool | Path = True, texts: Sequence[str] | None = None) -> Encoder:
     """One encoder of a bundle, for :func:`accord.encoders.build_encoder`.
 
     Args:
-        modality: ``"image"`` or ``"text"``.
-        options: the bundle's name as ``name``, or what :meth:`Encoder.spec` returned.
+        settings: the bundle's name, or all that :meth:`Encoder.spec` returned.
         weights: True for those of the bundle, a path for those of another folder of its kind, False for random ones.
+        texts: not asked, since its tokenizer comes with it.
 
     Raises:
-        ConfigError, WeightsError, MissingExtraError: as :func:`load_bundle`; also a modality that it has not.
+        ConfigError, WeightsError, MissingExtraError: as :func:`load_bundle`.
     """
-    name = str(options["name"])
+    name, modality = settings.name, settings.modality
     family = _family(name)
     if weights is not False:
-        _only_name(name, options)
-        found = _folder(name, None if weights is True else Path(weights))
-        encoder = _of_modality(name, family.read(name, found).encoders, modality)
+        _only_name(settings)
+        found = _folder(name, None if weights is True else weights)
+        encoder: Encoder = family.read(name, found).encoders[modality]
         encoder.weights_from = found.origin
         return encoder
-    spec = options if len(options) > 1 else _of_modality(name, family.specs(name, _folder(name)), modality)
-    tower: Encoder = family.tower(modality, spec)
+    if not settings.config:
+        settings = type(settings).parse(family.specs(name, _folder(name))[modality])
+    tower: Encoder = family.tower(settings)
     return tower
 
 
@@ -122,8 +126,10 @@ def _hash(files: tuple[tuple[Path, int, int], ...]) -> str:
 def _family(name: str) -> ModuleType:
     """The module that reads bundles of this kind."""
     kind, _, place = name.partition(":")
-    if kind not in _MODULES or not place:
-        raise ConfigError(f"{no_such('kind of bundle', kind, _MODULES)}; write for example clip:FOLDER")
+    if kind not in _MODULES:
+        raise ConfigError(no_such("kind of bundle", kind, _MODULES))
+    if not place:
+        raise ConfigError(f"{name}: name the folder too, {kind}:FOLDER, or {kind}:{HUB}NAME for one of the hub")
     return import_module(_MODULES[kind])
 
 
@@ -142,14 +148,8 @@ def _folder(name: str, given: Path | None = None) -> Found:
     return found
 
 
-def _of_modality(name: str, parts: Mapping[str, Any], modality: str) -> Any:
-    if modality not in parts:
-        raise ConfigError(f"{name} has encoders for {', '.join(parts)}, not for {modality}")
-    return parts[modality]
-
-
-def _only_name(name: str, options: Mapping[str, Any]) -> None:
+def _only_name(settings: TowerConfig) -> None:
     """Refuse options beside the name: what a pretrained tower looks like stands in its folder."""
-    others = [key for key in options if key != "name"]
+    others = sorted(settings.model_fields_set - {"name"})
     if others:
-        raise ConfigError(f"{name}: takes no option {others[0]}, since its folder says what it is")
+        raise ConfigError(f"{settings.name}: takes no option {others[0]}, since its folder says what it is")

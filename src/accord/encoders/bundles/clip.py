@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from accord.encoders.base import Encoder, Features
 from accord.encoders.bundles.base import Bundle
 from accord.encoders.bundles.folder import random_model, read_model, specs_in
-from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, TowerConfig
 from accord.encoders.pooling import last_real
 from accord.encoders.weights import Found
 
@@ -67,9 +66,9 @@ def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
     return {key: {**spec, "dim": spec["config"]["hidden_size"]} for key, spec in specs_in(name, found, TYPE).items()}
 
 
-def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
+def tower(settings: TowerConfig) -> Encoder:
     """A tower with random weights."""
-    if modality == "image":
-        model = random_model("CLIPVisionModel", spec["config"], "vision_model")
-        return ClipImageTower(model, ImageTowerConfig.parse(dict(spec)))
-    return ClipTextTower(random_model("CLIPTextModel", spec["config"], "text_model"), TextTowerConfig.parse(dict(spec)))
+    if isinstance(settings, ImageTowerConfig):
+        return ClipImageTower(random_model("CLIPVisionModel", settings.config, "vision_model"), settings)
+    assert isinstance(settings, TextTowerConfig)  # there are two
+    return ClipTextTower(random_model("CLIPTextModel", settings.config, "text_model"), settings)

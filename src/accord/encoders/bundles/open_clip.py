@@ -20,7 +20,7 @@ from accord.data.inputs import ImageInput
 from accord.encoders.base import Encoder
 from accord.encoders.bundles.base import Bundle
 from accord.encoders.bundles.folder import read_json, read_tokenizer
-from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, TowerConfig
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.tokenizer import with_length
 from accord.encoders.weights import Found, read_state
@@ -131,12 +131,13 @@ def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
     }
 
 
-def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
+def tower(settings: TowerConfig) -> Encoder:
     """A tower with random weights."""
-    model, _ = _parts(_network(spec["config"]))[modality]
-    if modality == "image":
-        return OpenClipImageTower(model, ImageTowerConfig.parse(dict(spec)))
-    return OpenClipTextTower(model, TextTowerConfig.parse(dict(spec)))
+    model, _ = _parts(_network(settings.config))[settings.modality]
+    if isinstance(settings, ImageTowerConfig):
+        return OpenClipImageTower(model, settings)
+    assert isinstance(settings, TextTowerConfig)  # there are two
+    return OpenClipTextTower(model, settings)
 
 
 def _model_config(name: str, found: Found) -> dict[str, Any]:

@@ -7,7 +7,6 @@ a sigmoid: a pair has a probability of its own, whatever it is compared with.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from accord.encoders.base import Encoder
 from accord.encoders.bundles.base import Bundle
 from accord.encoders.bundles.folder import random_model, read_model, specs_in
-from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+from accord.encoders.bundles.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, TowerConfig
 from accord.encoders.weights import Found
 
 TYPE = "siglip"  # in the folder's config.json
@@ -70,10 +69,9 @@ def specs(name: str, found: Found) -> dict[str, dict[str, Any]]:
     return {modality: {**spec, "dim": sizes[modality]} for modality, spec in known.items()}
 
 
-def tower(modality: str, spec: Mapping[str, Any]) -> Encoder:
+def tower(settings: TowerConfig) -> Encoder:
     """A tower with random weights."""
-    if modality == "image":
-        model = random_model("SiglipVisionModel", spec["config"], "vision_model")
-        return SiglipImageTower(model, ImageTowerConfig.parse(dict(spec)))
-    model = random_model("SiglipTextModel", spec["config"], "text_model")
-    return SiglipTextTower(model, TextTowerConfig.parse(dict(spec)))
+    if isinstance(settings, ImageTowerConfig):
+        return SiglipImageTower(random_model("SiglipVisionModel", settings.config, "vision_model"), settings)
+    assert isinstance(settings, TextTowerConfig)  # there are two
+    return SiglipTextTower(random_model("SiglipTextModel", settings.config, "text_model"), settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -18,13 +18,20 @@ from accord.encoders.text import check_tokens
 from accord.encoders.tokenizer import JsonTokenizer
 
 
-class ImageTowerConfig(Config):
+class TowerConfig(Config):
+    """A tower of a bundle: named alone, its folder says the rest; a saved one needs no folder."""
+
+    modality: ClassVar[str]
+    name: str = Field(description="kind, colon, folder or hf:NAME")
+    config: dict[str, Any] = Field(default_factory=dict, description="the library's configuration, in a saved spec")
+    dim: int = Field(0, ge=0, description="size of the pooled vector, in a saved spec")
+
+
+class ImageTowerConfig(TowerConfig):
     """All that rebuilds the image tower of a bundle."""
 
-    name: str = Field(description="the bundle that it came from")
-    config: dict[str, Any] = Field(description="the library's configuration")
-    dim: int = Field(gt=0, description="size of the pooled vector")
-    image: dict[str, Any] = Field(description="size, normalisation and cut of its pictures")
+    modality = "image"
+    image: dict[str, Any] = Field(default_factory=dict, description="how pictures are prepared, in a saved spec")
 
     @property
     def input(self) -> ImageInput:
@@ -33,14 +40,12 @@ class ImageTowerConfig(Config):
         return ImageInput(**values)
 
 
-class TextTowerConfig(Config):
+class TextTowerConfig(TowerConfig):
     """All that rebuilds the text tower of a bundle."""
 
-    name: str = Field(description="the bundle that it came from")
-    config: dict[str, Any] = Field(description="the library's configuration")
-    dim: int = Field(gt=0, description="size of the pooled vector")
-    tokenizer: str = Field(description="the tokenizer.json text, cut and padded")
-    length: int = Field(gt=2, description="longest text in tokens")
+    modality = "text"
+    tokenizer: str = Field("", description="the tokenizer.json text, in a saved spec")
+    length: int = Field(0, ge=0, description="longest text in tokens, in a saved spec")
 
 
 class ImageTower(Encoder):
