@@ -145,6 +145,27 @@ DECLARATIONS = (
         form="the folder of a transformers model",
         knows=_TEXT.format("is_folder"),
     ),
+    *(
+        Declaration(
+            modality=modality,
+            name=f"{kind}:",
+            make="accord.encoders.bundles.base:build_tower",
+            config=f"accord.encoders.bundles.towers:{config}",
+            gives=gives if kind != "open_clip" else gives - {"layers"},
+            about=f"the {modality} tower of {what}",
+            weights="itself",
+            form=f"{kind}:FOLDER, {kind}:hf:NAME",
+        )
+        for modality, config, gives in (
+            ("image", "ImageTowerConfig", _PATCHES | {"layers"}),
+            ("text", "TextTowerConfig", _WORDS),
+        )
+        for kind, what in (
+            ("clip", "a CLIP that transformers saved"),
+            ("siglip", "a SigLIP that transformers saved"),
+            ("open_clip", "a model of OpenCLIP (extra `open_clip`)"),
+        )
+    ),
     Declaration(
         modality="video",
         name="frames:",

@@ -37,6 +37,7 @@ _MODULES = {
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
+    "bundle": "accord.methods.pretrained.bundle",
 }
 _OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}
 
