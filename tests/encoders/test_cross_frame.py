@@ -1,18 +1,24 @@
 """The cross-frame tower, and what merges its frames."""
 
+import json
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 from transformers.models.x_clip import XCLIPVisionConfig, XCLIPVisionModel
 
+import tiny_bundles
 from accord.encoders import build_encoder
+from accord.encoders.bundles import load_bundle
 from accord.encoders.cross_frame import (
     CrossFrameAttentionBlock,
     CrossFrameVisionTransformer,
     MultiframeIntegration,
 )
 from accord.errors import ConfigError, ShapeError, WeightsError
+from tiny_bundles import save_clip, save_siglip
 
 SMALL = {"name": "cross_frame", "size": 16, "patch": 8, "width": 32, "depth": 2, "heads": 2, "frames": 4}
 CLIP = {
@@ -160,3 +166,42 @@ def test_wrong_sizes_and_frames_are_named():
         encoder(heads=5)
     with pytest.raises(ShapeError, match=r"expected \(B, T, 3, 16, 16\)"):
         encoder()(torch.zeros(2, 4, 3, 24, 24))
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    """A tiny CLIP in a folder, with MLPs four times as wide as its tokens, as real ones have."""
+    monkeypatch.setitem(tiny_bundles.TOWER, "intermediate_size", 128)
+    return f"clip:{save_clip(tmp_path / 'clip')}"
+
+
+def test_it_starts_from_the_image_tower_and_projection_of_a_clip(clip):
+    model = build_encoder("video", {"name": f"cross_frame:{clip}", "message": False, "temporal": "mean", "frames": 4})
+    bundle = load_bundle(clip)
+    x = torch.randn(2, 4, 3, 32, 32)
+    vectors = bundle.encoders["image"](x.flatten(0, 1)).pooled @ bundle.projections["image"].T
+    torch.testing.assert_close(model.eval()(x).pooled, vectors.view(2, 4, -1).mean(dim=1), rtol=1e-4, atol=1e-5)
+    assert model.input.image == bundle.encoders["image"].input
+    assert model.pretrained
+
+
+def test_what_is_new_in_it_is_trained_whatever_is_frozen_and_it_is_rebuilt_without_the_folder(clip):
+    model = build_encoder("video", f"cross_frame:{clip}", freeze="all")
+    trained = {name.split(".")[-2] for name, one in model.named_parameters() if one.requires_grad and "visual" in name}
+    assert trained == {"message_fc", "message_ln", "message_attn", "out_proj"}
+    assert all(one.requires_grad for one in model.mit.parameters())
+    shutil.rmtree(clip.removeprefix("clip:"))
+    again = build_encoder("video", json.loads(json.dumps(model.spec())), weights=False)
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(1, 4, 3, 32, 32)
+    torch.testing.assert_close(again.eval()(x).pooled, model.eval()(x).pooled)
+    assert again.input == model.input
+
+
+def test_sizes_and_weights_beside_those_of_the_clip_are_refused(clip, tmp_path):
+    with pytest.raises(ConfigError, match=r"leave out encoders.video.options.width"):
+        build_encoder("video", {"name": f"cross_frame:{clip}", "width": 64})
+    with pytest.raises(ConfigError, match=r"leave out --weights video="):
+        build_encoder("video", f"cross_frame:{clip}", weights=False)
+    with pytest.raises(ConfigError, match=r"expected the folder of a CLIP that transformers saved"):
+        build_encoder("video", f"cross_frame:siglip:{save_siglip(tmp_path / 'siglip')}")

@@ -9,28 +9,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from timm.layers import DropPath, QuickGELU, trunc_normal_
 from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import ImageInput, VideoInput
 from accord.encoders.base import Encoder, Features, Freeze, Stream
+from accord.encoders.bundles import load_bundle
+from accord.encoders.bundles.clip import ClipImageTower
 from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import stages_around
 from accord.encoders.weights import Source, hub_file, load_into, locate
 from accord.errors import ConfigError, WeightsError
 
+_PREFIX = "cross_frame:"
+
 
 class CrossFrameConfig(Config):
     """CLIP's image tower whose frames exchange messages; the sizes are those of a network for a laptop."""
 
     name: Literal["cross_frame"] = "cross_frame"
+    clip: str | None = Field(None, description="a CLIP to take sizes and weights from, as cross_frame:clip:FOLDER")
     size: int = Field(64, gt=0, description="side of a frame in pixels")
     patch: int = Field(8, gt=0, description="side of a patch in pixels; divides size")
     width: int = Field(128, gt=0, description="width of a token; a multiple of heads")
@@ -44,6 +50,20 @@ class CrossFrameConfig(Config):
     )
     layers: int = Field(1, gt=0, description="blocks of that transformer")
     drop_path: float = Field(0.0, ge=0, lt=1, description="probability that a branch is left out for a frame")
+    image: dict[str, Any] | None = Field(None, description="normalisation and cut of a frame, in a saved spec")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_with_its_clip(cls, values: Any) -> Any:
+        """``cross_frame:CLIP`` as ``cross_frame`` and the option ``clip``."""
+        name = str(values.get("name", "")) if isinstance(values, Mapping) else ""
+        return {**values, "name": "cross_frame", "clip": name[len(_PREFIX) :]} if name.startswith(_PREFIX) else values
+
+    @property
+    def input(self) -> VideoInput:
+        """What the encoder is fed."""
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in (self.image or {}).items()}
+        return VideoInput(image=ImageInput(**{**values, "size": self.size}), frames=self.frames)
 
 
 class CrossFrameEncoder(Encoder):
@@ -66,7 +86,7 @@ class CrossFrameEncoder(Encoder):
         super().__init__()
         self.config = config
         self.dim = config.dim or config.width
-        self.input = VideoInput(image=ImageInput(size=config.size), frames=config.frames)
+        self.input = config.input
         self.visual = CrossFrameVisionTransformer(
             config.size,
             config.patch,
@@ -195,21 +215,8 @@ class CrossFrameVisionTransformer(nn.Module):
         Raises:
             WeightsError: the model is no such tower.
         """
-        found: Any = clip_vision.config
-        if found.hidden_act != "quick_gelu":
-            raise WeightsError(f"a CLIP with hidden_act = {found.hidden_act}: expected quick_gelu, as OpenAI's have")
-        state = clip_vision.state_dict()
-        dim = next((len(value) for name, value in state.items() if name.endswith("visual_projection.weight")), None)
-        tower = cls(
-            found.image_size,
-            found.patch_size,
-            found.hidden_size,
-            found.num_hidden_layers,
-            found.num_attention_heads,
-            dim=dim,
-            message=message,
-        )
-        load_clip_vision(tower, state)
+        tower = cls(**clip_sizes(clip_vision), message=message)
+        load_clip_vision(tower, clip_vision.state_dict())
         return tower
 
 
@@ -324,6 +331,22 @@ def attend(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor | None = No
     return attention(x, x, x, key_padding_mask=hidden, need_weights=False)[0]
 
 
+def clip_sizes(clip_vision: nn.Module) -> dict[str, Any]:
+    """Sizes of a :class:`CrossFrameVisionTransformer` like transformers' CLIP vision tower.
+
+    Raises:
+        WeightsError: it has another activation.
+    """
+    found: Any = clip_vision.config
+    if found.hidden_act != "quick_gelu":
+        raise WeightsError(f"a CLIP with hidden_act = {found.hidden_act}: expected quick_gelu, as OpenAI's have")
+    names = {"size": "image_size", "patch": "patch_size", "width": "hidden_size", "depth": "num_hidden_layers"}
+    sizes = {name: getattr(found, theirs) for name, theirs in names.items()}
+    projection = getattr(clip_vision, "visual_projection", None)
+    dim = None if projection is None else projection.out_features
+    return {**sizes, "heads": found.num_attention_heads, "dim": dim}
+
+
 def load_clip_vision(tower: CrossFrameVisionTransformer, state: Mapping[str, Tensor]) -> None:
     """Copy the weights of transformers' CLIP or X-CLIP vision tower; messages that it lacks stay as they are.
 
@@ -394,9 +417,38 @@ def _heads(width: int, heads: int | None) -> int:
 
 def build_cross_frame(config: CrossFrameConfig, *, weights: bool | Path, texts: Any = None) -> CrossFrameEncoder:
     """The encoder; see :func:`accord.encoders.build_encoder`."""
+    if config.clip is not None:
+        return _from_bundle(config, config.clip, weights)
     encoder = CrossFrameEncoder(config)
     if not isinstance(weights, bool):
         found = locate(Source(name=config.name), weights, hub_file)
         load_into(encoder, found.path)
         encoder.weights_from = found.origin
+    return encoder
+
+
+def _from_bundle(config: CrossFrameConfig, clip: str, weights: bool | Path) -> CrossFrameEncoder:
+    """The encoder with the image tower and the projection of a CLIP; messages and what merges the frames are new.
+
+    Raises:
+        ConfigError: it is no CLIP of transformers, or sizes or other weights are asked for.
+        WeightsError: the weights are missing or do not fit.
+    """
+    given = sorted(config.model_fields_set & {"size", "patch", "width", "depth", "heads", "dim", "image"})
+    if given or weights is not True:
+        asked = f"encoders.video.options.{given[0]}" if given else "--weights video=…"
+        raise ConfigError(f"{_PREFIX}{clip}: sizes and weights are those of that model: leave out {asked}")
+    bundle = load_bundle(clip)
+    tower = bundle.encoders.get("image")
+    if not isinstance(tower, ClipImageTower):
+        raise ConfigError(
+            f"{_PREFIX}{clip}: expected the folder of a CLIP that transformers saved, {_PREFIX}clip:FOLDER"
+        )
+    sizes = {**clip_sizes(tower.model), "dim": bundle.dim, "clip": None, "image": asdict(tower.input)}
+    encoder = CrossFrameEncoder(config.model_copy(update=sizes))
+    load_clip_vision(
+        encoder.visual, {**tower.model.state_dict(), "visual_projection.weight": bundle.projections["image"]}
+    )
+    encoder.weights_from = tower.weights_from
+    encoder.adapters = ("*.message_*", "mit.*")
     return encoder

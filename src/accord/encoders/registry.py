@@ -186,6 +186,16 @@ DECLARATIONS = (
         about="CLIP's image tower whose frames exchange messages, and a transformer over them: those of X-CLIP",
     ),
     Declaration(
+        modality="video",
+        name="cross_frame:",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="the same, started from a CLIP that transformers saved; messages and transformer are new",
+        weights="of that CLIP",
+        form="cross_frame:clip:FOLDER",
+    ),
+    Declaration(
         modality="audio",
         name="tiny_audio",
         make=_AUDIO.format("build_tiny_audio"),

@@ -21,6 +21,7 @@ from accord.data.features import Features, Stream
 from accord.data.inputs import TextInput
 from accord.data.views import View
 from accord.encoders.base import Encoder
+from accord.encoders.bundles import Bundle
 from accord.encoders.fusion import VideoSpecificPrompt
 from accord.errors import ConfigError
 from accord.functional.mixing import clip_mixup
@@ -46,11 +47,12 @@ class XclipConfig(settings.Config):
     new_lr: float = Field(10.0, gt=0, description="learning rate of new parts over that of pretrained ones")
     lr_floor: float = Field(0.01, ge=0, lt=1, description="where learning rates end, a share of the configured one")
     temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
-    learn_temperature: bool = Field(True, description="train the logit scale")
+    learn_temperature: bool | None = Field(None, description="train the logit scale; None: unless it is a bundle's")
     max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
     crop_scale: tuple[float, float] = Field((0.44, 1.0), description="area range of the training crop")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring; 0 where left and right differ")
     colour: bool = Field(True, description="jitter of colours, and sometimes none")
+    clip: str | None = Field(None, description="the CLIP whose image tower the usual video encoder is; set by --bundle")
 
 
 class Xclip(Method, Rescores, Classifies):
@@ -92,7 +94,7 @@ class Xclip(Method, Rescores, Classifies):
         self.prompt = VideoSpecificPrompt(video.dim, cfg.prompt_layers, alpha=cfg.prompt_alpha)
         self.prompt.alpha.requires_grad_(cfg.learn_alpha)
         self.logit_scale = LogitScale(1 / cfg.temperature, cfg.max_logit_scale)
-        self.logit_scale.requires_grad_(cfg.learn_temperature)
+        self.logit_scale.requires_grad_(cfg.learn_temperature is not False)
         self._known: Tensor | None = None  # what a frozen text encoder makes of the class names
 
     @classmethod
@@ -102,8 +104,22 @@ class Xclip(Method, Rescores, Classifies):
 
     @classmethod
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
-        """The tower whose frames exchange messages."""
-        return {"video": {"name": "cross_frame"}}
+        """The tower whose frames exchange messages, that of a CLIP where there is one."""
+        return {"video": {"name": "cross_frame" if config.clip is None else f"cross_frame:{config.clip}"}}
+
+    @classmethod
+    def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
+        """Whose image tower the usual video encoder is."""
+        return {"clip": bundle.name if bundle.name.startswith("clip:") else None}
+
+    def start_from(self, bundle: Bundle) -> tuple[str, ...]:
+        """CLIP's text projection and logit scale, which stay as they are: the one with the text encoder."""
+        taken = super().start_from(bundle)
+        if "text projection" in taken:
+            self.projections.requires_grad_(not self.encoders["text"].frozen)
+        if "logit scale" in taken and self.config.learn_temperature is None:
+            self.logit_scale.requires_grad_(False)
+        return taken
 
     @property
     def views(self) -> tuple[View, ...]:
