@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.data.modalities import get_modality
 from accord.evaluation.retrieval import retrieve_examples
 from accord.evaluation.sections import Example, Item, Retrieval
 from accord.methods.abilities import Rescores, ScoresTuples
@@ -33,7 +34,7 @@ def captions_found(model: Model, corpus: Corpus, modality: str) -> Retrieval | N
     if len(test) <= _HITS:
         return None
     order = np.random.default_rng(0).permutation(len(test))
-    what = {"image": "picture", "video": "clip", "audio": "recording"}.get(modality, "row")
+    what = get_modality(modality).item
     lead = (
         f"What held-out captions find among the {len(test):,} held-out rows, and what a {what} finds among their "
         f"captions, best first. ✓ is what counts as a hit in R@K: the {what} that the caption belongs to, or one with "

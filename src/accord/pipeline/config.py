@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 
 from accord.config import Config
 from accord.data.recipe import DataConfig
-from accord.encoders import Freeze
-from accord.encoders.build import modalities, starts_at_random
+from accord.encoders.freezing import Freeze, parse_freeze
+from accord.encoders.registry import modalities, starts_at_random
 from accord.errors import ConfigError, no_such
 from accord.evaluation.tasks import parse_options
 from accord.methods import Method, get_method, get_objective
@@ -29,7 +29,9 @@ class EncoderConfig(Config):
         None, description="encoder name, path or hf:NAME, see the docs page on encoders; none takes the usual one"
     )
     freeze: Freeze = Field(
-        "auto", description="'all', 'none', how many of the last blocks are trained, or 'auto': pretrained ones frozen"
+        "auto",
+        description="'all', 'none', how many of the last blocks are trained, patterns of names of parameters that are "
+        "frozen (after ! trained), or 'auto': pretrained ones frozen",
     )
     weights: str | None = Field(None, description="path of weights to load instead of the published ones, or 'random'")
     options: dict[str, Any] = Field(default_factory=dict, description="that encoder's own settings, such as size")
@@ -37,9 +39,7 @@ class EncoderConfig(Config):
     @field_validator("freeze", mode="before")
     @classmethod
     def _freeze_is_known(cls, value: Any) -> Any:
-        if value in ("auto", "all", "none") or (type(value) is int and value >= 0):
-            return value
-        raise ValueError("expected all, none, auto, or how many of the last blocks are trained")
+        return parse_freeze(value)
 
 
 class RunConfig(Config):
@@ -107,7 +107,7 @@ class RunConfig(Config):
 
 def with_encoders(
     run: RunConfig,
-    freeze: str | int | Mapping[str, str | int] | None = None,
+    freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,
     weights: str | Mapping[str, str] | None = None,
 ) -> RunConfig:
     """``run`` with a wish for its encoders: one for all of them, or modality -> wish, ``"*"`` for the others.

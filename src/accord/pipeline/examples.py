@@ -38,16 +38,12 @@ def _with_picture(item: Item, corpus: Corpus, alt: str) -> Item:
 
 
 def thumbnail(corpus: Corpus, row: int, alt: str = "") -> Picture | None:
-    """A small picture of a row, of a clip its middle frame; None where there is none to show."""
-    modality = next((name for name in ("image", "video") if getattr(corpus.columns, name)), None)
-    if modality is None:
-        return None
+    """A small picture of a row, of a clip a film strip; None where there is none to show."""
     try:
-        found = corpus.sample(int(row), modalities=(modality,), frames=1)[modality]
+        shown = corpus.picture(int(row), side=96)
     except RowError:  # went bad since it was checked: the report does without it
         return None
-    image = found[0] if modality == "video" and found else found
-    return Picture.of(image, alt or caption(corpus, row) or row_name(corpus, row), side=96) if image else None
+    return Picture.of(shown, alt or caption(corpus, row) or row_name(corpus, row), side=96) if shown else None
 
 
 def caption(corpus: Corpus, row: int) -> str:

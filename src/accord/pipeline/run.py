@@ -90,7 +90,7 @@ def train(
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     workers: int | None = None,
-    freeze: str | int | Mapping[str, str | int] | None = None,
+    freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,
     weights: str | Mapping[str, str] | None = None,
     loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
@@ -113,8 +113,9 @@ def train(
         device: kind of device; default the best there is.
         precision: arithmetic of the networks.
         workers: processes that decode and augment.
-        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
-            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, how many of the last blocks are trained, or
+            patterns of parameter names (``["model.blocks.*", "!*.bias"]``: frozen, but for biases); of all of them
+            that have pretrained weights, or modality -> that. By default these are frozen.
         weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
         loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
