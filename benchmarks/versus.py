@@ -126,7 +126,7 @@ class Trainer:
         """One optimiser step."""
         config, total = self.config, self.config.epochs * self.steps
         step = Step(epoch=self.done // self.steps, index=self.done, total=total, epochs=config.epochs)
-        common = schedule(step.index, total, config.warmup)
+        common = schedule(step.index, total, config)
         for group in self.optimizer.param_groups:
             own = group["name"]
             factor = self.method.lr_factor(own, step, round(config.warmup * total)) if own else common

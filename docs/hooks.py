@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from accord.claims.table import page, table
 from accord.config import Config
 from accord.data.packs import available_packs, get_pack
+from accord.encoders.registry import DECLARATIONS, Declaration
 from accord.papers import PaperCard, list_cards, settings_of
 
 ROOT = Path(__file__).parent.parent
@@ -115,6 +116,30 @@ def packs() -> str:
     return table(("pack", "what", "rows", "where", "licence"), rows)
 
 
+def encoders() -> str:
+    """One line per encoder."""
+    rows = []
+    for one in DECLARATIONS:
+        streams = sorted(
+            one.gives - {"pooled", "tokens"}, key=lambda name: (name.rstrip("0123456789"), len(name), name)
+        )
+        rows.append((one.modality, shown(one), one.about, ", ".join(streams), one.weights or "none"))
+    return table(("modality", "name", "what it is", "streams", "pretrained"), rows)
+
+
+def encoder_settings() -> str:
+    """The settings of every encoder; encoders that share them in one section."""
+    named: dict[str, list[str]] = {}
+    for one in DECLARATIONS:
+        named.setdefault(one.config.replace(":", "."), []).append(shown(one))
+    return "\n\n".join(f"### {', '.join(names)}\n\n{settings(config)}" for config, names in named.items())
+
+
+def shown(one: Declaration) -> str:
+    """How an encoder is written, as code where it is a name."""
+    return one.written if not one.name else ", ".join(f"`{form}`" for form in one.written.split(", "))
+
+
 def cards() -> str:
     """One section per card: what it is for, settings, traps."""
     return "\n\n".join(card_section(card) for card in list_cards())
@@ -194,6 +219,8 @@ def import_seconds(distribution: str) -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "cards": cards,
     "packs": packs,
+    "encoders": encoders,
+    "encoder settings": encoder_settings,
     "claims": claims,
     "benchmarks": benchmarks,
     "comparison": comparison,

@@ -55,14 +55,14 @@ def test_names_find_their_drawings(emoji):
 def test_it_sorts_pictures_by_words(emoji, tmp_path):
     names = [row[0] for row in emoji.texts()[:12]]
     for number in range(12):
-        emoji.sample(number, modalities=("image",))["image"].save(tmp_path / f"{number:02}.png")
+        emoji.sample(number, fields=("image",))["image"].save(tmp_path / f"{number:02}.png")
     found = pipeline.zero_shot("house", [tmp_path], names)
     right = sum(item.classes[0][0] == name for item, name in zip(found, names, strict=True))
     assert right >= 6  # chance 1
 
 
 def test_it_writes_captions(emoji):
-    pictures = [emoji.sample(row, modalities=("image",))["image"] for row in range(4)]
+    pictures = [emoji.sample(row, fields=("image",))["image"] for row in range(4)]
     captions = house().caption(pictures, decoding={"method": "greedy"})
     assert len(captions) == 4
     assert all(isinstance(caption, str) and caption.strip() for caption in captions)

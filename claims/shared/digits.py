@@ -180,7 +180,7 @@ def cell_digits(scenes: Corpus) -> NDArray[np.int64]:
     known = {picture.tobytes(): int(label) for picture, label in every}
     found = []
     for row in range(len(scenes)):
-        grey = np.asarray(scenes.sample(row, modalities=("image",))["image"])[..., 0]
+        grey = np.asarray(scenes.sample(row, ("image",))["image"])[..., 0]
         found.append([known[grey[y : y + 8, x : x + 8].tobytes()] for y in (0, 8) for x in (0, 8)])
     return np.array(found)
 

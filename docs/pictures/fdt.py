@@ -84,7 +84,7 @@ def train(method: Method, seen: dict[str, Features]) -> None:
     for index, rows in enumerate(batches):
         step = Step(index=index, total=len(batches))
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * schedule(index, step.total, config.warmup)
+            group["lr"] = config.lr * schedule(index, step.total, config)
         optimizer.zero_grad()
         method.loss(batch_of(seen, rows), step)["total"].backward()
         optimizer.step()

@@ -29,8 +29,8 @@ def test_tasks_and_packs_are_offered():
     assert complete.task_names("k") == ["knn"]
     assert "emoji" in complete.pack_names("e")
     assert "pack:emoji" in complete.sources("pack:e")
-    assert complete.text_encoders("t") == ["tiny_text"]
-    assert complete.image_encoders("tiny_v") == ["tiny_vit"]
+    assert complete.encoders_for("text")("t") == ["tiny_text"]
+    assert complete.encoders_for("image")("tiny_v") == ["tiny_vit"]
     assert complete.method_names("sw") == ["swav"]
 
 
@@ -49,7 +49,7 @@ def test_runs_are_offered_without_a_slash_and_folders_on_the_way_with_one(tmp_pa
 
 @pytest.mark.parametrize("heavy", ["torch", "datasets", "numpy"])
 def test_completing_imports_nothing_heavy(heavy):
-    asked = "method_names, complete.task_names, complete.sources, complete.runs, complete.image_encoders"
+    asked = "method_names, complete.task_names, complete.sources, complete.runs, complete.encoders_for('image')"
     code = f"import sys; from accord.cli import complete\nfor one in (complete.{asked}): one('')\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}print({heavy!r} in sys.modules)"], capture_output=True, text=True

@@ -68,10 +68,12 @@ def test_train_prints_metrics_with_intervals_and_what_to_do_next(pipeline, accor
 
 
 def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
-    result = accord_cli("evaluate", tmp_path, "other", "--task", "retrieval", "--task", "zero_shot")
+    words = "--task retrieval --task zero_shot --set zero_shot.templates=drawing"
+    result = accord_cli("evaluate", tmp_path, "other", *words.split())
     assert "[50.0, 57.6]" in result.stdout
     tasks = ["retrieval", "zero_shot"]
     expected = {"tasks": tasks, "templates": None, "candidates": None, "examples": 0, "columns": {}, "device": "auto"}
+    expected["settings"] = {"zero_shot.templates": "drawing"}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
 

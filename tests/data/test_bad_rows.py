@@ -191,13 +191,13 @@ def test_an_unchanged_corpus_is_decoded_once_and_a_changed_one_again(
 ) -> None:
     write_metadata(folder)
     decoded: list[int] = []
-    original: Callable[..., object] = Corpus.sample
+    original: Callable[..., object] = Corpus.check
 
     def counting(self: Corpus, position: int, *rest: object) -> object:
         decoded.append(position)
         return original(self, position, *rest)
 
-    monkeypatch.setattr(Corpus, "sample", counting)
+    monkeypatch.setattr(Corpus, "check", counting)
     quarantined(folder)
     assert len(decoded) == 11
     assert len(quarantined(folder)[1]) == 1

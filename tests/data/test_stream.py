@@ -165,7 +165,7 @@ def test_json_fields_become_columns_and_odd_members_are_passed_over(tmp_path: Pa
     write_shard(
         tmp_path / "a.tar",
         {
-            "x/1": {"jpg": encoded(kind="JPEG"), "json": about, "npy": b"123"},
+            "x/1": {"jpg": encoded(kind="JPEG"), "json": about, "xyz": b"123"},
             "x/2": {"jpg": encoded(kind="JPEG"), "json": b"{broken"},
             "x/3": {"jpg": encoded(kind="JPEG"), "json": b"[1]"},
             "x/.hidden": {"png": b""},
@@ -199,6 +199,6 @@ def test_what_goes_wrong_on_the_way_to_a_table_is_told(tmp_path: Path, monkeypat
     write_shard(tmp_path / "a.tar", {})
     with pytest.raises(DataError, match="no rows in 1 shards"):
         open_corpus(tmp_path, quiet=True)
-    monkeypatch.setattr("accord.data.stream.read_shards", failing)
+    monkeypatch.setattr("accord.data.sources.read_shards", failing)
     with pytest.raises(DataError, match="the shards cannot be read into one table: no space left"):
         open_corpus(tmp_path, quiet=True)

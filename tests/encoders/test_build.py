@@ -98,6 +98,28 @@ def test_frames_take_their_weights_from_the_image_encoder(tmp_path):
     torch.testing.assert_close(video(x).pooled, image.eval()(x[:, 0]).pooled)
 
 
+def test_clips_have_the_patches_of_their_frames_and_the_times_that_are_given():
+    video = build_encoder("video", {"name": "frames", "image": {"name": "tiny_resnet", "width": 16}}).eval()
+    x, mask = torch.rand(2, 3, 3, 32, 64), torch.tensor([[True, True, True], [True, False, False]])
+    times = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]])
+    features = video(x, mask, times=times)
+    frames, patches = features.stream("frames"), features.stream("patches")
+    assert features.main == "frames"
+    assert torch.equal(frames.times, times)
+    assert patches.grid == (3, 4, 8)
+    assert patches.map().shape == (2, 16, 3, 4, 8)
+    assert patches.mask.sum(dim=1).tolist() == [96, 32]
+    assert patches.times[0].unique().tolist() == [0.0, 0.5, 1.0]
+    torch.testing.assert_close(patches.map()[0, :, 1], video.image(x[0, 1:2]).grid()[0])
+    assert features.stream("patches").values[1, 32:].abs().sum() == 0
+
+
+def test_steps_of_sound_know_their_second():
+    audio = build_encoder("audio", AUDIO)
+    steps = audio(torch.rand(2, 8, 7)).stream("steps")
+    torch.testing.assert_close(steps.times, torch.tensor([[0.0, 0.02, 0.04, 0.06]]).expand(2, 4))
+
+
 def test_options_of_frames_reach_the_image_encoder_that_is_named_before_them():
     video = build_encoder("video", {"name": "frames:tiny_vit", "image": {"size": 16, "width": 16, "heads": 2}})
     assert (video.input.image.size, video.dim) == (16, 16)

@@ -81,6 +81,30 @@ def test_the_tokens_of_a_vit_are_its_patches_and_agree_with_its_map():
     torch.testing.assert_close(features.stream("map8").values, features.tokens)
 
 
+@pytest.mark.parametrize(
+    ("spec", "size", "grid"),
+    [
+        ({"name": "tiny_resnet", "width": 16}, (64, 96), (8, 12)),
+        ({"name": "tiny_convnet", "width": 32}, (64, 160), (2, 5)),
+        (
+            {"name": "vit_tiny_patch16_224", "size": 48, "options": {"dynamic_img_size": True, "depth": 1}},
+            (48, 80),
+            (3, 5),
+        ),
+        ({"name": "swin_tiny_patch4_window7_224", "size": 56, "options": {"depths": (1, 1, 1, 1)}}, (56, 56), (2, 2)),
+    ],
+    ids=lambda value: value.get("name") if isinstance(value, dict) else str(value),
+)
+def test_the_grid_is_that_of_the_real_input(spec, size, grid):
+    encoder = build_encoder("image", spec, weights=False).eval()
+    features = encoder(torch.rand(1, 3, *size))
+    patches = features.stream("patches")
+    assert patches.grid == grid
+    assert features.grid().shape == (1, encoder.token_dim, *grid)
+    deepest = max((name for name in features.streams if name.startswith("map")), key=lambda name: int(name[3:]))
+    assert features.stream(deepest).grid == grid
+
+
 def test_tiny_vit_is_clips_image_tower():
     model = build_encoder("image", {"name": "tiny_vit", "width": 256}).model
     assert model.patch_embed.proj.bias is None

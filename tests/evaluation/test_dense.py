@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from accord.data.compose import Sprite, write_scenes
 from accord.data.corpus import open_corpus
+from accord.data.inputs import ImageInput
 from accord.data.quarantine import RowError
 from accord.encoders import build_encoder
 from accord.errors import DataError
@@ -43,6 +45,10 @@ class Colours(Segments):
 
 class ColourModel:
     method = Colours()
+    inputs: ClassVar = {"image": ImageInput(size=64)}
+
+    def can(self, ability):
+        return ability is Segments
 
     def dense_corpus(self, corpus):
         opened = (corpus.sample(row)["image"] for row in range(len(corpus)))
@@ -58,9 +64,9 @@ class ColourModel:
 def test_masks_are_found_read_and_belong_to_the_fingerprint(corpus, scenes):
     assert corpus.columns.mask == "mask"
     assert corpus.columns.image == "image"
-    mask = corpus.mask(3)
+    mask = corpus.targets_of(3, ["mask"])["mask"]
     assert mask.shape == (64, 64)
-    assert mask.dtype == np.uint8
+    assert mask.numpy().tolist() == np.asarray(Image.open(scenes / "masks" / "00003.png")).tolist()
     before = corpus.fingerprint
     path = scenes / "masks" / "00003.png"
     kept = path.read_bytes()
@@ -81,12 +87,12 @@ def test_an_unreadable_mask_is_one_bad_row(scenes, tmp_path):
     assert sorted(set(range(24)) - set(corpus.ids)) == [2, 5]
     unchecked = open_corpus(tmp_path / "rows.jsonl", quiet=True, check=False)
     with pytest.raises(RowError, match="RGB picture is no mask"):
-        unchecked.mask(5)
+        unchecked.targets_of(5, ["mask"])
 
 
 def test_a_cell_has_the_class_of_most_of_its_pixels(corpus):
     cells = cell_classes(corpus, 8, 8)
-    mask = corpus.mask(0).reshape(8, 8, 8, 8).swapaxes(1, 2).reshape(8, 8, -1)
+    mask = corpus.targets_of(0, ["mask"])["mask"].numpy().reshape(8, 8, 8, 8).swapaxes(1, 2).reshape(8, 8, -1)
     for y, x in ((0, 0), (3, 4), (5, 2), (7, 7)):
         counts = np.bincount(mask[y, x], minlength=3)
         assert counts[cells[0, y, x]] == counts.max()
@@ -144,5 +150,5 @@ def test_without_masks_it_is_refused(corpus):
     bare = replace(corpus, columns=corpus.columns.model_copy(update={"mask": None}))
     with pytest.raises(DataError, match="needs masks"):
         evaluate_segmentation(ColourModel(), bare, corpus)
-    with pytest.raises(DataError, match="has no masks"):
-        bare.mask(0)
+    with pytest.raises(DataError, match=r"has no mask: name their column with --mask COL"):
+        bare.targets_of(0, ["mask"])

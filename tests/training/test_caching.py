@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -20,8 +21,10 @@ from accord.data.loader import eval_loader, train_loader
 from accord.data.quarantine import RowError
 from accord.data.text_views import TextView
 from accord.data.views import View
+from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import DataError
+from accord.methods.abilities import Embeds
 from accord.methods.base import DataInfo, Method
 from accord.training import artifact, caching
 from accord.training.caching import feature_caches
@@ -57,7 +60,7 @@ class PairConfig(Config):
     """No settings."""
 
 
-class Pair(Method):
+class Pair(Embeds, Method):
     """Two views of a picture under one linear map."""
 
     name, Config = "pair", PairConfig
@@ -425,6 +428,72 @@ def test_training_and_evaluation_by_tokens_run_the_encoder_once_per_picture(corp
     fit(Grid(method.encoders["image"]), corpus, CONFIG, tmp_path / "again", progress=False)
     artifact.Model(method).embed_corpus(corpus, "image")
     assert method.encoders["image"].calls - calls <= 2  # one blank picture each time, to count the tokens
+
+
+def wanting(modality: str, encoder: Encoder, *wanted: str) -> Method:
+    """A method that needs these features of the encoder, and does nothing."""
+    kind = type("Wanting", (Method,), {"name": "wanting", "Config": PairConfig, "needs": {modality: frozenset(wanted)}})
+    return kind({}, {modality: encoder.freeze("all")}, DataInfo())
+
+
+def test_any_streams_of_pictures_are_cached_with_their_grids(corpus):
+    encoder = build_encoder("image", {"name": "tiny_resnet", "size": 32, "width": 16})
+    method = wanting("image", encoder, "pooled", "tokens", "map4")
+    cache = feature_caches(method, corpus, CONFIG)["image"]
+    inputs = {"image": encoder.input}
+    held = next(iter(eval_loader(corpus, inputs, cache={"image": cache})))["image"]
+    made = encoder(next(iter(eval_loader(corpus, inputs)))["image"])
+    assert set(held.streams) == {"patches", "map4"}
+    torch.testing.assert_close(held.grid(), made.grid(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(held.stream("map4").map(), made.stream("map4").map(), rtol=1e-3, atol=1e-3)
+
+
+def test_frames_of_clips_are_cached_with_their_padding(tmp_path):
+    for clip, frames in (("long", 3), ("short", 2)):
+        (tmp_path / clip).mkdir()
+        for number, picture in enumerate(pictures(frames)):
+            picture.save(tmp_path / clip / f"{number}.png")
+    encoder = build_encoder("video", {"name": "frames:tiny_resnet", "frames": 3, "image": {"size": 32, "width": 16}})
+    clips = corpus_from_items("video", [tmp_path / "long", tmp_path / "short"])
+    cache = feature_caches(wanting("video", encoder, "frames", "patches"), clips, CONFIG)["video"]
+    inputs = {"video": encoder.input}
+    held = next(iter(eval_loader(clips, inputs, cache={"video": cache})))["video"]
+    raw = next(iter(eval_loader(clips, inputs)))
+    made = encoder(raw["video"], raw["video_mask"])
+    assert held.mask.tolist() == [[True, True, True], [True, True, False]]
+    assert held.stream("patches").grid == (3, 4, 4)
+    assert torch.equal(held.stream("patches").mask, made.stream("patches").mask)
+    torch.testing.assert_close(held.tokens, made.tokens, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(held.stream("patches").values, made.stream("patches").values, rtol=1e-3, atol=1e-3)
+
+
+def test_layers_are_cached_of_texts_too_and_words_are_not():
+    words = toy_corpus(4).with_texts([["red", "cat dog"], ["sun"], ["red"], []])
+    encoder = build_encoder("text", {"name": "tiny_text", "width": 16, "depth": 2}, texts=["red sun cat dog"])
+    cache = feature_caches(wanting("text", encoder, "pooled", "layers"), words, CONFIG)["text"]
+    found = cache.unpack(cache.variants[0, 0])  # of both captions of the first row
+    ids, mask = encoder.input.tokenizer(["red", "cat dog"])
+    made = encoder(ids, mask, layers=True).stream("layers").values
+    torch.testing.assert_close(found.stream("layers").values, made, rtol=1e-3, atol=1e-3)
+    assert found.tokens is None
+    assert feature_caches(wanting("text", encoder, "words"), words, CONFIG) == {}
+
+
+def test_adapters_keep_an_encoder_out_of_the_cache(corpus):
+    encoder = frozen_patches()
+    encoder.adapters = ("weight",)
+    assert feature_caches(wanting("image", encoder, "tokens"), corpus, CONFIG) == {}
+
+
+def test_features_stored_before_streams_had_names_are_found(corpus, monkeypatch):
+    written = []
+    monkeypatch.setattr(caching, "content_key", lambda part: written.append(json.loads(part)) or content_key(part))
+    for needs in ({"pooled"}, {"pooled", "tokens"}):
+        encoder = frozen_patches()
+        caching._Source("image", encoder, caching.layout_of("image", encoder, frozenset(needs))).store()
+    keys = {"format", "encoder", "weights", "input", "view", "augmentations"}
+    assert [set(setup) for setup in written] == [keys, keys | {"tokens"}]
+    assert written[1]["tokens"] == 4
 
 
 def test_views_of_several_sizes_have_no_common_number_of_tokens(corpus):

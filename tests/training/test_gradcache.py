@@ -152,6 +152,8 @@ def test_batches_are_cut_with_all_they_hold():
         "nested": {"x": torch.arange(5)},
         "absent": None,
         "text_views": [(torch.arange(10).view(5, 2), torch.ones(5, 2) > 0)] * 5,  # as many views as rows
+        "instance_text": [["a"], [], ["b", "c"], [], []],
+        "instance_text_views": [[["a"], [], ["b", "c"], [], []], [[], ["d"], [], [], ["e"]]],
     }
     first, second, third = micro_batches(batch, 2)
     assert first["image_views"][1].tolist() == [0, 10]
@@ -162,6 +164,8 @@ def test_batches_are_cut_with_all_they_hold():
     assert third["absent"] is None
     assert len(second["text_views"]) == 5
     assert [part.tolist() for part in second["text_views"][4]] == [[[4, 5], [6, 7]], [[True, True]] * 2]
+    assert second["instance_text"] == [["b", "c"], []]
+    assert first["instance_text_views"] == [[["a"], []], [[], ["d"]]]
 
 
 @pytest.mark.parametrize(("value", "came"), [(torch.zeros(3), r"shape \(3,\)"), (7, "int")])

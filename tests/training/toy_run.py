@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from programmed import programmed
 from toy_method import Toy, toy, toy_corpus
 
 from accord.methods.base import Step
@@ -33,15 +34,17 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
 
     Args:
         run_dir: folder of the run.
-        task: ``training`` and ``method`` settings, ``dropout``, ``resume``, and ``kill_at``, an optimiser step.
+        task: ``training`` and ``method`` settings, ``dropout``, ``resume``, ``programmed``, which of the toys, and
+            ``kill_at``, an optimiser step.
         world: environment of one of several processes, as torchrun sets it.
     """
     torch.set_num_threads(1)
     os.environ.update(world or {})
     rank_zero_only.rank = rank = int((world or {}).get("RANK", 0))  # this process was forked with the import done
-    method = toy(task.get("method"), dropout=task.get("dropout", 0.1))
+    make = programmed if task.get("programmed") else toy
+    method = make(task.get("method"), dropout=task.get("dropout", 0.1))
     if "kill_at" in task:
-        method.__class__ = Mortal
+        method.__class__ = type("Mortal", (Mortal, type(method)), {})
         method.steps_left = task["kill_at"]
     config = TrainingConfig.parse(task["training"])
     fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)

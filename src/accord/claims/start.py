@@ -95,14 +95,13 @@ def _alike(state: dict[str, Tensor]) -> list[list[str]]:
 
 def budget(method: Method, corpus: Corpus, training: TrainingConfig) -> Budget:
     """Steps and epochs that training ``method`` will take."""
-    sampling = method.sampling
     batches = train_loader(
         corpus,
         encoder_inputs(method),
         method.views,
-        batch_size=training.batch_size,
+        batch_size=training.batch_size // training.accumulate,
         seed=training.seed,
-        episode=(sampling.rows or len(corpus)) if sampling else None,
+        sampling=lambda: method.sampling,
     )
     epochs = sum(stage.epochs or training.epochs for stage in method.stages)
-    return Budget(epochs * len(batches), epochs)
+    return Budget(epochs * (len(batches) // training.accumulate), epochs)

@@ -45,20 +45,18 @@ def runs(incomplete: str) -> list[str]:
     return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, shipped_models())]
 
 
-def image_encoders(incomplete: str) -> list[str]:
-    """The image encoders of our own, and those of other packages; timm's thousand would take seconds to list."""
-    return _encoders(incomplete, ("efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"))
+def encoders_for(field: str) -> Callable[[str], list[str]]:
+    """A function that offers the encoders for a field, those of other packages among them; timm's thousand would take
+    seconds to list."""
 
+    def names(incomplete: str) -> list[str]:
+        from accord.data.fields import declared
+        from accord.encoders.registry import encoder_names
 
-def text_encoders(incomplete: str) -> list[str]:
-    """The text encoders of our own, and those of other packages."""
-    return _encoders(incomplete, ("minilm", "tiny_text"))
+        usual = declared(field)
+        return _starting(incomplete, {*encoder_names(usual.modality or field), *filter(None, [usual.encoder])})
 
-
-def _encoders(incomplete: str, own: Iterable[str]) -> list[str]:
-    from accord.plugins import plugin_names
-
-    return _starting(incomplete, [*own, *plugin_names("encoders")])
+    return names
 
 
 def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:

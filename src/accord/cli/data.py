@@ -119,7 +119,7 @@ def _pictures(source: str) -> list[Image.Image]:
     corpus = open_corpus(source, quiet=True)
     found = []
     for row in range(min(len(corpus), BACKGROUNDS)):
-        picture = corpus.sample(row, modalities=("image",))["image"]
+        picture = corpus.sample(row, ("image",))["image"]
         picture.thumbnail((512, 512))
         found.append(picture)
     return found

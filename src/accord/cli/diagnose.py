@@ -8,16 +8,10 @@ from typing import Annotated
 import typer
 
 from accord.cli.options import (
-    AudioColumn,
     Device,
     DeviceOption,
-    GraphColumns,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumns,
-    VideoColumn,
-    given,
+    Given,
+    takes_columns,
 )
 from accord.cli.runs import RunArgument
 
@@ -26,6 +20,7 @@ EXAMPLE = """Example:
 accord diagnose runs/first --figure runs/gap.png"""
 
 
+@takes_columns
 def diagnose(
     run: RunArgument,
     source: Annotated[
@@ -34,13 +29,8 @@ def diagnose(
     figure: Annotated[
         Path | None, typer.Option(dir_okay=False, help="PNG that shows both modalities and the cosines of pairs.")
     ] = None,
-    image: ImageColumn = None,
-    text: TextColumns = None,
-    label: LabelColumn = None,
-    video: VideoColumn = None,
-    audio: AudioColumn = None,
-    group: GroupColumn = None,
-    graph: GraphColumns = None,
+    *,
+    columns: Given,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Say how embeddings fill their space, how far modalities lie apart, and what closing the gap afterwards gives."""
@@ -53,7 +43,6 @@ def diagnose(
     table = Table(box=SIMPLE_HEAD)
     for column, justify in (("what", "left"), ("value", "right"), ("how to read it", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
     for item in pipeline.diagnose(run, source, figure, columns=columns, device=device.value):
         table.add_row(item.name, f"{item.value:.2f}", item.meaning)
     console().print(table)

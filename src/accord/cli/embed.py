@@ -9,16 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli.options import (
-    AudioColumn,
     Device,
     DeviceOption,
-    GraphColumns,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumns,
-    VideoColumn,
-    given,
+    Given,
+    takes_columns,
 )
 from accord.cli.runs import known_run
 
@@ -43,6 +37,7 @@ def _run_or_export(run: str) -> str:
     return run if (Path(run) / "model.onnx").is_file() else known_run(run)
 
 
+@takes_columns
 def embed(
     run: Annotated[
         str,
@@ -56,13 +51,8 @@ def embed(
         Engine, typer.Option(help="plain: in this process; ray: in several, here or on a Ray cluster.")
     ] = Engine.plain,
     workers: Annotated[int, typer.Option(min=1, help="ray: how many processes; each takes a processor core.")] = 2,
-    image: ImageColumn = None,
-    text: TextColumns = None,
-    label: LabelColumn = None,
-    video: VideoColumn = None,
-    audio: AudioColumn = None,
-    group: GroupColumn = None,
-    graph: GraphColumns = None,
+    *,
+    columns: Given,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Embed every row and write the unit-norm vectors as Parquet, one column per modality.
@@ -71,6 +61,5 @@ def embed(
     """
     from accord import pipeline
 
-    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
     options: dict[str, Any] = {"out": out, "engine": engine.value, "workers": workers, "device": device.value}
     typer.echo(f"wrote {pipeline.embed(run, source, columns=columns, **options)}")

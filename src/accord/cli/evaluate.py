@@ -9,24 +9,19 @@ import typer
 
 from accord.cli import complete
 from accord.cli.options import (
-    AudioColumn,
     Device,
     DeviceOption,
-    GraphColumns,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumns,
-    VideoColumn,
-    given,
+    Given,
+    takes_columns,
 )
 from accord.cli.runs import RunArgument
+from accord.cli.settings import parse_settings
 from accord.errors import no_such
 from accord.evaluation.tasks import task_names
 
 EXAMPLE = """Example:
 
-accord evaluate runs/first --task retrieval --task zero_shot
+accord evaluate runs/first --task retrieval --task zero_shot --set zero_shot.templates=drawing
 
 accord evaluate runs/first photos.csv --image file --text title --label kind"""
 
@@ -39,6 +34,7 @@ def known_tasks(names: list[str] | None) -> list[str] | None:
     return names
 
 
+@takes_columns
 def evaluate(
     run: RunArgument,
     source: Annotated[
@@ -68,19 +64,18 @@ def evaluate(
         int,
         typer.Option(min=0, help="Captions of training rows that stand for their class beside its name in zero_shot."),
     ] = 0,
-    image: ImageColumn = None,
-    text: TextColumns = None,
-    label: LabelColumn = None,
-    video: VideoColumn = None,
-    audio: AudioColumn = None,
-    group: GroupColumn = None,
-    graph: GraphColumns = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TASK.OPTION=VALUE", help="Any option of a task, e.g. knn.k=5; repeatable."),
+    ] = None,
+    *,
+    columns: Given,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Score a trained model, with a 95 % interval and the chance level beside every number."""
     from accord import pipeline
     from accord.cli.output import show_metrics
 
-    columns = given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph)
     options = {"templates": templates, "candidates": candidates, "examples": examples, "device": device.value}
-    show_metrics(pipeline.evaluate(run, source, tasks=task or (), columns=columns, **options))  # type: ignore[arg-type]
+    options |= {"settings": parse_settings(settings or ()), "columns": columns}
+    show_metrics(pipeline.evaluate(run, source, tasks=task or (), **options))  # type: ignore[arg-type]

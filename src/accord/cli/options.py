@@ -1,41 +1,28 @@
-"""Options that several verbs share: which column of the data is what, and where the model runs."""
+"""Options that several verbs share: which column of the data is what, which encoder reads it, where the model runs.
+
+Those of columns and encoders are made of the declarations of :mod:`accord.data.fields`.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from accord.cli import complete
+from accord.data.fields import Declaration, declarations, declared
 from accord.errors import DataError
 
-DATA = "Data"
+DATA, ENCODERS = "Data", "Encoders"
+Verb = Callable[..., None]
+Given = dict[str, Any]  # the options of one kind that the user set, by field
 
-ImageColumn = Annotated[str | None, typer.Option(metavar="COL", help="Image column.", rich_help_panel=DATA)]
-TextColumns = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COL", help="Text column; repeat for several captions.", rich_help_panel=DATA),
-]
-LabelColumn = Annotated[
-    str | None, typer.Option(metavar="COL", help="Label column; none for no labels.", rich_help_panel=DATA)
-]
-VideoColumn = Annotated[str | None, typer.Option(metavar="COL", help="Video column.", rich_help_panel=DATA)]
-AudioColumn = Annotated[str | None, typer.Option(metavar="COL", help="Audio column.", rich_help_panel=DATA)]
-GroupColumn = Annotated[
-    str | None,
-    typer.Option(metavar="COL", help="Rows of one group stay in one split.", rich_help_panel=DATA),
-]
-GraphColumns = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="COL",
-        help="Column that names what a row is linked to (authors, tags): a graph's nodes; repeatable.",
-        rich_help_panel=DATA,
-    ),
-]
 NamedColumns = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,6 +44,78 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where the model runs; auto takes the best there is.")]
+
+
+def takes_columns(verb: Verb) -> Verb:
+    """A verb with an option ``--FIELD COL`` for every declared column; its parameter ``columns`` gets those given."""
+    return _with_options(verb, "columns", {field: _column_option(made) for field, made in declarations().items()})
+
+
+def takes_encoders(verb: Verb) -> Verb:
+    """A verb with an option ``--FIELD-encoder NAME``; its parameter ``encoders`` gets those given, by field."""
+    options = {field: _encoder_option(made) for field, made in declarations().items() if made.encoder}
+    return _with_options(verb, "encoders", options)
+
+
+def takes_files(verb: Verb) -> Verb:
+    """A verb with an option ``--FIELD FILE`` for media to ask with; its parameter ``files`` gets those given."""
+    return _with_options(verb, "files", {field: _file_option(declared(field)) for field in queried()})
+
+
+def queried() -> tuple[str, ...]:
+    """The media that can be asked with."""
+    return tuple(field for field, made in declarations().items() if made.main and made.medium)
+
+
+def _column_option(made: Declaration) -> Any:
+    option = typer.Option(f"--{made.field}", metavar="COL", help=made.help, rich_help_panel=DATA)
+    return Annotated[list[str] | None if made.several else str | None, option]
+
+
+def _encoder_option(made: Declaration) -> Any:
+    option = typer.Option(
+        f"--{made.field}-encoder",
+        metavar="NAME",
+        autocompletion=complete.encoders_for(made.field),
+        help=f"Such as {made.encoder}.",
+        rich_help_panel=ENCODERS,
+    )
+    return Annotated[str | None, option]
+
+
+def _file_option(made: Declaration) -> Any:
+    what = f"A {made.file or made.field}, together with the rest."
+    option = typer.Option(f"--{made.field}", metavar="FILE", help=what)
+    return Annotated[str | None, option]
+
+
+def _with_options(verb: Verb, name: str, options: Mapping[str, Any]) -> Verb:
+    """The verb with these options in the place of its parameter ``name``, a dict of those that the user sets."""
+    hints = get_type_hints(verb, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(verb).parameters.values():
+        if parameter.name == name:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters += [
+                inspect.Parameter(_argument(name, option), kind, default=None, annotation=annotation)
+                for option, annotation in options.items()
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+
+    @wraps(verb)
+    def called(**values: Any) -> None:
+        chosen = given(**{option: values.pop(_argument(name, option), None) for option in options})
+        verb(**values, **{name: chosen})
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _argument(name: str, option: str) -> str:
+    """What an option is called inside: no verb has a parameter of that name."""
+    return f"{name}_{option}"
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -92,5 +151,5 @@ def columns_by_key() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        message = re.sub(r"--(image|text|label|video|audio|group|graph) COL", r"--column \1=COL", str(error))
+        message = re.sub(rf"--({'|'.join(declarations())}) COL", r"--column \1=COL", str(error))
         raise DataError(message) from None

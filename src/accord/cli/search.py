@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from accord.cli.options import Device, DeviceOption, NamedColumns, columns_by_key, parse_columns
+from accord.cli.options import (
+    Device,
+    DeviceOption,
+    Given,
+    NamedColumns,
+    columns_by_key,
+    given,
+    parse_columns,
+    queried,
+    takes_files,
+)
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -24,6 +34,7 @@ accord search runs/papers --like 1706.03762
 accord search runs/first "red heart" --data photos.csv --column image=file --column text=title"""
 
 
+@takes_files
 def search(
     run: RunArgument,
     query: Annotated[
@@ -54,9 +65,8 @@ def search(
     ] = None,
     strength: Annotated[float, typer.Option(help="How much the words of --plus and --minus count.")] = 1.0,
     text: Annotated[str | None, typer.Option(metavar="WORDS", help="Instead of QUERY: words to look for.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="FILE", help="A picture, together with the rest.")] = None,
-    audio: Annotated[str | None, typer.Option(metavar="FILE", help="A recording, likewise.")] = None,
-    video: Annotated[str | None, typer.Option(metavar="FILE", help="A clip, likewise.")] = None,
+    *,
+    files: Given,
     like: Annotated[
         str | None,
         typer.Option(
@@ -75,12 +85,10 @@ def search(
     from accord.searching.place import writable_folder
     from accord.searching.show import contact_sheet, format_hits
 
-    given = {"text": text, "image": image, "audio": audio, "video": video}
-    together = {modality: value for modality, value in given.items() if value is not None}
+    together = given(text=text) | files
     if (query is not None) + bool(together) + (like is not None) != 1:
-        raise typer.BadParameter(
-            "give either QUERY, or --like, or one or several of --text, --image, --audio and --video"
-        )
+        asking = ", ".join(f"--{name}" for name in ("text", *queried()))
+        raise typer.BadParameter(f"give either QUERY, or --like, or one or several of {asking}")
     if like is not None and (plus or minus):
         raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
     changes: dict[str, Any] = {"plus": plus or (), "minus": minus or (), "strength": strength, "like": like}

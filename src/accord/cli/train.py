@@ -11,15 +11,12 @@ import typer
 from accord.cli import complete
 from accord.cli.options import (
     DATA,
-    AudioColumn,
+    ENCODERS,
     Device,
-    GraphColumns,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumns,
-    VideoColumn,
+    Given,
     given,
+    takes_columns,
+    takes_encoders,
 )
 from accord.cli.settings import parse_settings
 
@@ -31,7 +28,6 @@ accord train pictures --image-encoder resnet50 --freeze image=2 --logger csv --o
 
 accord train papers.csv --method meow --graph authors --graph venue --out runs/papers"""
 
-_ENCODERS = "Encoders"
 _MACHINE = "Machine and logs"
 
 
@@ -52,6 +48,8 @@ class Logger(StrEnum):
     mlflow = "mlflow"
 
 
+@takes_encoders
+@takes_columns
 def train(
     source: Annotated[
         str | None,
@@ -68,47 +66,23 @@ def train(
             help="Method to train (see: accord papers list). Default: one that fits.",
         ),
     ] = None,
-    image: ImageColumn = None,
-    text: TextColumns = None,
-    label: LabelColumn = None,
-    video: VideoColumn = None,
-    audio: AudioColumn = None,
-    group: GroupColumn = None,
-    graph: GraphColumns = None,
+    *,
+    columns: Given,
     target: Annotated[
         str | None,
         typer.Option(
             metavar="TYPE", help="In a folder of nodes and edges, the node type to learn.", rich_help_panel=DATA
         ),
     ] = None,
-    image_encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=complete.image_encoders,
-            help="Such as efficientnet_lite0.",
-            rich_help_panel=_ENCODERS,
-        ),
-    ] = None,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", autocompletion=complete.text_encoders, help="Such as minilm.", rich_help_panel=_ENCODERS
-        ),
-    ] = None,
-    video_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as frames:tiny_vit.", rich_help_panel=_ENCODERS)
-    ] = None,
-    audio_encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Such as tiny_audio.", rich_help_panel=_ENCODERS)
-    ] = None,
+    encoders: Given,
     freeze: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[ENCODER=]HOW",
             help="all, none, or how many of the last blocks are trained: of every pretrained encoder, or of one, "
-            "such as image=2; repeatable. Default: pretrained ones are frozen, others are trained.",
-            rich_help_panel=_ENCODERS,
+            "such as image=2. Or names of an encoder's parameters that are frozen, after ! of those that are trained: "
+            "image='model.blocks.*,!*.bias'. Repeatable. Default: pretrained ones are frozen, others are trained.",
+            rich_help_panel=ENCODERS,
         ),
     ] = None,
     weights: Annotated[
@@ -116,7 +90,7 @@ def train(
         typer.Option(
             metavar="[ENCODER=]FILE|random",
             help="An encoder's weights, such as image=mine.safetensors, or random to start without any; repeatable.",
-            rich_help_panel=_ENCODERS,
+            rich_help_panel=ENCODERS,
         ),
     ] = None,
     objective_add: Annotated[
@@ -163,8 +137,8 @@ def train(
         raise typer.BadParameter("say what to train on: DATA, or --config FILE", param_hint="DATA")
     options: dict[str, Any] = {
         "config": config,
-        "encoders": given(image=image_encoder, text=text_encoder, video=video_encoder, audio=audio_encoder),
-        "columns": given(image=image, text=text, label=label, video=video, audio=audio, group=group, graph=graph),
+        "encoders": encoders,
+        "columns": columns,
         "out": out,
         "resume": resume,
         "seed": seed,

@@ -16,6 +16,8 @@ from accord.data.inputs import AudioInput
 from accord.data.media import Unreadable, read_bytes
 from accord.errors import require
 
+AUDIO_SUFFIXES = frozenset(".wav .flac .ogg .mp3 .opus .aiff .aif .au".split())  # noqa: SIM905
+
 
 def read_audio(cell: Any, root: Path | None) -> tuple[np.ndarray, int]:
     """A recording as float32 mono wave ``(S,)`` in [-1, 1] and its rate in Hz.
@@ -35,6 +37,18 @@ def read_audio(cell: Any, root: Path | None) -> tuple[np.ndarray, int]:
     if not np.isfinite(wave).all():
         raise Unreadable("damaged recording: samples are not finite")
     return wave.mean(axis=1), int(rate)
+
+
+def is_audio(content: bytes) -> bool:
+    """Whether a file with these first bytes is a recording.
+
+    >>> is_audio(b"RIFF....WAVEfmt"), is_audio(b"hello")
+    (True, False)
+    """
+    return content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM")) or (content[:4], content[8:12]) == (
+        b"RIFF",
+        b"WAVE",
+    )
 
 
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import platformdirs
 
@@ -42,3 +43,8 @@ def indispensable() -> Iterator[None]:
             yield
     except StorageError as error:
         raise StorageError(f"{error}, by XDG_CACHE_HOME=FOLDER before the command") from error
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder below Accord's place in the platform's cache directory."""
+    return platformdirs.user_cache_path("accord").joinpath(*parts)

@@ -62,9 +62,7 @@ def _decode_all(corpus: Corpus, positions: Iterable[int]) -> Iterator[BadRow]:
 
 def _verdict(corpus: Corpus, position: int) -> BadRow | None:
     try:
-        corpus.sample(position, corpus.columns.media)
-        if corpus.columns.mask:
-            corpus.mask(position)
+        corpus.check(position)
     except RowError as error:
         return BadRow(error.row, error.file, error.reason)
     return None

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ class Scene:
         instances: ``(T, S, S)`` uint8, 0 for the background and the thing's number from 1.
         boxes: ``(T, K, 4)`` int, x0, y0, x1, y1 in pixels, of each thing as it was pasted.
         names: of the K things.
+        kinds: ``(K,)`` int, their classes.
         caption: names and places in the first frame.
     """
 
@@ -62,6 +63,7 @@ class Scene:
     instances: np.ndarray
     boxes: np.ndarray
     names: tuple[str, ...]
+    kinds: tuple[int, ...]
     caption: str
 
 
@@ -179,7 +181,8 @@ def compose(
     names = tuple(thing.sprite.name for thing in placed)
     caption = " and ".join(f"{name} {_where(box, side)}" for name, box in zip(names, boxes[0], strict=True))
     shape = np.array(boxes, dtype=np.int64).reshape(frames, len(placed), 4)
-    return Scene(tuple(pictures), np.stack(masks), np.stack(instances), shape, names, caption)
+    kinds = tuple(thing.sprite.kind for thing in placed)
+    return Scene(tuple(pictures), np.stack(masks), np.stack(instances), shape, names, kinds, caption)
 
 
 def write_scenes(
@@ -194,8 +197,9 @@ def write_scenes(
 ) -> Path:
     """Write scenes as a folder that every verb reads: pictures or clips, masks, and ``metadata.jsonl``.
 
-    A row has ``image`` (the first frame), ``caption``, ``mask``, ``instances``, ``boxes`` and ``names``, and of clips
-    ``video`` (a folder of frames) and ``tracks``, the boxes of every frame. The folder appears in one move.
+    A row has ``image`` (the first frame), ``caption``, ``mask``, ``instances``, ``boxes``, ``names`` and ``kinds``, and
+    of clips ``video`` (a folder of frames), ``tracks``, the boxes of every frame, and ``track_masks``, a folder of the
+    things of every frame. The folder appears in one move.
 
     Args:
         out: the folder; must not exist.
@@ -217,7 +221,7 @@ def write_scenes(
         for folder in ("images", "masks", "instances"):
             (partial / folder).mkdir(parents=True)
         rows = [
-            _write_scene(partial, f"{number:05}", scene)
+            _write_scene(partial, f"{number:05}", scene, kinds)
             for number, scene in enumerate(_scenes(sprites, backgrounds, count, seed, options))
         ]
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -243,7 +247,7 @@ def _scenes(
         yield compose(sprites, backgrounds, seed=own, **options)  # type: ignore[arg-type]
 
 
-def _write_scene(folder: Path, name: str, scene: Scene) -> dict[str, object]:
+def _write_scene(folder: Path, name: str, scene: Scene, kinds: Sequence[str]) -> dict[str, object]:
     scene.frames[0].save(folder / "images" / f"{name}.png")
     for kind, maps in (("masks", scene.masks), ("instances", scene.instances)):
         Image.fromarray(maps[0]).save(folder / kind / f"{name}.png")
@@ -254,17 +258,27 @@ def _write_scene(folder: Path, name: str, scene: Scene) -> dict[str, object]:
         "instances": f"instances/{name}.png",
         "boxes": scene.boxes[0].tolist(),
         "names": list(scene.names),
+        "kinds": [kinds[kind] if kinds else str(kind) for kind in scene.kinds],
     }
     if len(scene.frames) > 1:
-        clip = folder / "clips" / name
-        clip.mkdir(parents=True)
-        for number, (frame, mask) in enumerate(zip(scene.frames, scene.masks, strict=True)):
-            frame.save(clip / f"{number:03}.png")
-            tracked = folder / "clip_masks" / name
-            tracked.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(mask).save(tracked / f"{number:03}.png")
-        row |= {"video": f"clips/{name}", "tracks": scene.boxes.tolist()}
+        for place, pictures in (
+            ("clips", scene.frames),
+            ("clip_masks", map(Image.fromarray, scene.masks)),
+            ("clip_instances", map(Image.fromarray, scene.instances)),
+        ):
+            _write_frames(folder / place / name, pictures)
+        row |= {
+            "video": f"clips/{name}",
+            "tracks": scene.boxes.tolist(),
+            "track_masks": f"clip_instances/{name}",
+        }
     return row
+
+
+def _write_frames(folder: Path, pictures: Iterable[Image.Image]) -> None:
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(pictures):
+        picture.save(folder / f"{number:03}.png")
 
 
 def _background(backgrounds: Sequence[Image.Image], side: int, random: np.random.Generator) -> Image.Image:

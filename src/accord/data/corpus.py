@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import io
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,27 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from accord.data.cache import dispensable
-from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions, read_medium
+from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions
 from accord.data.check import check_media, unreadable_rows
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
+from accord.data.draws import UNDRAWN, Draws
+from accord.data.fields import declared
 from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
+from accord.data.inputs import Input
 from accord.data.labels import MISSING_LABEL, Labels, read_labels
-from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path, open_image, read_bytes
+from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path
+from accord.data.modalities import Reading, get_modality, modality_of
 from accord.data.quarantine import Quarantine, RowError
 from accord.data.sources import Source, announce, cache_folder, read_source
+from accord.data.targets import TARGETS, get_target
+from accord.data.targets.base import BoxFormat
+from accord.data.targets.rows import canvas_of, has_value, is_empty, things_classes
 from accord.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
+
+    from accord.data.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,10 @@ class Corpus:
         graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
+        instance_classes: names of the classes of things in boxes, instances and tracks.
+        box_format: what the four numbers of a box are.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
+        sources: ``(N,)`` int64 the data set that each row is of, where several were joined, else None.
     """
 
     name: str
@@ -69,7 +82,10 @@ class Corpus:
     incomplete: bool = False
     graph: HeteroData | None = None
     target: str = ""
-    left_out: Quarantine = field(default_factory=Quarantine)
+    instance_classes: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
+    left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
+    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,16 +108,21 @@ class Corpus:
         """Modalities that the rows have, labels not counted."""
         return self.columns.modalities
 
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """What can be read of a row: its modalities, then what stands beside them."""
+        return tuple(dict.fromkeys([*self.modalities, *self.columns.readable]))
+
     @cached_property
     def present(self) -> dict[str, np.ndarray]:
-        """Modality -> ``(N,)`` bool, which rows have it."""
+        """Field -> ``(N,)`` bool, which rows have it."""
+        everywhere = {field: np.ones(len(self), dtype=np.bool_) for field in self._fields}
         if not self.incomplete:
-            return {modality: np.ones(len(self), dtype=np.bool_) for modality in self.modalities}
+            return everywhere
         table = self._cells.with_format("arrow")[:] if self.columns.media and len(self) else None
-        found = {name: _filled(table.column(column)) for name, column in self.columns.media.items() if table}
+        found = {field: _filled(table.column(column)) for field, column in self.columns.media.items() if table}
         texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
-        nodes = {"graph": np.ones(len(self), dtype=np.bool_)} if self.columns.graph else {}
-        return {**found, **texts, **nodes}
+        return everywhere | found | texts
 
     def having(self, *modalities: str) -> Corpus:
         """The rows that have all of these modalities."""
@@ -118,6 +139,7 @@ class Corpus:
             ids=self.ids[index],
             labels=None if self.labels is None else self.labels[index],
             truth=None if self.truth is None else self.truth[index],
+            sources=None if self.sources is None else self.sources[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
 
@@ -147,61 +169,140 @@ class Corpus:
     def sample(
         self,
         position: int,
-        modalities: Collection[str] | None = None,
-        background: tuple[int, int, int] = (255, 255, 255),
-        frames: int | None = None,
+        fields: Collection[str] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        draws: Draws = UNDRAWN,
     ) -> dict[str, Any]:
         """One row, decoded.
 
         Args:
             position: which row, in [0, N).
-            modalities: those wanted; None for all there are.
-            background: RGB under transparent pixels.
-            frames: evenly spaced frames to take from a clip; None takes all.
+            fields: those wanted; None for all there are.
+            inputs: field -> what an encoder is fed, such as the background under transparent pixels or how many frames
+                of a clip; a field that is not there is read as a whole.
+            draws: what random choices hang on, such as which frames.
 
         Returns:
-            ``image`` RGB picture; ``video`` list of RGB pictures; ``audio`` (float32 mono wave ``(S,)`` in
-            [-1, 1], rate in Hz); ``text`` list of str; ``label``; only what the corpus has. None for a medium that
-            the row lacks, where rows may be incomplete.
+            What the modality of each field reads: ``image`` RGB picture; ``video`` clip, a sequence of RGB pictures;
+            ``audio`` (float32 mono wave ``(S,)`` in [-1, 1], rate in Hz); ``text`` list of str; ``sequence`` steps; and
+            ``label``; only what the corpus has. None for a medium that the row lacks, where rows may be incomplete.
 
         Raises:
             RowError: a cell cannot be read; names row, file and reason.
         """
-        wanted = set(self.modalities if modalities is None else modalities)
-        media = {name: column for name, column in self.columns.media.items() if name in wanted}
+        wanted = set(self.columns.readable if fields is None else fields)
+        media = {field: column for field, column in self.columns.media.items() if field in wanted}
         cells = self._cells[position] if media else {}
         found: dict[str, Any] = {}
-        for modality, column in media.items():
-            if self.incomplete and not self.present[modality][position]:
-                found[modality] = None
+        for field, column in media.items():
+            if self.incomplete and not self.present[field][position]:
+                found[field] = None
                 continue
-            try:
-                found[modality] = read_medium(modality, cells[column], self.root, background, frames)
-            except Unreadable as error:
-                raise RowError(int(self.ids[position]), self._file(cells[column]), str(error)) from None
+            reading = Reading((inputs or {}).get(field), self.root, draws)
+            with self._named(position, cells[column]):
+                found[field] = modality_of(field).read(cells[column], reading)
         if "text" in wanted:
             found["text"] = list(self._texts[position])
         if self.labels is not None:
             found["label"] = self.labels[position]
         return found
 
-    def mask(self, position: int) -> np.ndarray:
-        """The mask ``(H, W)`` of a row, uint8: 0 for the background, else the number of a class.
+    def check(self, position: int) -> None:
+        """Decode all that a row holds.
 
         Raises:
-            DataError: there is no column of masks.
-            RowError: the mask cannot be read, or its values are no classes; names row, file and reason.
+            RowError: a cell cannot be read; names row, file and reason.
         """
-        column = self.columns.mask
-        if column is None:
-            raise DataError(f"{self.name} has no masks: name their column with data.columns.mask")
-        cell = self.rows[position][column]
+        cells = self._cells[position]
+        for field, column in self.columns.media.items():
+            if not self.incomplete or self.present[field][position]:
+                with self._named(position, cells[column]):
+                    modality_of(field).check(cells[column], self.root)
+        self.targets_of(position, [name for name in TARGETS if getattr(self.columns, name)])
+
+    def picture(self, position: int, side: int) -> Image.Image | None:
+        """Something to look at that stands for a row, about ``side`` pixels high: of the first medium that has it.
+
+        Raises:
+            RowError: the cell cannot be read; names row, file and reason.
+        """
+        for field, column in self.columns.media.items():
+            cell = self._cells[position][column]
+            with self._named(position, cell):
+                shown = modality_of(field).picture(cell, self.root, side) if self.present[field][position] else None
+            if shown is not None:
+                return shown
+        return None
+
+    def targets_of(
+        self,
+        position: int,
+        names: Collection[str],
+        media: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+    ) -> dict[str, Any]:
+        """What a row says beside its media: masks, boxes and the like.
+
+        Args:
+            position: which row, in [0, N).
+            names: of :mod:`accord.data.targets`.
+            media: what :meth:`sample` gave for the row, which saves opening it again; of clips, with the frames drawn.
+            inputs: as for :meth:`sample`.
+
+        Returns:
+            Name -> value, as the target reads it; blank where the row has none.
+
+        Raises:
+            DataError: the rows have no such column.
+            RowError: the cells cannot be used; names row, file and reason.
+        """
+        found = {}
+        for name in names:
+            reader = self.target_reader(name)
+            cells = self.cells(position, reader.fields)
+            with self._named(position, cells[name]):
+                canvas = canvas_of(self, position, reader.medium, media or {}, inputs or {})
+                says = canvas.there and not is_empty(cells[name])
+                found[name] = reader.read(cells, canvas) if says else reader.blank(canvas)
+        return found
+
+    def target_reader(self, name: str) -> Target[Any]:
+        """What reads a target of these rows, and carries it through views.
+
+        Raises:
+            DataError: the rows have no such column.
+        """
+        if not getattr(self.columns, name):
+            raise DataError(f"{self.name} has no {name}: name their column with --{name.replace('_', '-')} COL")
+        return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
+
+    def has_target(self, name: str) -> np.ndarray:
+        """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
+        column = getattr(self.columns, name)
+        if not column or not len(self):
+            return np.full(len(self), False)
+        return has_value(self.rows.select_columns([column]).with_format("arrow")[:].column(column))
+
+    def cells(self, position: int, fields: Collection[str]) -> dict[str, Any]:
+        """Field -> cell of a row, of the fields that have a column."""
+        used = {field: column for field in fields if (column := getattr(self.columns, field))}
+        names = tuple(used.values())
+        if names not in self._selections:
+            self._selections[names] = self.rows.select_columns(list(dict.fromkeys(names)))
+        row = self._selections[names][position]
+        return {field: row[column] for field, column in used.items()}
+
+    @cached_property
+    def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:
+        """Rows with some of their columns, since reading a row reads all of them."""
+        return {}
+
+    @contextmanager
+    def _named(self, position: int, cell: Any) -> Iterator[None]:
+        """Say of a cell that cannot be read which row and file it is."""
         try:
-            with open_image(io.BytesIO(read_bytes(cell, self.root))) as picture:
-                if picture.mode not in ("L", "P", "1"):
-                    raise Unreadable(f"a {picture.mode} picture is no mask: expected one grey value or index a pixel")
-                return np.array(picture, dtype=np.uint8)
-        except (Unreadable, OSError, SyntaxError) as error:
+            yield
+        except Unreadable as error:
             raise RowError(int(self.ids[position]), self._file(cell), str(error)) from None
 
     def position_of(self, row: int) -> int:
@@ -262,14 +363,16 @@ class Corpus:
         """Hash of what the corpus says: mapping, cells, labels, captions, and size and time of every file."""
         digest = hashlib.blake2b(digest_size=16)
         used = sorted({column for _, columns in self.columns.items() for column in columns})
-        digest.update(json.dumps([self.columns.model_dump(), self.classes, self.captions]).encode())
+        digest.update(json.dumps([self.columns.stamp, self.classes, self.captions]).encode())
         if self.graph is not None:
             digest.update(graph_digest(self.graph).encode())
         for array in (self.ids, self.labels, self.truth):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.box_format != "xyxy":
+            digest.update(self.box_format.encode())
         for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
             digest.update(table.combine_chunks().to_batches()[0].serialize())
-            for column in (*self.columns.media.values(), *([self.columns.mask] if self.columns.mask else [])):
+            for column in self.columns.files:
                 for name in _file_names(table.column(column)):
                     digest.update(_stamp(cell_path(name, self.root)).encode())
         return digest.hexdigest()
@@ -302,6 +405,7 @@ def open_corpus(
     classes: Sequence[str] | None = None,
     incomplete: bool = False,
     target: str | None = None,
+    box_format: BoxFormat = "xyxy",
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -319,6 +423,7 @@ def open_corpus(
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
         incomplete: keep rows that lack some of their modalities, for methods that can use them.
         target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
+        box_format: what the four numbers of a box are.
         quiet: print nothing.
 
     Raises:
@@ -330,7 +435,7 @@ def open_corpus(
     """
     corpus, found, labels = _unchecked(source, columns, classes, target)
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
-    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
+    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph, box_format=box_format)
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):
@@ -421,8 +526,8 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
     """A corpus of one modality from things in memory.
 
     Args:
-        modality: ``"image"``, ``"text"``, ``"video"`` or ``"audio"``.
-        items: paths, encoded bytes or (images) PIL pictures; strings for text.
+        modality: its name.
+        items: paths, encoded bytes, or things that the modality makes cells of: PIL pictures, arrays; strings for text.
 
     Raises:
         DataError: an item is none of these.
@@ -431,16 +536,17 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
         >>> corpus_from_items("text", ["a cat", "a dog"]).texts()
         [['a cat'], ['a dog']]
     """
-    if modality == "text":
-        for i, item in enumerate(items):
-            if not isinstance(item, str):
-                raise DataError(f"item {i} is a {type(item).__name__}; expected a string")
-        rows = datasets.Dataset.from_dict({"text": [str(item) for item in items]})
-        return Corpus("texts", rows, Columns(text=("text",)), np.arange(len(items)))
-    cells = [_cell_of(item, i) for i, item in enumerate(items)]
+    kind = get_modality(modality)
+    cells = [kind.cell(item, i) for i, item in enumerate(items)]
+    if not kind.medium:
+        return Corpus(kind.items, datasets.Dataset.from_dict({modality: cells}), _only(modality), np.arange(len(items)))
     feature = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({modality: cells}, features=datasets.Features({modality: feature}))
-    return Corpus("items", rows, Columns.parse({modality: modality}), np.arange(len(items)))
+    return Corpus("items", rows, _only(modality), np.arange(len(items)))
+
+
+def _only(modality: str) -> Columns:
+    return Columns.parse({modality: (modality,) if declared(modality).several else modality})
 
 
 def _unchecked(
@@ -464,25 +570,14 @@ def _unchecked(
         root=found.root,
         where=found.where,
         target=found.graph.target if found.graph else ROW,
+        instance_classes=things_classes(rows, mapping.instance_label) if mapping.instance_label else (),
     )
     return corpus, found, labels
 
 
-def _cell_of(item: Any, position: int) -> dict[str, Any]:
-    if isinstance(item, Image.Image):
-        stream = io.BytesIO()
-        item.save(stream, format="PNG", compress_level=1)
-        return {"bytes": stream.getvalue(), "path": None}
-    if isinstance(item, bytes):
-        return {"bytes": item, "path": None}
-    if isinstance(item, str | Path):
-        return {"bytes": None, "path": str(item)}
-    raise DataError(f"item {position} is a {type(item).__name__}; expected a path, bytes or a PIL image")
-
-
 def undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
     """Media columns as stored: decoding is ours, so that one bad row is one bad row."""
-    for column in (*columns.media.values(), *([columns.mask] if columns.mask else [])):
+    for column in columns.files:
         feature = rows.features[column]
         if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
             rows = rows.cast_column(column, type(feature)(decode=False))

@@ -7,6 +7,7 @@ worker and after however many interruptions the rows are read. The hash is the f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -26,6 +27,42 @@ class Purpose(IntEnum):
     REPLACEMENT = 4
     SHUFFLE = 5
     TEXT_VIEW = 6
+    MOMENT = 7
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the random choices for a row, or for the rows of a batch, hang on; it reaches all that reads and cuts them.
+
+    Args:
+        seed: of the run.
+        epoch: which pass over the data.
+        row: number of the row, or ``(B,)`` of several.
+        training: False where nothing is drawn: first caption, middle frames, evaluation view.
+
+    Example:
+        >>> draws = Draws(seed=0, epoch=3, row=11, training=True)
+        >>> draws.hashes(Purpose.CAPTION) == draw(0, Purpose.CAPTION, 3, 11)
+        array([ True])
+    """
+
+    seed: int = 0
+    epoch: int = 0
+    row: int | np.ndarray = 0
+    training: bool = False
+
+    def hashes(self, purpose: Purpose, *more: ArrayLike) -> np.ndarray:
+        """Uniform 64-bit hashes for a purpose: one a row, or one a row and entry of ``more``, rows first."""
+        row = np.asarray(self.row)
+        axes = max((np.ndim(keys) for keys in more), default=0)
+        return draw(self.seed, purpose, self.epoch, row.reshape(row.shape + (1,) * axes), *more)
+
+    def shares(self, purpose: Purpose, *more: ArrayLike) -> np.ndarray:
+        """The same as uniform numbers in [0, 1)."""
+        return (self.hashes(purpose, *more) >> np.uint64(11)) / 2.0**53
+
+
+UNDRAWN = Draws()  # for what is read as evaluation reads it
 
 
 def draw(*keys: ArrayLike) -> np.ndarray:

@@ -40,6 +40,12 @@ class Stored:
     masked: bool = False
     timed: bool = False
 
+    @classmethod
+    def of(cls, name: str, stream: Stream) -> Stored:
+        """That of streams like this one."""
+        count, dim = stream.values.shape[1:]
+        return cls(name, count, dim, stream.grid, stream.mask is not None, stream.times is not None)
+
     @property
     def halves(self) -> int:
         """Numbers of two bytes that it takes; a time takes two of them."""
@@ -94,11 +100,8 @@ class Layout:
             ShapeError: there is no such stream.
         """
         held = {features.main if name == MAIN else name: features.stream(name) for name in names}
-        streams = tuple(
-            Stored(name, *one.values.shape[1:], one.grid, one.mask is not None, one.times is not None)
-            for name, one in sorted(held.items())
-        )
-        return cls(features.pooled.shape[1], streams, features.main)
+        streams = [Stored.of(name, stream) for name, stream in sorted(held.items())]
+        return cls(features.pooled.shape[1], tuple(streams), features.main)
 
     @property
     def bytes(self) -> int:

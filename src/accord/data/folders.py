@@ -11,13 +11,11 @@ from typing import Any
 
 import datasets
 
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.modalities import Modality, get_modalities
 from accord.data.textfiles import read_text
 from accord.errors import DataError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_SUFFIXES = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "audio": AUDIO_SUFFIXES}
-_CALLED = {"image": "pictures", "video": "clips", "audio": "recordings"}
 _PARTS = frozenset(["train", "training", "val", "valid", "validation", "dev", "test", "testing"])
 _LISTS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".xlsx")  # where captions and labels may stand
 
@@ -45,10 +43,8 @@ def read_media_folder(folder: Path) -> MediaFolder:
     """
     # Listed here rather than by imagefolder, which stops at the first file it cannot take.
     files = _files(folder)
-    found = {
-        modality: [file for file in files if file.suffix.lower() in family] for modality, family in _SUFFIXES.items()
-    }
-    modality = max(found, key=lambda name: len(found[name]))
+    found = {modality: [file for file in files if modality.holds(file)] for modality in get_modalities()}
+    modality = max(found, key=lambda kind: len(found[kind]))
     if not found[modality]:
         kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common(3)
         others = f"; the files there are: {', '.join(f'{kind} ({count})' for kind, count in kinds)}" if kinds else ""
@@ -56,7 +52,7 @@ def read_media_folder(folder: Path) -> MediaFolder:
             f"{folder} holds no {', '.join(METADATA)}, no tar shards and no pictures, clips or recordings{others}"
         )
     media = found[modality]
-    table: dict[str, Any] = {modality: [str(file) for file in media]}
+    table: dict[str, Any] = {modality.name: [str(file) for file in media]}
     texts, said = _captions(folder, media, files)
     if texts:
         table["text"] = texts
@@ -67,6 +63,11 @@ def read_media_folder(folder: Path) -> MediaFolder:
     unread = _unread(folder, modality, found, files)
     notes = tuple(f"{folder}: {note}" for note in (*named, *said, *unread))
     return MediaFolder(datasets.Dataset.from_dict(table), columns, notes)
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """The table of a folder that lists its files, or None."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
 def _files(folder: Path) -> list[PurePath]:
@@ -114,7 +115,7 @@ def _captions(
 
 
 def _unread(
-    folder: Path, modality: str, found: dict[str, list[PurePath]], files: Sequence[PurePath]
+    folder: Path, modality: Modality, found: dict[Modality, list[PurePath]], files: Sequence[PurePath]
 ) -> tuple[str, ...]:
     """What else is there and might have been meant."""
     notes = []
@@ -126,9 +127,9 @@ def _unread(
             f"{', '.join(lists[:3])}{' …' if len(lists) > 3 else ''} beside them is not read; a table that names the "
             f"files can be given instead of the folder ({folder / lists[0]}), or be called metadata.csv"
         )
-    others = [f"{len(files):,} {_CALLED[name]}" for name, files in found.items() if files and name != modality]
+    others = [f"{len(files):,} {kind.items}" for kind, files in found.items() if files and kind != modality]
     if others:
-        notes.append(f"{' and '.join(others)} beside the {_CALLED[modality]} are not read")
+        notes.append(f"{' and '.join(others)} beside the {modality.items} are not read")
     return tuple(notes)
 
 

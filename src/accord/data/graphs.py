@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from accord.data.columns import Columns, guess_columns
+from accord.data.fields import declarations
 from accord.data.quarantine import Quarantine
+from accord.data.tables import TABLES, read_table
 from accord.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -71,8 +73,6 @@ def read_graph_folder(folder: Path, target: str | None = None) -> GraphFolder:
     Raises:
         DataError: a file is not named or filled as it should be, an id occurs twice, or the target is not clear.
     """
-    from accord.data.sources import read_table
-
     tables = {path.stem: read_table(path).rows for path in _tables(folder / NODES)}
     index = {name: _numbered(table, folder / NODES / name) for name, table in tables.items()}
     bad, links, count = Quarantine(), {}, 0
@@ -201,8 +201,6 @@ def _parts(x: Tensor | None) -> list[Tensor]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    from accord.data.sources import TABLES
-
     if not folder.is_dir():
         return []
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
@@ -275,7 +273,7 @@ def _target(wanted: str | None, tables: Mapping[str, datasets.Dataset], index: M
 
 def _columns(table: datasets.Dataset) -> Columns:
     """Text, label and group of a table of nodes; it may have none of them."""
-    bare = dict.fromkeys(("image", "audio", "video", "mask"))
+    bare = {field: None for field, made in declarations().items() if made.files}
     return guess_columns(table, {**bare, "graph": [name for name in (ID,) if name in table.column_names]})
 
 

@@ -6,7 +6,7 @@ An encoder states its ``Input``; the data layer builds batches from it; the save
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -37,10 +37,22 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class VideoInput:
-    """``frames`` evenly spaced frames, each prepared as ``image`` says."""
+    """``frames`` frames of a clip, each prepared as ``image`` says.
+
+    Args:
+        image: size and normalisation of a frame.
+        frames: how many; a shorter clip gives all it has.
+        sampling: ``"segments"``, one of each of equal segments (any in training, else the middle one), or ``"dense"``,
+            a run of frames (from any start in training, else the middle of the clip).
+        stride: distance of the frames of a dense run.
+        rate: frames a second of clips that do not say when their frames are shown, such as folders of pictures.
+    """
 
     image: ImageInput = ImageInput()
     frames: int = 8
+    sampling: Literal["segments", "dense"] = "segments"
+    stride: int = 1
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,28 @@ class TextInput:
 
 
 @dataclass(frozen=True)
+class SequenceInput:
+    """Precomputed features of ``length`` steps.
+
+    Args:
+        dim: width F of a step.
+        length: steps T of a batch.
+        sampling: what a longer or shorter sequence becomes. ``"uniform"``: T steps at ``floor(linspace(0, n - 1, T))``,
+            a shorter one is padded (CiCo; MACIL-SD). ``"slots"``: means of T equal spans, a shorter one repeats steps
+            (G2L). ``"window"``: T steps in a row, from any start in training and else from the middle; a shorter one is
+            padded.
+        seconds_per_step: from the start of one step to that of the next.
+        unit_norm: make each step a vector of length 1 first.
+    """
+
+    dim: int
+    length: int = 64
+    sampling: Literal["uniform", "slots", "window"] = "uniform"
+    seconds_per_step: float = 1.0
+    unit_norm: bool = False
+
+
+@dataclass(frozen=True)
 class GraphInput:
     """A typed graph: feature width of each node type, relations, and the node type that is encoded."""
 
@@ -78,10 +112,10 @@ class GraphInput:
     target: str
 
 
-Input = ImageInput | VideoInput | AudioInput | TextInput | GraphInput
+Input = ImageInput | VideoInput | AudioInput | TextInput | GraphInput | SequenceInput
 
 
-def describe(value: ImageInput | VideoInput | AudioInput) -> dict[str, Any]:
+def describe(value: ImageInput | VideoInput | AudioInput | SequenceInput) -> dict[str, Any]:
     """The plain dict that ``config.yaml`` records.
 
     >>> describe(ImageInput(size=64))["size"]

@@ -26,9 +26,8 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from accord.data.cells import WHITE
 from accord.data.corpus import Corpus
-from accord.data.media import Unreadable, cell_name, cell_path, flatten, open_image, quiet_pillow, read_bytes
+from accord.data.media import WHITE, Unreadable, cell_name, cell_path, flatten, open_image, quiet_pillow, read_bytes
 from accord.data.sources import announce, cache_folder
 from accord.errors import StorageError
 from accord.files import write_atomically

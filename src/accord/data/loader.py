@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from accord.data.batches import Batch, Fetched, Key, Recipe, label_tensor
-from accord.data.draws import Purpose, draw, seed_of
+from accord.data.draws import Purpose, draw
 from accord.data.features import FeatureCache
 from accord.data.inputs import Input
 from accord.data.media import quiet_pillow
+from accord.data.order import EveryRow, Known, Order, Sampling
 from accord.data.quarantine import BadRow, Quarantine, RowError
-from accord.data.samplers import EpisodeSampler
 from accord.data.stream import StreamCorpus, StreamedDataset, StreamOrder
 from accord.data.text_views import TextView
 from accord.data.views import View
@@ -67,7 +66,7 @@ class ViewedDataset(Dataset[Fetched]):
     def _fetch(self, epoch: int, positions: np.ndarray) -> Fetched:
         rows, samples = positions, []
         replaced: list[BadRow] = []
-        if self.recipe.decoded:
+        if self.recipe.decoded or self.recipe.targets:
             with quiet_pillow():
                 read = (self._read(epoch, int(position), replaced) for position in positions)
                 found = [(row, self.recipe.cut(sample, row, epoch)) for row, sample in read]
@@ -84,6 +83,8 @@ class ViewedDataset(Dataset[Fetched]):
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
         if self.labels is not None:
             batch["label"] = self.labels[index]
+        if self.corpus.sources is not None:
+            batch["dataset_id"] = torch.from_numpy(self.corpus.sources[rows])
         return Fetched({**batch, "index": index}, replaced, len(rows))
 
     def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
@@ -92,7 +93,7 @@ class ViewedDataset(Dataset[Fetched]):
         for attempt in range(self._attempts):
             row = position if attempt == 0 else self._substitute(epoch, position, attempt)
             try:
-                sample = self._sample(row)
+                sample = self._sample(row, epoch)
             except RowError as error:
                 first = first or error
                 continue
@@ -107,12 +108,13 @@ class ViewedDataset(Dataset[Fetched]):
         hashed = draw(self.recipe.seed, Purpose.REPLACEMENT, epoch, position, attempt)
         return int(hashed[0] % np.uint64(len(self.corpus)))
 
-    def _sample(self, row: int) -> dict[str, Any]:
+    def _sample(self, row: int, epoch: int) -> dict[str, Any]:
         with self.watch.reading(str(row)):
-            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.background, self.recipe.frames)
+            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.inputs, self.recipe.draws(row, epoch))
         if self.recipe.training and sample.get("text") == [] and not self.corpus.incomplete:
             raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
-        return sample
+        names = [target.name for target in self.recipe.targets]
+        return sample | self.corpus.targets_of(row, names, sample, self.recipe.inputs)
 
     def describe(self, note: str) -> str:
         """Row number and file of what a worker noted down."""
@@ -131,7 +133,7 @@ class EpochLoader:
         workers: processes that read ahead; 0 reads in this one.
     """
 
-    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: _Order | StreamOrder, workers: int = 0) -> None:
+    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: Order | StreamOrder, workers: int = 0) -> None:
         self.dataset, self.quarantine = dataset, Quarantine()
         self._order, self._workers = order, workers
         self._next, self._resume = (0, 0), False  # epoch and batch that come next; whether to start amid an epoch
@@ -167,7 +169,7 @@ class EpochLoader:
                 raise fetched.error
             self._seen += fetched.rows
             self._report(fetched.replaced)
-            yield fetched.batch
+            yield fetched.batch | self._order.notes(step - 1)
 
     def close(self) -> None:
         """Stop the workers now rather than when the loader is collected; iterating again starts new ones."""
@@ -239,47 +241,13 @@ class _Pending:
         return iter(self.keys)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """The keys of an epoch over a corpus: this rank's share of each global batch.
-
-    ``episode`` is the number of rows drawn with replacement in each epoch, None for every row once.
-    """
-
-    rows: int
-    batch_size: int
-    seed: int
-    rank: int = 0
-    world_size: int = 1
-    drop_last: bool = True
-    shuffle: bool = True
-    episode: int | None = None
-
-    def __len__(self) -> int:
-        rows = self.rows if self.episode is None else self.episode
-        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
-
-    def __call__(self, epoch: int, first: int) -> Iterator[Key]:
-        order = np.arange(self.rows)
-        if self.episode is not None:
-            draws = EpisodeSampler(self.rows, self.episode, seed=seed_of(self.seed, Purpose.ORDER))
-            order = draws.rows(epoch).numpy()
-        elif self.shuffle:
-            order = np.random.default_rng(seed_of(self.seed, Purpose.ORDER, epoch)).permutation(self.rows)
-        for number in range(first, len(self)):
-            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
-            short = -len(batch) % self.world_size  # the last batch: every rank gets the same number of rows
-            batch = np.concatenate([batch, order[:short]])
-            share = len(batch) // self.world_size
-            yield epoch, batch[self.rank * share : (self.rank + 1) * share]
-
-
 def train_loader(
     corpus: Corpus | StreamCorpus,
     inputs: Mapping[str, Input],
     views: tuple[View, ...] = (),
     *,
     text_views: tuple[TextView, ...] = (),
+    targets: Collection[str] = (),
     batch_size: int,
     seed: int,
     workers: int = 0,
@@ -289,7 +257,7 @@ def train_loader(
     shuffle: bool = True,
     cache: Mapping[str, FeatureCache] | None = None,
     steps: int | None = None,
-    episode: int | None = None,
+    sampling: Callable[[], Sampling | None] | None = None,
 ) -> EpochLoader:
     """Augmented batches in shuffled order.
 
@@ -297,7 +265,7 @@ def train_loader(
     are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
     ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
     ``graph`` PyG ``HeteroData`` and ``node (B,)`` the rows' numbers in it, ``label (B,)`` int64 or ``(B,C)`` float32
-    multi-hot, ``index (B,)`` position in the corpus. A row of several
+    multi-hot, ``index (B,)`` position in the corpus, ``dataset_id (B,)`` where data sets were joined. A row of several
     captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))`` in
     declared order, where each view draws a caption of its own. Cached modalities are
     :class:`~accord.data.features.Features`.
@@ -307,6 +275,8 @@ def train_loader(
         inputs: modality -> what its encoder is fed.
         views: augmented views; empty gives the evaluation view.
         text_views: augmented views of the captions, beside ``text``.
+        targets: names of :mod:`accord.data.targets` that are read, carried through the views, and in the batch under
+            the keys of each; of several views also as ``KEY_views``. Blank where a row has none.
         batch_size: rows of the *global* batch, all of them for a graph; each of ``world_size`` ranks gets an equal
             share, rank r the rows ``r * b`` to ``(r + 1) * b``, so that together they see what one process would.
         seed: of order, captions and augmentation.
@@ -317,7 +287,8 @@ def train_loader(
         shuffle: False keeps the order of the corpus.
         cache: modality -> features instead of raw input.
         steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
-        episode: rows of an epoch, drawn with replacement; None for every row once.
+        sampling: how rows are drawn, asked at the start of every epoch; None for every row once. What a sampling
+            adds to the batch is said there (:mod:`accord.data.order`).
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
@@ -336,22 +307,33 @@ def train_loader(
     _require_modalities(corpus, inputs)
     if "graph" in inputs and world_size > 1:
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
-    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views)
     if isinstance(corpus, StreamCorpus):
-        if steps is None or cache or episode:
+        recipe = Recipe(inputs, views, seed, text_views=text_views)
+        if steps is None or cache or targets or (sampling is not None and sampling() is not None):
             raise ConfigError(
-                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache or episodes"
+                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache, sampling or "
+                "targets"
             )
         share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
         return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
+    read = tuple(corpus.target_reader(name) for name in targets)
+    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read)
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
-    rows = len(corpus) if episode is None else episode
-    batch_size = rows if "graph" in inputs else batch_size
-    if drop_last and rows < batch_size:
-        what = f"{corpus.name} has" if episode is None else "an episode has"
-        raise DataError(f"{what} {rows} rows, fewer than batch_size = {batch_size}: lower it")
-    order = _Order(len(corpus), batch_size, seed, rank, world_size, drop_last, shuffle, episode)
+    known, every = Known.of(corpus), EveryRow(shuffle)
+    batch_size = len(corpus) if "graph" in inputs else batch_size
+    order = Order(
+        known,
+        batch_size,
+        seed,
+        (lambda: sampling() or every) if sampling is not None else lambda: every,
+        rank=rank,
+        world_size=world_size,
+        drop_last=drop_last,
+    )
+    if drop_last and not len(order):
+        rows = ((sampling and sampling()) or every).rows_per_epoch(known)
+        raise DataError(f"an epoch of {corpus.name} has {rows} rows, fewer than batch_size = {batch_size}: lower it")
     return _loader(corpus, recipe, order, workers)
 
 
@@ -363,6 +345,7 @@ def eval_loader(
     workers: int = 0,
     modalities: Collection[str] | None = None,
     cache: Mapping[str, FeatureCache] | None = None,
+    targets: Collection[str] = (),
 ) -> EpochLoader:
     """Every row once, in order, without augmentation, with its first caption.
 
@@ -375,12 +358,13 @@ def eval_loader(
         workers: processes that read ahead.
         modalities: those wanted; None for all that both corpus and inputs have.
         cache: modality -> features instead of raw input.
+        targets: as for :func:`train_loader`, in the evaluation view.
 
     Raises:
-        DataError: the corpus lacks a modality asked for.
+        DataError: the corpus lacks a modality or target asked for.
         RowError: while iterating, a row cannot be read any more.
     """
-    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, substitute=False)
+    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, substitute=False)
 
 
 def hook_loader(
@@ -389,6 +373,7 @@ def hook_loader(
     *,
     workers: int = 0,
     cache: Mapping[str, FeatureCache] | None = None,
+    targets: Collection[str] = (),
 ) -> EpochLoader:
     """The training rows for a method's hooks: as :func:`eval_loader`, but no corrupt row stops the training.
 
@@ -399,8 +384,9 @@ def hook_loader(
         inputs: modality -> what its encoder is fed.
         workers: processes that read ahead.
         cache: modality -> features instead of raw input.
+        targets: as for :func:`eval_loader`.
     """
-    return _in_order(corpus, inputs, 64, workers, None, cache, substitute=True)
+    return _in_order(corpus, inputs, 64, workers, None, cache, targets, substitute=True)
 
 
 def _in_order(
@@ -410,30 +396,34 @@ def _in_order(
     workers: int,
     modalities: Collection[str] | None,
     cache: Mapping[str, FeatureCache] | None,
+    targets: Collection[str],
     substitute: bool,
 ) -> EpochLoader:
     if modalities is None:
-        modalities = [name for name in inputs if name in corpus.modalities]
+        modalities = [field for field in inputs if field in corpus.columns.readable]
     wanted = {name: inputs[name] for name in modalities}
     _require_modalities(corpus, wanted)
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
-    order = _Order(len(corpus), batch_size, 0, drop_last=False, shuffle=False)
-    return _loader(corpus, Recipe(wanted, training=False, cache=cache), order, workers, substitute)
+    order = Order(Known.of(corpus), batch_size, 0, lambda: EveryRow(shuffle=False), drop_last=False)
+    read = tuple(corpus.target_reader(name) for name in targets)
+    return _loader(corpus, Recipe(wanted, training=False, cache=cache, targets=read), order, workers, substitute)
 
 
-def _loader(corpus: Corpus, recipe: Recipe, order: _Order, workers: int, substitute: bool = True) -> EpochLoader:
+def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitute: bool = True) -> EpochLoader:
     for modality, cache in recipe.cached.items():
         if len(cache) != len(corpus):
             raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")
-    workers = workers if recipe.decoded else 0  # tensors are indexed faster than sent between processes
+    workers = (
+        workers if recipe.decoded or recipe.targets else 0
+    )  # tensors are indexed faster than sent between processes
     return EpochLoader(ViewedDataset(corpus, recipe, workers, substitute), order, workers)
 
 
 def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:
-    for modality in inputs:
-        if modality not in corpus.modalities:
+    for field in inputs:
+        if field not in corpus.columns.readable:
             have = ", ".join(corpus.modalities)
-            raise DataError(f"{corpus.name} has no {modality} column (it has {have}): pass --{modality} COL")
+            raise DataError(f"{corpus.name} has no {field} column (it has {have}): pass --{field} COL")
 
 
 def _unchanged(fetched: Any) -> Any:

@@ -18,7 +18,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Formats whose decoders run inside the process on the bytes alone (EPS would start Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")
+IMAGE_SUFFIXES = frozenset(
+    ".png .jpg .jpeg .webp .gif .bmp .tif .tiff .ppm .pgm .ico .avif".split()  # noqa: SIM905
+)
+WHITE = (255, 255, 255)
 NO_VALUE = "no value"  # the reason for a cell that holds nothing, which is no damage
+_ORIENTATION = 0x0112  # EXIF tag
 UNDECODABLE = "\U0010fffe"  # a noncharacter that stands for a byte that was not UTF-8
 
 
@@ -82,7 +87,7 @@ def _read_file(path: Path) -> bytes:
         raise Unreadable(f"file cannot be opened: {error.strerror}") from None
 
 
-def read_image(cell: Any, root: Path | None, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+def read_image(cell: Any, root: Path | None, background: tuple[int, int, int] = WHITE) -> Image.Image:
     """The RGB picture of a cell, turned upright (EXIF), transparent parts over ``background``.
 
     Raises:
@@ -90,6 +95,30 @@ def read_image(cell: Any, root: Path | None, background: tuple[int, int, int] = 
     """
     with open_image(io.BytesIO(read_bytes(cell, root))) as image:
         return flatten(image, background)
+
+
+def is_image(content: bytes) -> bool:
+    """Whether a file with these first bytes is a picture, perhaps an animated one.
+
+    >>> is_image(b"\x89PNG rest"), is_image(b"....ftypisom")
+    (True, False)
+    """
+    return (
+        content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*"))
+        or (content[:4], content[8:12]) == (b"RIFF", b"WEBP")
+        or content[4:12] == b"ftypavif"
+    )
+
+
+def picture_size(cell: Any, root: Path | None) -> tuple[int, int]:
+    """Width and height of the picture of a cell, upright (EXIF), without decoding it.
+
+    Raises:
+        Unreadable: see :func:`open_image`.
+    """
+    with open_image(io.BytesIO(read_bytes(cell, root))) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5  # on its side
+        return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def open_image(stream: io.BytesIO) -> Image.Image:

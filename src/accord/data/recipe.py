@@ -21,6 +21,7 @@ from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_q
 from accord.data.quarantine import Quarantine
 from accord.data.sources import HUB, find_shards
 from accord.data.splits import Splits, split
+from accord.data.targets.base import BoxFormat
 from accord.errors import DataError
 
 
@@ -63,6 +64,9 @@ class DataConfig(Config):
     max_bad: float = Field(0.2, ge=0, le=1, description="share of unreadable rows that stops the run")
     target: str | None = Field(
         None, description="in a folder of nodes and edges, the node type to learn; none takes the one with labels"
+    )
+    box_format: BoxFormat = Field(
+        "xyxy", description="what the numbers of a box are: two corners, a corner and sides, or the centre and sides"
     )
     incomplete: bool = Field(
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
@@ -160,6 +164,7 @@ def prepare(
         quarantine=quarantine,
         incomplete=config.incomplete,
         target=config.target,
+        box_format=config.box_format,
         quiet=quiet,
     )
     if config.classes:

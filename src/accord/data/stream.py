@@ -1,17 +1,10 @@
-"""Tar shards in the WebDataset layout: read once as a table, or streamed when they do not fit.
-
-Files of one row share a name up to the first dot of the last path component: ``000/17.png``, ``000/17.txt``,
-``000/17.cls``.
-"""
+"""Streaming tar shards (:mod:`accord.data.shards`) that do not fit on the disk a second time, or into a table."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import logging
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,94 +13,23 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from accord.data.batches import Fetched, Key, Recipe, label_tensor
-from accord.data.cells import WHITE, caption_fault, read_captions, read_medium
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Columns, describe_columns, guess_columns
-from accord.data.draws import Purpose, seed_of
+from accord.data.cells import caption_fault, read_captions
+from accord.data.columns import Columns, describe_columns, guess_columns
+from accord.data.draws import UNDRAWN, Draws, Purpose, seed_of
+from accord.data.inputs import Input
 from accord.data.labels import read_labels
-from accord.data.media import UNDECODABLE, Unreadable, quiet_pillow
+from accord.data.media import Unreadable, quiet_pillow
+from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import BadRow, RowError
+from accord.data.shards import LOOK_AT, find_shards, read_shards
+from accord.data.sources import announce
 from accord.data.watch import Watch
 from accord.errors import AccordError, ConfigError, DataError
 
 if TYPE_CHECKING:
     import datasets
 
-_log = logging.getLogger("accord.data")
 _SPARES = 16  # rows sent along with a batch, to take the place of those in it that cannot be read
-_LOOK_AT = 50  # rows from which the columns are guessed
-_TEXT = ("txt", "text", "caption", "json", "cls", "label")
-_MEDIA = tuple(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES))
-
-
-def read_shards(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of tar files, one after the other, as ``{suffix: content}`` and where it was found.
-
-    Media are ``{"bytes", "path"}``, texts and the fields of ``.json`` are values. Every row has the same keys,
-    so that rows with a part missing fit into one table. A shard that ends early loses the rows after that point,
-    with a warning; bytes that are not UTF-8 spoil only their own cell.
-    """
-    names = _fields(shards)
-    for shard in shards:
-        for number, (key, parts) in enumerate(_members(shard)):
-            row: dict[str, Any] = {}
-            for suffix, content in parts.items():
-                row |= _cells(suffix, content, f"{key}.{suffix}")
-            place = {"__key__": key, "__shard__": shard, "__row__": number}
-            yield {name: row.get(name) for name in names} | place
-
-
-def _fields(shards: Sequence[str]) -> list[str]:
-    """Field names that occur among the first rows of the first shard that has any."""
-    for shard in shards:
-        found: dict[str, None] = {}
-        for _, parts in itertools.islice(_members(shard), _LOOK_AT):
-            for suffix, content in parts.items():
-                found |= dict.fromkeys(_cells(suffix, content, ""))
-        if found:
-            return list(found)
-    raise DataError(f"no rows in {len(shards)} shards (the first: {shards[0]}): expected names like 17.png, 17.txt")
-
-
-def _members(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and parts of each row, in order. Read as a stream: nothing is sought, nothing is unpacked to disk."""
-    key = ""
-    parts: dict[str, bytes] = {}
-    try:
-        with tarfile.open(shard, mode="r|*") as archive:
-            for member in archive:
-                folder, slash, name = member.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is None or not stem or not suffix:
-                    continue
-                if folder + slash + stem != key:
-                    if parts:
-                        yield key, parts
-                    key, parts = folder + slash + stem, {}
-                parts[suffix.lower()] = stream.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        _log.warning("shard %s ends early (%s): the rows after %s are lost", shard, error, key or "its start")
-    if parts:
-        yield key, parts
-
-
-def _cells(suffix: str, content: bytes, path: str) -> dict[str, Any]:
-    kind = suffix.rpartition(".")[2]
-    if kind in _MEDIA:
-        return {suffix: {"bytes": content, "path": path}}
-    if kind not in _TEXT:
-        return {}
-    text = content.decode("utf-8", "surrogateescape")
-    text = "".join(UNDECODABLE if "\udc80" <= letter <= "\udcff" else letter for letter in text)
-    if kind != "json":
-        return {suffix: text.strip()}
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(values, dict):
-        return {}
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float | list)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +70,9 @@ class StreamCorpus:
     def sample(
         self,
         row: Mapping[str, Any],
-        modalities: Sequence[str],
-        background: tuple[int, int, int] = WHITE,
-        frames: int | None = None,
+        fields: Collection[str],
+        inputs: Mapping[str, Input] | None = None,
+        draws: Draws = UNDRAWN,
     ) -> dict[str, Any]:
         """A raw row, decoded, as :meth:`accord.data.corpus.Corpus.sample`.
 
@@ -159,10 +81,11 @@ class StreamCorpus:
         """
         found: dict[str, Any] = {}
         try:
-            for modality, column in self.columns.media.items():
-                if modality in modalities:
-                    found[modality] = read_medium(modality, row[column], None, background, frames)
-            if "text" in modalities:
+            for field, column in self.columns.media.items():
+                if field in fields:
+                    reading = Reading((inputs or {}).get(field), None, draws)
+                    found[field] = modality_of(field).read(row[column], reading)
+            if "text" in fields:
                 found["text"] = read_captions(row[column] for column in self.columns.text)
                 fault = caption_fault(found["text"])
                 if fault:
@@ -211,12 +134,10 @@ def open_stream(
     """
     import datasets
 
-    from accord.data.sources import announce, find_shards
-
     shards = [str(path) for path in find_shards(str(source))]
     if not shards:
         raise DataError(f"{source}: no tar shards there")
-    first = list(itertools.islice(read_shards(shards), _LOOK_AT))
+    first = list(itertools.islice(read_shards(shards), LOOK_AT))
     mapping = guess_columns(datasets.Dataset.from_list(first), columns)
     if classes is None and mapping.label:
         if columns and columns.get("label"):
@@ -266,6 +187,10 @@ class StreamOrder:
             if step >= first:
                 yield epoch, Portion([batch[place] for place in places], places, window)
 
+    def notes(self, number: int) -> dict[str, Any]:
+        """Nothing beyond what the rows hold."""
+        return {}
+
 
 class StreamedDataset(Dataset[Fetched]):
     """Batches of raw rows.
@@ -297,10 +222,10 @@ class StreamedDataset(Dataset[Fetched]):
         replaced: list[BadRow] = []
         with quiet_pillow():
             read = (
-                self._read(row, place, portion.spares, replaced)
+                self._read(row, epoch, place, portion.spares, replaced)
                 for row, place in zip(portion.rows, portion.places, strict=True)
             )
-            cut = [(key := _identity(row), self.recipe.cut(sample, key, epoch)) for row, sample in read]
+            cut = [(key, self.recipe.cut(sample, key, epoch)) for key, sample in read]
         samples = [sample for _, sample in cut]
         batch = self.recipe.assemble(samples, np.array([key for key, _ in cut], dtype=np.uint64), epoch)
         if self.corpus.columns.label:
@@ -308,22 +233,22 @@ class StreamedDataset(Dataset[Fetched]):
         return Fetched(batch, replaced, len(samples))
 
     def _read(
-        self, row: dict[str, Any], place: int, spares: list[dict[str, Any]], replaced: list[BadRow]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, row: dict[str, Any], epoch: int, place: int, spares: list[dict[str, Any]], replaced: list[BadRow]
+    ) -> tuple[int, dict[str, Any]]:
         turn = place % len(spares)
         first: RowError | None = None
         for candidate in (row, *spares[turn:], *spares[:turn]):
+            key = _identity(candidate)
             try:
                 with self.watch.reading(f"{candidate['__shard__']}: {candidate['__key__']}"):
-                    sample = self.corpus.sample(
-                        candidate, self.recipe.decoded, self.recipe.background, self.recipe.frames
-                    )
+                    draws = self.recipe.draws(key, epoch)
+                    sample = self.corpus.sample(candidate, self.recipe.decoded, self.recipe.inputs, draws)
             except RowError as error:
                 first = first or error
                 continue
             if first:
                 replaced.append(BadRow(first.row, first.file, first.reason))
-            return candidate, sample
+            return key, sample
         raise DataError(f"{first}; none of the {len(spares)} rows after this batch can be used either")
 
 

@@ -1,15 +1,16 @@
-"""CSV as people and spreadsheets write it, and JSON Lines: a line that cannot be used costs only its own row."""
+"""Tables: Parquet, CSV as people and spreadsheets write it, and JSON Lines: a bad line costs only its own row."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -19,16 +20,21 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_usual
+from accord.data.cache import cache_folder, indispensable
+from accord.data.columns import is_usual
+from accord.data.media import UNDECODABLE
+from accord.data.modalities import modality_of_file
 from accord.data.textfiles import read_text
-from accord.errors import DataError
+from accord.errors import AccordError, DataError
+from accord.files import storage_of
 
 # Spellings of "no value"; NA and None stay texts, they are names of things too.
 MISSING = ["", "nan", "NaN", "NAN", "null", "NULL"]
 _SEPARATORS = ",;\t|"
 _LOOK_AT = 50  # lines from which the separator is told, and rows from which a header is
-_SUFFIXES = IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES
+TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,43 @@ class Table:
     rows: datasets.Dataset
     bad: dict[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV, TSV, JSON Lines, JSON or Parquet file, see :func:`read_text_table`.
+
+    Raises:
+        DataError: the suffix is none of these, or the file is not what its suffix says.
+    """
+    kind = TABLES.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{path}: expected a folder, {', '.join(sorted(TABLES))} or .tar")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (zero bytes)")
+    with storage_of(path, "read"):
+        return Table(_read_parquet(path)) if kind == "parquet" else read_text_table(path, kind)
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Without the progress bars and log lines of ``datasets`` and the hub's client: what matters is said by us."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    bars, levels = datasets.are_progress_bars_disabled(), [logger.level for logger in loggers]
+    datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def read_text_table(path: Path, kind: str) -> Table:
@@ -67,6 +110,40 @@ def read_text_table(path: Path, kind: str) -> Table:
 
 
 # ---- CSV ------------------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(path: Path) -> datasets.Dataset:
+    try:
+        with quiet_datasets(), indispensable():
+            if not pq.read_metadata(path).num_rows:
+                raise DataError(f"{path} holds columns ({', '.join(pq.read_schema(path).names)}) and no rows")
+            rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(cache_folder("datasets")))
+    except AccordError:
+        raise
+    except Exception as error:  # pyarrow and datasets each raise their own
+        raise DataError(f"{path} cannot be read as parquet: {first_line(error.__cause__ or error)}") from None
+    return _repair_strings(rows)
+
+
+def _repair_strings(rows: datasets.Dataset) -> datasets.Dataset:
+    """Parquet does not promise that its strings are UTF-8; reading a bad one would fail far away from here."""
+    for name in rows.column_names:
+        column = rows.data.column(name)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            continue
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            values = [_decode(value) for value in column.cast(pa.large_binary()).to_pylist()]
+            feature = rows.features[name]
+            rows = rows.remove_columns(name).add_column(name, values, feature=feature)
+    return rows
+
+
+def _decode(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    return re.sub("[\udc80-\udcff]", UNDECODABLE, value.decode("utf-8", "surrogateescape"))
 
 
 def _read_csv(path: Path, text: str) -> Table:
@@ -182,7 +259,7 @@ def _holds_values(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     >>> _holds_values(["1.png", "a cat"], []), _holds_values(["file_name", "text"], [["1.png", "text"]])
     (True, False)
     """
-    if any(PurePosixPath(name.lower()).suffix in _SUFFIXES for name in names):
+    if any(modality_of_file(PurePosixPath(name)) for name in names):
         return True
     if any(map(is_usual, names)):
         return False

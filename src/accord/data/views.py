@@ -11,17 +11,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from accord.data.draws import Draws, Purpose
+from accord.data.frames import Clip, Timeline
 from accord.data.inputs import ImageInput
 
 if TYPE_CHECKING:
     from accord.data.text_views import TextView
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, relative to width and height
 Declared = TypeVar("Declared", "View", "TextView")
 
 # Principal components of the colours of ImageNet and their standard deviations (Krizhevsky et al. 2012, 4.1;
@@ -95,19 +99,21 @@ def byol_views(scale: tuple[float, float], flip: float = 0.5, *, colour: bool = 
 
 @dataclass(frozen=True)
 class Crop:
-    """One augmented picture and how it came about.
+    """What a view shows of a picture or clip, and how it came about; all frames of a clip share box, flip and colours.
 
     Args:
-        pixels: ``(3, h, w)`` uint8.
+        pixels: ``(3, h, w)`` uint8, of a clip ``(T, 3, h, w)``.
         box: x0, y0, x1, y1 of the crop, relative to the picture's width and height.
         flip: whether it was mirrored left to right, after cropping.
         lighting: ``(3,)`` colour shift to add before normalisation, in units of [0, 1].
+        timeline: of a clip, which of its frames these are.
     """
 
     pixels: Tensor
-    box: tuple[float, float, float, float]
+    box: Box
     flip: bool
     lighting: Tensor
+    timeline: Timeline | None = None
 
 
 def expand(views: Sequence[Declared]) -> tuple[Declared, ...]:
@@ -119,9 +125,42 @@ def expand(views: Sequence[Declared]) -> tuple[Declared, ...]:
     return tuple(replace(view, count=1) for view in views for _ in range(view.count))
 
 
-def make_crop(
-    image: Image.Image, view: View, spec: ImageInput, seed: int, first: tuple[float, float, float, float] | None = None
-) -> Crop:
+def cut_views(seen: Image.Image | Clip, views: Sequence[View], spec: ImageInput, draws: Draws) -> list[Crop]:
+    """Every view of one picture or clip, whose first one's place is known to the others; or the evaluation view.
+
+    Args:
+        seen: an RGB picture, or a clip, all of whose frames are cut and coloured alike.
+        views: as they were expanded; empty for the evaluation view.
+        spec: gives size, interpolation and background.
+        draws: of the row.
+    """
+    if not views or not draws.training:
+        return [_of_frames(seen, lambda frame: centre_view(frame, spec))]
+    seen = seen if isinstance(seen, Image.Image) else _of_one_size(seen)
+    seeds = (draws.hashes(Purpose.VIEW, np.arange(len(views))) >> np.uint64(1)).tolist()
+
+    def cut(view: View, seed: int, first: Box | None) -> Crop:
+        return _of_frames(seen, lambda frame: make_crop(frame, view, spec, seed, first))
+
+    first = cut(views[0], seeds[0], None)
+    return [first, *(cut(view, seed, first.box) for view, seed in zip(views[1:], seeds[1:], strict=True))]
+
+
+def _of_frames(seen: Image.Image | Clip, cut: Callable[[Image.Image], Crop]) -> Crop:
+    """The crop of a picture, or of a clip: that of its first frame, with the pixels of all."""
+    if isinstance(seen, Image.Image):
+        return cut(seen)
+    crops = [cut(frame) for frame in seen]
+    return replace(crops[0], pixels=torch.stack([crop.pixels for crop in crops]), timeline=seen.timeline)
+
+
+def _of_one_size(clip: Clip) -> Clip:
+    """Frames as large as the first: the same draws then cut the same part of each."""
+    size = clip[0].size
+    return replace(clip, frames=tuple(frame if frame.size == size else frame.resize(size) for frame in clip))
+
+
+def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first: Box | None = None) -> Crop:
     """One augmented view.
 
     Crop, flip and colours are done on the Pillow image, which at 224 pixels takes half the time of tensors.
@@ -151,9 +190,7 @@ def make_crop(
     return Crop(to_pixels(crop), box, flip, lighting)
 
 
-def _crop_place(
-    image: Image.Image, view: View, first: tuple[float, float, float, float] | None
-) -> tuple[int, int, int, int]:
+def _crop_place(image: Image.Image, view: View, first: Box | None) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random crop, in pixels."""
     place: tuple[int, int, int, int] = v2.RandomResizedCrop.get_params(image, list(view.scale), list(view.ratio))
     if first is None or not view.overlap:
@@ -170,15 +207,32 @@ def _crop_place(
 
 
 def centre_crop(image: Image.Image, spec: ImageInput) -> Tensor:
-    """The evaluation view ``(3, size, size)`` uint8: the middle ``spec.crop`` of the shorter side, resized.
+    """The pixels ``(3, size, size)`` uint8 of the evaluation view, see :func:`centre_view`."""
+    return centre_view(image, spec).pixels
+
+
+def centre_view(image: Image.Image, spec: ImageInput) -> Crop:
+    """The evaluation view: the middle ``spec.crop`` of the shorter side, resized to ``(3, size, size)``.
 
     The same picture as resizing the shorter side to ``size / crop`` and cutting out the centre, but without ever
     making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
     """
     width, height = image.size
+    box = centre_box(width, height, spec)
+    left, top, right, bottom = (round(share * side) for share, side in zip(box, (width, height) * 2, strict=True))
+    pixels = to_pixels(_resized_crop(image, (top, left, bottom - top, right - left), spec.size, spec))
+    return Crop(pixels, box, flip=False, lighting=torch.zeros(3))
+
+
+def centre_box(width: int, height: int, spec: ImageInput) -> Box:
+    """What the evaluation view shows of a picture of that size.
+
+    >>> centre_box(200, 100, ImageInput(crop=0.5))
+    (0.375, 0.25, 0.625, 0.75)
+    """
     side = max(1, round(min(height, width) * spec.crop))
-    box = ((height - side) // 2, (width - side) // 2, side, side)
-    return to_pixels(_resized_crop(image, box, spec.size, spec))
+    top, left = (height - side) // 2, (width - side) // 2
+    return left / width, top / height, (left + side) / width, (top + side) / height
 
 
 def to_pixels(image: Image.Image) -> Tensor:

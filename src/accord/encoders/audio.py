@@ -6,7 +6,6 @@ Both have the shape of Whisper (Radford et al. 2023): two convolutions, the seco
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +23,10 @@ from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.encoders.weights import HUB, Source, hub_file, hub_folder, load_into, locate
-from accord.errors import ConfigError, ShapeError, no_such
-from accord.plugins import plugin_names
+from accord.encoders.weights import HUB, Source, hub_folder, locate
+from accord.errors import ConfigError, ShapeError
 
-_PREFIX, _OPTIONS = "whisper:", "encoders.audio.options"
+_PREFIX = "whisper:"
 WHISPER_TINY = Source(
     name="whisper_tiny",
     hub="openai/whisper-tiny.en",
@@ -68,6 +66,7 @@ class TinyAudioEncoder(Encoder):
 
     modality = "audio"
     gives = frozenset({"pooled", "tokens", "steps", "layers"})
+    input: AudioInput
 
     def __init__(self, config: TinyAudioConfig) -> None:
         super().__init__()
@@ -113,6 +112,7 @@ class WhisperEncoder(Encoder):
 
     modality = "audio"
     gives = frozenset({"pooled", "tokens", "steps", "layers"})
+    input: AudioInput
     model: Any
 
     def __init__(self, model: Any, config: WhisperConfig) -> None:
@@ -128,7 +128,7 @@ class WhisperEncoder(Encoder):
         Raises:
             ShapeError: spectrogram or mask are not of that shape, or T exceeds the model's positions.
         """
-        check_shape("audio", x, "B", self.input.mels, "T")  # type: ignore[union-attr]
+        check_shape("audio", x, "B", self.input.mels, "T")
         check_mask("audio_mask", mask, x.shape[0], x.shape[2])
         positions = self.model.embed_positions.weight  # (1500, D) for 30 s
         if x.shape[2] > 2 * len(positions):
@@ -191,35 +191,17 @@ def _score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.masked_fill(~mask, torch.finfo(dtype).min)[:, None, None, :]
 
 
-def knows(name: str) -> bool:
-    """Whether an audio encoder of that name can be built here."""
-    return name in ("tiny_audio", WHISPER_TINY.name) or name.startswith(_PREFIX)
+def build_tiny_audio(config: TinyAudioConfig, *, weights: Any = False, texts: Any = None) -> TinyAudioEncoder:
+    """Convolutions and a small transformer with random weights; see :func:`accord.encoders.build_encoder`."""
+    return TinyAudioEncoder(config)
 
 
-def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
-    """Build an audio encoder; see :func:`accord.encoders.build_encoder`."""
-    given = None if isinstance(weights, bool) else Path(weights)
-    if options["name"] == "tiny_audio":
-        return _tiny(TinyAudioConfig.parse(dict(options), at=_OPTIONS), given)
-    if options["name"] == WHISPER_TINY.name or options["name"].startswith(_PREFIX):
-        return _whisper(WhisperConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
-    own = ["tiny_audio", WHISPER_TINY.name, f"{_PREFIX}FOLDER", f"{_PREFIX}{HUB}NAME", *plugin_names("encoders")]
-    raise ConfigError(no_such("audio encoder", options["name"], own))
-
-
-def _tiny(config: TinyAudioConfig, given: Path | None) -> TinyAudioEncoder:
-    encoder = TinyAudioEncoder(config)
-    if given is not None:
-        found = locate(Source(name=config.name), given, hub_file)
-        load_into(encoder, found.path)
-        encoder.weights_from = found.origin
-    return encoder
-
-
-def _whisper(config: WhisperConfig, given: Path | None, *, load: bool) -> WhisperEncoder:
+def build_whisper(config: WhisperConfig, *, weights: bool | Path, texts: Any = None) -> WhisperEncoder:
+    """The encoder of a Whisper checkpoint; see :func:`accord.encoders.build_encoder`."""
     from transformers import WhisperConfig as Settings
     from transformers import WhisperModel
 
+    given, load = (weights if isinstance(weights, Path) else None), weights is not False
     if not load and (config.config is not None or config.name == WHISPER_TINY.name):
         settings = Settings(**(config.config or {}))  # transformers' own defaults are the size of tiny
         return WhisperEncoder(_network(settings), _described(config, settings))

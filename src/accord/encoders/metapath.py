@@ -226,6 +226,11 @@ def describe_metapaths(data: HeteroData, target: str, **options: Any) -> dict[st
     return config.model_dump(mode="json")
 
 
+def build_metapath(config: MetaPathConfig, *, weights: Any = False, texts: Any = None) -> MetaPathEncoder:
+    """A graph network over meta-paths with random weights; see :func:`accord.encoders.build_encoder`."""
+    return MetaPathEncoder(config)
+
+
 def as_csr(matrix: Tensor) -> Tensor:
     """A sparse matrix in the layout whose products are fastest; a dense one as it is."""
     if matrix.layout == torch.strided:

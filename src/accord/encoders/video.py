@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord.config import Config
@@ -16,8 +16,7 @@ from accord.encoders.build import built
 from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.errors import ConfigError, no_such
-from accord.plugins import plugin_names
+from accord.errors import ConfigError
 
 _PREFIX = "frames:"
 
@@ -34,6 +33,15 @@ class FramesConfig(Config):
     frames: int = Field(8, gt=0, description="evenly spaced frames taken from a video")
     depth: int = Field(2, gt=0, description="blocks of the temporal transformer")
     heads: int = Field(4, gt=0, description="its attention heads; divide the width of the image encoder")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_with_its_image(cls, values: Any) -> Any:
+        """``frames:IMAGE`` as ``frames`` and the option ``image``."""
+        name = str(values.get("name", "")) if isinstance(values, Mapping) else ""
+        if not name.startswith(_PREFIX):
+            return values
+        return {**values, "name": "frames", "image": _with_options(name.removeprefix(_PREFIX), values.get("image"))}
 
 
 class FrameEncoder(Encoder):
@@ -136,23 +144,8 @@ def _patches(patches: Stream, x: Tensor, mask: Tensor | None) -> Stream:
     )
 
 
-def knows(name: str) -> bool:
-    """Whether a video encoder of that name can be built here."""
-    return name == "frames" or name.startswith(_PREFIX)
-
-
-def build(
-    options: Mapping[str, Any], *, weights: bool | str | Path, texts: Sequence[str] | None = None
-) -> FrameEncoder:
-    """Build a video encoder; see :func:`accord.encoders.build_encoder`."""
-    options = dict(options)
-    if options["name"].startswith(_PREFIX):
-        image = _with_options(options["name"].removeprefix(_PREFIX), options.get("image"))
-        options |= {"name": "frames", "image": image}
-    if options["name"] != "frames":
-        own = ["frames:IMAGE, such as frames:tiny_vit", *plugin_names("encoders")]
-        raise ConfigError(no_such("video encoder", options["name"], own))
-    config = FramesConfig.parse(options, at="encoders.video.options")
+def build_frames(config: FramesConfig, *, weights: bool | Path, texts: Any = None) -> FrameEncoder:
+    """Frames through an image encoder; see :func:`accord.encoders.build_encoder`."""
     image = {"name": config.image} if isinstance(config.image, str) else config.image
     return FrameEncoder(built("image", image, weights=weights), config)
 

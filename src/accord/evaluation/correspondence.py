@@ -7,6 +7,7 @@ the same place stands for the same part; about, since another hand draws the eye
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,8 +101,8 @@ def shown_cells(corpus: Corpus, spec: ImageInput, height: int, width: int) -> Te
     rows = []
     for row in range(len(corpus)):
         black, white = (
-            centre_crop(corpus.sample(row, ("image",), background=colour)["image"], spec).float()
-            for colour in (BLACK, WHITE)
+            centre_crop(corpus.sample(row, ("image",), {"image": over})["image"], spec).float()
+            for over in (replace(spec, background=BLACK), replace(spec, background=WHITE))
         )
         solid = ((white - black).mean(dim=0) < 128).float()  # (S, S)
         rows.append(F.adaptive_avg_pool2d(solid[None], (height, width))[0] >= 0.5)
@@ -189,5 +190,5 @@ def _share(name: str, places: NDArray[np.float32]) -> Metric:
 
 
 def _mirrored(corpus: Corpus, spec: ImageInput) -> Corpus:
-    pictures = (corpus.sample(row, ("image",), background=spec.background)["image"] for row in range(len(corpus)))
+    pictures = (corpus.sample(row, ("image",), {"image": spec})["image"] for row in range(len(corpus)))
     return corpus_from_items("image", [ImageOps.mirror(picture) for picture in pictures])

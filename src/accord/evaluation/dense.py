@@ -1,6 +1,7 @@
 """Features place by place: a linear segmentation probe, correspondence by nearest neighbours, and found segments.
 
-All of it at the resolution of the feature map: a cell has the class that most of its pixels have.
+All of it at the resolution of the feature map: a cell has the class that most of its pixels have. Where the masks say
+nothing (-1), nothing is learnt and nothing is scored.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from accord.data.inputs import ImageInput
+from accord.data.targets import Place
+from accord.data.views import centre_box
 from accord.errors import DataError
 from accord.evaluation.knn import nearest
 from accord.evaluation.linear_probe import fit_probe
@@ -51,7 +54,8 @@ def evaluate_segmentation(model: Model, corpus: Corpus, reference: Corpus, seed:
             raise DataError(f"{part.name}: segmentation needs masks of training and held-out rows: data.columns.mask")
     maps = model.dense_corpus(corpus)
     side: tuple[int, int] = tuple(maps.shape[2:])  # type: ignore[assignment]
-    truth, known = cell_classes(corpus, *side), cell_classes(reference, *side)
+    view = model.inputs["image"]
+    truth, known = cell_classes(corpus, *side, view), cell_classes(reference, *side, view)
     count = int(max(truth.max(), known.max())) + 1
     cells, labels = drawn_cells(model.dense_corpus(reference), known, TRAINED, seed)
     probe = fit_probe(cells, labels, count, strengths=(1.0,))
@@ -66,16 +70,30 @@ def evaluate_segmentation(model: Model, corpus: Corpus, reference: Corpus, seed:
         parts = model.segment_corpus(corpus, side).numpy()
         named = matched(parts, truth, count)
         metrics.append(iou_metric("parts mIoU", named, truth, count, groups))
-        metrics.append(mean_metric("parts accuracy", (named == truth).mean(axis=(1, 2)), chance=None, groups=groups))
+        said = truth >= 0
+        right = ((named == truth) & said).sum(axis=(1, 2)) / np.maximum(1, said.sum(axis=(1, 2)))
+        metrics.append(mean_metric("parts accuracy", right, chance=None, groups=groups))
     return metrics
 
 
-def cell_classes(corpus: Corpus, height: int, width: int) -> NDArray[np.int64]:
-    """The most frequent class in each cell of each row's mask, ``(N, h, w)``; of equal ones the lowest."""
+def cell_classes(corpus: Corpus, height: int, width: int, view: ImageInput | None = None) -> NDArray[np.int64]:
+    """The most frequent class in each cell of each row's mask, ``(N, h, w)``; of equal ones the lowest.
+
+    Args:
+        corpus: has masks.
+        height: h of the map.
+        width: w of the map.
+        view: what the encoder is fed: the cells are of its evaluation view; None for the square in the middle.
+    """
     found = np.zeros((len(corpus), height, width), dtype=np.int64)
+    reader = corpus.target_reader("mask")
     for row in range(len(corpus)):
-        picture = Image.fromarray(corpus.mask(row)).resize((width * CELL, height * CELL), Image.Resampling.NEAREST)
-        cells = np.asarray(picture).reshape(height, CELL, width, CELL).swapaxes(1, 2).reshape(height, width, -1)
+        mask = corpus.targets_of(row, ("mask",))["mask"]  # (H, W)
+        place = Place(
+            centre_box(mask.shape[1], mask.shape[0], view or ImageInput()), False, (height * CELL, width * CELL)
+        )
+        cells = reader.through(mask, place).numpy()
+        cells = cells.reshape(height, CELL, width, CELL).swapaxes(1, 2).reshape(height, width, -1)
         classes = np.unique(cells)
         shares = (cells[..., None] == classes).mean(axis=2)  # (h, w, classes here)
         found[row] = classes[shares.argmax(axis=2)]
@@ -83,8 +101,10 @@ def cell_classes(corpus: Corpus, height: int, width: int) -> NDArray[np.int64]:
 
 
 def drawn_cells(maps: Tensor, classes: NDArray[np.int64], count: int, seed: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Features ``(n, C)`` and classes ``(n,)`` of at most ``count`` cells, drawn without repetition."""
+    """Features ``(n, C)`` and classes ``(n,)`` of at most ``count`` cells of known class, drawn without repetition."""
     flat, labels = maps.flatten(2).mT.flatten(0, 1), classes.reshape(-1)
+    if (labels < 0).any():
+        flat, labels = flat[torch.from_numpy(labels >= 0)], labels[labels >= 0]
     if len(labels) > count:
         kept = np.random.default_rng(seed).choice(len(labels), size=count, replace=False)
         flat, labels = flat[torch.from_numpy(kept)], labels[kept]
@@ -99,7 +119,7 @@ def iou_metric(
     Args:
         name: of the metric.
         found: ``(N, h, w)`` classes.
-        truth: ``(N, h, w)`` classes.
+        truth: ``(N, h, w)`` classes, -1 for cells that do not count.
         count: number of classes C.
         groups: pictures of equal value are resampled together.
 
@@ -108,7 +128,7 @@ def iou_metric(
         >>> iou_metric("mIoU", np.array([[[0, 1], [1, 1]]]), truth, 2).value.__round__(1)
         58.3
     """
-    classes = np.arange(count)
+    classes, found = np.arange(count), np.where(truth < 0, -1, found)
     is_found, is_true = (maps.reshape(len(maps), -1, 1) == classes for maps in (found, truth))  # (N, hw, C)
     both, either = (is_found & is_true).sum(axis=1), (is_found | is_true).sum(axis=1)
 
@@ -136,13 +156,14 @@ def correspondence(maps: Tensor, truth: NDArray[np.int64], seed: int = 0) -> Met
 
     Args:
         maps: ``(N, C, h, w)`` features; compared by cosine.
-        truth: ``(N, h, w)`` classes.
+        truth: ``(N, h, w)`` classes, -1 for cells that do not count.
         seed: chooses the cells where there are many.
     """
     numbers = np.broadcast_to(np.arange(len(truth))[:, None, None], truth.shape)
     where = np.stack([truth, numbers], axis=-1).reshape(-1, 2)
     random = np.random.default_rng(seed)
-    kept = random.permutation(len(where))[:COMPARED]
+    known = np.flatnonzero(where[:, 0] >= 0)
+    kept = known[random.permutation(len(known))[:COMPARED]]
     rows = F.normalize(maps.flatten(2).mT.flatten(0, 1)[torch.from_numpy(kept)], dim=1)
     classes, pictures = where[kept].T
     solid = np.flatnonzero(classes > 0)
@@ -160,7 +181,7 @@ def matched(parts: NDArray[Any], truth: NDArray[Any], count: int) -> NDArray[np.
 
     Args:
         parts: ``(N, h, w)`` numbers of parts.
-        truth: ``(N, h, w)`` classes.
+        truth: ``(N, h, w)`` classes, -1 for cells that do not count.
         count: number of classes.
 
     Returns:
@@ -171,7 +192,8 @@ def matched(parts: NDArray[Any], truth: NDArray[Any], count: int) -> NDArray[np.
         [[[0, 0], [-1, 1]]]
     """
     together = np.zeros((int(parts.max()) + 1, count))
-    np.add.at(together, (parts.reshape(-1), truth.reshape(-1)), 1)
+    known = truth >= 0
+    np.add.at(together, (parts[known], truth[known]), 1)
     rows, columns = hungarian_matching(torch.from_numpy(-together))
     names = np.full(len(together), -1, dtype=np.int64)
     names[rows.numpy()] = columns.numpy()

@@ -201,7 +201,7 @@ def _patches(model: Model, corpus: Corpus, entries: Tensor, wanted: int) -> list
     names = corpus.ids.astype(str) if groups is None else groups
 
     def witness(row: int, value: float, position: int) -> Witness:
-        picture = corpus.sample(row, ("image",), spec.background)["image"]
+        picture = corpus.sample(row, ("image",), {"image": spec})["image"]
         return Witness(int(corpus.ids[row]), seen(picture, spec), grid.box(position), value)
 
     witnesses = []

@@ -90,7 +90,7 @@ def pair_batch(model: Model, image: str | Path | Image.Image, text: str) -> tupl
     spec, words = inputs.get("image"), inputs.get("text")
     if not isinstance(spec, ImageInput) or not isinstance(words, TextInput):
         raise ConfigError(f"the model takes {', '.join(inputs)}; explanations need one of pictures and texts")
-    picture = corpus_from_items("image", [image]).sample(0, background=spec.background)["image"]
+    picture = corpus_from_items("image", [image]).sample(0, inputs={"image": spec})["image"]
     ids, mask = words.tokenizer([text])
     batch = {"image": as_pixels(picture, spec), "text": ids, "text_mask": mask}
     return move_data_to_device(batch, model.method.device), seen(picture, spec)

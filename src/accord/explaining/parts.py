@@ -47,7 +47,7 @@ def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplana
     model.able(Segments)
     assert isinstance(spec, ImageInput)  # what segments reads pictures
     corpus = corpus_from_items("image", [image])
-    picture = corpus.sample(0, background=spec.background)["image"]
+    picture = corpus.sample(0, inputs={"image": spec})["image"]
     parts = model.segment_corpus(corpus, (SIDE, SIDE))[0].numpy()
     numbers, counts = np.unique(parts, return_counts=True)
     order = counts.argsort()[::-1]

@@ -99,6 +99,7 @@ from accord.functional.metapath import (
     row_normalize_features,
     topk_neighbors,
 )
+from accord.functional.mixing import clip_mixup, cutmix, cutmix_box, mixup, soft_targets
 from accord.functional.mixtures import GaussianMixture1d, gaussian_mixture_1d, gmm_clean_probability, split_clean
 from accord.functional.multiview import (
     average_view_nt_xent,
@@ -238,6 +239,7 @@ __all__ = [
     "caption_nll",
     "class_means",
     "cline_sentence_loss",
+    "clip_mixup",
     "cluster_negative_weights",
     "codebook_orthogonality",
     "collective_bootstrap",
@@ -252,6 +254,8 @@ __all__ = [
     "crop_params",
     "cross_uniformity",
     "cross_view_nce",
+    "cutmix",
+    "cutmix_box",
     "cwcl_loss",
     "cyclip_consistency",
     "dhel",
@@ -303,6 +307,7 @@ __all__ = [
     "mean_cosine",
     "mini_batch_kmeans",
     "mixed_posterior",
+    "mixup",
     "mlm_mask",
     "modality_gap",
     "multi_positive_nce",
@@ -365,6 +370,7 @@ __all__ = [
     "slotcon_loss",
     "soft_distillation",
     "soft_margin",
+    "soft_targets",
     "span_distance",
     "sparsemax",
     "sparsemax_temperature",

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.views import View
 from accord.encoders.base import Encoder, Freeze
+from accord.encoders.registry import giving
 from accord.errors import ConfigError
 from accord.methods.abilities import Embeds
-from accord.methods.programme import Batch, DataInfo, Episode, Group, Loader, Stage, Step
+from accord.methods.programme import Batch, DataInfo, Episode, Group, Loader, Optimiser, Sampling, Stage, Step
+from accord.methods.shapes import Resized, picked, replace_tensor, take_shapes
 
 if TYPE_CHECKING:
     from accord.data.text_views import TextView
@@ -45,21 +47,25 @@ class Method(nn.Module):
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
+    mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
+    resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
+    targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()
         self.config = self.Config.parse(config)
         self.data = data
+        self.resized: list[Resized] = []  # what training has yet to follow
         self.needs = self.wants(self.config)
         for modality, wanted in self.needs.items():
             if modality not in encoders:
                 raise ConfigError(f"method {self.name} needs an encoder for {modality}: pass {modality}=NAME")
             missing = wanted - encoders[modality].gives
             if missing:
-                given = ", ".join(sorted(encoders[modality].gives))
+                given, others = ", ".join(sorted(encoders[modality].gives)), giving(modality, wanted)
                 raise ConfigError(
-                    f"method {self.name} needs {', '.join(sorted(missing))} from the {modality} encoder, "
-                    f"which gives only {given}: choose another {modality} encoder"
+                    f"method {self.name} needs {', '.join(sorted(missing))} from the {modality} encoder, which gives "
+                    f"only {given}: choose another {modality} encoder{f', such as {others[0]}' if others else ''}"
                 )
         self.encoders = nn.ModuleDict({modality: encoders[modality] for modality in self.needs})
 
@@ -106,8 +112,8 @@ class Method(nn.Module):
         return ()
 
     @property
-    def sampling(self) -> Episode | None:
-        """How the rows of an epoch are drawn; None for every row once."""
+    def sampling(self) -> Sampling | None:
+        """How the rows of an epoch are drawn, asked anew at the start of every epoch; None for every row once."""
         return None
 
     def group(self, name: str) -> Group:
@@ -128,8 +134,16 @@ class Method(nn.Module):
         """The captions of one row as the method wants them tokenised (cleaned, joined); default unchanged."""
         return captions
 
+    def mix(self, batch: Batch, step: Step) -> Batch:
+        """The batch as the loss is to see it in training (mixup, cutmix); called once for each batch of a step."""
+        return batch
+
+    def active(self, step: Step) -> bool:
+        """Whether the optimiser ``step.optimiser`` moves at this step; asked where a stage has several."""
+        return True
+
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Named scalar terms; ``total`` is minimised, the rest is logged."""
+        """Named scalar terms; ``total`` is minimised by the optimiser ``step.optimiser``, the rest is logged."""
         raise NotImplementedError
 
     @property
@@ -144,13 +158,37 @@ class Method(nn.Module):
         """Run before each epoch with the same kind of loader."""
 
     def after_backward(self, step: Step) -> None:
-        """Run between the backward pass and the optimiser's step (gradients that a part is not to have)."""
+        """Run between the backward pass and an optimiser's step (gradients that a part is not to have)."""
 
     def after_step(self, step: Step) -> None:
-        """Run after each optimiser step (clamps, moving averages)."""
+        """Run after each step, when all optimisers have moved (clamps, moving averages)."""
 
     def after_stage(self, stage: Stage, loader: Loader) -> None:
         """Run once after a stage."""
+
+    def resize(self, name: str, rows: Tensor, dim: int = 0) -> None:
+        """Let a parameter or buffer keep some of its rows, in a hook; the optimiser's averages follow.
+
+        Args:
+            name: of a parameter or buffer under a prefix of ``resizable``.
+            rows: ``(n,)`` int64, which of the present rows each is to be; -1 for a new one, of zeros.
+            dim: the dimension of the rows.
+
+        Raises:
+            ConfigError: ``resizable`` does not list it, so that no checkpoint of it could be loaded.
+        """
+        if not name.startswith(self.resizable):
+            raise ConfigError(f"method {self.name} resizes {name}: list it in {type(self).__name__}.resizable")
+        before = self.state_dict()[name]
+        replace_tensor(self, name, picked(before, rows, dim))
+        self.resized.append(Resized(name, rows, dim, before.shape))
+
+    def reshape(self, state: Mapping[str, Tensor]) -> None:
+        """Give what is ``resizable`` the shapes that it has in ``state``, a state dict that is about to be loaded.
+
+        A method that builds other modules in training builds them here as well.
+        """
+        take_shapes(self, state, self.resizable)
 
     @property
     def device(self) -> torch.device:
@@ -254,7 +292,9 @@ __all__ = [
     "Loader",
     "Method",
     "Objective",
+    "Optimiser",
     "Paired",
+    "Sampling",
     "Stage",
     "Step",
     "TwoTower",

@@ -1,16 +1,28 @@
-"""What a method says of its own training: its stages, its groups of parameters, how rows are drawn.
+"""What a method says of its own training: stages, optimisers and their parameters, how rows are drawn.
 
-Training reads these declarations and carries them out; a method that says nothing is trained in one stage, on every row
-once an epoch, all parameters alike.
+Training reads these declarations and carries them out. A method that says nothing is trained in one stage, on every row
+once an epoch, with all parameters alike and as :class:`accord.training.config.TrainingConfig` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol
+
+from accord.data.order import (
+    QUERY,
+    SUPPORT,
+    ClassBalanced,
+    Clusters,
+    Episode,
+    Sampling,
+    SupportQuery,
+    Weighted,
+)
 
 Batch = dict[str, Any]
+MAIN = "main"  # the optimiser of a method that declares none
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,7 @@ class Step:
         index: optimiser step within the stage, from 0.
         total: optimiser steps of the whole stage.
         epochs: epochs of the whole stage.
+        optimiser: whose terms are asked for, where a stage has several.
     """
 
     stage: str = "train"
@@ -30,11 +43,64 @@ class Step:
     index: int = 0
     total: int = 1
     epochs: int = 1
+    optimiser: str = MAIN
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """What moves some of the parameters, by terms of their own: :meth:`Method.loss` is asked for each optimiser.
+
+    What is None is as the training configuration says, under the same name.
+
+    Args:
+        name: ``step.optimiser`` when its terms are asked for.
+        parameters: name prefixes of its parameters; empty for all that no other optimiser of the stage names.
+        kind: ``optimizer`` of the configuration.
+        lr: peak learning rate.
+        weight_decay: of the matrices.
+        betas: of AdamW and Adam.
+        eps: of AdamW and Adam.
+        momentum: of SGD and LARS.
+        grad_clip: largest norm of the gradient of its parameters.
+        schedule: how the learning rate falls after the warm-up.
+        warmup: share of the stage's steps with rising learning rate.
+        lr_floor: share of the peak at which ``cosine`` and ``poly`` end.
+        power: of ``poly``.
+        milestones: shares of the stage's steps at which ``step`` multiplies the learning rate by ``gamma``.
+        gamma: see there.
+
+    Example:
+        >>> critic = Optimiser("critic", parameters=("critic.",), kind="adam", betas=(0.5, 0.9))
+        >>> Stage("both", optimisers=(Optimiser(), critic)).optimisers[1].changes()
+        {'optimizer': 'adam', 'betas': (0.5, 0.9)}
+    """
+
+    name: str = MAIN
+    parameters: tuple[str, ...] = ()
+    kind: Literal["adamw", "adam", "sgd", "lars"] | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    momentum: float | None = None
+    grad_clip: float | None = None
+    schedule: Literal["cosine", "poly", "step", "constant"] | None = None
+    warmup: float | None = None
+    lr_floor: float | None = None
+    power: float | None = None
+    milestones: tuple[float, ...] | None = None
+    gamma: float | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The settings of the training configuration that this optimiser replaces."""
+        names = [field.name for field in fields(self) if field.name not in ("name", "parameters")]
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"optimizer" if name == "kind" else name: value for name, value in changed.items()}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of training with its own optimiser, schedule and frozen parts.
+    """One part of training with its own optimisers, schedules and frozen parts.
 
     Args:
         name: what logs, checkpoints and hooks call it.
@@ -42,6 +108,8 @@ class Stage:
         lr_scale: factor on the configured learning rate.
         train: name prefixes of the parameters trained in this stage; empty trains all that require gradient.
         freeze_epochs: the encoders stay frozen for that many epochs from the start of the stage.
+        optimisers: what moves the parameters of the stage; by default one for all, as configured. At every step the
+            terms of each are computed, and back-propagated into its own parameters alone, before any of them moves.
     """
 
     name: str = "train"
@@ -49,6 +117,7 @@ class Stage:
     lr_scale: float = 1.0
     train: tuple[str, ...] = ()
     freeze_epochs: int = 0
+    optimisers: tuple[Optimiser, ...] = (Optimiser(),)
 
 
 @dataclass(frozen=True)
@@ -58,21 +127,12 @@ class Group:
     Args:
         name: what :meth:`Method.lr_factor` is asked with; empty for the common schedule.
         decay: whether weight decay applies to those of its parameters that are matrices.
+        lr_scale: factor on the learning rate, such as 0.1 for a backbone.
     """
 
     name: str = ""
     decay: bool = True
-
-
-@dataclass(frozen=True)
-class Episode:
-    """An epoch of rows drawn with replacement instead of every row once (ProtoCLIP).
-
-    Args:
-        rows: how many rows an episode has; None for as many as there are.
-    """
-
-    rows: int | None = None
+    lr_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +145,7 @@ class DataInfo:
         definitions: one text per class (its definition, or the class name), aligned with ``classes``.
         multi_label: labels are ``(B, C)`` multi-hot instead of ``(B,)`` class indices.
         label_counts: number of training rows of each class, aligned with ``classes``.
+        instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
     """
 
     rows: int = 0
@@ -92,6 +153,7 @@ class DataInfo:
     definitions: tuple[str, ...] = ()
     multi_label: bool = False
     label_counts: tuple[int, ...] = ()
+    instance_classes: tuple[str, ...] = ()
 
 
 class Loader(Protocol):
@@ -108,3 +170,23 @@ class Loader(Protocol):
     def texts(self) -> list[list[str]]:
         """The captions of every training row."""
         ...
+
+
+__all__ = [
+    "MAIN",
+    "QUERY",
+    "SUPPORT",
+    "Batch",
+    "ClassBalanced",
+    "Clusters",
+    "DataInfo",
+    "Episode",
+    "Group",
+    "Loader",
+    "Optimiser",
+    "Sampling",
+    "Stage",
+    "Step",
+    "SupportQuery",
+    "Weighted",
+]

@@ -14,10 +14,8 @@ from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
 from accord.data.sources import announce
 from accord.data.splits import Splits
-from accord.encoders import build_encoder
+from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
-from accord.encoders.graph import describe_graph
-from accord.encoders.metapath import describe_metapaths
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
@@ -28,7 +26,7 @@ from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
 def prepare_run(
     config: RunConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
 ) -> Prepared:
-    """The corpora of a run; a method that learns from labels gets those training rows that have one.
+    """The corpora of a run; a method that learns from labels or other targets gets those training rows that have them.
 
     Args:
         config: the run.
@@ -41,14 +39,26 @@ def prepare_run(
     """
     prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits)
     kind, train = config.kind, prepared.train
-    if not (kind.learns_labels and train.unlabelled):
-        return prepared
-    labelled = labelled_rows(train)
-    if not len(labelled):
-        raise DataError(f"{train.name}: method {kind.name} learns from labels, and no training row has one")
-    if not quiet:
-        announce(f"{train.unlabelled:,} training rows without a label are left out: {kind.name} learns from labels")
-    return replace(prepared, train=labelled)
+    if kind.learns_labels and train.unlabelled:
+        train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
+    for name in kind.targets:
+        if getattr(train.columns, name):  # without a column, the method is refused when it is built
+            train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
+    return replace(prepared, train=train)
+
+
+def _those_with(one: str, all_: str, having: Corpus, train: Corpus, kind: type[Method], quiet: bool) -> Corpus:
+    """The training rows that have what the method learns from, and a line on how many have not.
+
+    Raises:
+        DataError: none has.
+    """
+    lacking = len(train) - len(having)
+    if not len(having):
+        raise DataError(f"{train.name}: method {kind.name} learns from {all_}, and no training row has one")
+    if lacking and not quiet:
+        announce(f"{lacking:,} training rows without {one} are left out: {kind.name} learns from {all_}")
+    return having if lacking else train
 
 
 def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder] | None = None) -> Method:
@@ -143,9 +153,11 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> En
 
 def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
     """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
-    describe = {"hetero": describe_graph, "metapath": describe_metapaths}.get(config.name or "")
+    declared = registry.find("graph", config.name or "")
     assert corpus.graph is not None  # the corpus has the modality
-    options = config.options if describe is None else describe(corpus.graph, corpus.target, **config.options)
+    options = config.options
+    if declared is not None and declared.describe:
+        options = registry.load(declared.describe)(corpus.graph, corpus.target, **config.options)
     return {**options, "name": config.name}
 
 
@@ -169,7 +181,7 @@ def _fitting_size(corpus: Corpus) -> int:
     if not corpus.columns.image:
         return 224
     rows = np.linspace(0, len(corpus) - 1, min(32, len(corpus)), dtype=int)
-    sides = [min(corpus.sample(int(row), modalities=("image",))["image"].size) for row in rows]
+    sides = [min(corpus.sample(int(row), ("image",))["image"].size) for row in rows]
     return int(np.clip(32 * np.ceil(1.5 * np.median(sides) / 32), 96, 224))
 
 
@@ -196,6 +208,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         definitions=tuple(definitions.get(name, readable(name)) for name in corpus.classes),
         multi_label=corpus.multi_label,
         label_counts=counts,
+        instance_classes=corpus.instance_classes,
     )
 
 

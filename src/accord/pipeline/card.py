@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from accord import __version__
+from accord.data.modalities import get_modality
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.papers.catalogue import get_card
@@ -66,8 +67,8 @@ def describe_encoders(model: Model) -> dict[str, str]:
 
 
 def _argument(model: Model) -> str:
-    examples = {"image": 'images=["cat.png"]', "text": 'texts=["a cat"]', "audio": 'audio=["cat.ogg"]'}
-    return examples.get(model.modalities[0], 'video=["cat.webp"]')
+    modality = get_modality(model.modalities[0])
+    return f'{modality.argument}=["{modality.example}"]'
 
 
 def _entry(metric: Metric) -> dict[str, object]:

@@ -94,7 +94,7 @@ def require_fit(kind: type[Method], settings: Config, corpus: Corpus) -> None:
     unused = _unused(corpus)
     remedies = [
         *([f"choose one that fits them with --method ({', '.join(fitting)})"] if fitting else []),
-        *([f"name the column with --{missing[0]} COL{unused}"] if unused or not fitting else []),
+        *([f"name the column with --{missing[0].replace('_', '-')} COL{unused}"] if unused or not fitting else []),
     ]
     wanted = " and ".join("labels of at least 2 classes" if name == "label" else name for name in missing)
     raise ConfigError(
@@ -105,6 +105,7 @@ def require_fit(kind: type[Method], settings: Config, corpus: Corpus) -> None:
 def lacking(kind: type[Method], settings: Config, corpus: Corpus) -> list[str]:
     """What a method with these settings needs and the corpus does not have; ``label`` stands for two classes."""
     missing = [modality for modality in kind.reads(settings) if modality not in corpus.modalities]
+    missing += [name for name in kind.targets if not getattr(corpus.columns, name)]
     return missing + (["label"] if kind.learns_labels and len(corpus.classes) < 2 else [])
 
 

@@ -12,10 +12,10 @@ from pydantic import Field, field_validator
 
 from accord.config import Config
 from accord.data.recipe import DataConfig
-from accord.encoders import Freeze
-from accord.encoders.build import modalities, starts_at_random
+from accord.encoders.freezing import Freeze, parse_freeze
+from accord.encoders.registry import modalities, starts_at_random
 from accord.errors import ConfigError, no_such
-from accord.evaluation.tasks import get_task
+from accord.evaluation.tasks import parse_options
 from accord.methods import Method, get_method, get_objective
 from accord.training.config import TrainingConfig
 
@@ -29,7 +29,9 @@ class EncoderConfig(Config):
         None, description="encoder name, path or hf:NAME, see the docs page on encoders; none takes the usual one"
     )
     freeze: Freeze = Field(
-        "auto", description="'all', 'none', how many of the last blocks are trained, or 'auto': pretrained ones frozen"
+        "auto",
+        description="'all', 'none', how many of the last blocks are trained, patterns of names of parameters that are "
+        "frozen (after ! trained), or 'auto': pretrained ones frozen",
     )
     weights: str | None = Field(None, description="path of weights to load instead of the published ones, or 'random'")
     options: dict[str, Any] = Field(default_factory=dict, description="that encoder's own settings, such as size")
@@ -37,9 +39,7 @@ class EncoderConfig(Config):
     @field_validator("freeze", mode="before")
     @classmethod
     def _freeze_is_known(cls, value: Any) -> Any:
-        if value in ("auto", "all", "none") or (type(value) is int and value >= 0):
-            return value
-        raise ValueError("expected all, none, auto, or how many of the last blocks are trained")
+        return parse_freeze(value)
 
 
 class RunConfig(Config):
@@ -52,7 +52,9 @@ class RunConfig(Config):
     )
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
-    evaluate: list[str] = Field(default_factory=list, description="tasks run after training; empty picks what fits")
+    evaluate: list[str] | dict[str, dict[str, Any]] = Field(
+        default_factory=list, description="tasks run after training, or task -> its options; empty picks what fits"
+    )
 
     @classmethod
     def parse(cls, values: dict[str, Any] | Self | None = None, at: str = "", elsewhere: Iterable[str] = ()) -> Self:
@@ -69,8 +71,13 @@ class RunConfig(Config):
         for name, own in run.objective_add.items():
             get_objective(name).Config.parse(own, f"objective_add.{name}", cls.dotted())
         for task in (*run.evaluate, *run.training.probe):
-            get_task(task)
+            parse_options(task, run.task_options.get(task), f"evaluate.{task}")
         return run
+
+    @property
+    def task_options(self) -> dict[str, dict[str, Any]]:
+        """Task -> its options, of those under ``evaluate`` that have some; the probe measures by them too."""
+        return self.evaluate if isinstance(self.evaluate, dict) else {}
 
     @property
     def kind(self) -> type[Method]:
@@ -100,7 +107,7 @@ class RunConfig(Config):
 
 def with_encoders(
     run: RunConfig,
-    freeze: str | int | Mapping[str, str | int] | None = None,
+    freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,
     weights: str | Mapping[str, str] | None = None,
 ) -> RunConfig:
     """``run`` with a wish for its encoders: one for all of them, or modality -> wish, ``"*"`` for the others.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.graphs import ID
+from accord.data.modalities import get_modality
 from accord.data.quarantine import RowError
 from accord.evaluation.retrieval import retrieve_examples
 from accord.methods.abilities import Rescores, ScoresTuples
@@ -35,7 +36,7 @@ def retrieval_examples(model: Model, test: Corpus) -> Retrieval | None:
     if not by_text:
         relation, lead = _alike(test)
         return Retrieval(lead, tuple(_neighbours(model, test, order[:_QUERIES], modality, relation)))
-    what = {"image": "picture", "video": "clip", "audio": "recording"}.get(modality, "row")
+    what = get_modality(modality).item
     lead = (
         f"What held-out captions find among the {len(test):,} held-out rows, and what a {what} finds among their "
         f"captions, best first. ✓ is what counts as a hit in R@K: the {what} that the caption belongs to, or one with "
@@ -155,16 +156,12 @@ def _alike(test: Corpus) -> tuple[Callable[[int, int], str | None], str]:
 
 
 def thumbnail(corpus: Corpus, row: int, alt: str = "") -> Picture | None:
-    """A small picture of a row, of a clip its middle frame; None where there is none to show."""
-    modality = next((name for name in ("image", "video") if getattr(corpus.columns, name)), None)
-    if modality is None:
-        return None
+    """A small picture of a row, of a clip a film strip; None where there is none to show."""
     try:
-        found = corpus.sample(int(row), modalities=(modality,), frames=1)[modality]
+        shown = corpus.picture(int(row), side=96)
     except RowError:  # went bad since it was checked: the report does without it
         return None
-    image = found[0] if modality == "video" and found else found
-    return Picture.of(image, alt or caption(corpus, row) or row_name(corpus, row), side=96) if image else None
+    return Picture.of(shown, alt or caption(corpus, row) or row_name(corpus, row), side=96) if shown else None
 
 
 def caption(corpus: Corpus, row: int) -> str:

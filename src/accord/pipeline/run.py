@@ -36,7 +36,7 @@ from accord.pipeline.rows import (
     open_rows,
     require_data,
 )
-from accord.pipeline.score import score
+from accord.pipeline.score import EVERY, score
 from accord.pipeline.summary import summarise
 from accord.report.html import write_report
 from accord.report.summary import RunSummary
@@ -90,7 +90,7 @@ def train(
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     workers: int | None = None,
-    freeze: str | int | Mapping[str, str | int] | None = None,
+    freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,
     weights: str | Mapping[str, str] | None = None,
     loggers: Sequence[str] = (),
     objective_add: Sequence[str] = (),
@@ -113,8 +113,9 @@ def train(
         device: kind of device; default the best there is.
         precision: arithmetic of the networks.
         workers: processes that decode and augment.
-        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, or how many of the last blocks are trained;
-            of all of them that have pretrained weights, or modality -> that. By default these are frozen.
+        freeze: how much of the encoders is frozen: ``"all"``, ``"none"``, how many of the last blocks are trained, or
+            patterns of parameter names (``["model.blocks.*", "!*.bias"]``: frozen, but for biases); of all of them
+            that have pretrained weights, or modality -> that. By default these are frozen.
         weights: modality -> path of an encoder's weights, or ``"random"``; ``"random"`` alone for all.
         loggers: where the curves go beside ``train.jsonl``: ``"csv"``, ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         objective_add: objectives to add to the method's loss, such as ``"contrastive_gap"``.
@@ -207,8 +208,8 @@ def _evaluate(
         summary, _ = despite_bad_rows(
             prepared, lambda rows: summarise(model, rows, metrics, folder, seconds=seconds), listing
         )
-    except DataError as error:
-        raise DataError(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
     return metrics, summary
 
 
@@ -245,11 +246,12 @@ def _fitted(
 def _probe(config: RunConfig, prepared: Prepared) -> Callable[[Method], dict[str, float]]:
     """The configured tasks on the validation rows, or on the test rows where there are none."""
     rows = replace(prepared, test=prepared.val) if len(prepared.val) else prepared
+    probe = {task: config.task_options.get(task, {}) for task in config.training.probe}
 
     def measure(method: Method) -> dict[str, float]:
         nonlocal rows
         model = Model(method, config=config.model_dump(mode="json"))
-        metrics, rows = despite_bad_rows(rows, lambda rest: score(model, rest, config.training.probe))
+        metrics, rows = despite_bad_rows(rows, lambda rest: score(model, rest, probe))
         return {metric.name: metric.value for metric in metrics}
 
     return measure
@@ -263,6 +265,7 @@ def evaluate(
     candidates: int | None = None,
     examples: int = 0,
     *,
+    settings: Mapping[str, Any] | None = None,
     columns: ColumnNames | None = None,
     device: str = "auto",
 ) -> list[Metric]:
@@ -278,6 +281,7 @@ def evaluate(
         candidates: how many items a second stage scores for each query; 0 leaves it out. None takes 128 of
             ``retrieval`` and leaves out that of ``joint``.
         examples: captions of training rows that count as further texts of their class in ``zero_shot``.
+        settings: any option of a task that is run by its dotted name, e.g. ``{"knn.k": 5}``.
         columns: modality -> column name(s) of ``data``, where the guess is wrong.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
@@ -285,19 +289,36 @@ def evaluate(
         The metrics, each with its interval and chance level.
 
     Raises:
-        ConfigError: a task does not exist or does not fit, none fits, ``columns`` without ``data``, or no such device.
+        ConfigError: a task or option does not exist, a task does not fit, none fits, ``columns`` without ``data``, or
+            no such device.
         DataError: the data cannot be read.
     """
     tasks = listed("tasks", tasks)
     require_data(data, columns)
     model = load(run, device)
     prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns))
-    read = read_templates(templates)
-    how: dict[str, Any] = {"templates": read, "candidates": candidates, "examples": examples}
-    metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, **how))
+    common = {"templates": read_templates(templates), "candidates": candidates, "examples": examples or None}
+    options = {EVERY: {name: value for name, value in common.items() if value is not None}, **by_task(settings or {})}
+    metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, options))
     if not metrics:
         raise ConfigError(_nothing_to_measure(model, rows.test))
     return metrics
+
+
+def by_task(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Task -> its options, from dotted names.
+
+    Raises:
+        ConfigError: a name is not that of a task and one of its options.
+
+    Example:
+        >>> by_task({"knn.k": 5, "captions.decoding.method": "beam"})
+        {'knn': {'k': 5}, 'captions': {'decoding': {'method': 'beam'}}}
+    """
+    wrong = next((name for name in settings if "." not in name), None)
+    if wrong is not None:
+        raise ConfigError(f"{wrong} is no option of a task: write TASK.OPTION, such as zero_shot.examples")
+    return merged({}, settings)
 
 
 def _nothing_to_measure(model: Model, test: Corpus) -> str:

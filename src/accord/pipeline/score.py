@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,46 +12,62 @@ from accord.data.recipe import Prepared
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
-from accord.evaluation.tasks import Options, fitting_tasks, get_task
+from accord.evaluation.tasks import Options, Task, fitting_tasks, get_task, parse_options
 from accord.methods.abilities import JudgesRows
 from accord.training.artifact import Model
 
+Asked = Sequence[str] | Mapping[str, Mapping[str, Any]]  # names of tasks, or name -> options
+EVERY = "*"  # stands for every task that has the options
+
 
 def score(
-    model: Model,
-    prepared: Prepared,
-    tasks: Sequence[str] = (),
-    *,
-    templates: str | Sequence[str] | None = None,
-    candidates: int | None = None,
-    examples: int = 0,
+    model: Model, prepared: Prepared, tasks: Asked = (), options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Metric]:
     """The metrics of ``tasks`` on ``prepared.test``, and what the method's verdicts on training rows are worth.
 
     Args:
         model: the trained model.
         prepared: its corpora.
-        tasks: names; empty runs those that fit.
-        templates: as in :class:`accord.evaluation.tasks.Options`, None for the plain ones; likewise the others.
-        candidates: how many items a second stage scores.
-        examples: captions of training rows beside the class names.
+        tasks: names, or name -> options; empty runs those that fit.
+        options: name -> further options of a task that is run; ``"*"`` -> options of all that have them.
 
     Raises:
-        ConfigError: there is no such task, it does not fit, or no rows were held out.
+        ConfigError: there is no such task or option, a task does not fit, options are of one that is not run, or no
+            rows were held out.
         RowError: a row cannot be read any more.
     """
-    if not len(prepared.test):
-        if tasks:
-            raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
-        return judgement(model, prepared.train)
-    options = Options(templates or Options.templates, candidates, examples)
-    chosen = [get_task(name) for name in (tasks or fitting_tasks(model, prepared))]
+    chosen = chosen_tasks(model, prepared, tasks, options)
     named = [
         metric
-        for task in chosen
-        for metric in _prefixed(task.name, task.run(model, prepared, options), len(chosen) > 1)
+        for task, how in chosen
+        for metric in _prefixed(task.name, task.run(model, prepared, how), len(chosen) > 1)
     ]
     return named + judgement(model, prepared.train)
+
+
+def chosen_tasks(
+    model: Model, prepared: Prepared, tasks: Asked = (), options: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[tuple[Task, Options]]:
+    """The tasks that :func:`score` runs, each with its options; none where no rows were held out."""
+    named = [get_task(name) for name in tasks]
+    if named and not len(prepared.test):
+        raise ConfigError("no rows were held out: set data.split.test, or name other data to evaluate on")
+    for task in named:
+        task.check(model, prepared)
+    own, wanted = dict(tasks) if isinstance(tasks, Mapping) else {}, dict(options or {})
+    common = wanted.pop(EVERY, {})
+    chosen = named or ([get_task(name) for name in fitting_tasks(model, prepared)] if len(prepared.test) else [])
+    idle = next((get_task(name) for name in wanted if name not in [task.name for task in chosen]), None)
+    if idle is not None:
+        idle.check(model, prepared)
+        raise ConfigError(f"{idle.name} is not run, so its options say nothing: ask for it with --task {idle.name}")
+    return [(task, _options(task, common, own.get(task.name, {}), wanted.get(task.name, {}))) for task in chosen]
+
+
+def _options(task: Task, common: Mapping[str, Any], *own: Mapping[str, Any]) -> Options:
+    """The options of a task: its own, the later ones first, and those common to all tasks that have them."""
+    shared = {name: value for name, value in common.items() if name in task.options.model_fields}
+    return parse_options(task.name, {name: value for part in (shared, *own) for name, value in part.items()})
 
 
 def judgement(model: Model, train: Corpus) -> list[Metric]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.modalities import modality_of_file
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.zero_shot import class_scores
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import readable_files
 from accord.pipeline.run import read_templates
-
-_KINDS = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,10 @@ def zero_shot(
 
 def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
     """The files and their modality; of a folder, those of a kind that the model embeds."""
-    suffixes = {suffix: kind for kind, known in _KINDS.items() for suffix in known}
     files: list[Path] = []
     for item in map(Path, items):
         if item.is_dir():
-            found = sorted(file for file in item.rglob("*") if suffixes.get(file.suffix.lower()) in model.modalities)
+            found = sorted(file for file in item.rglob("*") if modality_of_file(file) in model.modalities)
             if not found:
                 raise DataError(f"{item} holds no file that the model embeds ({', '.join(model.modalities)})")
             files += found
@@ -82,7 +79,7 @@ def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
             files.append(item)
         else:
             raise DataError(f"there is no file {item}")
-    kinds = {suffixes.get(file.suffix.lower(), "unknown") for file in files}
+    kinds = {modality_of_file(file) or "unknown" for file in files}
     if len(kinds) != 1:
         raise ConfigError(f"files of several kinds ({', '.join(sorted(kinds))}): give those of one kind at a time")
     modality = kinds.pop()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.data.columns import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from accord.data.modalities import get_modality, modality_of_file
 from accord.data.tokens import TokenRows
 from accord.data.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 FEWEST, FACTOR = 100, 10  # candidates of a second stage: so many at least, and so many times the answers
 SAME = 1 - 1e-4  # cosine from which a row is the query itself
 SCORED = 10_000  # rows up to which a joint score is taken of all
-_ARGUMENTS = {"image": "images", "text": "texts", "audio": "audio", "video": "video"}
-_SUFFIXES = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES, "video": VIDEO_SUFFIXES}
 
 
 def search(
@@ -229,7 +227,7 @@ def query_modality(query: str | Path | Image) -> str:
     if not str(query).strip():
         raise ConfigError("the query is empty: give words, or the path of a file")
     path = Path(query)
-    kind = next((name for name, suffixes in _SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    kind = modality_of_file(path)
     if kind is None and os.path.isdir(path) and (isinstance(query, Path) or "/" in query or os.sep in query):
         return "video"
     if isinstance(query, str) and kind is None:
@@ -253,7 +251,7 @@ def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
 
 
 def _as_items(modality: str, query: Any) -> dict[str, list[Any]]:
-    return {_ARGUMENTS[modality]: [query]}
+    return {get_modality(modality).argument: [query]}
 
 
 def _default_target(index: SearchIndex, size: int) -> str:

@@ -169,15 +169,10 @@ def file_paths(corpus: Corpus) -> list[str | None]:
 
 
 def _thumbnail(corpus: Corpus, position: int) -> bytes | None:
-    """A small WebP of the row's picture or of its clip's first frame."""
-    modality = next((name for name in ("image", "video") if name in corpus.modalities), None)
-    if modality is None:
+    """A small WebP of the row's picture, or a strip of its clip's frames."""
+    picture = corpus.picture(position, _THUMBNAIL)
+    if picture is None:
         return None
-    found = corpus.sample(position, modalities=(modality,), frames=1)[modality]
-    if found is None:
-        return None
-    picture = (found[0] if modality == "video" else found).copy()
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
     picture.save(stream, format="WEBP", quality=85)
     return stream.getvalue()

@@ -25,6 +25,7 @@ from accord.data.corpus import Corpus, corpus_from_items
 from accord.data.features import FeatureCache, Features
 from accord.data.inputs import Input
 from accord.data.loader import eval_loader
+from accord.data.modalities import get_modalities
 from accord.data.quarantine import RowError
 from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
@@ -129,7 +130,9 @@ def _load_weights(method: Method, path: Path) -> None:
         AccordError: the file is damaged, or a tensor is missing, unknown or of another shape.
     """
     with reading(path, _WRITTEN_ANEW):
-        missing, unknown = method.load_state_dict(load_file(path), strict=False)
+        state = load_file(path)
+        method.reshape(state)
+        missing, unknown = method.load_state_dict(state, strict=False)
     wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown
     if wrong:
         raise AccordError(f"{path} does not fit its configuration: {wrong[0]} is missing or unknown")
@@ -207,7 +210,9 @@ class Model:
         texts: Sequence[str] | None = None,
         audio: Sequence[Any] | None = None,
         video: Sequence[Any] | None = None,
+        sequences: Sequence[Any] | None = None,
         batch_size: int = 64,
+        **others: Sequence[Any] | None,
     ) -> Tensor:
         """Unit-norm embeddings ``(N, D)``, float32 on the CPU, of items of one modality.
 
@@ -216,13 +221,15 @@ class Model:
             texts: strings.
             audio: paths.
             video: paths of clips or folders of frames.
+            sequences: paths of ``.npy`` files, or arrays ``(T, F)``.
             batch_size: items per forward pass.
+            **others: items of a modality of another package, by its own argument.
 
         Raises:
             ConfigError: not exactly one modality is given, as a list, or the model has no encoder for it.
             DataError: an item cannot be read; says which.
         """
-        given = _Items("embed", images=images, texts=texts, audio=audio, video=video)
+        given = _Items("embed", images=images, texts=texts, audio=audio, video=video, sequences=sequences, **others)
         with given.named():
             return self.embed_corpus(given.corpus, given.modality, batch_size=batch_size)
 
@@ -285,7 +292,9 @@ class Model:
         texts: Sequence[str] | None = None,
         audio: Sequence[Any] | None = None,
         video: Sequence[Any] | None = None,
+        sequences: Sequence[Any] | None = None,
         batch_size: int = 64,
+        **others: Sequence[Any] | None,
     ) -> TokenRows:
         """Embeddings and tokens of items of one modality, given as to :meth:`embed`, for :meth:`rescore`.
 
@@ -293,7 +302,7 @@ class Model:
             ConfigError: the method has no second stage, not exactly one modality is given, or there is no encoder.
             DataError: an item cannot be read; says which.
         """
-        given = _Items("tokens", images=images, texts=texts, audio=audio, video=video)
+        given = _Items("tokens", images=images, texts=texts, audio=audio, video=video, sequences=sequences, **others)
         with given.named():
             return self.tokens_corpus(given.corpus, given.modality, batch_size=batch_size)
 
@@ -467,10 +476,12 @@ class _Items:
 
     def __init__(self, verb: str, **given: Sequence[Any] | None) -> None:
         chosen = {name: listed(name, items) for name, items in given.items() if items is not None}
-        if len(chosen) != 1:
-            raise ConfigError(f"{verb} takes items of exactly one modality: images=, texts=, audio= or video=")
+        kinds = {kind.argument: kind.name for kind in get_modalities() if kind.by_row}
+        if len(chosen) != 1 or not chosen.keys() <= kinds.keys():
+            *first, last = (f"{name}=" for name in kinds)
+            raise ConfigError(f"{verb} takes items of exactly one modality: {', '.join(first)} or {last}")
         (self.name, items), *_ = chosen.items()
-        self.modality = self.name.removesuffix("s")
+        self.modality = kinds[self.name]
         self.corpus = corpus_from_items(self.modality, items)
 
     @contextmanager

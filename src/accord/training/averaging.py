@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from accord.methods.shapes import Resized
+
 
 class WeightAverage:
     """Averaged copy of parameters: after step t, ``a <- d a + (1 - d) w`` with ``d = min(decay, (1 + t) / (10 + t))``.
@@ -40,6 +42,11 @@ class WeightAverage:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(list(self._copy.values()), [p.detach() for p in self._live.values()], 1 - decay)
+
+    def follow(self, resized: Resized) -> None:
+        """Keep the rows of the average that a parameter kept."""
+        if resized.name in self._copy:
+            self._copy[resized.name] = resized.follow(self._copy[resized.name])
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,15 @@ from torch import Tensor
 
 from accord.data.batches import Recipe
 from accord.data.corpus import Corpus
+from accord.data.draws import UNDRAWN, Draws
 from accord.data.features import MAIN, FeatureCache, Layout
-from accord.data.inputs import AudioInput, ImageInput, Input, TextInput, VideoInput
-from accord.data.media import Unreadable, cell_name, cell_path, read_bytes
+from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
+from accord.data.media import Unreadable, cell_name
+from accord.data.modalities import modality_of, viewed_field
+from accord.data.modalities.image import image_input
 from accord.data.quarantine import RowError
 from accord.data.sources import cache_folder
+from accord.data.targets import get_target
 from accord.data.views import View, expand
 from accord.encoders.base import Encoder
 from accord.errors import ShapeError
@@ -45,15 +48,18 @@ _LARGEST = 8 << 30  # bytes of one cache, which is held in memory
 _PATIENCE = 1  # seconds of silent waiting for another run
 _FORMAT = 1  # counted up when the same settings would give other features
 
+Sample = Callable[[Draws], dict[str, Any]]  # a row, decoded, given what random choices in reading it hang on
+
 
 def feature_caches(
     method: Method, corpus: Corpus, config: TrainingConfig, console: Console | None = None
 ) -> dict[str, FeatureCache]:
     """Features of the modalities whose encoder is frozen: vectors, and those streams of a fixed size that are needed.
 
-    Texts of which the method declares augmented views are left out: there are too many different ones. Features are
-    read from the user's cache folder; missing ones are computed and added. A cache that would take more than 8 GiB is
-    not made: the encoder then runs in every step.
+    Texts of which the method declares augmented views are left out: there are too many different ones; so is what it
+    mixes. Features are read from the user's cache folder; missing ones are computed and added. No cache is made of what
+    the method's targets lie on, since they follow the pixels, nor one that would take more than 8 GiB: the encoder then
+    runs in every step.
 
     Args:
         method: its encoders, views and needs decide.
@@ -69,10 +75,15 @@ def feature_caches(
         DataError: a stored file is damaged.
     """
     caches = {}
+    followed = {get_target(name).medium for name in method.targets}
     for modality, encoder in fixed_encoders(method).items():
-        views = expand(method.views) if modality == "image" else ()
+        if modality in method.mixes:
+            continue
+        views = expand(method.views) if modality == viewed_field(method.needs) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
-        if modality not in corpus.modalities or layout is None or (modality == "text" and method.text_views):
+        if modality in followed or modality not in corpus.modalities or layout is None:
+            continue
+        if modality == "text" and method.text_views:
             continue
         copies = max(1, config.cached_augmentations // max(1, len(views)))
         size = len(corpus) * (1 + len(views) * copies) * layout.bytes
@@ -97,17 +108,18 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     """What has to be stored of a frozen encoder's features, or None where that cannot be.
 
     Streams are stored that have as many positions for every item: all those of pictures, unless views have sizes of
-    their own, all those of clips, and the layers of any network.
+    their own, all those of clips and of sequences, and the layers of any network.
     """
     names = sorted(wanted - {"pooled"})
     if not names:
         return Layout(encoder.dim)
     inputs = encoder.input
-    sizes = {view.size or getattr(inputs, "size", None) for view in views} | {getattr(inputs, "size", None)}
-    fixed = isinstance(inputs, ImageInput | VideoInput) or names == ["layers"]
+    size = getattr(image_input(inputs), "size", None)
+    sizes = {view.size or size for view in views} | {size}
+    fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
-    x, mask = _blank(inputs)
+    x, mask = _blank(modality, inputs)
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
@@ -117,17 +129,12 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
         return None
 
 
-def _blank(inputs: Input) -> tuple[Tensor, Tensor | None]:
-    """One item without content, and its mask where the modality has one."""
-    if isinstance(inputs, ImageInput):
-        return torch.zeros(1, 3, inputs.size, inputs.size), None
-    if isinstance(inputs, VideoInput):
-        shape = (1, inputs.frames, 3, inputs.image.size, inputs.image.size)
-        return torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool)
-    if isinstance(inputs, AudioInput):
-        return torch.zeros(1, inputs.mels, 2), torch.ones(1, 2, dtype=torch.bool)
-    assert isinstance(inputs, TextInput)  # the layers of a graph are not cached
-    return inputs.tokenizer([""])
+def _blank(modality: str, inputs: Input) -> tuple[Any, Tensor | None]:
+    """A batch of one item without content, and its mask where the modality has one."""
+    kind = modality_of(modality)
+    cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
+    batch = kind.collate(modality, [cut], inputs, (), UNDRAWN)
+    return batch[modality], batch.get(f"{modality}_mask")
 
 
 def stored_features(
@@ -180,6 +187,7 @@ class _Source:
         self.modality, self.encoder, self.layout, self.view = modality, encoder, layout, view
         self.epochs = range(copy * augmentations, (copy + 1) * augmentations)  # one draw of augmentations each
         self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None)
+        self.kind = modality_of(modality)
 
     def store(self) -> FeatureStore:
         """Where features made in this way are kept."""
@@ -198,7 +206,7 @@ class _Source:
             "format": _FORMAT,
             "encoder": encoder.spec(),
             "weights": weights_digest(encoder),
-            "input": asdict(inputs) if isinstance(inputs, ImageInput | VideoInput | AudioInput) else None,
+            "input": None if isinstance(inputs, TextInput | GraphInput) else asdict(inputs),
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
             **self._streams(),
@@ -212,18 +220,26 @@ class _Source:
             return {MAIN: held[0].count}
         return {"streams": [asdict(one) for one in held]} if held else {}
 
-    def encode(self, samples: Iterable[dict[str, Any]], keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """``features (B, W)`` of decoded samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
+    def encode(self, samples: Iterable[Sample], keys: Sequence[bytes]) -> dict[str, Tensor]:
+        """``features (B, W)`` of samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
         place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
         epochs = [0] if self.view is None else self.epochs
         cut = [  # decoded one by one, so that no more than one whole picture is held
-            [self.recipe.cut(sample, int(key), epoch) for epoch in epochs]
+            [self.recipe.cut(decoded, int(key), epoch) for decoded, epoch in self._decoded(sample, int(key), epochs)]
             for sample, key in zip(samples, place, strict=True)
         ]
         made = [
             self._encoded(column, place, epoch) for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
         ]
         return made[0] if self.view is None else {name: torch.stack([p[name] for p in made], 1) for name in made[0]}
+
+    def _decoded(self, sample: Sample, key: int, epochs: Iterable[int]) -> Iterator[tuple[dict[str, Any], int]]:
+        """The sample for each epoch; read once, unless what is read is drawn, as the frames of a clip are."""
+        found: dict[str, Any] | None = None
+        for epoch in epochs:
+            if found is None or self.kind.draws_in_reading:
+                found = sample(self.recipe.draws(key, epoch))
+            yield found, epoch
 
     def _encoded(self, samples: Sequence[dict[str, Any]], place: np.ndarray, epoch: int) -> dict[str, Tensor]:
         batch = self.recipe.assemble(samples, place, epoch)
@@ -245,13 +261,11 @@ class _Source:
 
 def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
     """One entry per row, keyed by the content of its cell."""
-    modality, inputs = plain.modality, plain.encoder.input
+    modality, inputs = plain.modality, plain.recipe.inputs
     keys = _cell_keys(corpus, modality)
-    background = getattr(getattr(inputs, "image", inputs), "background", (255, 255, 255))
-    frames = inputs.frames if isinstance(inputs, VideoInput) else None
 
-    def sample(position: int) -> dict[str, Any]:
-        return corpus.sample(position, (modality,), background, frames)
+    def sample(position: int, draws: Draws) -> dict[str, Any]:
+        return corpus.sample(position, (modality,), inputs, draws)
 
     unchanged = _gathered(plain, keys, sample, console)["features"]
     key = content_key(*(source.fingerprint.encode() for source in (plain, *views))).hex()
@@ -268,17 +282,17 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     counts = torch.tensor([len(texts) for texts in captions])
     flat = [text for texts in captions for text in texts]
     keys = [content_key(text.encode()) for text in flat]
-    features = _gathered(source, keys, lambda position: {"text": [flat[position]]}, console)["features"]
+    features = _gathered(source, keys, lambda position, _: {"text": [flat[position]]}, console)["features"]
     starts = counts.cumsum(0) - counts
     wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
     variants = features[starts[:, None] + wanted]
-    return FeatureCache(features[starts], variants[:, None], counts=counts, key=source.fingerprint)
+    return source.cache(features[starts], variants=variants[:, None], counts=counts, key=source.fingerprint)
 
 
 def _gathered(
-    source: _Source, keys: list[bytes], sample: Callable[[int], dict[str, Any]], console: Console | None
+    source: _Source, keys: list[bytes], sample: Callable[[int, Draws], dict[str, Any]], console: Console | None
 ) -> dict[str, Tensor]:
-    """Features of all ``keys``; those not yet stored are computed from ``sample(position)``."""
+    """Features of all ``keys``; those not yet stored are computed from ``sample(position, draws)``."""
     store = source.store()
     with _alone(store, source, console):
         missing = store.missing(keys)
@@ -288,7 +302,7 @@ def _gathered(
                 batches = [part[i : i + _BATCH] for i in range(0, len(part), _BATCH)]
                 found = []
                 for batch in batches:
-                    samples = (sample(position) for position in batch)
+                    samples = (partial(sample, position) for position in batch)
                     found.append(source.encode(samples, [keys[position] for position in batch]))
                     advance(len(batch))
                 tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
@@ -322,23 +336,10 @@ def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:
                 keys.append(content_key())  # of nothing
                 continue
             try:
-                keys.append(content_key(*_contents(cell, corpus.root)))
+                keys.append(content_key(*modality_of(modality).contents(cell, corpus.root)))
             except Unreadable as error:
                 raise RowError(int(corpus.ids[len(keys)]), cell_name(cell), str(error)) from None
     return keys
-
-
-def _contents(cell: Any, root: Path | None) -> Iterator[bytes]:
-    if isinstance(cell, list):
-        for part in cell:
-            yield from _contents(part, root)
-        return
-    path = cell_path(cell, root)
-    if path is not None and path.is_dir():
-        for file in sorted(path.iterdir()):
-            yield read_bytes(str(file), None)
-        return
-    yield read_bytes(cell, root)
 
 
 @contextmanager

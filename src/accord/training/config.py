@@ -15,6 +15,7 @@ from accord.config import Config
 # What may change between a run and its resumption without changing the result that is computed.
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
 _WATCHED = frozenset({"probe_every", "probe", "loggers"})
+_LATER = frozenset({"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma"})  # first runs had none
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
@@ -38,15 +39,31 @@ class TrainingConfig(Config):
     micro_batch: int | None = Field(
         None, ge=1, description="rows forwarded at once on one device (gradient caching); None forwards all"
     )
+    accumulate: int = Field(
+        1, ge=1, description="batches of one optimiser step, each with a loss of its own; their gradients are averaged"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors and embeddings have none")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's averaging of gradient and square, in [0, 1)")
-    eps: float = Field(1e-6, gt=0, description="AdamW's denominator offset")
-    optimizer: Literal["adamw", "sgd", "lars"] = Field(
-        "adamw", description="AdamW, SGD with momentum, or LARS: SGD whose step on a matrix is relative to its norm"
+    betas: tuple[float, float] = Field(
+        (0.9, 0.98), description="averaging of gradient and square in AdamW and Adam, in [0, 1)"
+    )
+    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW and Adam")
+    optimizer: Literal["adamw", "adam", "sgd", "lars"] = Field(
+        "adamw",
+        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS: SGD whose step on "
+        "a matrix is relative to its norm",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")
+    schedule: Literal["cosine", "poly", "step", "constant"] = Field(
+        "cosine", description="how the learning rate goes on after that"
+    )
+    lr_floor: float = Field(0.0, ge=0, lt=1, description="share of the peak at which cosine and poly end")
+    power: float = Field(0.9, gt=0, description="poly: exponent of the share of steps that is left")
+    milestones: tuple[float, ...] = Field(
+        (0.6, 0.8), description="step: shares of a stage's steps after which the learning rate drops, in (0, 1)"
+    )
+    gamma: float = Field(0.1, gt=0, lt=1, description="step: factor of each drop")
     grad_clip: float | None = Field(None, gt=0, description="largest gradient norm, or None for no clipping")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic of the networks; auto is bf16 on CUDA cards that have it, else fp32"
@@ -90,16 +107,31 @@ class TrainingConfig(Config):
             raise ValueError("both should be at least 0 and less than 1")
         return betas
 
+    @field_validator("milestones")
+    @classmethod
+    def _milestones_in_order(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share < 1 for share in milestones) or list(milestones) != sorted(set(milestones)):
+            raise ValueError("all should be more than 0, less than 1, and ascending")
+        return milestones
+
     @model_validator(mode="after")
     def _rows_divide(self) -> TrainingConfig:
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size = {self.batch_size} does not divide among devices = {self.devices}")
+        if self.batch_size % (self.accumulate * self.devices):
+            among = f"accumulate = {self.accumulate}" + (f" x devices = {self.devices}" if self.devices > 1 else "")
+            raise ValueError(f"batch_size = {self.batch_size} does not divide among {among}")
         return self
 
     def decisive(self) -> dict[str, object]:
         """The settings that a resumed run must share with the run it continues.
 
+        Those that there were not always are left out at their defaults, which are what was done before.
+
         >>> "workers" in TrainingConfig().decisive()
         False
+        >>> [name for name in TrainingConfig(schedule="poly").decisive() if name in ("schedule", "power")]
+        ['schedule']
         """
-        return self.model_dump(mode="json", exclude=set(_MACHINE | _WATCHED))
+        usual = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=set(_MACHINE | _WATCHED) | usual)

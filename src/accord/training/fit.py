@@ -139,8 +139,9 @@ def _rows(method: Method, corpus: Corpus, config: TrainingConfig, console: Conso
     """Rows of a step; says so where they are fewer than was asked for."""
     rows = rows_per_step(method, corpus, config)
     if console is not None and rows < config.batch_size and "graph" not in method.needs:
+        drawn = f", drawn as {method.name} wants them" if method.sampling is not None else ""
         console.print(
-            f"{corpus.name} has {len(corpus):,} training rows: every step takes {rows} of them instead of "
+            f"{corpus.name} has {len(corpus):,} training rows{drawn}: every step takes {rows} of them instead of "
             f"{config.batch_size} (--batch-size)",
             highlight=False,
             markup=False,
@@ -200,6 +201,7 @@ def _restore(method: Method, journal: Journal, saved: dict[str, Any]) -> Positio
     state = {name.removeprefix("method."): value for name, value in saved["state_dict"].items()}
     own = method.state_dict()
     fixed = {name: own[name] for name in own.keys() - without(own, fixed_encoders(method)).keys()}
+    method.reshape(state)
     method.load_state_dict({**state, **fixed})
     position = Position(**saved[CONTENT]["position"])
     journal.restore(saved[CONTENT]["window"], position.number)

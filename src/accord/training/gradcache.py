@@ -26,7 +26,7 @@ Backward = Callable[[Tensor, bool], None]
 
 
 def cached_backward(
-    method: TwoTower, batch: Batch, step: Step, micro_batch: int, backward: Backward
+    method: TwoTower, batch: Batch, step: Step, micro_batch: int, backward: Backward, share: float = 1.0
 ) -> dict[str, Tensor]:
     """Back-propagate ``method.loss(batch, step)["total"]`` with the activations of ``micro_batch`` rows at a time.
 
@@ -40,6 +40,7 @@ def cached_backward(
         micro_batch: rows forwarded at once.
         backward: ``backward(scalar, synchronise)`` accumulates the gradient of ``scalar``; ``synchronise`` is True
             on the last call only, when processes exchange their gradients.
+        share: factor on the gradient, where the batch is one of several of a step.
 
     Returns:
         The terms of the loss, detached.
@@ -51,7 +52,7 @@ def cached_backward(
     seeds = torch.randint(2**62, (len(pieces),)).tolist()  # of the dropout masks of each piece
     leaves, trained = _collect(method, pieces, seeds)
     terms = method.score(leaves, batch, step)
-    backward(terms["total"], not trained)
+    backward(terms["total"] if share == 1 else terms["total"] * share, not trained)
     start = 0
     for number, (piece, seed) in enumerate(zip(pieces, seeds, strict=True) if trained else ()):
         seed_torch(seed)
@@ -116,6 +117,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def micro_batches(batch: Batch, rows: int) -> Iterator[Batch]:
     """Cut a batch into batches of at most ``rows`` rows: tensors, lists of them or of pairs, dataclasses of them, None.
 
+    An entry ``KEY_views`` is a list of views, each of which is cut; another list holds one thing a row.
+
     Raises:
         ShapeError: an entry is something else, or has another number of rows.
 
@@ -134,6 +137,8 @@ def _cut(value: Any, part: slice, total: int, name: str) -> Any:
         return value[part]
     if isinstance(value, dict):
         return {key: _cut(item, part, total, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list) and name.endswith("_views"):
+        return [_cut(item, part, total, f"{name}[{view}]") for view, item in enumerate(value)]
     if isinstance(value, list | tuple) and all(_holds_rows(item) for item in value):
         return type(value)(_cut(item, part, total, name) for item in value)
     if isinstance(value, list | tuple) and len(value) == total:

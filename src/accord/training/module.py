@@ -7,7 +7,9 @@ because gradient caching runs a batch twice and because a resumed run must repea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
@@ -27,6 +30,7 @@ from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
 from accord.methods.base import Batch, Method, Stage, Step, TwoTower
+from accord.methods.programme import Optimiser
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -35,8 +39,8 @@ from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything
-from accord.training.stages import NamedParameters, Position, hold_encoders
-from accord.training.start import rows_of_epoch, rows_per_step
+from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
+from accord.training.start import rows_per_batch
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
@@ -88,7 +92,9 @@ class HookLoader:
 
     def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
         self._method, self._run, self._place, self._device = method, run, place, method.device
-        self._loader = hook_loader(run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches)
+        self._loader = hook_loader(
+            run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches, targets=method.targets
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
@@ -98,11 +104,10 @@ class HookLoader:
         return len(self._loader)
 
     def episode(self) -> Iterator[Batch]:
-        """The augmented batches of the current epoch, those of all processes together, with their ``place``."""
+        """The augmented batches of the current epoch, those of all processes together."""
         loader = training_loader(self._method, self._run)
         loader.load_state_dict({"epoch": self._place(), "batch": 0})
-        for number, batch in enumerate(loader):
-            batch["place"] = places(number, rows_per_step(self._method, self._run.corpus, self._run.config))
+        for batch in loader:
             yield move_data_to_device(batch, self._device)
         loader.close()
 
@@ -118,24 +123,36 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         encoder_inputs(method),
         method.views,
         text_views=method.text_views,
-        batch_size=rows_per_step(method, run.corpus, run.config),
+        targets=method.targets,
+        batch_size=rows_per_batch(method, run.corpus, run.config),
         seed=run.config.seed,
         workers=run.config.workers,
         rank=rank,
         world_size=world_size,
         cache=run.caches,
-        episode=None if method.sampling is None else rows_of_epoch(method, run.corpus),
+        sampling=lambda: method.sampling,
     )
 
 
-def places(number: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
-    """``(b,)`` positions in the epoch of the rows that a process has in batch ``number``.
+@dataclass(frozen=True)
+class Mover:
+    """An optimiser of a stage, its parameters, and the settings that hold for it.
 
-    >>> places(2, 4, rank=1, world_size=2)
-    tensor([10, 11])
+    Args:
+        name: of the declared optimiser.
+        parameters: those that it moves.
+        config: the settings.
+        optimizer: what moves them; once training runs, as the Trainer wraps it.
     """
-    share = batch_size // world_size
-    return torch.arange(share) + number * batch_size + rank * share
+
+    name: str
+    parameters: NamedParameters
+    config: TrainingConfig
+    optimizer: Optimizer
+
+    def told(self, step: Step) -> Step:
+        """The step as the method is told of it."""
+        return step if self.name == step.optimiser else replace(step, optimiser=self.name)
 
 
 class StageModule(LightningModule):
@@ -169,27 +186,34 @@ class StageModule(LightningModule):
 
     # --- set-up, in the order in which the Trainer calls it ---
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Optimiser and weight average of the stage, restored on resume."""
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Optimisers and weight average of the stage, restored on resume."""
         config = self.shared.config
-        optimizer = build_optimizer(self.trained, config, self.method.group)
+        parts = zip(self.stage.optimisers, divided(self.trained, self.stage), strict=True)
+        self.movers = [self._mover(declared, parameters) for declared, parameters in parts]
         if config.ema is not None:
             self.average = WeightAverage(self.trained, config.ema)
         if self._saved is not None:
-            optimizer.load_state_dict(self._saved["optimizer_states"][0])
+            for mover, state in zip(self.movers, self._saved["optimizer_states"], strict=True):
+                mover.optimizer.load_state_dict(state)
             if self.average is not None:
                 self.average.load_state_dict(self._saved[CONTENT]["average"])
             self._saved = None
-        return optimizer
+        return [mover.optimizer for mover in self.movers]
+
+    def _mover(self, declared: Optimiser, parameters: NamedParameters) -> Mover:
+        config = settings_of(declared, self.shared.config, self.stage)
+        return Mover(declared.name, parameters, config, build_optimizer(parameters, config, self.method.group))
 
     def train_dataloader(self) -> _Batches:
-        """The augmented batches of this process."""
-        self._loader = training_loader(self.method, self.shared, self.trainer.global_rank, self.trainer.world_size)
-        self.total = self.epochs * len(self._loader)
-        return _Batches(self._loader, self._next_batch)
+        """The augmented batches of this process, those of a step together."""
+        loader = training_loader(self.method, self.shared, self.trainer.global_rank, self.trainer.world_size)
+        self._steps = _Batches(loader, self.shared.config.accumulate, self._next_step)
+        self.total = self.epochs * len(self._steps)
+        return self._steps
 
-    def _next_batch(self) -> dict[str, int]:
-        return {"epoch": self._epoch(), "batch": self.position.batch}
+    def _next_step(self) -> tuple[int, int]:
+        return self._epoch(), self.position.batch
 
     def _epoch(self) -> int:
         return self.position.epochs_before + self.position.epoch
@@ -203,6 +227,9 @@ class StageModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Run the method's hook before the stage, unless it ran before the checkpoint."""
+        wrapped = self.optimizers()
+        wrapped = wrapped if isinstance(wrapped, list) else [wrapped]
+        self.movers = [replace(mover, optimizer=one) for mover, one in zip(self.movers, wrapped, strict=True)]
         self._rows = HookLoader(self.method, self.shared, self._epoch)
         if self.position.index == 0:
             self._hook(self.method.before_stage, _BEFORE_STAGE, self.stage)
@@ -218,6 +245,8 @@ class StageModule(LightningModule):
         if self.position.batch == 0:
             self._measure()
             self._hook(self.method.before_epoch, _BEFORE_EPOCH, self.step)
+            if self.method.sampling is not None:  # which may have been computed just now
+                _agree_on_buffers(self.method)
         self.method.train()
 
     def _measure(self) -> None:
@@ -228,47 +257,90 @@ class StageModule(LightningModule):
             step = replace(self.step, epoch=self.position.epoch - 1)
             self.shared.journal.note(step, self.position.number, lambda: probe(self.method))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One optimiser step."""
-        config, step, place = self.shared.config, self.step, self.trainer.global_rank
-        seed_everything(config.seed, self.position.stage, _STEP, step.index, place)
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)  # there is one
-        self._set_lr(optimizer, step)
-        if self.method.sampling is not None:
-            rows = rows_per_step(self.method, self.shared.corpus, config)
-            own = places(self.position.batch, rows, place, self.trainer.world_size)
-            batch["place"] = own.to(self.method.device)
-        optimizer.zero_grad()
-        terms = self._backward(batch, step)
-        self.method.after_backward(step)
-        if config.grad_clip is not None:
-            parameters = [parameter for _, parameter in self.trained]
-            terms["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.grad_clip)
-        optimizer.step()
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        """One step: the gradients of all terms at the same parameters, then a step of every optimiser."""
+        step = self.step
+        self._seed(step)
+        moving = self._moving(step)
+        for mover in moving:
+            self._set_lr(mover, step)
+            mover.optimizer.zero_grad()
+        terms = self._backward(batches, step, moving)
+        for mover in moving:
+            self.method.after_backward(mover.told(step))
+            if mover.config.grad_clip is not None:
+                parameters = [parameter for _, parameter in mover.parameters]
+                norm = nn.utils.clip_grad_norm_(parameters, mover.config.grad_clip)
+                terms |= self._named(mover, {"grad_norm": norm})
+            mover.optimizer.step()
         self.method.after_step(step)
         if self.average is not None:
             self.average.update()
         self._advance(step, terms)
 
-    def _set_lr(self, optimizer: LightningOptimizer, step: Step) -> None:
-        """The common schedule, and that of the groups for which the method has its own."""
-        config = self.shared.config
-        peak, warmup = config.lr * self.stage.lr_scale, round(config.warmup * step.total)
-        self._lr = peak * schedule(step.index, step.total, config.warmup)
-        for group in optimizer.param_groups:
-            own = group["name"]
-            group["lr"] = peak * self.method.lr_factor(own, step, warmup) if own else self._lr
+    def _seed(self, step: Step, *batch: int) -> None:
+        place = self.trainer.global_rank
+        seed_everything(self.shared.config.seed, self.position.stage, _STEP, step.index, place, *batch)
 
-    def _backward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Accumulate the gradient of the total; returns the detached terms."""
+    def _moving(self, step: Step) -> list[Mover]:
+        """The optimisers whose turn it is."""
+        moving = [mover for mover in self.movers if len(self.movers) == 1 or self.method.active(mover.told(step))]
+        if not moving:
+            where = f"step {step.index} of stage {step.stage!r}"
+            raise ConfigError(f"method {self.method.name}: no optimiser is active at {where}; expected at least one")
+        return moving
+
+    def _set_lr(self, mover: Mover, step: Step) -> None:
+        """The common schedule, and that of the groups for which the method has its own."""
+        config = mover.config
+        peak, warmup = config.lr * self.stage.lr_scale, round(config.warmup * step.total)
+        common = peak * schedule(step.index, step.total, config)
+        for group in mover.optimizer.param_groups:
+            own = group["name"]
+            lr = peak * self.method.lr_factor(own, mover.told(step), warmup) if own else common
+            group["lr"] = lr * group["lr_scale"]
+        if mover is self.movers[0]:
+            self._lr = common
+
+    def _backward(self, batches: list[Batch], step: Step, moving: list[Mover]) -> dict[str, Tensor]:
+        """Accumulate the mean gradient of the batches, of each optimiser's terms in its own parameters alone."""
+        found: list[dict[str, Tensor]] = []
+        for number, batch in enumerate(batches):
+            if number:
+                self._seed(step, number)
+            mixed = self.method.mix(batch, step)
+            terms: dict[str, Tensor] = {}
+            for mover in moving:
+                with self._alone(mover):
+                    terms |= self._named(mover, self._backward_one(mixed, mover.told(step), 1 / len(batches)))
+            found.append(terms)
+        return found[0] if len(found) == 1 else _means(found)
+
+    def _named(self, mover: Mover, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The terms as they are logged: those of a further optimiser are called ``NAME: TERM``."""
+        if mover is self.movers[0]:
+            return terms
+        return {f"{mover.name}: {name}": term for name, term in terms.items()}
+
+    @contextmanager
+    def _alone(self, mover: Mover) -> Iterator[None]:
+        """Let only the parameters of one optimiser require gradient, where there are several."""
+        if len(self.movers) == 1:
+            yield
+            return
+        self.toggle_optimizer(mover.optimizer)
+        yield
+        self.untoggle_optimizer(mover.optimizer)
+
+    def _backward_one(self, batch: Batch, step: Step, share: float) -> dict[str, Tensor]:
+        """Accumulate the gradient of ``share`` times the total; returns the detached terms."""
         micro_batch = self.shared.config.micro_batch
         if micro_batch and micro_batch < batch_rows(batch) and isinstance(self.method, TwoTower):
-            return cached_backward(self.method, batch, step, micro_batch, self._accumulate)
+            return cached_backward(self.method, batch, step, micro_batch, self._accumulate, share)
         terms = self.method.loss(batch, step)
         if "total" not in terms:
             raise ConfigError(f"method {self.method.name}: loss() returned {sorted(terms)} without 'total'")
-        self.manual_backward(terms["total"])
+        self.manual_backward(terms["total"] if share == 1 else terms["total"] * share)
         return {name: term.detach() for name, term in terms.items()}
 
     def _accumulate(self, scalar: Tensor, synchronise: bool) -> None:
@@ -279,7 +351,7 @@ class StageModule(LightningModule):
             scalar.backward()
 
     def _advance(self, step: Step, terms: dict[str, Tensor]) -> None:
-        self.position = self.position.after_step(len(self._loader))
+        self.position = self.position.after_step(len(self._steps))
         epoch_ends = self.position.batch == 0
         line = self.shared.journal.record(step, self.position.number, self._lr, terms, close=epoch_ends)
         if line is not None:
@@ -312,6 +384,22 @@ class StageModule(LightningModule):
         _agree_on_buffers(self.method)
         self.method.eval()
         hook(place, self._rows)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Let the optimisers and the average know of parameters that a hook gave another shape."""
+        changes, self.method.resized = self.method.resized, []
+        own = dict(self.trained)
+        for change in changes:
+            for mover in self.movers:
+                state = mover.optimizer.state.get(own.get(change.name), {})
+                state.update({name: change.follow(value) for name, value in state.items() if isinstance(value, Tensor)})
+            if self.average is not None:
+                self.average.follow(change)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and any(change.name in own for change in changes):
+            strategy.model = self  # its buckets have the old shapes: it is made anew
+            strategy.configure_ddp()
 
     # --- checkpoints ---
 
@@ -331,17 +419,32 @@ class StageModule(LightningModule):
 
 
 class _Batches:
-    """The batches of one epoch, from where training stands when the first is asked for."""
+    """The batches of one epoch, those of a step together, from where training stands when the first is asked for.
 
-    def __init__(self, loader: EpochLoader, place: Callable[[], dict[str, int]]) -> None:
-        self._loader, self._place = loader, place
+    Args:
+        loader: gives batch after batch.
+        accumulate: batches of a step; what is left over at the end of an epoch is left out.
+        place: epoch and step that come next.
+    """
 
-    def __iter__(self) -> Iterator[Batch]:
-        self._loader.load_state_dict(self._place())
-        yield from self._loader
+    def __init__(self, loader: EpochLoader, accumulate: int, place: Callable[[], tuple[int, int]]) -> None:
+        self._loader, self._accumulate, self._place = loader, accumulate, place
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        epoch, step = self._place()
+        self._loader.load_state_dict({"epoch": epoch, "batch": step * self._accumulate})
+        batches = iter(self._loader)
+        for _ in range(step, len(self)):
+            yield list(islice(batches, self._accumulate))
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._loader) // self._accumulate
+
+
+def _means(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each term over the batches that have it."""
+    names = dict.fromkeys(name for terms in found for name in terms)
+    return {name: torch.stack([terms[name] for terms in found if name in terms]).mean() for name in names}
 
 
 def _agree_on_buffers(method: Method) -> None:

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule: AdamW, SGD or LARS, no decay on vectors, warm-up and cosine (CLIP)."""
+"""Optimisers and learning-rate schedules by name; weight decay on matrices alone, and a warm-up before all (CLIP)."""
 
 from __future__ import annotations
 
@@ -40,13 +40,19 @@ def parameter_groups(
         weight_decay: of the parameters that decay.
         group: the group of a name.
     """
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         own = group(name)
-        groups.setdefault((own.name, own.decay and decays(name, parameter)), []).append(parameter)
+        groups.setdefault((own.name, own.lr_scale, not (own.decay and decays(name, parameter))), []).append(parameter)
     return [
-        {"params": params, "weight_decay": weight_decay if decay else 0.0, "name": name, "decays": decay}
-        for (name, decay), params in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1]))
+        {
+            "params": params,
+            "weight_decay": 0.0 if spared else weight_decay,
+            "name": name,
+            "lr_scale": scale,
+            "decays": not spared,
+        }
+        for (name, scale, spared), params in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
@@ -61,21 +67,39 @@ def build_optimizer(
         adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
         return Lars(adapted, lr=config.lr, momentum=config.momentum)
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
 
 
-def schedule(step: int, total: int, warmup: float) -> float:
-    """Factor on the peak learning rate: linear warm-up over ``W = round(warmup * total)`` steps, then cosine.
+def schedule(step: int, total: int, config: TrainingConfig) -> float:
+    """Factor on the peak learning rate: linear warm-up over ``W = round(warmup * total)`` steps, then as is named.
 
-    With t = ``step`` and T = ``total``: ``(t + 1) / W`` while t < W, then ``(1 + cos(pi (t - W) / (T - W))) / 2``.
+    With t = ``step``, T = ``total`` and s = (t - W) / (T - W): ``(t + 1) / W`` while t < W, then ``constant`` 1,
+    ``cosine`` (1 + cos(pi s)) / 2, ``poly`` (1 - s)^power, and ``step`` gamma^k after the k-th of the milestones, which
+    are shares of T. Cosine and poly are stretched to end at ``lr_floor``.
 
     Args:
         step: optimiser step from 0.
         total: number of steps.
-        warmup: share of the steps in [0, 1).
+        config: the settings named above.
 
     Example:
-        >>> [round(schedule(step, 10, 0.2), 3) for step in (0, 1, 2, 6, 9)]
+        >>> cosine = TrainingConfig(warmup=0.2)
+        >>> [round(schedule(step, 10, cosine), 3) for step in (0, 1, 2, 6, 9)]
         [0.5, 1.0, 1.0, 0.5, 0.038]
+        >>> drops = TrainingConfig(warmup=0, schedule="step", milestones=(0.5, 0.9))
+        >>> [round(schedule(step, 10, drops), 3) for step in (0, 4, 5, 8, 9)]
+        [1.0, 1.0, 0.1, 0.1, 0.01]
     """
-    return warmup_cosine_at(step, round(warmup * total), total, base=1.0)
+    warmup = round(config.warmup * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "step":
+        return config.gamma ** sum(step >= round(share * total) for share in config.milestones)
+    if config.schedule == "cosine":
+        falling = warmup_cosine_at(step, warmup, total, base=1.0)
+    else:
+        falling = (1 - (step - warmup) / (total - warmup)) ** config.power
+    return config.lr_floor + (1 - config.lr_floor) * falling

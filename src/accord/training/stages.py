@@ -10,6 +10,8 @@ from torch import nn
 
 from accord.errors import ConfigError
 from accord.methods.base import Method, Stage, Step
+from accord.methods.programme import Optimiser
+from accord.training.config import TrainingConfig
 
 NamedParameters = list[tuple[str, nn.Parameter]]
 
@@ -56,7 +58,7 @@ def check_stages(method: Method) -> tuple[Stage, ...]:
     """The stages of a method.
 
     Raises:
-        ConfigError: there is none, two share a name, or one has no epochs.
+        ConfigError: there is none, two share a name, one has no epochs or no optimiser, or two of these share a name.
     """
     stages = tuple(method.stages)
     names = [stage.name for stage in stages]
@@ -65,7 +67,45 @@ def check_stages(method: Method) -> tuple[Stage, ...]:
     for stage in stages:
         if stage.epochs is not None and stage.epochs < 1:
             raise ConfigError(f"stage {stage.name!r} has epochs = {stage.epochs}: expected at least 1")
+        optimisers = [optimiser.name for optimiser in stage.optimisers]
+        if not optimisers or len(set(optimisers)) < len(optimisers):
+            raise ConfigError(
+                f"stage {stage.name!r} has optimisers {optimisers}: expected at least one, with distinct names"
+            )
     return stages
+
+
+def settings_of(optimiser: Optimiser, config: TrainingConfig, stage: Stage) -> TrainingConfig:
+    """The settings as they hold for an optimiser of a stage.
+
+    Raises:
+        ConfigError: what it changes is out of range.
+    """
+    changes = optimiser.changes()
+    if not changes:
+        return config
+    place = f"optimiser {optimiser.name!r} of stage {stage.name!r}"
+    return TrainingConfig.parse(config.model_dump() | changes, at=place)
+
+
+def divided(trained: NamedParameters, stage: Stage) -> list[NamedParameters]:
+    """The parameters of each optimiser of a stage: those under its prefixes, or all that no other names.
+
+    Raises:
+        ConfigError: a parameter belongs to no optimiser or to two, or an optimiser has none.
+    """
+    parts: dict[str, NamedParameters] = {optimiser.name: [] for optimiser in stage.optimisers}
+    for name, parameter in trained:
+        claimed = [one.name for one in stage.optimisers if one.parameters and name.startswith(one.parameters)]
+        owners = claimed or [one.name for one in stage.optimisers if not one.parameters]
+        if len(owners) != 1:
+            belongs = f"to {' and '.join(owners)}" if owners else "to none"
+            raise ConfigError(f"stage {stage.name!r}: {name} belongs {belongs} of its optimisers; expected exactly one")
+        parts[owners[0]].append((name, parameter))
+    for name, parameters in parts.items():
+        if not parameters:
+            raise ConfigError(f"stage {stage.name!r}: optimiser {name!r} has no parameters that are trained")
+    return list(parts.values())
 
 
 @contextmanager

@@ -6,13 +6,14 @@ import torch
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
+from accord.data.order import EveryRow, Known
 from accord.data.views import expand
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError, DataError, require
-from accord.methods.base import Episode, Method, TwoTower
+from accord.methods.base import Method, TwoTower
 from accord.training.config import TrainingConfig
 from accord.training.device import resolve_device
-from accord.training.stages import check_stages
+from accord.training.stages import check_stages, settings_of
 
 
 def check_machine(config: TrainingConfig) -> None:
@@ -34,10 +35,12 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
     """Refuse what the first step would fail at.
 
     Raises:
-        ConfigError: the method's stages or ``micro_batch`` do not fit.
+        ConfigError: the method's stages, their optimisers or ``micro_batch`` do not fit.
         DataError: there are too few rows for a step.
     """
-    check_stages(method)
+    for stage in check_stages(method):
+        for optimiser in stage.optimisers:
+            settings_of(optimiser, config, stage)
     _check_micro_batch(method, config)
     rows_per_step(method, corpus, config)
 
@@ -67,29 +70,41 @@ def check_views(method: Method) -> None:
 
 
 def rows_per_step(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
-    """Rows of the global batch: what the settings say, or what an epoch has where that is less.
+    """Rows of an optimiser step: those of its batches together.
+
+    Raises:
+        DataError: see :func:`rows_per_batch`.
+        ConfigError: likewise.
+    """
+    return rows_per_batch(method, corpus, config) * config.accumulate
+
+
+def rows_per_batch(method: Method, corpus: Corpus, config: TrainingConfig) -> int:
+    """Rows of the global batch: what the settings say, or what an epoch has where that is less, as a sampling cuts it.
 
     All rows where a graph is trained on as a whole. Each device gets the same number.
 
     Raises:
         DataError: a device would get fewer than two rows, which cannot be told apart from anything.
+        ConfigError: the batches that the method declares do not divide among the devices.
     """
     if "graph" in method.needs:
         return len(corpus)
-    rows = rows_of_epoch(method, corpus)
-    fitting = min(config.batch_size, rows - rows % config.devices)
-    if fitting < min(config.batch_size, 2 * config.devices):
+    sampling, known = method.sampling or EveryRow(), Known.of(corpus)
+    wanted, rows = config.batch_size // config.accumulate, sampling.rows_per_epoch(known) // config.accumulate
+    fitting = min(wanted, rows - rows % config.devices)
+    if fitting < min(wanted, 2 * config.devices):
         raise DataError(
             f"{corpus.name} has {len(corpus)} training rows, which is too few to train on with "
             f"{config.devices} devices of at least two rows each"
         )
-    return fitting
-
-
-def rows_of_epoch(method: Method, corpus: Corpus) -> int:
-    """Rows that an epoch goes through: every row once, or an episode."""
-    sampling = method.sampling
-    return (sampling.rows or len(corpus)) if isinstance(sampling, Episode) else len(corpus)
+    taken = sampling.rows_per_batch(fitting, known)
+    if taken % config.devices:
+        raise ConfigError(
+            f"method {method.name} draws batches of {taken} rows, which do not divide among devices = "
+            f"{config.devices}: choose another batch_size"
+        )
+    return taken
 
 
 def _check_micro_batch(method: Method, config: TrainingConfig) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from accord.data import open_corpus
 from accord.data.columns import guess_columns
+from accord.data.inputs import ImageInput, VideoInput
 from accord.data.packs import build_pack, moving
 from accord.data.packs.moving import FRAMES, PACK, SIDE, read, shorten
 from accord.data.packs.store import read_rows, write_rows
@@ -169,7 +170,7 @@ def test_built_clips_open_as_video_over_the_background_and_stay_together(package
     groups = corpus.groups()
     assert groups is not None
     assert groups[1] == groups[2] != groups[0]
-    sample = corpus.sample(1, background=(0, 255, 0), frames=4)
+    sample = corpus.sample(1, inputs={"video": VideoInput(ImageInput(background=(0, 255, 0)), frames=4)})
     assert sample["text"] == ["waving hand"]
     assert [frame.mode for frame in sample["video"]] == ["RGB"] * 4
     assert reds(sample["video"]) == sorted(set(reds(sample["video"]))), "in time's order"

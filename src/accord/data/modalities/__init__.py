@@ -1,0 +1,107 @@
+"""Modalities: what a row may hold and an encoder may read, one file each, found by name or by what a file holds.
+
+Another package adds one by the entry point ``accord.modalities``: ``name = "its.module:OBJECT"``, an instance of
+:class:`Modality`. Its column is then ``data.columns.NAME`` and its option ``--NAME COL``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pathlib import PurePath
+
+from accord.data.fields import declared, main_fields
+from accord.data.modalities.base import Modality, Reading
+from accord.errors import ConfigError, no_such
+from accord.plugins import broken, find_plugin
+
+_MODULES = ("image", "text", "video", "audio", "graph", "sequence")
+
+
+@cache
+def get_modality(name: str) -> Modality:
+    """The modality of that name.
+
+    Raises:
+        ConfigError: there is none, or another package's cannot be used.
+
+    Example:
+        >>> get_modality("image").argument
+        'images'
+    """
+    if name in _MODULES:
+        found: Modality = import_module(f"{__name__}.{name}").MODALITY
+        return found
+    offered = find_plugin("modalities", name)
+    if offered is None:
+        raise ConfigError(no_such("modality", name, main_fields()))
+    if not isinstance(offered, Modality) or offered.name != name:
+        raise broken("modalities", name, f"expected an accord.data.modalities.Modality called {name}, got {offered!r}")
+    return offered
+
+
+def modality_of(field: str) -> Modality:
+    """What reads a field of a row: that of its declaration, such as pictures for ``reference``.
+
+    >>> modality_of("reference").name
+    'image'
+    """
+    return get_modality(declared(field).modality or field)
+
+
+def viewed_field(fields: Iterable[str]) -> str | None:
+    """The field that a method's ``views`` are of: pictures where there are any, else clips.
+
+    >>> viewed_field(["text", "video"]), viewed_field(["video", "image"]), viewed_field(["text"])
+    ('video', 'image', None)
+    """
+    seen = [name for name in main_fields() if name in set(fields) and get_modality(name).views_from == "views"]
+    return next(iter(seen), None)
+
+
+def get_modalities() -> tuple[Modality, ...]:
+    """All modalities, those of other packages last."""
+    return tuple(get_modality(name) for name in main_fields())
+
+
+def suffixes(names: Iterable[str] | None = None) -> dict[str, str]:
+    """Suffix of a file, in lower case with its dot -> the modality that it holds.
+
+    >>> suffixes()[".webm"]
+    'video'
+    """
+    wanted = main_fields() if names is None else names
+    return {suffix: name for name in wanted for suffix in sorted(get_modality(name).suffixes)}
+
+
+def modality_of_file(path: PurePath) -> str | None:
+    """The modality of a file, by its suffix; None where no modality has it.
+
+    >>> from pathlib import Path
+    >>> modality_of_file(Path("a.PNG")), modality_of_file(Path("a.doc"))
+    ('image', None)
+    """
+    return suffixes().get(path.suffix.lower())
+
+
+def sniff(content: bytes) -> str:
+    """The modality of a file, from its first bytes; ``"other"`` where no modality knows them.
+
+    >>> sniff(b"\\x89PNG rest"), sniff(b"RIFF....WAVEfmt"), sniff(b"....ftypisom"), sniff(b"hello")
+    ('image', 'audio', 'video', 'other')
+    """
+    return next((modality.name for modality in get_modalities() if modality.knows(content)), "other")
+
+
+__all__ = [
+    "Modality",
+    "Reading",
+    "get_modalities",
+    "get_modality",
+    "modality_of",
+    "modality_of_file",
+    "sniff",
+    "suffixes",
+    "viewed_field",
+]

@@ -1,0 +1,71 @@
+"""Captions: one or several a row, of which training draws one; a method's text views each draw their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from accord.data.draws import Draws, Purpose
+from accord.data.modalities.base import Modality
+from accord.data.text_views import TextView, augment
+from accord.errors import DataError
+
+
+class Texts(Modality):
+    """Captions. A value is the list of a row's; they stand in the corpus as words and are not decoded."""
+
+    name = "text"
+    argument = "texts"
+    item, items = "text", "texts"
+    example = "a cat"
+    medium = False
+    views_from = "text_views"
+
+    def blank(self, spec: Any) -> list[str]:
+        """No caption."""
+        return []
+
+    def collate(
+        self, field: str, values: Sequence[Sequence[str]], spec: Any, views: Sequence[TextView], draws: Draws
+    ) -> dict[str, Any]:
+        """``FIELD (B, L)`` token ids and ``FIELD_mask``; with views ``FIELD_views``, pairs of ids and mask."""
+        ids, mask = spec.tokenizer(_one_each(values, draws))
+        batch = {field: ids, f"{field}_mask": mask}
+        if draws.training and views:
+            batch[f"{field}_views"] = [spec.tokenizer(texts) for texts in _augmented(values, views, draws)]
+        return batch
+
+    def variant_hashes(self, draws: Draws, views: int) -> np.ndarray:
+        """The draw of a caption, so that cached features are those of the captions that would be read."""
+        return draws.hashes(Purpose.CAPTION)[:, None]
+
+    def cell(self, item: Any, position: int) -> str:
+        """The text itself."""
+        if not isinstance(item, str):
+            raise DataError(f"item {position} is a {type(item).__name__}; expected a string")
+        return str(item)
+
+
+def _one_each(captions: Sequence[Sequence[str]], draws: Draws) -> list[str]:
+    if not draws.training:
+        return [row[0] if row else "" for row in captions]
+    pairs = zip(captions, draws.hashes(Purpose.CAPTION), strict=True)
+    return [row[int(number % np.uint64(len(row)))] if row else "" for row, number in pairs]
+
+
+def _augmented(captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws) -> list[list[str]]:
+    """The texts of every view, each of a caption that it draws for itself."""
+    hashes = draws.hashes(Purpose.TEXT_VIEW, np.arange(len(views))[:, None], np.array([0, 1]))  # (B, V, 2)
+    texts = [
+        [
+            augment(row[int(which % np.uint64(len(row)))], view, int(seed))
+            for view, (which, seed) in zip(views, drawn, strict=True)
+        ]
+        for row, drawn in zip((row or [""] for row in captions), hashes, strict=True)
+    ]
+    return [list(column) for column in zip(*texts, strict=True)]
+
+
+MODALITY: Modality = Texts()

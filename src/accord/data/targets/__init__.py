@@ -1,0 +1,79 @@
+"""Targets: what rows say about their pictures and clips beside what these show, one file a kind.
+
+A method names the targets that it learns from in ``Method.targets``, by their column.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from accord.errors import ConfigError, no_such
+
+if TYPE_CHECKING:
+    from accord.data.targets.base import Canvas, Target, entries
+    from accord.data.targets.boxes import Boxes
+    from accord.data.targets.instances import Instances
+    from accord.data.targets.masks import SemanticMask
+    from accord.data.targets.moments import Moments
+    from accord.data.targets.place import Place
+    from accord.data.targets.roles import ROLES, Role
+    from accord.data.targets.tracks import TrackMasks, Tracks
+
+# name, which is its column -> module and class; imported when it is asked for
+_TARGETS = {
+    "mask": ("masks", "SemanticMask"),
+    "boxes": ("boxes", "Boxes"),
+    "instances": ("instances", "Instances"),
+    "tracks": ("tracks", "Tracks"),
+    "track_masks": ("tracks", "TrackMasks"),
+    "moments": ("moments", "Moments"),
+    "role": ("roles", "Role"),
+}
+TARGETS = tuple(_TARGETS)
+_HOMES = {kind: module for module, kind in _TARGETS.values()} | {
+    "Canvas": "base",
+    "Target": "base",
+    "entries": "base",
+    "Place": "place",
+    "ROLES": "roles",
+}
+
+__all__ = [
+    "ROLES",
+    "TARGETS",
+    "Boxes",
+    "Canvas",
+    "Instances",
+    "Moments",
+    "Place",
+    "Role",
+    "SemanticMask",
+    "Target",
+    "TrackMasks",
+    "Tracks",
+    "entries",
+    "get_target",
+]
+
+
+def get_target(name: str) -> type[Target[Any]]:
+    """The kind of target of that name.
+
+    Raises:
+        ConfigError: there is none.
+
+    Example:
+        >>> get_target("boxes").keys
+        ('boxes', 'instance_present', 'instance_label', 'instance_id', 'instance_text')
+    """
+    if name not in _TARGETS:
+        raise ConfigError(no_such("target", name, TARGETS))
+    found: type[Target[Any]] = __getattr__(_TARGETS[name][1])
+    return found
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

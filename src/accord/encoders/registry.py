@@ -1,0 +1,289 @@
+"""Encoders by name: one declaration each. What is asked of them here is answered without importing one.
+
+The declarations are the only list: building, error messages, the shell's completion and the table of the documentation
+read them. Other installed packages add encoders by the entry point ``accord.encoders``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from accord.errors import did_you_mean
+from accord.plugins import plugin_names
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """An encoder that can be named.
+
+    Args:
+        modality: what it reads.
+        name: what it is called; with a colon at its end whatever begins so (and the word alone), such as ``frames:``;
+            empty for all names that ``knows`` knows.
+        make: ``MODULE:FUNCTION``, called with the parsed settings and the keywords ``weights`` (True, False or a path)
+            and ``texts`` (what a new tokenizer is trained on).
+        config: ``MODULE:CLASS`` of its settings.
+        gives: what it gives with its usual settings; see :attr:`accord.encoders.base.Encoder.gives`.
+        about: what it is, for the documentation.
+        weights: where pretrained ones come from, in words; None when it starts from random ones.
+        form: how it is written where that is more than its name.
+        wraps: the modality of an encoder inside it, which is named after the colon or in the option of that name.
+        knows: ``MODULE:FUNCTION`` that says of a name whether it is one of these.
+        describe: ``MODULE:FUNCTION`` that makes its settings from the data.
+    """
+
+    modality: str
+    name: str
+    make: str
+    config: str
+    gives: frozenset[str]
+    about: str
+    weights: str | None = None
+    form: str = ""
+    wraps: str = ""
+    knows: str = ""
+    describe: str = ""
+
+    def fits(self, name: str) -> bool:
+        """Whether an encoder of that name is meant; without asking ``knows``."""
+        return name == self.name.removesuffix(":") or (self.name.endswith(":") and name.startswith(self.name))
+
+    @property
+    def written(self) -> str:
+        """How a user writes it."""
+        return self.form or self.name
+
+
+_IMAGE, _TEXT, _AUDIO = ("accord.encoders.image:{}", "accord.encoders.text:{}", "accord.encoders.audio:{}")
+_PATCHES = frozenset({"pooled", "tokens", "patches"})
+_WORDS = frozenset({"pooled", "tokens", "words", "layers"})
+_STEPS = frozenset({"pooled", "tokens", "steps", "layers"})
+
+DECLARATIONS = (
+    Declaration(
+        modality="image",
+        name="efficientnet_lite0",
+        make=_IMAGE.format("build_timm"),
+        config=_IMAGE.format("TimmConfig"),
+        gives=_PATCHES | {"map2", "map4", "map8", "map16", "map32"},
+        about="EfficientNet-Lite0, 4.7 M parameters, ImageNet-1k",
+        weights="hub, or extra `weights`",
+    ),
+    Declaration(
+        modality="image",
+        name="tiny_vit",
+        make=_IMAGE.format("build_tiny_vit"),
+        config=_IMAGE.format("TinyViTConfig"),
+        gives=_PATCHES | {"map8", "layers"},
+        about="small vision transformer, for training from scratch at 64 px",
+    ),
+    Declaration(
+        modality="image",
+        name="tiny_convnet",
+        make=_IMAGE.format("build_tiny_convnet"),
+        config=_IMAGE.format("TinyConvNetConfig"),
+        gives=_PATCHES | {"map4", "map8", "map16", "map32"},
+        about="small ConvNeXt, likewise; rows of a batch stay apart",
+    ),
+    Declaration(
+        modality="image",
+        name="tiny_resnet",
+        make=_IMAGE.format("build_tiny_resnet"),
+        config=_IMAGE.format("TinyResNetConfig"),
+        gives=_PATCHES | {"map2", "map4", "map8"},
+        about="small ResNet with batch norm and a fine map, likewise",
+    ),
+    Declaration(
+        modality="image",
+        name="",
+        make=_IMAGE.format("build_timm"),
+        config=_IMAGE.format("TimmConfig"),
+        gives=_PATCHES,
+        about="whatever timm has, e.g. `resnet50`; maps and layers where the network has them",
+        weights="hub, or a path",
+        form="any timm model name",
+        knows=_IMAGE.format("is_timm_model"),
+    ),
+    Declaration(
+        modality="text",
+        name="minilm",
+        make=_TEXT.format("build_transformers"),
+        config=_TEXT.format("HFTextConfig"),
+        gives=_WORDS,
+        about="all-MiniLM-L6-v2, 22.7 M parameters, 384 dimensions",
+        weights="hub, or extra `weights`",
+    ),
+    Declaration(
+        modality="text",
+        name="tiny_text",
+        make=_TEXT.format("build_tiny_text"),
+        config=_TEXT.format("TinyTextConfig"),
+        gives=_WORDS,
+        about="small transformer; its BPE tokenizer is trained on your texts",
+    ),
+    Declaration(
+        modality="text",
+        name="hf:",
+        make=_TEXT.format("build_transformers"),
+        config=_TEXT.format("HFTextConfig"),
+        gives=_WORDS,
+        about="any encoder that transformers reads, from the hub",
+        weights="itself",
+        form="hf:NAME",
+    ),
+    Declaration(
+        modality="text",
+        name="",
+        make=_TEXT.format("build_transformers"),
+        config=_TEXT.format("HFTextConfig"),
+        gives=_WORDS,
+        about="any encoder that transformers reads, from your disk",
+        weights="itself",
+        form="the folder of a transformers model",
+        knows=_TEXT.format("is_folder"),
+    ),
+    Declaration(
+        modality="video",
+        name="frames:",
+        make="accord.encoders.video:build_frames",
+        config="accord.encoders.video:FramesConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="any image encoder per frame, e.g. `frames:tiny_vit`, and a temporal transformer or mean",
+        weights="of the image encoder",
+        form="frames:IMAGE",
+        wraps="image",
+    ),
+    Declaration(
+        modality="audio",
+        name="tiny_audio",
+        make=_AUDIO.format("build_tiny_audio"),
+        config=_AUDIO.format("TinyAudioConfig"),
+        gives=_STEPS,
+        about="log-mel spectrogram, convolutions, small transformer",
+    ),
+    Declaration(
+        modality="audio",
+        name="whisper_tiny",
+        make=_AUDIO.format("build_whisper"),
+        config=_AUDIO.format("WhisperConfig"),
+        gives=_STEPS,
+        about="the encoder half of Whisper-tiny (English), 8 M parameters, 384 dimensions",
+        weights="hub, or extra `speech`",
+    ),
+    Declaration(
+        modality="audio",
+        name="whisper:",
+        make=_AUDIO.format("build_whisper"),
+        config=_AUDIO.format("WhisperConfig"),
+        gives=_STEPS,
+        about="the encoder half of a Whisper model, as transformers or CTranslate2 saved it",
+        weights="itself",
+        form="whisper:FOLDER, whisper:hf:NAME",
+    ),
+    Declaration(
+        modality="graph",
+        name="hetero",
+        make="accord.encoders.graph:build_hetero",
+        config="accord.encoders.graph:HeteroConfig",
+        gives=frozenset({"pooled"}),
+        about="heterogeneous graph network (extra `graph`)",
+        describe="accord.encoders.graph:describe_graph",
+    ),
+    Declaration(
+        modality="graph",
+        name="metapath",
+        make="accord.encoders.metapath:build_metapath",
+        config="accord.encoders.metapath:MetaPathConfig",
+        gives=frozenset({"pooled", "metapaths"}),
+        about="graph network over meta-paths, that of MEOW (extra `graph`)",
+        describe="accord.encoders.metapath:describe_metapaths",
+    ),
+)
+
+
+def modalities() -> list[str]:
+    """What there are encoders for, in alphabetical order.
+
+    >>> modalities()
+    ['audio', 'graph', 'image', 'text', 'video']
+    """
+    return sorted({one.modality for one in DECLARATIONS})
+
+
+def declared(modality: str) -> list[Declaration]:
+    """The encoders of a modality, those of other packages not among them."""
+    return [one for one in DECLARATIONS if one.modality == modality]
+
+
+def find(modality: str, name: str) -> Declaration | None:
+    """The encoder of that name; None where no declaration knows it.
+
+    >>> find("video", "frames:resnet18").name
+    'frames:'
+    """
+    named = (one for one in declared(modality) if one.name and one.fits(name))
+    asked = (one for one in declared(modality) if one.knows and load(one.knows)(name))
+    return next(named, None) or next(asked, None)
+
+
+def encoder_names(modality: str) -> list[str]:
+    """The names that a modality's encoders have of their own, and those of other packages' encoders.
+
+    >>> encoder_names("text")
+    ['minilm', 'tiny_text']
+    """
+    own = [one.name for one in declared(modality) if one.name and not one.name.endswith(":")]
+    return [*own, *plugin_names("encoders")]
+
+
+def unknown(modality: str, name: str, further: Iterable[str] = ()) -> str:
+    """The sentence for a name that no encoder has.
+
+    Args:
+        modality: of the encoder.
+        name: what came.
+        further: names that may be meant, beside those of :func:`encoder_names`.
+
+    Example:
+        >>> unknown("graph", "heteros")
+        "no graph encoder 'heteros'; did you mean hetero? There are: hetero, metapath"
+    """
+    near = did_you_mean(name, [*encoder_names(modality), *further])
+    forms = [*(one.written for one in declared(modality)), *plugin_names("encoders")]
+    return f"no {modality} encoder {name!r}{near}{' There' if near else '; there'} are: {', '.join(forms)}"
+
+
+def giving(modality: str, wanted: Collection[str]) -> list[str]:
+    """Names of the encoders of a modality that give all of this with their usual settings.
+
+    >>> giving("image", {"pooled", "layers"})
+    ['tiny_vit']
+    """
+    return [one.name for one in declared(modality) if one.name in encoder_names(modality) and one.gives >= set(wanted)]
+
+
+def starts_at_random(spec: Mapping[str, Any]) -> bool:
+    """Whether an encoder of this name and these options has no weights to find.
+
+    >>> starts_at_random({"name": "tiny_vit"}), starts_at_random({"name": "frames:resnet18"})
+    (True, False)
+    """
+    name = str(spec["name"])
+    found = next((one for one in DECLARATIONS if one.name and one.fits(name)), None)
+    if found is None or not found.wraps:
+        return found is not None and found.weights is None
+    inner = spec.get(found.wraps) or name.removeprefix(found.name)
+    return starts_at_random(inner if isinstance(inner, Mapping) else {"name": inner})
+
+
+def load(place: str) -> Any:
+    """What ``MODULE:NAME`` stands for.
+
+    >>> load("math:tau") > 6
+    True
+    """
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
