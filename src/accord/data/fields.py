@@ -203,6 +203,11 @@ _DECLARED = (
     Declaration("moments", "spans of time: a list of starts and ends in seconds", "Column of moments."),
     Declaration("moment_text", "what happens in each moment: a list of sentences", "Column of sentences on --moments."),
     Declaration("duration", "how long the whole lasts, in seconds", "Column of seconds that --moments are in."),
+    Declaration(
+        "dataset",
+        "the data set that a row is of, where one table holds several, for methods that draw them in shares",
+        "Column that names the data set of each row, of several in one table.",
+    ),
     Declaration("role", "query, support, target or reference: a row's part among others", "Column of roles."),
 )
 

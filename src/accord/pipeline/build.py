@@ -209,6 +209,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         multi_label=corpus.multi_label,
         label_counts=counts,
         instance_classes=corpus.instance_classes,
+        datasets=corpus.datasets,
     )
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch import Tensor, nn
@@ -24,13 +25,12 @@ from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
-from accord.data.inputs import Input
+from accord.data.inputs import Input, VideoInput
 from accord.data.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
 from accord.methods.base import Batch, Method, Stage, Step, TwoTower
-from accord.methods.programme import Optimiser
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -75,10 +75,12 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality that rows have -> what its encoder is fed."""
-    encoders = dict(method.encoders.items())
-    held = {modality: encoders[modality] for modality in method.reads(method.config)}
-    return {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
+    """Modality -> what its encoder is fed."""
+    inputs = {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+    if method.clips is None:
+        return inputs
+    around = {"sampling": "around", "span": method.clips.span}
+    return {name: replace(own, **around) if isinstance(own, VideoInput) else own for name, own in inputs.items()}
 
 
 class HookLoader:
@@ -148,7 +150,7 @@ class Mover:
     name: str
     parameters: NamedParameters
     config: TrainingConfig
-    optimizer: Optimizer
+    optimizer: Optimizer | LightningOptimizer
 
     def told(self, step: Step) -> Step:
         """The step as the method is told of it."""
@@ -188,22 +190,20 @@ class StageModule(LightningModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Optimisers and weight average of the stage, restored on resume."""
-        config = self.shared.config
-        parts = zip(self.stage.optimisers, divided(self.trained, self.stage), strict=True)
-        self.movers = [self._mover(declared, parameters) for declared, parameters in parts]
+        declared, parts, config = self.stage.optimisers, divided(self.trained, self.stage), self.shared.config
+        settings = [settings_of(one, config, self.stage) for one in declared]
+        optimizers = [build_optimizer(part, own, self.method.group) for part, own in zip(parts, settings, strict=True)]
+        together = zip(declared, parts, settings, optimizers, strict=True)
+        self.movers = [Mover(one.name, part, own, optimizer) for one, part, own, optimizer in together]
         if config.ema is not None:
             self.average = WeightAverage(self.trained, config.ema)
         if self._saved is not None:
-            for mover, state in zip(self.movers, self._saved["optimizer_states"], strict=True):
-                mover.optimizer.load_state_dict(state)
+            for optimizer, state in zip(optimizers, self._saved["optimizer_states"], strict=True):
+                optimizer.load_state_dict(state)
             if self.average is not None:
                 self.average.load_state_dict(self._saved[CONTENT]["average"])
             self._saved = None
-        return [mover.optimizer for mover in self.movers]
-
-    def _mover(self, declared: Optimiser, parameters: NamedParameters) -> Mover:
-        config = settings_of(declared, self.shared.config, self.stage)
-        return Mover(declared.name, parameters, config, build_optimizer(parameters, config, self.method.group))
+        return optimizers
 
     def train_dataloader(self) -> _Batches:
         """The augmented batches of this process, those of a step together."""
@@ -390,14 +390,15 @@ class StageModule(LightningModule):
         """Let the optimisers and the average know of parameters that a hook gave another shape."""
         changes, self.method.resized = self.method.resized, []
         own = dict(self.trained)
+        changes = [change for change in changes if change.name in own]
         for change in changes:
             for mover in self.movers:
-                state = mover.optimizer.state.get(own.get(change.name), {})
+                state = mover.optimizer.state.get(own[change.name], {})
                 state.update({name: change.follow(value) for name, value in state.items() if isinstance(value, Tensor)})
             if self.average is not None:
                 self.average.follow(change)
         strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy) and any(change.name in own for change in changes):
+        if changes and isinstance(strategy, DDPStrategy):
             strategy.model = self  # its buckets have the old shapes: it is made anew
             strategy.configure_ddp()
 
