@@ -95,6 +95,11 @@ class Method(nn.Module):
         return tuple(cls.wants(config))
 
     @classmethod
+    def locks(cls, config: Any) -> tuple[str, ...]:
+        """The modalities whose encoders are taken as given: the method refuses to train them."""
+        return ()
+
+    @classmethod
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
         """Encoders to take where the user names none and the usual ones do not fit.
 
