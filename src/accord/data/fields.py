@@ -245,6 +245,11 @@ _DECLARED = (
         "Column of roles.",
         names=("role", "roles"),
     ),
+    Declaration(
+        "dataset",
+        "the data set that a row is of, where one table holds several, for methods that draw them in shares",
+        "Column that names the data set of each row, of several in one table.",
+    ),
 )
 
 
@@ -278,4 +283,6 @@ def _of_plugins() -> Iterator[Declaration]:
     for name in plugin_names("modalities"):
         if name not in own:
             about, option = f"{name}: what an installed package reads", f"Column of {name}."
-            yield Declaration(name, about, option, modality=name, names=(name,), kinds=(name,), files=True)
+            yield Declaration(
+                name, about, option, modality=name, names=(name,), kinds=(name,), whatever_name=True, files=True
+            )
