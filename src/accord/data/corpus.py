@@ -107,6 +107,11 @@ class Corpus:
         return self.columns.modalities
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that the rows have, see :mod:`accord.data.targets`."""
+        return tuple(name for name in TARGETS if getattr(self.columns, name))
+
+    @property
     def _fields(self) -> tuple[str, ...]:
         """What can be read of a row: its modalities, then what stands beside them."""
         return tuple(dict.fromkeys([*self.modalities, *self.columns.readable]))
@@ -223,7 +228,7 @@ class Corpus:
         return found
 
     def check(self, position: int) -> dict[str, str]:
-        """Decode all that a row holds.
+        """Decode all that a row holds, and read its targets.
 
         Returns:
             Field -> what has to be alike in all rows, in words.
@@ -231,12 +236,12 @@ class Corpus:
         Raises:
             RowError: a cell cannot be read; names row, file and reason.
         """
-        cells, alike = self._cells[position], {}
+        cells, alike = self._cells[position] if self.columns.media else {}, {}
         for field, column in self.columns.media.items():
             if not self.incomplete or self.present[field][position]:
                 with self._named(position, cells[column]):
                     alike[field] = modality_of(field).check(cells[column], self.root)
-        self.targets_of(position, [name for name in TARGETS if getattr(self.columns, name)])
+        self.targets_of(position, self.targets)
         return alike
 
     def file_of(self, position: int, field: str) -> str:
@@ -296,7 +301,7 @@ class Corpus:
         Raises:
             DataError: the rows have no such column.
         """
-        if not getattr(self.columns, name):
+        if name not in self.targets:
             raise DataError(f"{self.name} has no {name}: name their column with {declared(name).option} COL")
         return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
 
@@ -305,7 +310,8 @@ class Corpus:
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)
-        return has_value(self.rows.select_columns([column]).with_format("arrow")[:].column(column))
+        tables = self.rows.select_columns([column]).with_format("arrow").iter(batch_size=512)
+        return np.concatenate([has_value(table.column(column)) for table in tables])
 
     def cells(self, position: int, fields: Collection[str]) -> dict[str, Any]:
         """Field -> cell of a row, of the fields that have a column."""
