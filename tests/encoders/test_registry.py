@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from accord.cli import complete
 from accord.encoders import build_encoder, registry
 from accord.errors import ConfigError
 from accord.methods import get_method
@@ -52,9 +51,9 @@ def test_names_that_nothing_declares_are_those_of_the_modality_that_asks(tmp_pat
     assert registry.find("video", "frames").name == "frames:"
 
 
-def test_the_shell_offers_what_is_declared():
-    assert complete.image_encoders("tiny") == ["tiny_convnet", "tiny_resnet", "tiny_vit"]
-    assert complete.text_encoders("") == ["minilm", "tiny_text"]
+def test_the_names_that_are_offered_are_those_that_are_declared():
+    assert registry.encoder_names("image") == ["efficientnet_lite0", "tiny_vit", "tiny_convnet", "tiny_resnet"]
+    assert registry.encoder_names("video") == []
 
 
 def test_the_declarations_are_read_without_pytorch():
