@@ -21,6 +21,7 @@ from torch import Tensor
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
+from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
 from accord.training.artifact import Model
@@ -76,7 +77,7 @@ class SharedConcept:
 
 
 @dataclass(frozen=True)
-class ConceptExplanation:
+class ConceptExplanation(Explanation):
     """Why a picture and a text match.
 
     Args:
@@ -94,6 +95,32 @@ class ConceptExplanation:
     overlap: float
     active: tuple[int, int, int]
     concepts: tuple[SharedConcept, ...]
+
+    @property
+    def summary(self) -> str:
+        """How close the two are, and how much they have in common."""
+        return f"cosine {self.similarity:.2f}, overlap of concepts {self.overlap:.0%}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """A concept, its share of picture and text, its words here and elsewhere."""
+        shares = {"concept": "right", "picture": "right", "text": "right"}
+        return {**shares, "words": "left", "words elsewhere": "left"}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One line a concept, the strongest first; its words of the text from the strongest to the weakest."""
+        lines = []
+        for concept in self.concepts:
+            called = sorted((pair for pair in concept.words if pair[1] > 0), key=lambda pair: -pair[1])
+            words = (", ".join(word for word, _ in called), ", ".join(concept.corpus_words))
+            lines.append((str(concept.entry), f"{concept.image_weight:.1%}", f"{concept.text_weight:.1%}", *words))
+        return lines
+
+    def draw(self, path: str | Path) -> Path:
+        """See :func:`accord.explaining.figure.draw_concepts`."""
+        from accord.explaining.figure import draw_concepts
+
+        return draw_concepts(self, path)
 
 
 def explain_concepts(
@@ -243,3 +270,11 @@ def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Ite
         found = able.concepts(move_data_to_device(batch, model.method.device))[modality]
         mask = None if found.mask is None else found.mask.cpu()
         yield Concepts(found.weights.cpu()[:, entries], found.relevance.cpu()[:, :, entries], mask)
+
+
+WAY = Way(
+    SpeaksInConcepts,
+    lambda model, image, text, corpus, k: explain_concepts(model, image, text, corpus, k),
+    reads_text=True,
+    reads_rows=True,
+)
