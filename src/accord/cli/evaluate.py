@@ -59,7 +59,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=0,
-            help="Items that a second stage scores for each query: 128 in retrieval (filip, tcl), 0 in joint (gram).",
+            help="Items that a second stage scores for each query, in tasks that have one; 0 leaves it out.",
         ),
     ] = None,
     examples: Annotated[

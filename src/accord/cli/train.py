@@ -104,7 +104,11 @@ def train(
     ] = None,
     objective_add: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Objective added to the method's loss, e.g. contrastive_gap; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete.objective_names,
+            help="Objective added to the method's loss, e.g. contrastive_gap; repeatable.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,

@@ -44,16 +44,19 @@ class VideoInput:
     Args:
         image: size and normalisation of a frame.
         frames: how many; a shorter clip gives all it has.
-        sampling: ``"segments"``, one of each of equal segments (any in training, else the middle one), or ``"dense"``,
-            a run of frames (from any start in training, else the middle of the clip).
+        sampling: ``"segments"``, one of each of equal segments (any in training, else the middle one), ``"dense"``, a
+            run of frames (from any start in training, else the middle of the clip), or ``"around"``: any frame, and
+            others near it (CTVIS), else as ``"segments"``.
         stride: distance of the frames of a dense run.
+        span: how many frames away from the first one the others may be, around it.
         rate: frames a second of clips that do not say when their frames are shown, such as folders of pictures.
     """
 
     image: ImageInput = ImageInput()
     frames: int = 8
-    sampling: Literal["segments", "dense"] = "segments"
+    sampling: Literal["segments", "dense", "around"] = "segments"
     stride: int = 1
+    span: int = 20
     rate: float = 1.0
 
 

@@ -17,7 +17,18 @@ from accord.encoders.base import Encoder, Freeze
 from accord.encoders.registry import giving
 from accord.errors import ConfigError
 from accord.methods.abilities import Embeds
-from accord.methods.programme import Batch, DataInfo, Episode, Group, Loader, Optimiser, Sampling, Stage, Step
+from accord.methods.programme import (
+    Batch,
+    ClipsAround,
+    DataInfo,
+    Episode,
+    Group,
+    Loader,
+    Optimiser,
+    Sampling,
+    Stage,
+    Step,
+)
 from accord.methods.shapes import Resized, picked, replace_tensor, take_shapes
 
 if TYPE_CHECKING:
@@ -84,6 +95,11 @@ class Method(nn.Module):
         return tuple(cls.wants(config))
 
     @classmethod
+    def locks(cls, config: Any) -> tuple[str, ...]:
+        """The modalities whose encoders are taken as given: the method refuses to train them."""
+        return ()
+
+    @classmethod
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
         """Encoders to take where the user names none and the usual ones do not fit.
 
@@ -124,6 +140,11 @@ class Method(nn.Module):
     @property
     def sampling(self) -> Sampling | None:
         """How the rows of an epoch are drawn, asked anew at the start of every epoch; None for every row once."""
+        return None
+
+    @property
+    def clips(self) -> ClipsAround | None:
+        """Which frames of a film a training clip has; None for what its encoder wants."""
         return None
 
     def group(self, name: str) -> Group:

@@ -166,7 +166,7 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundl
     texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
-        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
         texts=texts if modality == "text" else None,
@@ -174,13 +174,12 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundl
     )
 
 
-def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
-    """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
-    declared = registry.find("graph", config.name or "")
-    assert corpus.graph is not None  # the corpus has the modality
-    options = config.options
+def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """Name and options, with what the rows say of them: the node types of a graph, the width of a step."""
+    options, declared = config.options, registry.find(modality, config.name or "")
     if declared is not None and declared.describe:
-        options = registry.load(declared.describe)(corpus.graph, corpus.target, **config.options)
+        facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
+        options = registry.load(declared.describe)(*facts, **config.options)
     return {**options, "name": config.name}
 
 
@@ -193,6 +192,7 @@ def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
         "text": EncoderConfig(name="minilm"),
         "video": EncoderConfig(name="frames", options=frames),
         "audio": EncoderConfig(name="tiny_audio"),
+        "sequence": EncoderConfig(name="tiny_sequence"),
     }
 
 
@@ -232,6 +232,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         multi_label=corpus.multi_label,
         label_counts=counts,
         instance_classes=corpus.instance_classes,
+        datasets=corpus.dataset_names,
     )
 
 

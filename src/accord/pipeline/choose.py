@@ -7,6 +7,7 @@ from typing import Any
 
 from accord.config import Config
 from accord.data.corpus import Corpus, survey
+from accord.data.fields import declared
 from accord.data.sources import announce
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
@@ -95,7 +96,7 @@ def require_fit(kind: type[Method], settings: Config, corpus: Corpus) -> None:
     unused = _unused(corpus)
     remedies = [
         *([f"choose one that fits them with --method ({', '.join(fitting)})"] if fitting else []),
-        *([f"name the column with --{missing[0].replace('_', '-')} COL{unused}"] if unused or not fitting else []),
+        *([f"name the column with {declared(missing[0]).option} COL{unused}"] if unused or not fitting else []),
     ]
     wanted = " and ".join("labels of at least 2 classes" if name == "label" else name for name in missing)
     raise ConfigError(

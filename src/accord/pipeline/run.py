@@ -210,7 +210,9 @@ def _evaluate(
         write_metrics(folder, metrics)
         seconds = time.perf_counter() - started
         summary, _ = despite_bad_rows(
-            prepared, lambda rows: summarise(model, rows, metrics, folder, seconds=seconds), listing
+            prepared,
+            lambda rows: summarise(model, rows, metrics, folder, seconds=seconds, tasks=config.evaluate),
+            listing,
         )
     except (ConfigError, DataError) as error:
         raise type(error)(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
