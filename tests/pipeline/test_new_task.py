@@ -12,6 +12,7 @@ from accord import pipeline
 from accord.errors import ConfigError
 from accord.pipeline.rows import held_out
 
+COLUMNS = {name: name for name in ("moments", "moment_text", "duration")}
 ENTRY_POINTS = """
 [accord.tasks]
 moments = momentlab:MOMENTS
@@ -61,6 +62,7 @@ def run(recordings, tmp_path_factory):
             recordings,
             "finder",
             encoders={"text": "transcript"},
+            columns=COLUMNS,
             epochs=1,
             batch_size=8,
             device="cpu",
@@ -89,6 +91,7 @@ def test_it_is_asked_for_by_name_with_its_options(run):
 
 def test_options_can_stand_in_the_configuration_of_a_run(recordings, tmp_path):
     config = {
+        "data": {"columns": COLUMNS},
         "encoders": {"text": "transcript"},
         "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "probe_every": 1, "probe": ["moments"]},
         "evaluate": {"moments": {"thresholds": [0.9]}},
