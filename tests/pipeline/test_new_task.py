@@ -93,7 +93,7 @@ def test_options_can_stand_in_the_configuration_of_a_run(recordings, tmp_path):
     config = {
         "data": {"columns": COLUMNS},
         "encoders": {"text": "transcript"},
-        "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "probe_every": 1, "probe": ["moments"]},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "probe_every": 1, "probe": ["moments"]},
         "evaluate": {"moments": {"thresholds": [0.9]}},
     }
     again = pipeline.train(recordings, "finder", config=config, out=tmp_path / "run", progress=False)

@@ -23,7 +23,9 @@ EXAMPLE = """Example:
 
 accord evaluate runs/first --task retrieval --task zero_shot --set zero_shot.templates=drawing
 
-accord evaluate runs/first photos.csv --image file --text title --label kind"""
+accord evaluate runs/first photos.csv --image file --text title --label kind
+
+accord evaluate clip:models/vit-b-32 photos.csv --text title"""
 
 
 def known_tasks(names: list[str] | None) -> list[str] | None:

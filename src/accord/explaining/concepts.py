@@ -22,7 +22,7 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
 from accord.explaining.base import Explanation, Way
-from accord.explaining.inputs import Grid, Word, pair_batch, seen, strongest, words_of
+from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
 from accord.training.artifact import Model
 
@@ -55,7 +55,7 @@ class SharedConcept:
         entry: its number in the vocabulary.
         image_weight: share of the picture that it makes up.
         text_weight: share of the text.
-        heat: ``(side, side)`` how near each patch comes to calling it: 1 for the strongest, 0 where the patch alone
+        heat: ``(h, w)`` how near each patch comes to calling it: 1 for the strongest, 0 where the patch alone
             would not.
         words: the words of the text with the same measure.
         patches: where in the corpus it is strongest, one patch a picture.
@@ -154,7 +154,7 @@ def explain_concepts(
     shared = torch.minimum(weights["image"], weights["text"])
     entries = shared.topk(min(k, int((shared > 0).sum()))).indices
     heat = _calls(found["image"], entries)  # (N, k)
-    side = Grid(len(heat)).side
+    grid = Grid.of(model, batch["image"])
     words = _words(model, text)
     calls = strongest(_calls(found["text"], entries), words) if words else torch.zeros(0, len(entries))
     concepts = [
@@ -162,7 +162,7 @@ def explain_concepts(
             entry=int(entry),
             image_weight=float(weights["image"][entry]),
             text_weight=float(weights["text"][entry]),
-            heat=heat[:, place].reshape(side, side),
+            heat=heat[:, place].reshape(grid.rows, grid.columns),
             words=tuple((word.text, float(call)) for word, call in zip(words, calls[:, place], strict=True)),
         )
         for place, entry in enumerate(entries)
@@ -223,12 +223,17 @@ def _patches(model: Model, corpus: Corpus, entries: Tensor, wanted: int) -> list
         values, positions = found.relevance.max(dim=1)
         best.append(values.masked_fill(~active, -torch.inf))
         place.append(positions)
-        grid = Grid(found.relevance.shape[1])
     groups = corpus.groups()
     names = corpus.ids.astype(str) if groups is None else groups
 
+    def picture_of(row: int) -> Image.Image:
+        picture: Image.Image = corpus.sample(row, ("image",), {"image": spec})["image"]
+        return picture
+
+    grid = Grid.of(model, as_pixels(picture_of(0), spec).to(model.method.device))
+
     def witness(row: int, value: float, position: int) -> Witness:
-        picture = corpus.sample(row, ("image",), {"image": spec})["image"]
+        picture = picture_of(row)
         return Witness(int(corpus.ids[row]), seen(picture, spec), grid.box(position), value)
 
     witnesses = []

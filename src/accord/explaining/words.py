@@ -25,7 +25,7 @@ class WordMap:
 
     Args:
         word: as it stands in the text.
-        heat: ``(side, side)`` cosine of the word with each patch, of its best token where it has several.
+        heat: ``(h, w)`` cosine of the word with each patch, of its best token where it has several.
     """
 
     word: str
@@ -90,12 +90,12 @@ def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> W
     batch, picture = pair_batch(model, image, text)
     with torch.inference_mode():
         similarity = able.word_patch(batch)[0].cpu()  # (L, N)
-    side = Grid(similarity.shape[1]).side
+    grid = Grid.of(model, batch["image"])
     spec = model.inputs["text"]
     assert isinstance(spec, TextInput)
     words = words_of(spec.tokenizer, text)
     heat = strongest(similarity, words) if words else similarity[:0]
-    maps = [WordMap(word.text, one.reshape(side, side)) for word, one in zip(words, heat, strict=True)]
+    maps = [WordMap(word.text, one.reshape(grid.rows, grid.columns)) for word, one in zip(words, heat, strict=True)]
     return WordExplanation(picture, text, tuple(maps))
 
 

@@ -45,7 +45,7 @@ def render_card(title: str, model: Model, metrics: Sequence[Metric], notes: Sequ
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
         f"# {title}\n\n{paper.title}" + (f" ({paper.citation})." if paper.citation else "."),
         f"{paper.use}",
-        f"## Use\n\n```python\nimport accord\n\nmodel = accord.load({str(title)!r})\n{_call(model)}```",
+        f"## Use\n\n```python\nimport accord\n\nmodel = accord.load({str(title)!r})\n{_embedding(model)}```",
         f"## Data\n\nTrained on `{source}`, {model.method.data.rows} rows. What the data do not show, the model does "
         "not know: measure it on your own rows (`accord evaluate`) before you rely on it.",
         "## Encoders\n\n" + "\n".join(encoders),
@@ -65,8 +65,8 @@ def describe_encoders(model: Model) -> dict[str, str]:
     }
 
 
-def _call(model: Model) -> str:
-    """How vectors are asked for, of a model that gives some."""
+def _embedding(model: Model) -> str:
+    """The line that embeds something, for a model that does."""
     if not model.modalities:
         return ""
     modality = get_modality(model.modalities[0])

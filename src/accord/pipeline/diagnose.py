@@ -32,7 +32,7 @@ def diagnose(
     Rows that cannot be read are left out, and said on stderr.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         data: what to embed; None takes the run's held-out rows.
         figure: where to draw the modalities and the cosines of their pairs, or None.
         measures: of :func:`accord.diagnostics.measures.measure_names`; empty takes all that fit.

@@ -30,7 +30,7 @@ def explain(
     method that segments, without a text, the parts.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         image: path of a picture.
         text: words; None for a method that segments.
         data: where to look for what concepts stand for; None takes the training rows of the run.

@@ -110,10 +110,11 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
         folder: the run's directory.
     """
     test = prepared.test if len(prepared.test) else prepared.train
-    commands = [("search", str(folder), *_query(model, test))] if model.modalities else []
+    embeds = bool(model.modalities)  # else nothing can be searched or exported
+    commands = [("search", str(folder), *_query(model, test))] if embeds else [("evaluate", str(folder))]
     further = [task for task in get_tasks() if task.suggested and task.fits_needs(model, prepared)]
     commands += [("evaluate", str(folder), "--task", task.name) for task in further]
-    if model.modalities:
+    if embeds:
         commands.append(("embed", str(folder), str(model.config["data"]["source"]), "--out", "vectors.parquet"))
     return tuple(shlex.join(("accord", *words)) for words in commands)
 
