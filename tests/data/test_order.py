@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from accord.data.corpus import corpus_from_items
+from accord.data.inputs import TextInput
+from accord.data.loader import train_loader
 from accord.data.order import (
     QUERY,
     SUPPORT,
@@ -22,11 +26,13 @@ from accord.data.order import (
     SupportQuery,
     Weighted,
 )
+from accord.data.targets import ROLES
 from accord.errors import ConfigError, DataError
+from data.samples import Letters
 
 LABELS = np.repeat([0, 1, 2, -1], [20, 12, 6, 10])
-SOURCES = np.repeat([0, 1], [40, 8])
-KNOWN = Known(48, LABELS, SOURCES, "pets")
+DATASETS = np.repeat([0, 1], [40, 8])
+KNOWN = Known(48, LABELS, DATASETS, "pets")
 BOTH = np.eye(3, dtype=np.uint8)[np.maximum(LABELS, 0)] | np.eye(3, dtype=np.uint8)[1]  # all are of class 1 as well
 KINDS: dict[str, Sampling] = {
     "every row": EveryRow(),
@@ -118,16 +124,16 @@ def test_labelled_and_unlabelled_rows_come_equally_often() -> None:
 
 
 def test_data_sets_come_in_their_shares_and_mix_only_where_they_may() -> None:
-    apart = order(Weighted(by="source", shares=(1, 3), mixed=False))
+    apart = order(Weighted(by="dataset", shares=(1, 3), mixed=False))
     drawn = [rows for epoch in range(40) for rows in batches(apart, epoch)]
-    assert all(len(set(SOURCES[rows].tolist())) == 1 for rows in drawn)
-    assert np.mean([SOURCES[rows[0]] for rows in drawn]) == pytest.approx(0.75, abs=0.1)
-    together = batches(order(Weighted(by="source")))
-    assert any(len(set(SOURCES[rows].tolist())) == 2 for rows in together)
+    assert all(len(set(DATASETS[rows].tolist())) == 1 for rows in drawn)
+    assert np.mean([DATASETS[rows[0]] for rows in drawn]) == pytest.approx(0.75, abs=0.1)
+    together = batches(order(Weighted(by="dataset")))
+    assert any(len(set(DATASETS[rows].tolist())) == 2 for rows in together)
 
 
 def test_rows_of_a_group_come_again_only_after_all_others() -> None:
-    rows = rows_of(order(Weighted(by="source", shares=(0, 1))))
+    rows = rows_of(order(Weighted(by="dataset", shares=(0, 1))))
     assert set(rows) == set(range(40, 48))
     assert set(Counter(rows).values()) == {6}
 
@@ -150,6 +156,10 @@ def test_episodes_have_supports_and_queries_of_the_class_they_were_drawn_for(kno
         assert len(set(notes["episode_label"][:6])) == 2
 
 
+def test_roles_are_counted_as_those_of_a_column() -> None:
+    assert (ROLES[QUERY], ROLES[SUPPORT]) == ("query", "support")
+
+
 def test_a_whole_episode_is_drawn_whatever_the_batch_size() -> None:
     assert SupportQuery(ways=3, shots=5, queries=1).rows_per_batch(4, KNOWN) == 18
 
@@ -160,7 +170,7 @@ def test_a_whole_episode_is_drawn_whatever_the_batch_size() -> None:
         (ClassBalanced(4), Known(48, name="pets"), DataError, r"pets has no labels: ClassBalanced needs one a row"),
         (ClassBalanced(9), KNOWN, ConfigError, "a batch of 8 rows has no room for a class of 9: raise batch_size"),
         (Weighted(by="label"), Known(48, BOTH, name="pets"), DataError, "pets has several labels a row: Weighted"),
-        (Weighted(by="source", shares=(1,)), KNOWN, ConfigError, r"has shares \(1,\): expected 2"),
+        (Weighted(by="dataset", shares=(1,)), KNOWN, ConfigError, r"has shares \(1,\): expected 2"),
         (Clusters(torch.zeros(3)), KNOWN, DataError, "Clusters has 3 labels, pets has 48 rows"),
         (Clusters(torch.arange(48)), KNOWN, DataError, "no label has 8 rows"),
         (
@@ -174,3 +184,18 @@ def test_a_whole_episode_is_drawn_whatever_the_batch_size() -> None:
 def test_what_cannot_be_drawn_is_said(sampling: Sampling, known: Known, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         batches(order(sampling, known=known))
+
+
+def test_batches_say_which_data_set_each_row_is_of() -> None:
+    corpus = corpus_from_items("text", ["a", "b", "c", "d", "e", "f"])
+    named = replace(
+        corpus,
+        rows=corpus.rows.add_column("from", ["web", "books", "web", "web", "books", "web"]),
+        columns=corpus.columns.model_copy(update={"dataset": "from"}),
+    )
+    assert named.dataset_names == ("books", "web")
+    inputs = {"text": TextInput(Letters())}
+    apart = Weighted(by="dataset", mixed=False)
+    for batch in train_loader(named, inputs, batch_size=2, seed=0, sampling=lambda: apart):
+        assert batch["dataset_id"].tolist() == [int(index not in (1, 4)) for index in batch["index"]]
+        assert len(set(batch["dataset_id"].tolist())) == 1

@@ -11,12 +11,14 @@ from torch import nn
 from toy_method import BagEncoder, Toy, toy, toy_corpus
 
 from accord.config import Config
+from accord.data.inputs import VideoInput
 from accord.errors import ConfigError
 from accord.methods.base import DataInfo, Group, Method, Stage
-from accord.methods.programme import ClassBalanced, Optimiser
+from accord.methods.programme import ClassBalanced, ClipsAround, Optimiser
 from accord.training.artifact import _load_weights, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
+from accord.training.module import encoder_inputs
 from accord.training.optimiser import schedule
 from accord.training.start import rows_per_step
 
@@ -219,24 +221,34 @@ def test_the_rows_of_a_batch_are_those_of_the_declared_sampling(tmp_path) -> Non
     assert {tuple(sorted(counts)) for counts in method.counts} == {(0, 4, 4)}
 
 
+def test_a_method_that_follows_things_has_clips_of_near_frames() -> None:
+    class Following(Adversaries):
+        clips = ClipsAround(span=3)
+
+    method = Following()
+    assert encoder_inputs(method)["text"] is method.encoders["text"].input
+    method.encoders["text"].input = VideoInput(frames=4)
+    assert encoder_inputs(method)["text"] == VideoInput(frames=4, sampling="around", span=3)
+
+
 class Rows(Small):
     """Five independent rows that move to their targets; some go after the first epoch."""
 
-    resizable = ("rows", "targets")
+    resizable = ("rows", "goals")
     stages = (Stage("only", epochs=3),)
     prunes = True
 
     def __init__(self) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(5, 2))
-        self.register_buffer("targets", torch.arange(10.0).view(5, 2))
+        self.register_buffer("goals", torch.arange(10.0).view(5, 2))
 
     def loss(self, batch, step):
-        return {"total": (self.rows - self.targets).square().sum()}
+        return {"total": (self.rows - self.goals).square().sum()}
 
     def before_epoch(self, step, loader):
         if self.prunes and step.epoch == 1:
-            for name in ("rows", "targets"):
+            for name in ("rows", "goals"):
                 self.resize(name, torch.tensor([4, 1, -1]))
 
 
@@ -254,7 +266,7 @@ def test_rows_that_are_kept_move_on_as_if_the_others_had_never_been(optimizer, t
 def test_what_is_not_listed_is_not_resized(tmp_path) -> None:
     method = Rows()
     method.resizable = ("rows",)
-    with pytest.raises(ConfigError, match=r"method small resizes targets: list it in Rows\.resizable"):
+    with pytest.raises(ConfigError, match=r"method small resizes goals: list it in Rows\.resizable"):
         trained(method, tmp_path)
 
 
@@ -263,7 +275,7 @@ def test_a_model_is_loaded_with_the_shapes_it_was_saved_with(tmp_path) -> None:
     save_model(tmp_path, method, {})
     _load_weights(fresh, tmp_path / "model.safetensors")
     assert torch.equal(fresh.rows, method.rows)
-    assert fresh.targets.shape == (3, 2)
+    assert fresh.goals.shape == (3, 2)
     assert fresh.rows.requires_grad
 
 

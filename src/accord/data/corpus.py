@@ -65,7 +65,6 @@ class Corpus:
         instance_classes: names of the classes of things in boxes, instances and tracks.
         box_format: what the four numbers of a box are.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
-        sources: ``(N,)`` int64 the data set that each row is of, where several were joined, else None.
     """
 
     name: str
@@ -85,7 +84,6 @@ class Corpus:
     instance_classes: tuple[str, ...] = ()
     box_format: BoxFormat = "xyxy"
     left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
-    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,7 +137,6 @@ class Corpus:
             ids=self.ids[index],
             labels=None if self.labels is None else self.labels[index],
             truth=None if self.truth is None else self.truth[index],
-            sources=None if self.sources is None else self.sources[index],
             captions=None if self.captions is None else tuple(self.captions[i] for i in index),
         )
 
@@ -165,6 +162,24 @@ class Corpus:
         values = self.rows[self.columns.group]
         named = [f"row {id}" if value is None else str(value) for value, id in zip(values, self.ids, strict=True)]
         return np.array(named, dtype=np.str_)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Names of the data sets that the rows are of, in alphabetical order; empty where nothing says so."""
+        return self._datasets[0]
+
+    @property
+    def dataset_ids(self) -> np.ndarray | None:
+        """Which of :attr:`dataset_names` each row is of, ``(N,)`` int64; None where nothing says so."""
+        return self._datasets[1]
+
+    @cached_property
+    def _datasets(self) -> tuple[tuple[str, ...], np.ndarray | None]:
+        if not self.columns.dataset:
+            return (), None
+        named = ["" if value is None else str(value) for value in self.rows[self.columns.dataset]]
+        names, ids = np.unique(np.array(named, dtype=np.str_), return_inverse=True)
+        return tuple(names.tolist()), ids
 
     def sample(
         self,
@@ -282,7 +297,7 @@ class Corpus:
             DataError: the rows have no such column.
         """
         if not getattr(self.columns, name):
-            raise DataError(f"{self.name} has no {name}: name their column with --{name.replace('_', '-')} COL")
+            raise DataError(f"{self.name} has no {name}: name their column with {declared(name).option} COL")
         return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:

@@ -54,6 +54,15 @@ class Declaration:
     encoder: str | None = None
 
     @property
+    def option(self) -> str:
+        """Its option on the command line.
+
+        >>> declared("track_ids").option
+        '--track-ids'
+        """
+        return f"--{self.field.replace('_', '-')}"
+
+    @property
     def medium(self) -> bool:
         """Whether its modality decodes each cell."""
         return self.modality is not None and self.files
@@ -204,6 +213,11 @@ _DECLARED = (
     Declaration("moments", "spans of time: a list of starts and ends in seconds", "Column of moments."),
     Declaration("moment_text", "what happens in each moment: a list of sentences", "Column of sentences on --moments."),
     Declaration("duration", "how long the whole lasts, in seconds", "Column of seconds that --moments are in."),
+    Declaration(
+        "dataset",
+        "the data set that a row is of, where one table holds several, for methods that draw them in shares",
+        "Column that names the data set of each row, of several in one table.",
+    ),
     Declaration("role", "query, support, target or reference: a row's part among others", "Column of roles."),
 )
 

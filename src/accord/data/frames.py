@@ -49,8 +49,9 @@ class Clip(Sequence[Image.Image]):
 def chosen_frames(total: int, spec: VideoInput | None, draws: Draws) -> list[int]:
     """Positions of the frames that an encoder is fed, in order; all of a clip that has no more than it wants.
 
-    ``spec.sampling`` is ``"segments"`` (one frame of each of equal segments: any in training, otherwise the middle one)
-    or ``"dense"`` (every ``spec.stride``-th frame from a start that is drawn in training, otherwise the middle run).
+    ``spec.sampling`` is ``"segments"`` (one frame of each of equal segments: any in training, otherwise the middle
+    one), ``"dense"`` (every ``spec.stride``-th frame from a start that is drawn in training, otherwise the middle run)
+    or ``"around"`` (in training any frame, and others at most ``spec.span`` away from it; otherwise as segments).
 
     Example:
         >>> from accord.data.inputs import VideoInput
@@ -70,7 +71,19 @@ def chosen_frames(total: int, spec: VideoInput | None, draws: Draws) -> list[int
     if not draws.training:
         return spaced(total, spec.frames)
     generator = torch.Generator().manual_seed(int(draws.hashes(Purpose.MOMENT)[0] >> np.uint64(1)))
+    if spec.sampling == "around":
+        return _around(total, spec, generator)
     return sample_frames(total, spec.frames, "random", generator=generator)[0].tolist()
+
+
+def _around(total: int, spec: VideoInput, generator: torch.Generator) -> list[int]:
+    """A frame and others near it; from further away where there are too few."""
+    first = int(torch.randint(total, (), generator=generator))
+    others = sorted(set(range(total)) - {first}, key=lambda position: abs(position - first))
+    near = [position for position in others if abs(position - first) <= spec.span]
+    near = near if len(near) >= spec.frames - 1 else others[: spec.frames - 1]
+    chosen = torch.randperm(len(near), generator=generator)[: spec.frames - 1].tolist()
+    return sorted([first, *(near[place] for place in chosen)])
 
 
 def spaced(total: int, wanted: int | None) -> list[int]:

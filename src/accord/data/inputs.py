@@ -25,6 +25,7 @@ class ImageInput:
         interpolation: ``"bilinear"`` or ``"bicubic"``.
         crop: share of the shorter side kept by the centre crop at evaluation (0.875 is 224 out of 256).
         background: RGB colour put under transparent pixels.
+        squeeze: whether the whole picture is pressed into the square at evaluation, whatever its shape (SigLIP).
     """
 
     size: int = 224
@@ -33,6 +34,7 @@ class ImageInput:
     interpolation: str = "bilinear"
     crop: float = 1.0
     background: tuple[int, int, int] = (255, 255, 255)
+    squeeze: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,19 @@ class VideoInput:
     Args:
         image: size and normalisation of a frame.
         frames: how many; a shorter clip gives all it has.
-        sampling: ``"segments"``, one of each of equal segments (any in training, else the middle one), or ``"dense"``,
-            a run of frames (from any start in training, else the middle of the clip).
+        sampling: ``"segments"``, one of each of equal segments (any in training, else the middle one), ``"dense"``, a
+            run of frames (from any start in training, else the middle of the clip), or ``"around"``: any frame, and
+            others near it (CTVIS), else as ``"segments"``.
         stride: distance of the frames of a dense run.
+        span: how many frames away from the first one the others may be, around it.
         rate: frames a second of clips that do not say when their frames are shown, such as folders of pictures.
     """
 
     image: ImageInput = ImageInput()
     frames: int = 8
-    sampling: Literal["segments", "dense"] = "segments"
+    sampling: Literal["segments", "dense", "around"] = "segments"
     stride: int = 1
+    span: int = 20
     rate: float = 1.0
 
 

@@ -83,8 +83,8 @@ class ViewedDataset(Dataset[Fetched]):
                 batch[f"{modality}_present"] = torch.from_numpy(self.corpus.present[modality][rows])
         if self.labels is not None:
             batch["label"] = self.labels[index]
-        if self.corpus.sources is not None:
-            batch["dataset_id"] = torch.from_numpy(self.corpus.sources[rows])
+        if self.corpus.dataset_ids is not None:
+            batch["dataset_id"] = torch.from_numpy(self.corpus.dataset_ids[rows])
         return Fetched({**batch, "index": index}, replaced, len(rows))
 
     def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
@@ -265,9 +265,9 @@ def train_loader(
     are several, ``view_boxes (B,V,4)`` relative x0, y0, x1, y1, ``view_flips (B,V)`` bool, ``text (B,L)``,
     ``text_mask``, ``video (B,T,3,H,W)``, ``video_mask (B,T)``, ``audio (B,M,T)``, ``audio_mask (B,T)``,
     ``graph`` PyG ``HeteroData`` and ``node (B,)`` the rows' numbers in it, ``label (B,)`` int64 or ``(B,C)`` float32
-    multi-hot, ``index (B,)`` position in the corpus, ``dataset_id (B,)`` where data sets were joined. A row of several
-    captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))`` in
-    declared order, where each view draws a caption of its own. Cached modalities are
+    multi-hot, ``index (B,)`` position in the corpus, ``dataset_id (B,)`` where rows name their data set. A row of
+    several captions gives one of them, drawn anew each epoch. ``text_views`` is a list of ``(ids (B,L), mask (B,L))``
+    in declared order, where each view draws a caption of its own. Cached modalities are
     :class:`~accord.data.features.Features`.
 
     Args:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from accord.data.batches import Key
     from accord.data.corpus import Corpus
 
-QUERY, SUPPORT = 0, 1  # values of batch["role"]
+QUERY, SUPPORT = 0, 1  # in batch["role"], as `accord.data.targets.ROLES` counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +34,19 @@ class Known:
     Args:
         rows: their number N.
         labels: ``(N,)`` class indices, negative for none, or ``(N, C)`` multi-hot; None without labels.
-        sources: ``(N,)`` the data set of each row, None where there is one.
+        datasets: ``(N,)`` number of the data set of each row, None where there is but one.
         name: of the data, for messages.
     """
 
     rows: int
     labels: np.ndarray | None = None
-    sources: np.ndarray | None = None
+    datasets: np.ndarray | None = None
     name: str = "the data"
 
     @classmethod
     def of(cls, corpus: Corpus) -> Known:
         """What is known of the rows of a corpus."""
-        return cls(len(corpus), corpus.labels, corpus.sources, corpus.name)
+        return cls(len(corpus), corpus.labels, corpus.dataset_ids, corpus.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,17 +177,17 @@ class Clusters(Sampling):
 
 @dataclass(frozen=True)
 class Weighted(Sampling):
-    """Groups of rows in given shares: labelled and unlabelled rows, classes, or data sets that were joined.
+    """Groups of rows in given shares: labelled and unlabelled rows, classes, or data sets of one table.
 
     The rows of a group come in shuffled rounds: none comes again before all have come.
 
     Args:
-        by: what makes a group: ``labelled`` (rows without a label, rows with one), ``label`` or ``source``.
+        by: what makes a group: ``labelled`` (rows without a label, rows with one), ``label`` or ``dataset``.
         shares: of the groups, in ascending order; empty for equal ones. They need not sum to 1.
         mixed: draw the group of every row; else that of every batch, whose rows then all belong to one.
     """
 
-    by: Literal["labelled", "label", "source"]
+    by: Literal["labelled", "label", "dataset"]
     shares: tuple[float, ...] = ()
     mixed: bool = True
 
@@ -212,13 +212,14 @@ class Weighted(Sampling):
 
     def _groups(self, known: Known) -> np.ndarray:
         """``(N,)`` the group of every row."""
-        if self.by == "source":
-            return np.zeros(known.rows, dtype=np.int64) if known.sources is None else known.sources
+        if self.by == "dataset":
+            return np.zeros(known.rows, dtype=np.int64) if known.datasets is None else known.datasets
         if self.by == "label":
             return _single_labels(known, self)
         if known.labels is None:
             return np.zeros(known.rows, dtype=np.int64)
-        return (known.labels >= 0 if known.labels.ndim == 1 else known.labels.any(axis=1)).astype(np.int64)
+        columns = known.labels.reshape(known.rows, -1)  # (N, 1) or (N, C)
+        return np.any(columns >= 0 if known.labels.ndim == 1 else columns > 0, axis=1).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,27 @@ DECLARATIONS = (
         form="the folder of a transformers model",
         knows=_TEXT.format("is_folder"),
     ),
+    *(
+        Declaration(
+            modality=modality,
+            name=f"{kind}:",
+            make="accord.encoders.bundles.base:build_tower",
+            config=f"accord.encoders.bundles.towers:{config}",
+            gives=gives if kind != "open_clip" else gives - {"layers"},
+            about=f"the {modality} tower of {what}",
+            weights="itself",
+            form=f"{kind}:FOLDER, {kind}:hf:NAME",
+        )
+        for modality, config, gives in (
+            ("image", "ImageTowerConfig", _PATCHES | {"layers"}),
+            ("text", "TextTowerConfig", _WORDS),
+        )
+        for kind, what in (
+            ("clip", "a CLIP that transformers saved"),
+            ("siglip", "a SigLIP that transformers saved"),
+            ("open_clip", "a model of OpenCLIP (extra `open_clip`)"),
+        )
+    ),
     Declaration(
         modality="video",
         name="frames:",
@@ -157,6 +178,24 @@ DECLARATIONS = (
         weights="of the image encoder",
         form="frames:IMAGE",
         wraps="image",
+    ),
+    Declaration(
+        modality="video",
+        name="cross_frame",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="CLIP's image tower whose frames exchange messages, and a transformer over them: those of X-CLIP",
+    ),
+    Declaration(
+        modality="video",
+        name="cross_frame:",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="the same, started from a CLIP that transformers saved; messages and transformer are new",
+        weights="of that CLIP",
+        form="cross_frame:clip:FOLDER",
     ),
     Declaration(
         modality="audio",

@@ -113,6 +113,10 @@ class FrameEncoder(Encoder):
             streams["layers"] = Stream(masked_mean(each.flatten(2), mask).unflatten(1, each.shape[2:]))
         return Features(masked_mean(tokens, mask), streams=streams, main="frames")
 
+    def stream_dim(self, name: str) -> int:
+        """As elsewhere; patches and layers are those of the image encoder."""
+        return self.image.stream_dim(name) if name in ("patches", "layers") else super().stream_dim(name)
+
     def blocks(self) -> list[nn.Module]:
         """The image encoder's blocks, then those of the temporal transformer."""
         return [*self.image.blocks(), *(self.temporal.layers if self.temporal is not None else [])]

@@ -136,6 +136,17 @@ class Group:
 
 
 @dataclass(frozen=True)
+class ClipsAround:
+    """Training clips of any frame and others near it, instead of frames spread over the whole film (CTVIS).
+
+    Args:
+        span: how many frames away from the first one the others may be.
+    """
+
+    span: int = 20
+
+
+@dataclass(frozen=True)
 class DataInfo:
     """What a method may know of the data set at construction.
 
@@ -145,6 +156,7 @@ class DataInfo:
         definitions: one text per class (its definition, or the class name), aligned with ``classes``.
         multi_label: labels are ``(B, C)`` multi-hot instead of ``(B,)`` class indices.
         label_counts: number of training rows of each class, aligned with ``classes``.
+        datasets: names of the data sets that rows are of; ``batch["dataset_id"]`` counts them.
         instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
     """
 
@@ -153,6 +165,7 @@ class DataInfo:
     definitions: tuple[str, ...] = ()
     multi_label: bool = False
     label_counts: tuple[int, ...] = ()
+    datasets: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
 
 
@@ -178,6 +191,7 @@ __all__ = [
     "SUPPORT",
     "Batch",
     "ClassBalanced",
+    "ClipsAround",
     "Clusters",
     "DataInfo",
     "Episode",

@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import Timeout
-from lightning.fabric.utilities import move_data_to_device
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from accord.data.batches import Recipe
+from accord.data.batches import Batch, Recipe
 from accord.data.corpus import Corpus
 from accord.data.draws import UNDRAWN, Draws
-from accord.data.features import MAIN, FeatureCache, Layout
+from accord.data.features import MAIN, FeatureCache, Features, Layout
 from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
 from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
@@ -120,25 +119,27 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
-    device = next(encoder.parameters()).device
-    x, mask, times = (move_data_to_device(part, device) for part in _fed(_blank(modality, inputs), modality))
-    with torch.inference_mode():
-        features = encoder(x, mask, layers="layers" in names, times=times)
     try:
-        return Layout.of(features, names)
+        return Layout.of(_encoded(encoder, modality, _blank(modality, inputs), "layers" in names), names)
     except ShapeError:  # it does not give what it says
         return None
 
 
-def _blank(modality: str, inputs: Input) -> dict[str, Any]:
+def _blank(modality: str, inputs: Input) -> Batch:
     """A batch of one item without content."""
     kind = modality_of(modality)
-    return kind.collate(modality, [kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)], inputs, (), UNDRAWN)
+    cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
+    return dict(kind.collate(modality, [cut], inputs, (), UNDRAWN))
 
 
-def _fed(batch: dict[str, Any], modality: str) -> tuple[Any, Tensor | None, Tensor | None]:
-    """What an encoder is fed of a batch: items, their mask and their times, where the modality has them."""
-    return batch[modality], batch.get(f"{modality}_mask"), batch.get(f"{modality}_times")
+@torch.inference_mode()
+def _encoded(encoder: Encoder, modality: str, batch: Batch, layers: bool) -> Features:
+    """What a frozen encoder makes of a batch, where the encoder is."""
+    device = next(encoder.parameters()).device
+    held = (batch.get(f"{modality}_{part}") for part in ("mask", "times"))
+    mask, times = (None if one is None else one.to(device) for one in held)
+    features: Features = encoder(batch[modality].to(device), mask, times=times, layers=layers)
+    return features
 
 
 def stored_features(
@@ -250,12 +251,9 @@ class _Source:
         augmented = {"boxes": batch["view_boxes"][:, 0], "flips": batch["view_flips"][:, 0]} if self.view else {}
         return {"features": self._rows(batch), **augmented}
 
-    @torch.inference_mode()
-    def _rows(self, batch: dict[str, Any]) -> Tensor:
-        device = next(self.encoder.parameters()).device
-        x, mask, times = (move_data_to_device(part, device) for part in _fed(batch, self.modality))
+    def _rows(self, batch: Batch) -> Tensor:
         layers = any(one.name == "layers" for one in self.layout.streams)
-        return self.layout.pack(self.encoder(x, mask, layers=layers, times=times)).cpu()
+        return self.layout.pack(_encoded(self.encoder, self.modality, batch, layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""

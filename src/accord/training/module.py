@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch import Tensor, nn
@@ -24,13 +25,13 @@ from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
 from accord.data.features import FeatureCache
-from accord.data.inputs import Input
+from accord.data.inputs import Input, VideoInput
 from accord.data.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
 from accord.methods.base import Batch, Method, Stage, Step, TwoTower
-from accord.methods.programme import Optimiser
+from accord.methods.programme import ClipsAround
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -75,10 +76,16 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality that rows have -> what its encoder is fed."""
-    encoders = dict(method.encoders.items())
-    held = {modality: encoders[modality] for modality in method.reads(method.config)}
-    return {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
+    """Modality -> what its encoder is fed."""
+    inputs = {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+    return {modality: _around(spec, method.clips) for modality, spec in inputs.items()}
+
+
+def _around(spec: Input, clips: ClipsAround | None) -> Input:
+    """What an encoder is fed, with clips of near frames where the method wants them."""
+    if clips is None or not isinstance(spec, VideoInput):
+        return spec
+    return replace(spec, sampling="around", span=clips.span)
 
 
 class HookLoader:
@@ -148,7 +155,7 @@ class Mover:
     name: str
     parameters: NamedParameters
     config: TrainingConfig
-    optimizer: Optimizer
+    optimizer: Optimizer | LightningOptimizer
 
     def told(self, step: Step) -> Step:
         """The step as the method is told of it."""
@@ -188,22 +195,20 @@ class StageModule(LightningModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Optimisers and weight average of the stage, restored on resume."""
-        config = self.shared.config
-        parts = zip(self.stage.optimisers, divided(self.trained, self.stage), strict=True)
-        self.movers = [self._mover(declared, parameters) for declared, parameters in parts]
+        declared, parts, config = self.stage.optimisers, divided(self.trained, self.stage), self.shared.config
+        settings = [settings_of(one, config, self.stage) for one in declared]
+        optimizers = [build_optimizer(part, own, self.method.group) for part, own in zip(parts, settings, strict=True)]
+        together = zip(declared, parts, settings, optimizers, strict=True)
+        self.movers = [Mover(one.name, part, own, optimizer) for one, part, own, optimizer in together]
         if config.ema is not None:
             self.average = WeightAverage(self.trained, config.ema)
         if self._saved is not None:
-            for mover, state in zip(self.movers, self._saved["optimizer_states"], strict=True):
-                mover.optimizer.load_state_dict(state)
+            for optimizer, state in zip(optimizers, self._saved["optimizer_states"], strict=True):
+                optimizer.load_state_dict(state)
             if self.average is not None:
                 self.average.load_state_dict(self._saved[CONTENT]["average"])
             self._saved = None
-        return [mover.optimizer for mover in self.movers]
-
-    def _mover(self, declared: Optimiser, parameters: NamedParameters) -> Mover:
-        config = settings_of(declared, self.shared.config, self.stage)
-        return Mover(declared.name, parameters, config, build_optimizer(parameters, config, self.method.group))
+        return optimizers
 
     def train_dataloader(self) -> _Batches:
         """The augmented batches of this process, those of a step together."""
@@ -298,7 +303,7 @@ class StageModule(LightningModule):
         for group in mover.optimizer.param_groups:
             own = group["name"]
             lr = peak * self.method.lr_factor(own, mover.told(step), warmup) if own else common
-            group["lr"] = lr * group["lr_scale"]
+            group["lr"] = lr * group.get("lr_scale", 1.0)  # an older checkpoint's group has none
         if mover is self.movers[0]:
             self._lr = common
 
@@ -340,15 +345,16 @@ class StageModule(LightningModule):
         terms = self.method.loss(batch, step)
         if "total" not in terms:
             raise ConfigError(f"method {self.method.name}: loss() returned {sorted(terms)} without 'total'")
-        self.manual_backward(terms["total"] if share == 1 else terms["total"] * share)
+        self._accumulate(terms["total"] if share == 1 else terms["total"] * share, True)
         return {name: term.detach() for name, term in terms.items()}
 
     def _accumulate(self, scalar: Tensor, synchronise: bool) -> None:
         """Back-propagate; the exchange between processes is armed by ``manual_backward`` alone."""
-        if synchronise:
-            self.manual_backward(scalar)
-        else:
-            scalar.backward()
+        with torch.autocast(scalar.device.type, enabled=False):  # each operation's types are those of its forward pass
+            if synchronise:
+                self.manual_backward(scalar)
+            else:
+                scalar.backward()
 
     def _advance(self, step: Step, terms: dict[str, Tensor]) -> None:
         self.position = self.position.after_step(len(self._steps))
@@ -390,14 +396,15 @@ class StageModule(LightningModule):
         """Let the optimisers and the average know of parameters that a hook gave another shape."""
         changes, self.method.resized = self.method.resized, []
         own = dict(self.trained)
+        changes = [change for change in changes if change.name in own]
         for change in changes:
             for mover in self.movers:
-                state = mover.optimizer.state.get(own.get(change.name), {})
+                state = mover.optimizer.state.get(own[change.name], {})
                 state.update({name: change.follow(value) for name, value in state.items() if isinstance(value, Tensor)})
             if self.average is not None:
                 self.average.follow(change)
         strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy) and any(change.name in own for change in changes):
+        if changes and isinstance(strategy, DDPStrategy):
             strategy.model = self  # its buckets have the old shapes: it is made anew
             strategy.configure_ddp()
 
