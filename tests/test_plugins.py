@@ -11,6 +11,7 @@ from PIL import Image
 
 import accord
 from accord import pipeline
+from accord.data.packs import available_packs, get_pack
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
 from accord.evaluation.tasks import get_task, task_names
@@ -25,6 +26,7 @@ import torch
 from torch import nn
 
 from accord.data.inputs import ImageInput
+from accord.data.packs import Pack
 from accord.encoders import Encoder, Features
 from accord.evaluation.metric import Metric
 from accord.evaluation.tasks import Task
@@ -78,6 +80,10 @@ def run(model, prepared, options):
     return [Metric("brightness", 50.0, 40.0, 60.0, None, len(prepared.test))]
 
 
+squares = Pack(
+    name="squares", summary="squares", about="", licence="CC0", credit="us", origin="drawn", sources=(), schema={},
+    read=lambda folder, reject: iter(()), columns={}, expected_rows=0,
+)
 brightness = Task("brightness", fits=lambda model, prepared: "image" in model.modalities, run=run)
 card = {
     "title": "A title of our own", "use": "To try it.", "inputs": "pictures", "gives": "vectors",
@@ -97,6 +103,9 @@ mean_colour = ourlab.parts:build
 brightness = ourlab.parts:brightness
 [accord.cards]
 own_clip = ourlab.parts:card
+[accord.packs]
+squares = ourlab.parts:squares
+round = ourlab.parts:squares
 """
 BROKEN = """
 [accord.methods]
@@ -169,6 +178,13 @@ def test_its_names_are_listed_and_its_settings_read(site):
     assert get_objective("apart").name == "apart"
     assert task_names()[-2:] == ["brightness", "shaky"]
     assert "temperature" in [setting.name for setting in settings_of("own-clip")]
+
+
+def test_its_packs_are_packs(site):
+    assert "squares" in available_packs()
+    assert get_pack("pack:squares").licence == "CC0"
+    with pytest.raises(ConfigError, match=r"accord\.packs 'round' of the package ourlab .* a Pack called 'round'"):
+        get_pack("round")
 
 
 def test_a_method_with_and_without_a_card_can_be_looked_up(site):

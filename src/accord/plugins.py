@@ -1,4 +1,4 @@
-"""What other installed packages bring: methods, objectives, encoders, tasks, cards and modalities, by entry points.
+"""What other installed packages bring: methods, objectives, encoders, tasks, cards, modalities and packs, by entry points.
 
 A package declares ``[project.entry-points."accord.methods"]`` with ``name = "its.module:Class"``. Nothing is imported
 until a name is asked for that Accord does not have itself.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from accord.errors import ConfigError
 
-Kind = Literal["methods", "objectives", "encoders", "tasks", "cards", "modalities"]
+Kind = Literal["methods", "objectives", "encoders", "tasks", "cards", "modalities", "packs"]
 
 
 def plugin_names(kind: Kind) -> list[str]:

@@ -55,3 +55,16 @@ def test_completing_imports_nothing_heavy(heavy):
         [sys.executable, "-c", f"{code}print({heavy!r} in sys.modules)"], capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_objectives_are_offered():
+    assert complete.objective_names("contr") == ["contrastive_gap"]
+
+
+def test_the_names_of_methods_are_those_of_the_registry_and_load_nothing():
+    code = (
+        "import sys; from accord.cli import complete; from accord.methods.registry import available\n"
+        "print(complete.method_names('') == available(), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"], done.stderr

@@ -16,6 +16,7 @@ from toy_method import BagEncoder, Toy, toy, toy_corpus
 from accord.errors import ConfigError, DataError, DivergenceError, StorageError
 from accord.methods.base import DataInfo, Method, Stage, Step
 from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
 from accord.training.fit import build_trainer, fit
 from accord.training.journal import Journal
 from accord.training.progress import StageProgress
@@ -212,8 +213,7 @@ def test_a_table_of_curves_on_a_full_disk_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [
-        ((), r"declares stages \[\]: expected at least one"),
-        ((Stage("a"), Stage("a")), r"\['a', 'a'\]: expected at least one, with distinct names"),
+        ((Stage("a"), Stage("a")), r"\['a', 'a'\]: expected distinct names"),
         ((Stage("a", epochs=0),), "stage 'a' has epochs = 0: expected at least 1"),
         ((Stage("a", train=("clasifier",)),), "stage 'a' trains 'clasifier', which names no parameter; the parts are"),
         ((Stage("a", train=("encoders",)),), "stage 'a' has nothing to train: unfreeze an encoder"),
@@ -225,6 +225,24 @@ def test_stages_that_make_no_sense_are_refused(stages, sentence, tmp_path):
     method.stages = stages
     with pytest.raises(ConfigError, match=sentence):
         fit(method, toy_corpus(), QUICK, tmp_path, progress=False)
+
+
+def test_a_method_without_stages_stays_as_it_is(tmp_path):
+    method = toy()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    method.stages = ()
+    assert fit(method, toy_corpus(), QUICK, tmp_path, progress=False).steps == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    assert not method.training
+
+
+def test_a_trained_method_lies_where_it_was_trained(tmp_path, monkeypatch):
+    """The Trainer leaves it on the processor, where evaluation would then run without a word."""
+    method, moved = toy(), []
+    to = method.to
+    monkeypatch.setattr(method, "to", lambda device: moved.append(device) or to(device))
+    fit(method, toy_corpus(), QUICK, tmp_path, progress=False)
+    assert moved == [resolve_device(QUICK.accelerator)]
 
 
 def test_a_method_without_total_is_named(tmp_path):

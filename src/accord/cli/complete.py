@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib.resources import files
 from pathlib import Path
 
 CONFIG = "config.yaml"  # what makes a folder a run
 
 
 def method_names(incomplete: str) -> list[str]:
-    """Methods that have a card, and those of other packages."""
-    from accord.plugins import plugin_names
+    """Methods."""
+    from accord.methods.registry import available
 
-    cards = (files("accord.papers") / "cards").iterdir()
-    own = [card.name.removesuffix(".yaml") for card in cards if card.name.endswith(".yaml")]
-    return _starting(incomplete, {*own, *plugin_names("methods")})
+    return _starting(incomplete, available())
+
+
+def objective_names(incomplete: str) -> list[str]:
+    """Objectives that can be added to a loss."""
+    from accord.methods.registry import objectives
+
+    return _starting(incomplete, objectives())
 
 
 def task_names(incomplete: str) -> list[str]:

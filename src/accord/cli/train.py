@@ -75,6 +75,15 @@ def train(
         ),
     ] = None,
     encoders: Given,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:FOLDER",
+            help="Pretrained encoders with their joint space to start from: clip:, siglip: or open_clip:, and a folder "
+            "or hf:NAME.",
+            rich_help_panel=ENCODERS,
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,7 +104,11 @@ def train(
     ] = None,
     objective_add: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Objective added to the method's loss, e.g. contrastive_gap; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete.objective_names,
+            help="Objective added to the method's loss, e.g. contrastive_gap; repeatable.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
@@ -138,6 +151,7 @@ def train(
     options: dict[str, Any] = {
         "config": config,
         "encoders": encoders,
+        "bundle": bundle,
         "columns": columns,
         "out": out,
         "resume": resume,

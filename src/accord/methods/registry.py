@@ -1,20 +1,25 @@
 """Methods by name: those of this package, then those of others that are installed.
 
-A method's module is imported when it is first asked for.
+The two tables are the only place where methods and objectives are listed: a line is a name and the module whose class
+has it. Everything else that speaks of all methods reads them from here: the command line and its completion, what fits
+the data, the import check, the documentation, the tests. The tables alone load nothing; a method's module is imported
+when it is first asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from accord.errors import ConfigError, no_such
-from accord.methods.abilities import Ability
-from accord.methods.base import Method, Objective
 from accord.plugins import Kind, broken, complain, find_plugin, plugin_names
 
-Named = TypeVar("Named", Method, Objective)
+if TYPE_CHECKING:
+    from accord.methods.abilities import Ability
+    from accord.methods.base import Method, Objective
+
+Named = TypeVar("Named", "Method", "Objective")
 
 _MODULES = {
     "clip": "accord.methods.image_text.clip",
@@ -31,11 +36,13 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.image.multiview",
     "gram": "accord.methods.multimodal.gram",
+    "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
+    "bundle": "accord.methods.pretrained.bundle",
 }
 _OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}
 
@@ -62,6 +69,8 @@ def get_method(name: str) -> type[Method]:
         Traceback (most recent call last):
         accord.errors.ConfigError: no method 'clop'; did you mean clip? There are: adameow, capro, clip, ...
     """
+    from accord.methods.base import Method
+
     if name in _MODULES:
         return _class_in(_MODULES[name], Method, name)
     found = _plugin("methods", Method, name)
@@ -89,6 +98,15 @@ def named_with(*kinds: type[Ability]) -> str:
     return ", ".join(kind.name for kind in get_methods() if issubclass(kind, kinds)) or "none so far"
 
 
+def objectives() -> list[str]:
+    """Names of all objectives, those of other installed packages included.
+
+    >>> objectives()
+    ['contrastive_gap']
+    """
+    return sorted({*_OBJECTIVES, *plugin_names("objectives")})
+
+
 def get_objective(name: str) -> type[Objective]:
     """The objective class registered under ``name``, which can be added to the loss of any paired method.
 
@@ -100,11 +118,13 @@ def get_objective(name: str) -> type[Objective]:
         Traceback (most recent call last):
         accord.errors.ConfigError: no objective 'gap'; there are: contrastive_gap
     """
+    from accord.methods.base import Objective
+
     if name in _OBJECTIVES:
         return _class_in(_OBJECTIVES[name], Objective, name)
     found = _plugin("objectives", Objective, name)
     if found is None:
-        raise ConfigError(no_such("objective", name, sorted({*_OBJECTIVES, *plugin_names("objectives")})))
+        raise ConfigError(no_such("objective", name, objectives()))
     return found
 
 

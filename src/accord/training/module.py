@@ -345,15 +345,16 @@ class StageModule(LightningModule):
         terms = self.method.loss(batch, step)
         if "total" not in terms:
             raise ConfigError(f"method {self.method.name}: loss() returned {sorted(terms)} without 'total'")
-        self.manual_backward(terms["total"] if share == 1 else terms["total"] * share)
+        self._accumulate(terms["total"] if share == 1 else terms["total"] * share, True)
         return {name: term.detach() for name, term in terms.items()}
 
     def _accumulate(self, scalar: Tensor, synchronise: bool) -> None:
         """Back-propagate; the exchange between processes is armed by ``manual_backward`` alone."""
-        if synchronise:
-            self.manual_backward(scalar)
-        else:
-            scalar.backward()
+        with torch.autocast(scalar.device.type, enabled=False):  # each operation's types are those of its forward pass
+            if synchronise:
+                self.manual_backward(scalar)
+            else:
+                scalar.backward()
 
     def _advance(self, step: Step, terms: dict[str, Tensor]) -> None:
         self.position = self.position.after_step(len(self._steps))

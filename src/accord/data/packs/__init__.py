@@ -1,15 +1,18 @@
 """Small real data sets that install with Accord or come through an ordinary package client.
 
-A pack is one file of this folder that defines ``PACK``. ``pack:NAME`` names it wherever Accord takes data.
+A pack is one file of this folder that defines ``PACK``, and is called as the file is; another package adds to them by
+the entry point ``accord.packs``. ``pack:NAME`` names it wherever Accord takes data.
 """
 
 from __future__ import annotations
 
-import pkgutil
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +20,14 @@ from accord.data.packs.base import Pack, Row
 from accord.data.packs.fetch import Say, by_hand, fetch_folder
 from accord.data.packs.store import parquet_path, read_note, read_rows, write_rows
 from accord.errors import DataError, no_such
+from accord.plugins import broken, find_plugin, plugin_names
 
 if TYPE_CHECKING:
     import datasets
 
 __all__ = ["Built", "Pack", "available_packs", "build_pack", "fetch_pack", "get_pack", "load_pack", "pack_info"]
 
-_MACHINERY = {"base", "describe", "fetch", "files", "store", "triples"}
+_DECLARES = re.compile(r"^PACK\b", re.MULTILINE)
 MAX_BROKEN = 0.2
 """Share of a pack's files that may be unusable before a build stops."""
 
@@ -46,12 +50,12 @@ class Built:
 
 
 def available_packs() -> tuple[str, ...]:
-    """Names of all packs, in alphabetical order.
+    """Names of all packs, in alphabetical order, those of other installed packages included; imports none of them.
 
     >>> available_packs()
     ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'kinships', 'moving', ..., 'umls')
     """
-    return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - _MACHINERY))
+    return tuple(sorted({*_own(), *plugin_names("packs")}))
 
 
 def get_pack(name: str) -> Pack:
@@ -59,6 +63,7 @@ def get_pack(name: str) -> Pack:
 
     Raises:
         DataError: there is none; names those there are.
+        ConfigError: it is another package's and cannot be used.
 
     Example:
         >>> get_pack("pack:emoji").expected_rows
@@ -68,10 +73,24 @@ def get_pack(name: str) -> Pack:
         accord.errors.DataError: no pack 'emojis'; did you mean emoji? There are: apps, archive, ...
     """
     plain = name.removeprefix("pack:")
-    if plain not in available_packs():
+    if plain in _own():
+        pack: Pack = import_module(f"{__name__}.{plain}").PACK
+        return pack
+    found = find_plugin("packs", plain)
+    if found is None:
         raise DataError(no_such("pack", plain, available_packs()))
-    pack: Pack = import_module(f"{__name__}.{plain}").PACK
-    return pack
+    if not isinstance(found, Pack) or found.name != plain:
+        raise broken("packs", plain, f"expected a Pack called {plain!r}, got {found!r}")
+    return found
+
+
+@cache
+def _own() -> frozenset[str]:
+    """Names of the files here that define a pack."""
+    sources = [entry for entry in files(__name__).iterdir() if entry.name.endswith(".py")]
+    return frozenset(
+        entry.name.removesuffix(".py") for entry in sources if _DECLARES.search(entry.read_text(encoding="utf-8"))
+    )
 
 
 def fetch_pack(name: str, *, force: bool = False, say: Say = lambda line: None) -> Built:

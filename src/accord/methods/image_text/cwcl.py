@@ -116,6 +116,11 @@ class Cwcl(TwoTower):
         return {modality: frozenset({"pooled"}) for modality in (config.locked, config.trained)}
 
     @classmethod
+    def locks(cls, config: CwclConfig) -> tuple[str, ...]:
+        """The frozen side."""
+        return (config.locked,)
+
+    @classmethod
     def default_encoders(cls, config: CwclConfig) -> Mapping[str, Mapping[str, Any]]:
         """A locked pretrained encoder, and one for the other side that learns from the start."""
         locked: dict[str, Mapping[str, Any]] = {"audio": _SPEECH} if config.locked == "audio" else {}

@@ -89,6 +89,8 @@ class Prototypical(Capro):
 
     This is momentum prototypes (MoPro, Li et al., ICLR 2021) inside CAPro's network, so that a comparison changes
     one thing only.
+
+    Batch keys: those of :class:`accord.methods.noisy.capro.Capro`, no text.
     """
 
     name: ClassVar[str] = "prototypical"

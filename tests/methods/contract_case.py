@@ -1,0 +1,239 @@
+"""A method of the registry as small as it gets, built from what it declares, on rows that hold what it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.config import Config
+from accord.data.columns import Columns
+from accord.data.corpus import Corpus
+from accord.data.loader import eval_loader
+from accord.errors import ConfigError
+from accord.methods import Method, get_method
+from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
+from accord.pipeline.config import RunConfig
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
+from accord.training.module import encoder_inputs
+from accord.training.start import check_views
+
+SMALL = 8  # the largest number that a setting is left at
+TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, the first that does is taken
+    "image": (
+        {"name": "tiny_vit", "options": {"size": 32, "patch": 8, "width": 16, "depth": 1, "heads": 2}},
+        {"name": "tiny_resnet", "options": {"size": 32, "width": 16}},
+    ),
+    "text": ({"name": "tiny_text", "options": {"width": 16, "depth": 1, "heads": 2}},),
+    "video": ({"name": "frames", "options": {"image": {"name": "tiny_resnet", "size": 32, "width": 16}}},),
+    "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
+    "graph": (),  # what a method of graphs takes by itself is as small as its settings
+}
+TRAINING = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "checkpoint_every": 2, "log_every": 1, "accelerator": "cpu"}
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One method and the rows that it is tried on.
+
+    Args:
+        name: the method's name.
+        places: the folder of rows, and that of the graph.
+        work: where it may write.
+    """
+
+    name: str
+    places: tuple[Path, Path]
+    work: Path
+
+    @cached_property
+    def kind(self) -> type[Method]:
+        """The class."""
+        return get_method(self.name)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Its settings with small sizes."""
+        return small_settings(self.kind.Config)
+
+    @cached_property
+    def run(self) -> RunConfig:
+        """A run with the first tiny encoders that the method and its views can live with."""
+        parsed = self.kind.Config.parse(self.settings)
+        reads = self.kind.reads(parsed)
+        rows, graph = self.places
+        fields = {"label", "group", *reads, *getattr(self.kind, "targets", ())}
+        columns = {field: field if field in fields else None for field in Columns.model_fields}
+        data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
+        if "graph" in reads:
+            data = {"source": str(graph), "columns": {"label": "label"}, "split": {"test": 0.25}}
+        run = {"data": data, "method": {"name": self.name, **self.settings}, "training": TRAINING}
+        reasons = []
+        for encoders in encoder_choices(self.kind, parsed):
+            config = RunConfig.parse({**run, "encoders": encoders})
+            try:
+                check_views(build_method(config, with_prepared_texts(prepare_run(config, quiet=True).train, self.kind)))
+            except ConfigError as error:
+                reasons.append(str(error))
+            else:
+                return config
+        raise AssertionError(f"no encoder of TINY suits method {self.name}: {'; '.join(reasons)}")
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The training rows as the method wants them."""
+        return with_prepared_texts(prepare_run(self.run, quiet=True).train, self.kind)
+
+    def built(self) -> Method:
+        """The method, always with the same weights."""
+        return build_method(self.run, self.corpus)
+
+    def fit(self, method: Method, part: str, *, resume: bool = False, **training: Any) -> list[dict[str, Any]]:
+        """Train it by its own stages; returns the lines of ``train.jsonl``, without the time that they took."""
+        config = TrainingConfig.parse({**TRAINING, **training})
+        folder = self.work / part
+        fit(method, self.corpus, config, folder, resume=resume, progress=False)
+        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        return [{name: value for name, value in line.items() if name != "rows_per_second"} for line in lines]
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The method after a short training, and what was seen of it."""
+        method = self.built()
+        before = state_of(method)
+        with watched(method) as learnt:
+            lines = self.fit(method, "trained")
+        return Trained(method, before, frozenset(learnt), lines)
+
+    def batch(self) -> dict[str, Any]:
+        """Four rows as they are shown to a finished model."""
+        rows = self.corpus.select(range(4))
+        return next(iter(eval_loader(rows, encoder_inputs(self.trained.method), batch_size=4)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method after a short training.
+
+    Args:
+        method: the method.
+        before: its parameters and buffers as they were.
+        learnt: names of the parameters that received a gradient.
+        lines: what was logged.
+    """
+
+    method: Method
+    before: dict[str, Tensor]
+    learnt: frozenset[str]
+    lines: list[dict[str, Any]]
+
+
+def small_settings(config: type[Config]) -> dict[str, Any]:
+    """The settings of a configuration that have to change for all whole numbers in it to be small.
+
+    An epoch at which something begins becomes the second, stages last two; a number that the configuration does not
+    accept when it is small, or not together with the others, stays as it is.
+    """
+    changes: dict[str, Any] = {}
+    smaller = dict(_smaller(config))
+    for _ in range(2):  # what is refused at first may fit when the others are small
+        for name in [name for name in smaller if name not in changes]:
+            with suppress(ConfigError):
+                config.parse({**changes, name: smaller[name]})
+                changes[name] = smaller[name]
+    return changes
+
+
+def _smaller(config: type[Config]) -> Iterator[tuple[str, int]]:
+    for name, field in config.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        words = set(name.split("_"))
+        most = 2 if "epochs" in words else 1 if words & {"epoch", "starts"} else SMALL
+        if isinstance(default, int) and not isinstance(default, bool) and default > most:
+            yield name, most
+
+
+def encoder_choices(kind: type[Method], parsed: Config) -> Iterator[dict[str, Any]]:
+    """Encoders to try: tiny ones, with the options and the freezing that the method asks for itself."""
+    wishes = kind.default_encoders(parsed)
+    wanted = [modality for modality in kind.wants(parsed) if TINY[modality]]
+    for number in range(max([1, *(len(TINY[modality]) for modality in wanted)])):
+        chosen = {}
+        for modality in wanted:
+            tiny = TINY[modality][min(number, len(TINY[modality]) - 1)]
+            wish = dict(wishes.get(modality, {}))
+            same = wish.get("name") == tiny["name"]
+            options = {**(wish.get("options", {}) if same else {}), **tiny["options"]}
+            freeze = "all" if modality in kind.locks(parsed) else wish.get("freeze", "auto")
+            chosen[modality] = {**tiny, "options": options, "freeze": freeze}
+        yield chosen
+
+
+@contextmanager
+def killed_at(method: Method, step: int) -> Iterator[None]:
+    """Die after an optimiser step, before anything of it is written."""
+    after, done = method.after_step, []
+
+    def counted(where: Any) -> None:
+        after(where)
+        done.append(where)
+        if len(done) == step:
+            raise Killed
+
+    method.after_step = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del method.after_step
+
+
+@contextmanager
+def watched(method: Method) -> Iterator[set[str]]:
+    """Names of the parameters that receive a gradient which is not zero."""
+    seen: set[str] = set()
+
+    def note(name: str) -> Any:
+        def hook(parameter: Tensor) -> None:
+            if parameter.grad is not None and bool((parameter.grad != 0).any()):
+                seen.add(name)
+
+        return hook
+
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(note(name))
+        for name, parameter in method.named_parameters()
+        if parameter.requires_grad
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def state_of(method: Method) -> dict[str, Tensor]:
+    """All parameters and buffers as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in method.state_dict().items()}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> list[str]:
+    """Names of what differs, be it a bit."""
+    return [name for name in {**first, **second} if not _equal(first.get(name), second.get(name))]
+
+
+def _equal(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return False
+    return first.shape == second.shape and torch.equal(first.nan_to_num(), second.nan_to_num())

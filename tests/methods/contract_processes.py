@@ -1,0 +1,70 @@
+"""The terms and gradients of every method in one process, and in two that share the rows out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contract_case import TRAINING, Case
+
+from accord.methods import Method, Step, available, get_method
+from accord.methods.programme import Batch
+from accord.training.config import TrainingConfig
+from accord.training.module import HookLoader, Run, training_loader
+from accord.training.seeding import seed_everything
+from accord.training.stages import trained_in
+
+
+def pair(rank: int, places: list[str], cache: str) -> dict[str, dict[str, Tensor]]:
+    """Method -> what :func:`alone` gives, of this process's share of the rows."""
+    import platformdirs
+
+    platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
+    rows, graph = (Path(place) for place in places)
+    return {name: alone(Case(name, (rows, graph), Path(cache)), rank, 2) for name in shared_out()}
+
+
+def shared_out() -> list[str]:
+    """The methods whose rows can be shared out: all but those that read a graph as a whole."""
+    kinds = {name: get_method(name) for name in available()}
+    return [name for name, kind in kinds.items() if "graph" not in kind.reads(kind.Config.parse({}))]
+
+
+def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
+    """Terms of the loss and gradients of the first step of every stage, by name."""
+    method, config = case.built(), TrainingConfig.parse(TRAINING)
+    run = Run(case.corpus, config, Path(), None, {}, None, {}, frozenset())  # type: ignore[arg-type]
+    rows = HookLoader(method, run, lambda: 0)
+    found: dict[str, Tensor] = {}
+    for stage in method.stages:
+        step = Step(stage.name, epochs=stage.epochs or config.epochs, total=9)
+        with trained_in(method, stage) as trained:
+            for hook, place in ((method.before_stage, stage), (method.before_epoch, step)):
+                seed_everything(0)
+                method.eval()
+                hook(place, rows)  # type: ignore[operator]
+            batch = next(iter(training_loader(method.train(), run, rank, world)))
+            for optimiser in stage.optimisers:
+                found |= _named(
+                    f"{stage.name} {optimiser.name}", _step(method, batch, replace(step, optimiser=optimiser.name))
+                )
+                gradients = {name: parameter.grad for name, parameter in trained if parameter.grad is not None}
+                found |= _named(f"{stage.name} {optimiser.name}", gradients)
+                method.zero_grad()
+    return found
+
+
+def _step(method: Method, batch: Batch, step: Step) -> dict[str, Tensor]:
+    seed_everything(0)
+    terms = method.loss(method.mix(batch, step), step)
+    terms["total"].backward()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _named(where: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{where}: {name}": value for name, value in values.items()}

@@ -1,0 +1,160 @@
+"""What CONTRIBUTING promises of every method, of every name in the registry, on rows made for what the method reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from contract_abilities import CHECKS, abilities
+from contract_case import TRAINING, Case, Killed, killed_at, same, state_of, watched
+from contract_processes import alone, pair, shared_out
+from contract_rows import write_graph, write_rows
+
+from accord.methods import available
+from accord.methods.abilities import Embeds
+from accord.papers import get_card, list_cards
+from accord.training.artifact import load_model, save_model
+from accord.training.stages import trained_in
+from two_processes import run_two_processes
+
+ROOT = Path(__file__).parents[2]
+APART: dict[str, str] = {}  # methods of which two processes are not one, and why
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Case]]:
+    folder = tmp_path_factory.mktemp("contract")
+    places = write_rows(folder / "rows"), write_graph(folder / "graph")
+    made: dict[str, Case] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder / "cache")
+        yield lambda name: made.setdefault(name, Case(name, places, folder / name))
+
+
+@pytest.fixture(params=available())
+def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
+    return cases(request.param)
+
+
+def test_steps_move_the_parameters_and_all_numbers_stay_numbers(case):
+    trained = case.trained
+    after = state_of(trained.method)
+    assert not [name for name, value in after.items() if value.is_floating_point() and value.isnan().any()]
+    assert not [line for line in trained.lines if any(value != value for value in line.values())]
+    vectors = [name for name in trained.learnt if after[name].ndim]  # a scale may stand at its clamp
+    assert [name for name in vectors if torch.equal(trained.before[name], after[name])] == []
+
+
+def test_every_parameter_that_a_stage_trains_receives_a_gradient(case):
+    method = case.built()
+    expected = set()
+    for stage in method.stages:
+        with trained_in(method, stage) as parameters:
+            expected |= {name for name, _ in parameters}
+    assert expected - case.trained.learnt == set()
+
+
+def test_what_it_can_do_it_does_as_promised(case):
+    method, batch = case.trained.method.eval(), case.batch()
+    for kind, check in CHECKS.items():
+        able = kind.of(method)
+        if able is not None:
+            with torch.inference_mode():
+                check(able, batch)
+
+
+def test_its_answers_are_the_same_twice(case):
+    method, batch = case.trained.method.eval(), case.batch()
+    able = Embeds.of(method)
+    with torch.inference_mode():
+        first, again = (able.embed(batch), able.embed(batch)) if able else ({}, {})
+    assert same(first, again) == []
+
+
+def test_saved_and_loaded_it_embeds_the_same_bits(case):
+    method, batch = case.trained.method, case.batch()
+    save_model(case.work / "saved", method, case.run.model_dump(mode="json"))
+    loaded = load_model(case.work / "saved").method
+    shipped = {name for name in state_of(method) if not name.startswith(method.training_only or "\0")}
+    assert [name for name in same(state_of(method), state_of(loaded)) if name in shipped] == []
+    able = Embeds.of(method.eval())
+    if able:
+        with torch.inference_mode():
+            assert same(able.embed(batch), Embeds.of(loaded).embed(batch)) == []
+
+
+def test_its_state_is_tensors_under_names_that_it_declares(case):
+    fresh, method = state_of(case.built()), case.trained.method
+    kept = state_of(method)
+    assert fresh.keys() == kept.keys()
+    other = [name for name in fresh if fresh[name].shape != kept[name].shape]
+    assert [name for name in other if not name.startswith(method.resizable)] == []
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(case):
+    trained = case.trained
+    steps, killed, resumed = len(trained.lines), case.built(), case.built()
+    with pytest.raises(Killed), killed_at(killed, steps // 2 + 1):
+        case.fit(killed, "killed")
+    lines = case.fit(resumed, "killed", resume=True)
+    assert same(state_of(trained.method), state_of(resumed)) == []
+    assert lines == trained.lines
+
+
+def test_bfloat16_gives_finite_losses_and_gradients(case):
+    method = case.built()
+    with watched(method) as learnt:
+        lines = case.fit(method, "bfloat16", epochs=1, precision="bf16", grad_clip=1e9)
+    assert learnt
+    assert not [line for line in lines if any(value != value for value in line.values())]
+
+
+@pytest.fixture(scope="module")
+def halves(cases: Callable[[str], Case]) -> list[dict[str, dict[str, torch.Tensor]]]:
+    """Terms and gradients of every method in each of two processes."""
+    first = cases(available()[0])
+    places = [str(place) for place in first.places]
+    return run_two_processes(pair, places, str(first.work.parent / "cache"), timeout=600)
+
+
+@pytest.mark.parametrize("name", shared_out())
+def test_two_processes_are_one_with_all_rows(name, cases, halves, request):
+    if name in APART:
+        request.node.add_marker(pytest.mark.xfail(reason=APART[name], strict=True))
+    case = cases(name)
+    expected = alone(case)
+    assert expected
+    for part, value in expected.items():
+        mean = (halves[0][name][part] + halves[1][name][part]) / 2  # as DistributedDataParallel averages
+        torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-3, msg=lambda text, part=part: f"{part}: {text}")
+
+
+@pytest.mark.parametrize("name", available())
+def test_it_has_a_card_a_test_of_its_own_and_a_claim(name):
+    card = get_card(name)
+    measured = [path.read_text() for path in (ROOT / "claims").rglob("*.py")]
+    others = [slug for one in list_cards() for slug in one.baselines]
+    assert any(re.search(rf"\b{name}\b", text) for text in measured) or name in others
+    assert card.kind == "paper" or name in others, f"{name} is nobody's baseline: name it on the other's card"
+    tested = [path for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name]
+    assert any(f'"{name}"' in path.read_text() for path in tested)
+
+
+@pytest.mark.parametrize("name", available())
+def test_it_says_what_it_is_and_what_its_settings_mean(name, cases):
+    kind = cases(name).kind
+    assert kind.name == name
+    assert kind.__doc__
+    assert "Batch keys" in kind.__doc__
+    assert [name for name, field in kind.Config.model_fields.items() if not field.description] == []
+
+
+def test_every_ability_is_tried():
+    assert set(CHECKS) == set(abilities())
+
+
+def test_the_training_is_long_enough_to_be_killed():
+    assert TRAINING["epochs"] > 2
