@@ -250,7 +250,7 @@ class Corpus:
         return self._file(self._cells[position][column])
 
     def picture(self, position: int, side: int) -> Image.Image | None:
-        """Something to look at that stands for a row, about ``side`` pixels high: of the first medium that has it.
+        """Something to look at for a row, at most ``side`` pixels wide and high: of the first medium that has it.
 
         Raises:
             RowError: the cell cannot be read; names row, file and reason.

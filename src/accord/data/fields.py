@@ -34,7 +34,8 @@ class Declaration:
         several: it takes more than one column.
         file: what a file of it is called, where one can be searched by.
         files: its cells are paths or encoded contents.
-        encoder: a name of an encoder for it, in the help of ``--FIELD-encoder``; None where the rows decide.
+        encoder: a name of an encoder for it, in the help of ``--FIELD-encoder``; empty where only other packages have
+            some, None where the rows decide.
     """
 
     field: str
@@ -283,6 +284,5 @@ def _of_plugins() -> Iterator[Declaration]:
     for name in plugin_names("modalities"):
         if name not in own:
             about, option = f"{name}: what an installed package reads", f"Column of {name}."
-            yield Declaration(
-                name, about, option, modality=name, names=(name,), kinds=(name,), whatever_name=True, files=True
-            )
+            known = {"names": (name,), "kinds": (name,), "whatever_name": True, "files": True, "encoder": ""}
+            yield Declaration(name, about, option, modality=name, **known)
