@@ -234,6 +234,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         definitions=tuple(definitions.get(name, readable(name)) for name in corpus.classes),
         multi_label=corpus.multi_label,
         label_counts=counts,
+        mask_classes=corpus.mask_classes,
         instance_classes=corpus.instance_classes,
         datasets=corpus.dataset_names,
     )
