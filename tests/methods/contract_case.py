@@ -17,6 +17,7 @@ from accord.config import Config
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from accord.data.loader import eval_loader
+from accord.data.targets import get_target
 from accord.errors import ConfigError
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
@@ -35,6 +36,7 @@ TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, 
     "text": ({"name": "tiny_text", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "video": ({"name": "frames", "options": {"image": {"name": "tiny_resnet", "size": 32, "width": 16}}},),
     "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
+    "sequence": ({"name": "tiny_sequence", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "graph": (),  # what a method of graphs takes by itself is as small as its settings
 }
 TRAINING = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "checkpoint_every": 2, "log_every": 1, "accelerator": "cpu"}
@@ -74,8 +76,9 @@ class Case:
         parsed = self.kind.Config.parse(self.settings)
         reads = self.kind.reads(parsed)
         rows, graph = self.places
-        fields = {"label", "group", *reads, *getattr(self.kind, "targets", ())}
-        columns = {field: field if field in fields else None for field in Columns.model_fields}
+        learnt = [field for target in self.kind.targets for field in get_target(target).fields]
+        fields = {"label", "group", "dataset", *reads, *learnt}
+        columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
             data = {"source": str(graph), "columns": {"label": "label"}, "split": {"test": 0.25}}

@@ -95,6 +95,9 @@ def fit(
     """
     check_machine(config)
     check_start(method, corpus, config)
+    if not method.stages:  # it is as good as it gets
+        method.eval()
+        return FitResult(0, 0.0, 0.0)
     writes = is_first_process()
     console = Console(stderr=True) if progress and writes else None
     checkpoint, log = run_dir / "checkpoints" / "last.ckpt", run_dir / "train.jsonl"

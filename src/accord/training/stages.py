@@ -55,14 +55,16 @@ class Position:
 
 
 def check_stages(method: Method) -> tuple[Stage, ...]:
-    """The stages of a method.
+    """The stages of a method; none for one that has no loss, and so is not trained.
 
     Raises:
-        ConfigError: there is none, two share a name, one has no epochs or no optimiser, or two of these share a name.
+        ConfigError: there is none though there is a loss, two share a name, one has no epochs or no optimiser, or two
+            of these share a name.
     """
     stages = tuple(method.stages)
     names = [stage.name for stage in stages]
-    if not stages or len(set(names)) < len(names):
+    forgotten = not stages and type(method).loss is not Method.loss
+    if forgotten or len(set(names)) < len(names):
         raise ConfigError(f"method {method.name} declares stages {names}: expected at least one, with distinct names")
     for stage in stages:
         if stage.epochs is not None and stage.epochs < 1:

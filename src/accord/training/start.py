@@ -38,11 +38,13 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
         ConfigError: the method's stages, their optimisers or ``micro_batch`` do not fit.
         DataError: there are too few rows for a step.
     """
-    for stage in check_stages(method):
+    stages = check_stages(method)
+    for stage in stages:
         for optimiser in stage.optimisers:
             settings_of(optimiser, config, stage)
-    _check_micro_batch(method, config)
-    rows_per_step(method, corpus, config)
+    if stages:
+        _check_micro_batch(method, config)
+        rows_per_step(method, corpus, config)
 
 
 @torch.inference_mode()
