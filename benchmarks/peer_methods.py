@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features
+from accord.data.features import Features, Stream
 from accord.encoders.base import Encoder
 from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.methods.image.swav import SwavConfig
@@ -36,7 +36,7 @@ class AsItIs(Encoder):
     """
 
     modality = "image"
-    gives = frozenset({"pooled", "tokens"})
+    gives = frozenset({"pooled", "tokens", "patches"})
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class AsItIs(Encoder):
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Vector and cells of images ``(B, 3, H, W)``."""
         last = self.model.forward_features(x)  # (B, C, h, w)
-        return Features(self.model.forward_head(last, pre_logits=True), last.flatten(2).transpose(1, 2))
+        return Features(self.model.forward_head(last, pre_logits=True), streams={"patches": Stream.of_map(last)})
 
 
 class Pictures(Method):

@@ -27,6 +27,7 @@ def test_train_hands_its_options_to_the_pipeline(pipeline, accord_cli, tmp_path)
                 "method": "capro",
                 "config": None,
                 "encoders": {"image": "tiny_vit", "text": "minilm"},
+                "bundle": None,
                 "columns": {"image": "picture", "text": ["title", "tags"], "label": "query", "group": "concept"},
                 "out": tmp_path / "run",
                 "resume": True,
@@ -126,6 +127,14 @@ def test_search_takes_a_row_instead_of_a_query(pipeline, accord_cli, tmp_path) -
         assert accord_cli("search", tmp_path, "--like", "vim", *wrong).exit_code == 2
 
 
+def test_search_takes_what_to_search_before_the_query(pipeline, accord_cli, tmp_path) -> None:
+    assert accord_cli("search", tmp_path, "pack:emoji", "red fruit").exit_code == 0
+    _, asked, options = pipeline.calls[-1]
+    assert (asked, options["data"]) == ((str(tmp_path), "red fruit"), "pack:emoji")
+    assert accord_cli("search", tmp_path, "pack:emoji", "red", "fruit").exit_code == 2
+    assert accord_cli("search", tmp_path, "pack:emoji", "red fruit", "--data", "pack:stamps").exit_code == 2
+
+
 @pytest.mark.parametrize(("flag", "ann"), [("--ann", True), ("--exact", False)])
 def test_search_can_be_told_to_be_exact(pipeline, accord_cli, tmp_path, flag, ann) -> None:
     accord_cli("search", tmp_path, "heart", flag)
@@ -163,7 +172,9 @@ def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path)
     result = accord_cli("compare", "demo.yaml", "--seeds", "3", "--out", tmp_path)
     assert "capro is better." in result.stdout
     assert f"report: {tmp_path / 'report.html'}" in result.stdout
-    assert pipeline.calls == [("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path, "resume": False})]
+    assert pipeline.calls == [
+        ("compare", ("demo.yaml",), {"seeds": 3, "out": tmp_path, "resume": False, "device": None})
+    ]
 
 
 def test_papers_list_names_every_method(accord_cli) -> None:

@@ -193,7 +193,7 @@ def test_batches_say_which_data_set_each_row_is_of() -> None:
         rows=corpus.rows.add_column("from", ["web", "books", "web", "web", "books", "web"]),
         columns=corpus.columns.model_copy(update={"dataset": "from"}),
     )
-    assert named.datasets == ("books", "web")
+    assert named.dataset_names == ("books", "web")
     inputs = {"text": TextInput(Letters())}
     apart = Weighted(by="dataset", mixed=False)
     for batch in train_loader(named, inputs, batch_size=2, seed=0, sampling=lambda: apart):

@@ -134,6 +134,13 @@ CASES = {
         "video_mask",
     ),
     "frames_convnet": Case("video", {"name": "frames:resnet10t"}, videos(32), images(32), "(B, T, 3, H, W)"),
+    "cross_frame": Case(
+        "video",
+        {"name": "cross_frame", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2, "frames": 3},
+        videos(),
+        videos(24),
+        "(B, T, 3, 16, 16)",
+    ),
     "tiny_audio": Case(
         "audio",
         {"name": "tiny_audio", "mels": 8, "width": 16, "depth": 2, "heads": 2},

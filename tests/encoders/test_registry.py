@@ -16,6 +16,7 @@ PATHS = {**GRAPH, "nodes": {"a": 2, "b": 3}, "edges": [("a", "to", "b"), ("b", "
 SPECS = {
     "hetero": {"name": "hetero", **GRAPH},
     "metapath": {"name": "metapath", **PATHS},
+    "tiny_sequence": {"name": "tiny_sequence", "features": 3},
     "frames:": "frames:tiny_resnet",
     "whisper:": {"name": "whisper:none", "config": {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2}},
 }
@@ -53,8 +54,8 @@ def test_names_that_nothing_declares_are_those_of_the_modality_that_asks(tmp_pat
 
 
 def test_the_shell_offers_what_is_declared():
-    assert complete.image_encoders("tiny") == ["tiny_convnet", "tiny_resnet", "tiny_vit"]
-    assert complete.text_encoders("") == ["minilm", "tiny_text"]
+    assert complete.encoders_for("image")("tiny") == ["tiny_convnet", "tiny_resnet", "tiny_vit"]
+    assert complete.encoders_for("text")("") == ["minilm", "tiny_text"]
 
 
 def test_the_declarations_are_read_without_pytorch():

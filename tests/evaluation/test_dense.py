@@ -16,7 +16,15 @@ from accord.data.inputs import ImageInput
 from accord.data.quarantine import RowError
 from accord.encoders import build_encoder
 from accord.errors import DataError
-from accord.evaluation.dense import cell_classes, correspondence, evaluate_segmentation, iou_metric, matched
+from accord.evaluation.dense import (
+    accuracy_metric,
+    cell_classes,
+    correspondence,
+    drawn_cells,
+    evaluate_segmentation,
+    iou_metric,
+    matched,
+)
 from accord.methods import DataInfo, get_method
 from accord.methods.abilities import Segments
 from accord.training.artifact import Model
@@ -96,6 +104,43 @@ def test_a_cell_has_the_class_of_most_of_its_pixels(corpus):
     for y, x in ((0, 0), (3, 4), (5, 2), (7, 7)):
         counts = np.bincount(mask[y, x], minlength=3)
         assert counts[cells[0, y, x]] == counts.max()
+
+
+@pytest.mark.parametrize("side", [5, 7, 8])
+def test_cells_of_a_square_picture_are_those_of_the_whole_mask(corpus, scenes, side):
+    for row, found in enumerate(cell_classes(corpus, side, side)):
+        mask = Image.open(scenes / "masks" / f"{corpus.ids[row]:05}.png").resize(
+            (side * 16,) * 2, Image.Resampling.NEAREST
+        )
+        cells = np.asarray(mask).reshape(side, 16, side, 16).swapaxes(1, 2).reshape(side, side, -1)
+        most = (cells[..., None] == np.arange(3)).sum(axis=2).argmax(axis=2)
+        assert found.tolist() == most.tolist()
+
+
+def test_cells_are_those_of_the_evaluation_view(tmp_path):
+    mask = np.zeros((40, 100), dtype=np.uint8)
+    mask[:, 40:50], mask[:, 50:] = 1, 2  # 40 and 60 are the edges of the middle half of the shorter side
+    mask[:15, 55:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.new("RGB", (100, 40)).save(tmp_path / "0.png")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"image": "0.png", "mask": "mask.png"}) + "\n")
+    corpus = open_corpus(tmp_path / "rows.jsonl", quiet=True)
+    cells = cell_classes(corpus, 4, 4, ImageInput(size=32, crop=0.5))
+    assert cells.tolist() == [[[1, 1, 2, -1], [1, 1, 2, 2], [1, 1, 2, 2], [1, 1, 2, 2]]]
+    assert cell_classes(corpus, 1, 2).tolist() == [[[0, 2]]]  # 30 to 70
+
+
+def test_cells_of_which_masks_say_nothing_do_not_count():
+    truth, found = np.array([[[0, 1], [1, -1]]]), np.array([[[0, 1], [0, 1]]])
+    known, guessed = truth.reshape(1, 1, 4)[..., :3], found.reshape(1, 1, 4)[..., :3]
+    for metric in (iou_metric, accuracy_metric):
+        assert metric("m", found, truth, 2).value == metric("m", guessed, known, 2).value
+    cells, labels = drawn_cells(torch.arange(4.0).view(1, 1, 2, 2), truth, 10, seed=0)
+    assert (cells.flatten().tolist(), labels.tolist()) == ([0, 1, 2], [0, 1, 1])
+    parts = np.array([[[5, 3], [3, 5]]])
+    assert matched(parts, truth, 2).tolist() == [[[0, 1], [1, 0]]]
+    maps = torch.eye(3)[:, :, None, None]  # the third picture is like none; the others are its neighbours
+    assert correspondence(maps, np.array([1, -1, 1])[:, None, None]).value == 100
 
 
 def test_colours_are_told_apart_cell_by_cell(corpus):

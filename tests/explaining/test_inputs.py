@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from accord.data.features import Features
 from accord.encoders import build_encoder
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe
 from accord.errors import ConfigError
@@ -47,10 +48,17 @@ def test_a_word_counts_as_its_strongest_token(tokenizer) -> None:
     assert strongest(values, words).tolist() == expected
 
 
-def test_places_are_known_of_square_grids_only() -> None:
-    assert [Grid(16).box(place) for place in (0, 15)] == [(0, 0, 0.25, 0.25), (0.75, 0.75, 1, 1)]
-    with pytest.raises(ConfigError, match="gives 17 tokens, which make no square"):
-        Grid(17)
+def test_places_are_those_of_the_encoders_grid(model) -> None:
+    assert [Grid(4, 4).box(place) for place in (0, 15)] == [(0, 0, 0.25, 0.25), (0.75, 0.75, 1, 1)]
+    assert Grid(2, 4).box(5) == (0.25, 0.5, 0.5, 1)
+    assert Grid.of(model, torch.zeros(1, 3, 16, 16)) == Grid(2, 2)
+
+
+def test_without_a_grid_nothing_is_pointed_at(model, monkeypatch) -> None:
+    flat = Features(torch.zeros(1, 2), torch.zeros(1, 17, 2))
+    monkeypatch.setattr(model.method.encoders["image"], "encode", lambda x, mask=None: flat)
+    with pytest.raises(ConfigError, match="gives 17 tokens without saying how they lie"):
+        Grid.of(model, torch.zeros(1, 3, 16, 16))
 
 
 def test_a_pair_is_fed_as_evaluation_feeds_it(model, squares) -> None:

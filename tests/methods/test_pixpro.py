@@ -117,7 +117,7 @@ def test_a_vit_will_do_and_an_encoder_without_tokens_is_refused(batch):
     assert torch.isfinite(built("pixpro", {"image": vit}, **SMALL).loss(batch, Step())["total"])
     plain = tiny()
     plain["image"].gives = frozenset({"pooled"})
-    with pytest.raises(ConfigError, match="pixpro needs tokens"):
+    with pytest.raises(ConfigError, match="pixpro needs patches"):
         built("pixpro", plain, **SMALL)
 
 

@@ -150,7 +150,7 @@ def test_training_tells_colours_apart_and_segments(tmp_path):
 def test_an_encoder_without_tokens_is_refused():
     plain = tiny()
     plain["image"].gives = frozenset({"pooled"})
-    with pytest.raises(ConfigError, match="slotcon needs tokens"):
+    with pytest.raises(ConfigError, match="slotcon needs patches"):
         built("slotcon", plain, **SMALL)
 
 

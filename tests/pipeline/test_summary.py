@@ -8,6 +8,7 @@ import shlex
 import shutil
 import stat
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from small import small_run
 
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
+from accord.evaluation.examples import captions_found, rows_found
 from accord.evaluation.retrieval import distinct_texts, rank_queries
-from accord.methods.abilities import Verdicts
+from accord.methods.abilities import JudgesRows, Verdicts
 from accord.pipeline.doubted import doubted_rows, write_doubted
-from accord.pipeline.examples import retrieval_examples
+from accord.pipeline.examples import pictured
 from accord.pipeline.run import held_out
 from accord.pipeline.summary import next_steps, summarise
 from accord.report.html import render_report
@@ -65,6 +67,11 @@ def summary_of(run):
     return summarise(run.model, prepared, run.metrics, run.path, seconds=1.0)
 
 
+def retrieval_examples(model, test):
+    find = captions_found if "text" in model.modalities else rows_found
+    return pictured(find(model, test, "image"))
+
+
 def plain(html):
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
@@ -109,7 +116,7 @@ def test_rows_left_out_are_listed_with_file_and_reason(cleaned):
 def test_pairs_without_classes_are_listed_too(tmp_path, trained, monkeypatch):
     corpus = corpus_from_items("text", ["a cat", "a dog", "a fox"])
     judged = Verdicts(kept=torch.tensor([False, True, False]), score=torch.tensor([0.3, 0.9, 0.1]))
-    monkeypatch.setattr(type(trained.model.method), "verdicts", lambda self: judged)
+    monkeypatch.setattr(JudgesRows, "of", classmethod(lambda cls, method: SimpleNamespace(verdicts=lambda: judged)))
     assert [(doubt.row, doubt.proposed) for doubt in doubted_rows(trained.model, corpus)] == [(2, ""), (0, "")]
     table = write_doubted(tmp_path, trained.model, corpus).read_text().splitlines()
     assert table[0] == "row,file,text,label,proposed label,score,reason"

@@ -8,9 +8,11 @@ from accord.papers import get_card
 from accord.report import (
     Arm,
     BothSides,
+    Classes,
     ClassRow,
     Comparison,
     Confusion,
+    Curves,
     Example,
     Geometry,
     Item,
@@ -46,12 +48,16 @@ def full(picture: Picture) -> RunSummary:
         metrics=(top, rank),
         comparison=Comparison((Arm("capro", (top,), "method"), Arm("cross-entropy", (top,))), seeds=5),
         curves={"vanilla/total": [(0, 3.0), (9, 2.0)], "prototypes/total": [(0, 2.0), (9, 1.0)]},
-        retrieval=Retrieval(
-            "✓ is a hit.",
-            (Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
+        sections=(
+            Retrieval(
+                "✓ is a hit.",
+                (Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
+            ),
+            Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
+            Classes((ClassRow("dog", 90.0, 10, (Item(picture),), (Item(picture, HOSTILE),)),)),
+            Curves(HOSTILE, {HOSTILE: [(0.3, 90.0), (0.5, 70.0)]}, x="IoU", y="recall"),
+            Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
         ),
-        confusion=Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
-        classes=(ClassRow("dog", 90.0, 10, (picture,), (Item(picture, HOSTILE),)),),
         noise=Noise(
             2954,
             800,
@@ -62,6 +68,5 @@ def full(picture: Picture) -> RunSummary:
         ),
         left_out=LeftOut({"not a picture": 12}, ((3, f"{HOSTILE}.png", "not a picture"),), link="quarantine.jsonl"),
         both_sides=BothSides(("2 of 9 rows.",), ((Item(picture, "held out: row 1"), Item(picture, "row 2")),)),
-        geometry=Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
         next_steps=("accord search runs/a 'red heart'",),
     )

@@ -12,6 +12,7 @@ import pytest
 from accord.evaluation.metric import Metric
 from accord.report import (
     Arm,
+    Classes,
     ClassRow,
     Comparison,
     Confusion,
@@ -32,6 +33,7 @@ SECTIONS = (
     "Doubted rows",
     "Confusion",
     "Classes",
+    "Curves",
     "Embedding space",
     "Training",
     "Rows left out",
@@ -122,14 +124,14 @@ def test_what_could_not_be_measured_is_a_dash() -> None:
 
 def test_classes_without_rows_are_left_out() -> None:
     rows = (ClassRow("seen", 50.0, 4), ClassRow("unseen", math.nan, 0))
-    html = render_report(RunSummary("Few", "clip", classes=rows))
+    html = render_report(RunSummary("Few", "clip", sections=(Classes(rows),)))
     assert ">seen<" in html
     assert ">unseen<" not in html
 
 
 def test_a_picture_query_shows_the_pictures_it_finds(picture: Picture) -> None:
     example = Example(Item(picture), (Item(picture, "a red bar", 0.9),))
-    html = render_report(RunSummary("Like this", "capro", retrieval=Retrieval("", (example,))))
+    html = render_report(RunSummary("Like this", "capro", sections=(Retrieval("", (example,)),)))
     assert "like this one" in html
     assert html.count("<img") == 2
 
@@ -138,7 +140,8 @@ def test_large_confusion_lists_the_worst_mistakes_only() -> None:
     count = 60
     counts = [[5 if row == column else 0 for column in range(count)] for row in range(count)]
     counts[3][4] = 2
-    summary = RunSummary("Many", "clip", confusion=Confusion(tuple(f"class {i}" for i in range(count)), counts))
+    confusion = Confusion(tuple(f"class {i}" for i in range(count)), counts)
+    summary = RunSummary("Many", "clip", sections=(confusion,))
     html = render_report(summary)
     assert 'class="matrix"' not in html
     assert "class 4" in html
@@ -146,7 +149,7 @@ def test_large_confusion_lists_the_worst_mistakes_only() -> None:
 
 
 def test_a_small_confusion_matrix_leaves_no_void() -> None:
-    html = render_report(RunSummary("Two", "clip", confusion=Confusion(("cat", "dog"), [[8, 2], [1, 9]])))
+    html = render_report(RunSummary("Two", "clip", sections=(Confusion(("cat", "dog"), [[8, 2], [1, 9]]),)))
     width = int(re.search(r'class="matrix" width="(\d+)"', html)[1])
     assert 2 * 44 < width < 2 * 2 * 44
     assert 'class="card beside"' in html

@@ -10,9 +10,9 @@ from contract_abilities import CHECKS
 from contract_case import Killed, killed_at, same, state_of
 
 import accord
-from accord import pipeline
 from accord.errors import ConfigError
 from accord.methods.abilities import Detects, Embeds, Generates, Segments, Tracks
+from accord.pipeline.run import execute
 
 KINDS = {"untrained": Embeds, "generator": Generates, "segmenter": Segments, "detector": Detects, "tracker": Tracks}
 
@@ -27,7 +27,7 @@ def run(toy):
     """The folder of its run, trained once."""
     folder = toy.work / "run"
     if not folder.exists():
-        pipeline.execute(toy.run, folder, progress=False)
+        execute(toy.run, folder, progress=False)
     return folder
 
 
@@ -49,7 +49,7 @@ def test_what_was_saved_can_do_what_its_kind_does(run, toy):
 
 def test_a_finished_run_is_taken_up_without_a_step(run, toy):
     before = (run / "model.safetensors").read_bytes()
-    again = pipeline.execute(toy.run, run, resume=True, progress=False)
+    again = execute(toy.run, run, resume=True, progress=False)
     assert again.fitted.steps == 0
     assert (run / "model.safetensors").read_bytes() == before
 
@@ -66,7 +66,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy):
 
 def test_it_is_scored_or_says_in_a_sentence_why_not(run, toy):
     try:
-        metrics = pipeline.evaluate(run)
+        metrics = accord.evaluate(run)
     except ConfigError as error:
         assert "there is nothing to measure" in str(error)
     else:

@@ -461,6 +461,7 @@ def test_frames_of_clips_are_cached_with_their_padding(tmp_path):
     raw = next(iter(eval_loader(clips, inputs)))
     made = encoder(raw["video"], raw["video_mask"])
     assert held.mask.tolist() == [[True, True, True], [True, True, False]]
+    assert torch.equal(held.stream("frames").times, raw["video_times"])
     assert held.stream("patches").grid == (3, 4, 4)
     assert torch.equal(held.stream("patches").mask, made.stream("patches").mask)
     torch.testing.assert_close(held.tokens, made.tokens, rtol=1e-3, atol=1e-3)

@@ -16,6 +16,7 @@ from toy_method import BagEncoder, Toy, toy, toy_corpus
 from accord.errors import ConfigError, DataError, DivergenceError, StorageError
 from accord.methods.base import DataInfo, Method, Stage, Step
 from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
 from accord.training.fit import build_trainer, fit
 from accord.training.journal import Journal
 from accord.training.progress import StageProgress
@@ -225,6 +226,24 @@ def test_stages_that_make_no_sense_are_refused(stages, sentence, tmp_path):
     method.stages = stages
     with pytest.raises(ConfigError, match=sentence):
         fit(method, toy_corpus(), QUICK, tmp_path, progress=False)
+
+
+def test_a_method_without_stages_stays_as_it_is(tmp_path):
+    method = toy()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    method.stages = ()
+    assert fit(method, toy_corpus(), QUICK, tmp_path, progress=False).steps == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    assert not method.training
+
+
+def test_a_trained_method_lies_where_it_was_trained(tmp_path, monkeypatch):
+    """The Trainer leaves it on the processor, where evaluation would then run without a word."""
+    method, moved = toy(), []
+    to = method.to
+    monkeypatch.setattr(method, "to", lambda device: moved.append(device) or to(device))
+    fit(method, toy_corpus(), QUICK, tmp_path, progress=False)
+    assert moved == [resolve_device(QUICK.accelerator)]
 
 
 def test_a_method_without_total_is_named(tmp_path):

@@ -137,3 +137,17 @@ def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
     truncate(log, 6)
     assert log.read_text() == '{"step": 3}\n{"step": 6}\n'
     truncate(tmp_path / "absent.jsonl", 6)
+
+
+def test_a_checkpoint_of_before_there_were_schedules_and_scales_is_continued(tmp_path, run_toy, run_here, final):
+    run_here(tmp_path / "whole", training=TRAINING)
+    assert run_toy(tmp_path / "killed", training=TRAINING, kill_at=7) == -9
+    path = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    saved = load_plain(path)
+    assert not {"training.schedule", "training.accumulate"} & saved["accord"]["identity"].keys()
+    for group in saved["optimizer_states"][0]["param_groups"]:
+        del group["lr_scale"]
+    save_atomically(saved, path)
+    run_here(tmp_path / "killed", training=TRAINING, resume=True)
+    whole, killed = final(tmp_path / "whole"), final(tmp_path / "killed")
+    assert all(torch.equal(value, killed[name]) for name, value in whole.items())

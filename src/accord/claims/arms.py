@@ -73,15 +73,16 @@ class Arms:
         claim: the declaration.
         folder: where its file is, for the sources that decide a result.
         quick: the smoke run.
+        device: kind of device that arms are trained on; None for what the claim says.
     """
 
-    def __init__(self, claim: Claim, folder: Path, quick: bool = False) -> None:
-        self.claim, self.folder, self.quick = claim, folder, quick
+    def __init__(self, claim: Claim, folder: Path, quick: bool = False, device: str | None = None) -> None:
+        self.claim, self.folder, self.quick, self.device = claim, folder, quick, device
         self._random: dict[str, frozenset[str]] = {}
 
     def smoke(self) -> Arms:
         """The same arms in a smoke run."""
-        other = Arms(self.claim, self.folder, quick=True)
+        other = Arms(self.claim, self.folder, quick=True, device=self.device)
         other._random = self._random
         return other
 
@@ -129,6 +130,8 @@ class Arms:
         assert isinstance(arm, Arm)
         data = arm.data if arm.data is not None else self.claim.data
         changes = {**arm.changes, "training.seed": seed}
+        if self.device is not None:
+            changes["training.accelerator"] = self.device
         common = dict(self.claim.run)
         if isinstance(data, Mapping):
             common["data"] = {**common.get("data", {}), **data}

@@ -22,6 +22,7 @@ from accord.claims.record import record_of, write_record
 from accord.claims.start import Budget
 from accord.claims.store import Result, keep, recall
 from accord.errors import ConfigError
+from accord.training.device import resolve_device
 from accord.training.seeding import seed_everything
 
 
@@ -47,7 +48,13 @@ class Report:
 
 
 def run_claim(
-    slug: str, folder: str | Path = "claims", *, seeds: int | None = None, quick: bool = False, progress: bool = True
+    slug: str,
+    folder: str | Path = "claims",
+    *,
+    seeds: int | None = None,
+    quick: bool = False,
+    progress: bool = True,
+    device: str | None = None,
 ) -> Report:
     """Measure the claim ``folder/SLUG.py`` and write ``folder/results/SLUG.json`` and ``.png``.
 
@@ -58,14 +65,16 @@ def run_claim(
         quick: a smoke run: one seed, one epoch on a few hundred rows. Shows that every part works, and neither
             writes a result nor reads or leaves one in the cache.
         progress: print each result as it comes, on standard error.
+        device: kind of device that arms are trained on; None for what the claim says, or the best there is.
 
     Raises:
-        ConfigError: the claim is declared wrongly, or compares arms that are not comparable.
+        ConfigError: the claim is declared wrongly or compares arms that are not comparable, or there is no such device.
     """
     folder = Path(folder)
+    resolve_device(device or "auto")
     with loaded(slug, folder) as claim:
         chosen = claim.chosen_seeds(1 if quick and seeds is None else seeds)
-        arms = Arms(claim, folder)
+        arms = Arms(claim, folder, device=device)
         check_budgets(arms, chosen[0])
         results = _measured(claim, arms.smoke() if quick else arms, chosen, Progress(claim, chosen, progress))
         outcomes = judged(claim, results)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.cli.options import Device
+
 if TYPE_CHECKING:
     from accord.claims.run import Report
 
@@ -41,6 +43,9 @@ def run(
         bool, typer.Option("--quick", help="Smoke run: one seed, one epoch, few rows; writes nothing.")
     ] = False,
     folder: Folder = Path("claims"),
+    device: Annotated[
+        Device | None, typer.Option(help="What to train on. Default: what the claim says, or the best there is.")
+    ] = None,
 ) -> None:
     """Train a claim's arms on every seed, judge its statements, and write record and figure.
 
@@ -48,7 +53,7 @@ def run(
     """
     from accord.claims.run import run_claim
 
-    _show(run_claim(slug, folder, seeds=seeds, quick=quick))
+    _show(run_claim(slug, folder, seeds=seeds, quick=quick, device=device and device.value))
 
 
 @app.command(epilog="Example: accord claims table")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import Device
+
 EXAMPLE = """Example:
 
 accord compare emoji-web --seeds 5 --out runs/comparison"""
@@ -18,6 +20,9 @@ def compare(
     ],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; intervals are over seeds.")] = 5,
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder of the runs and the report.")] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="What to train on. Default: what CONFIG says, or the best there is.")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the comparison in --out; what is measured is not trained again."),
@@ -27,7 +32,7 @@ def compare(
     from accord import pipeline
     from accord.cli.output import console
 
-    comparison = pipeline.compare(config, seeds=seeds, out=out, resume=resume)
+    comparison = pipeline.compare(config, seeds=seeds, out=out, resume=resume, device=device and device.value)
     console().print(comparison.table())
     for sentence in comparison.sentences():
         console().print(sentence)

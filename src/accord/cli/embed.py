@@ -8,19 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
+from accord.cli import complete
 from accord.cli.options import (
     Device,
     DeviceOption,
     Given,
     takes_columns,
 )
-from accord.cli.runs import known_run
+from accord.cli.runs import run_or_export
 
 EXAMPLE = """Example:
 
 accord embed runs/first pack:emoji --out runs/emoji.parquet
 
 accord embed runs/first photos.csv --image file --text title --out runs/photos.parquet
+
+accord embed clip:models/vit-b-32 pack:emoji --out runs/clip.parquet
 
 accord embed runs/first pack:emoji --engine ray --workers 2 --out runs/emoji.parquet"""
 
@@ -32,17 +35,15 @@ class Engine(StrEnum):
     ray = "ray"
 
 
-def _run_or_export(run: str) -> str:
-    """The run or the export as given, if there is one."""
-    return run if (Path(run) / "model.onnx").is_file() else known_run(run)
-
-
 @takes_columns
 def embed(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", callback=_run_or_export, help="Folder of a run or of an ONNX export, or a model that ships."
+            metavar="RUN",
+            callback=run_or_export,
+            autocompletion=complete.runs,
+            help="Folder of a run or of an ONNX export, a model that ships, or one from elsewhere (clip:FOLDER).",
         ),
     ],
     source: Annotated[str, typer.Argument(metavar="DATA", help="What to embed; anything that train takes.")],

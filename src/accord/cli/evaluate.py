@@ -23,7 +23,9 @@ EXAMPLE = """Example:
 
 accord evaluate runs/first --task retrieval --task zero_shot --set zero_shot.templates=drawing
 
-accord evaluate runs/first photos.csv --image file --text title --label kind"""
+accord evaluate runs/first photos.csv --image file --text title --label kind
+
+accord evaluate clip:models/vit-b-32 photos.csv --text title"""
 
 
 def known_tasks(names: list[str] | None) -> list[str] | None:
@@ -57,7 +59,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=0,
-            help="Items that a second stage scores for each query: 128 in retrieval (filip, tcl), 0 in joint (gram).",
+            help="Items that a second stage scores for each query, in tasks that have one; 0 leaves it out.",
         ),
     ] = None,
     examples: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.options import Device, DeviceOption
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -35,10 +36,11 @@ def export(
     format: Annotated[
         Format, typer.Option(help="timm: weights that timm.create_model loads; onnx: pixels to unit vectors.")
     ] = Format.timm,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Write the image encoder of a run for use without Accord; an ONNX file is compared with torch first."""
     from accord import pipeline
 
-    path = pipeline.export(run, out, format.value)
+    path = pipeline.export(run, out, format.value, device=device.value)
     use = f'timm.create_model("local-dir:{path}", pretrained=True, num_classes=0)'
     typer.echo(f"wrote {path}; use it: {use if format is Format.timm else f'accord embed {path} pictures/'}")

@@ -68,7 +68,7 @@ def queried() -> tuple[str, ...]:
 
 
 def _column_option(made: Declaration) -> Any:
-    option = typer.Option(f"--{made.field}", metavar="COL", help=made.help, rich_help_panel=DATA)
+    option = typer.Option(made.option, metavar="COL", help=made.help, rich_help_panel=DATA)
     return Annotated[list[str] | None if made.several else str | None, option]
 
 
@@ -151,5 +151,7 @@ def columns_by_key() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        message = re.sub(rf"--({'|'.join(declarations())}) COL", r"--column \1=COL", str(error))
+        fields = {made.option: field for field, made in declarations().items()}
+        said = rf"({'|'.join(fields)}) COL"
+        message = re.sub(said, lambda found: f"--column {fields[found[1]]}=COL", str(error))
         raise DataError(message) from None

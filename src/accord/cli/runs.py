@@ -8,13 +8,22 @@ import typer
 
 from accord.cli import complete
 from accord.errors import ConfigError
-from accord.shipped import run_folder
+from accord.shipped import require_model
 
 
 def known_run(run: str) -> str:
-    """The run as given, if there is one of that name."""
+    """The run as given, if there is a model of that name."""
+    return _known(run)
+
+
+def run_or_export(run: str) -> str:
+    """The run or the export as given, if there is one."""
+    return _known(run, exports=True)
+
+
+def _known(run: str, exports: bool = False) -> str:
     try:
-        run_folder(run)
+        require_model(run, exports=exports)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None
     return run
@@ -26,6 +35,6 @@ RunArgument = Annotated[
         metavar="RUN",
         callback=known_run,
         autocompletion=complete.runs,
-        help="Folder of a trained run, or a model that ships (house).",
+        help="Folder of a trained run, a model that ships (house), or one from elsewhere (clip:FOLDER).",
     ),
 ]

@@ -25,6 +25,8 @@ EXAMPLE = """Example:
 
 accord search house "building" --open
 
+accord search clip:models/vit-b-32 pack:emoji "red fruit"
+
 accord search runs/first cat.png --minus "a cat" --plus "a dog" -k 5
 
 accord search runs/gram --text "a large dog" --audio bark.wav
@@ -37,13 +39,15 @@ accord search runs/first "red heart" --data photos.csv --column image=file --col
 @takes_files
 def search(
     run: RunArgument,
-    query: Annotated[
-        str | None,
-        typer.Argument(metavar="[QUERY]", help="Words, or the path of a picture, clip, folder of frames or recording."),
+    asked: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] [QUERY]",
+            help="Words, or the path of a picture, clip, folder of frames or recording; before it what to search. "
+            "Default: the data of the run.",
+        ),
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DATA", help="What to search. Default: the data of the run.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="What to search, written as an option.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
     ann: Annotated[
         bool | None,
@@ -85,6 +89,7 @@ def search(
     from accord.searching.place import writable_folder
     from accord.searching.show import contact_sheet, format_hits
 
+    query, data = _query_and_data(asked or [], data)
     together = given(text=text) | files
     if (query is not None) + bool(together) + (like is not None) != 1:
         asking = ", ".join(f"--{name}" for name in ("text", *queried()))
@@ -96,11 +101,27 @@ def search(
     columns = parse_columns(column or ())
     with columns_by_key():
         hits = pipeline.search(run, query, data=data, together=together, columns=columns, **changes, **how)
-    asked = [query or (f"like {like}" if like is not None else " and ".join(together.values()))]
-    title = " ".join([*asked, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
+    words = [query or (f"like {like}" if like is not None else " and ".join(together.values()))]
+    title = " ".join([*words, *(f"+ {words}" for words in plus or ()), *(f"- {words}" for words in minus or ())])
     console().print(format_hits(hits, title=escape(title)))
     if open_sheet:
         sheet = contact_sheet(hits, writable_folder(run) / "search.png", title=title)
         typer.echo(f"contact sheet: {sheet}")
         if sys.stdout.isatty():
             typer.launch(str(sheet))
+
+
+def _query_and_data(asked: list[str], data: str | None) -> tuple[str | None, str | None]:
+    """The one word or two behind RUN: the query last, what to search before it.
+
+    Raises:
+        typer.BadParameter: there are more, or what to search is named twice.
+
+    >>> _query_and_data(["pack:emoji", "red fruit"], None)
+    ('red fruit', 'pack:emoji')
+    """
+    if len(asked) > 2:
+        raise typer.BadParameter(f"{' '.join(asked)}: put the words of a query into quotes")
+    if len(asked) == 2 and data is not None:
+        raise typer.BadParameter(f"{asked[0]} and --data {data}: name what to search once")
+    return (asked[-1] if asked else None), (asked[0] if len(asked) == 2 else data)

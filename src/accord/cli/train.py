@@ -75,6 +75,15 @@ def train(
         ),
     ] = None,
     encoders: Given,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:FOLDER",
+            help="Pretrained encoders with their joint space to start from: clip:, siglip: or open_clip:, and a folder "
+            "or hf:NAME.",
+            rich_help_panel=ENCODERS,
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,6 +151,7 @@ def train(
     options: dict[str, Any] = {
         "config": config,
         "encoders": encoders,
+        "bundle": bundle,
         "columns": columns,
         "out": out,
         "resume": resume,

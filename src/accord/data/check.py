@@ -55,17 +55,30 @@ def unreadable_rows(corpus: Corpus) -> list[BadRow]:
 
 def _decode_all(corpus: Corpus, positions: Iterable[int]) -> Iterator[BadRow]:
     remaining = iter(positions)
+    alike: dict[str, dict[str, list[int]]] = {}  # field -> what has to be the same in all rows -> where it is so
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool, quiet_pillow():
         while block := list(islice(remaining, _BLOCK)):
-            yield from filter(None, pool.map(partial(_verdict, corpus), block))
+            for position, found in zip(block, pool.map(partial(_verdict, corpus), block), strict=True):
+                if isinstance(found, BadRow):
+                    yield found
+                    continue
+                for field, value in found.items():
+                    alike.setdefault(field, {}).setdefault(value, []).append(position)
+    for field, rows in alike.items():
+        usual = max(rows, key=lambda value: len(rows[value]))
+        for value in rows.keys() - {usual}:
+            yield from (_odd(corpus, position, field, f"{value}, most rows have {usual}") for position in rows[value])
 
 
-def _verdict(corpus: Corpus, position: int) -> BadRow | None:
+def _verdict(corpus: Corpus, position: int) -> BadRow | dict[str, str]:
     try:
-        corpus.check(position)
+        return corpus.check(position)
     except RowError as error:
         return BadRow(error.row, error.file, error.reason)
-    return None
+
+
+def _odd(corpus: Corpus, position: int, field: str, reason: str) -> BadRow:
+    return BadRow(int(corpus.ids[position]), corpus.file_of(position, field), f"unlike the others: {reason}")
 
 
 def _verdict_path(corpus: Corpus) -> Path:

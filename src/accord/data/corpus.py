@@ -164,13 +164,13 @@ class Corpus:
         return np.array(named, dtype=np.str_)
 
     @property
-    def datasets(self) -> tuple[str, ...]:
+    def dataset_names(self) -> tuple[str, ...]:
         """Names of the data sets that the rows are of, in alphabetical order; empty where nothing says so."""
         return self._datasets[0]
 
     @property
     def dataset_ids(self) -> np.ndarray | None:
-        """Which of :attr:`datasets` each row is of, ``(N,)`` int64; None where nothing says so."""
+        """Which of :attr:`dataset_names` each row is of, ``(N,)`` int64; None where nothing says so."""
         return self._datasets[1]
 
     @cached_property
@@ -222,18 +222,27 @@ class Corpus:
             found["label"] = self.labels[position]
         return found
 
-    def check(self, position: int) -> None:
+    def check(self, position: int) -> dict[str, str]:
         """Decode all that a row holds.
+
+        Returns:
+            Field -> what has to be alike in all rows, in words.
 
         Raises:
             RowError: a cell cannot be read; names row, file and reason.
         """
-        cells = self._cells[position]
+        cells, alike = self._cells[position], {}
         for field, column in self.columns.media.items():
             if not self.incomplete or self.present[field][position]:
                 with self._named(position, cells[column]):
-                    modality_of(field).check(cells[column], self.root)
+                    alike[field] = modality_of(field).check(cells[column], self.root)
         self.targets_of(position, [name for name in TARGETS if getattr(self.columns, name)])
+        return alike
+
+    def file_of(self, position: int, field: str) -> str:
+        """The file of a row's cell, for messages."""
+        column = self.columns.media[field]
+        return self._file(self._cells[position][column])
 
     def picture(self, position: int, side: int) -> Image.Image | None:
         """Something to look at that stands for a row, about ``side`` pixels high: of the first medium that has it.
@@ -288,7 +297,7 @@ class Corpus:
             DataError: the rows have no such column.
         """
         if not getattr(self.columns, name):
-            raise DataError(f"{self.name} has no {name}: name their column with --{name.replace('_', '-')} COL")
+            raise DataError(f"{self.name} has no {name}: name their column with {declared(name).option} COL")
         return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:

@@ -56,7 +56,9 @@ class Stored:
         parts = [stream.values.flatten(1).half()]
         if self.masked:
             parts.append(stream.real().half())
-        if self.timed and stream.times is not None:
+        if self.timed:
+            if stream.times is None:
+                raise ShapeError(f"stream {self.name!r} came without times: expected those of a cache that has them")
             parts.append(stream.times.float().contiguous().view(torch.float16))  # the same bits: seconds stay exact
         return torch.cat(parts, dim=1)
 

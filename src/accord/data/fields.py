@@ -53,6 +53,15 @@ class Declaration:
     encoder: str | None = None
 
     @property
+    def option(self) -> str:
+        """Its option on the command line.
+
+        >>> declared("track_ids").option
+        '--track-ids'
+        """
+        return f"--{self.field.replace('_', '-')}"
+
+    @property
     def medium(self) -> bool:
         """Whether its modality decodes each cell."""
         return self.modality is not None and self.files
@@ -242,4 +251,6 @@ def _of_plugins() -> Iterator[Declaration]:
     for name in plugin_names("modalities"):
         if name not in own:
             about, option = f"{name}: what an installed package reads", f"Column of {name}."
-            yield Declaration(name, about, option, modality=name, names=(name,), kinds=(name,), files=True)
+            yield Declaration(
+                name, about, option, modality=name, names=(name,), kinds=(name,), whatever_name=True, files=True
+            )

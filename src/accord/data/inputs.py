@@ -25,6 +25,7 @@ class ImageInput:
         interpolation: ``"bilinear"`` or ``"bicubic"``.
         crop: share of the shorter side kept by the centre crop at evaluation (0.875 is 224 out of 256).
         background: RGB colour put under transparent pixels.
+        squeeze: whether the whole picture is pressed into the square at evaluation, whatever its shape (SigLIP).
     """
 
     size: int = 224
@@ -33,6 +34,7 @@ class ImageInput:
     interpolation: str = "bilinear"
     crop: float = 1.0
     background: tuple[int, int, int] = (255, 255, 255)
+    squeeze: bool = False
 
 
 @dataclass(frozen=True)

@@ -218,8 +218,8 @@ class Weighted(Sampling):
             return _single_labels(known, self)
         if known.labels is None:
             return np.zeros(known.rows, dtype=np.int64)
-        labelled = known.labels >= 0 if known.labels.ndim == 1 else known.labels > 0
-        return labelled.reshape(known.rows, -1).any(axis=1).astype(np.int64)
+        columns = known.labels.reshape(known.rows, -1)  # (N, 1) or (N, C)
+        return np.any(columns >= 0 if known.labels.ndim == 1 else columns > 0, axis=1).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ from accord.errors import require
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mkv .webm .mov .avi .m4v .mpg .mpeg".split())  # noqa: SIM905
 
+_EMPTY = "no frames: the folder holds no pictures"
+_MOST = 0.9  # share of a film's frames that has to be there: headers count some that no decoder shows
+
 Choice = Callable[[int], list[int]]  # from the number of a clip's frames to the positions wanted, in order
 
 
@@ -54,7 +57,7 @@ def read_video(
     pictures = pictures_of(cell, root)
     if pictures is not None:
         if not pictures:
-            raise Unreadable("no frames: the folder holds no pictures")
+            raise Unreadable(_EMPTY)
         wanted = choose(len(pictures))
         opened = tuple(read_image(pictures[i], root, background) for i in wanted)
         return Clip(opened, Timeline(tuple(wanted), tuple(i / rate for i in wanted), len(pictures)))
@@ -95,6 +98,26 @@ def pictures_of(cell: Any, root: Path | None) -> list[Any] | None:
     return [str(file.absolute()) for file in files]
 
 
+def check_video(cell: Any, root: Path | None) -> None:
+    """Decode every frame of a clip, holding one at a time.
+
+    Raises:
+        Unreadable: as :func:`read_video`.
+    """
+    pictures = pictures_of(cell, root)
+    for picture in pictures or ():
+        read_image(picture, root)
+    if pictures:
+        return
+    if pictures is not None:
+        raise Unreadable(_EMPTY)
+    content = read_bytes(cell, root)
+    if is_image(content):
+        _animation(content, WHITE, lambda total: list(range(total)), rate=1.0)
+    else:
+        _film(content, lambda total: [total - 1], rate=1.0)
+
+
 def _animation(content: bytes, background: tuple[int, int, int], choose: Choice, rate: float) -> Clip:
     found: list[tuple[int, float, Image.Image]] = []
     elapsed = 0.0  # milliseconds
@@ -120,36 +143,52 @@ def _animation(content: bytes, background: tuple[int, int, int], choose: Choice,
 
 
 def _film(content: bytes, choose: Choice, rate: float) -> Clip:
+    """Decode as far as the last frame wanted; a frame that is not wanted is never made a picture."""
     av = require("av", "video")
-    found: list[tuple[int, float, Image.Image]] = []
+    found: dict[int, tuple[float, Image.Image]] = {}
     seen = total = 0
     try:
         with av.open(io.BytesIO(content)) as container:
             stream = container.streams.video[0]
-            packets = sum(packet.size > 0 for packet in container.demux(stream))
-            total = max(packets, stream.frames)
+            total = _frames_of(container, stream)
+            if not total:
+                raise Unreadable("no frames: the film is empty")
             container.seek(0)
-            wanted = set(choose(total))
-            last, first = max(wanted, default=0), None
+            wanted, start = set(choose(total)), None
             for frame in container.decode(stream):
-                first = frame.time if first is None else first
-                if frame.is_corrupt:
+                start = frame.time if start is None else start
+                if frame.is_corrupt or seen > max(wanted):
                     break
                 if seen in wanted:
-                    start = seen / rate if frame.time is None else float(frame.time - (first or 0))
-                    found.append((seen, start, frame.to_image()))
+                    found[seen] = (seen / rate if frame.time is None else frame.time - start, frame.to_image())
                 seen += 1
-                if seen > last:
-                    break
     except (av.FFmpegError, IndexError, ValueError) as error:
-        where = f" after frame {seen} of {total}" if seen else ""
-        raise Unreadable(f"damaged clip: breaks off{where}: {error}" if seen else f"damaged clip: {error}") from None
+        raise Unreadable(f"damaged clip: {_broken(seen, total)}{error}") from None
+    if len(found) < len(wanted) and seen < _MOST * total:
+        raise Unreadable(f"damaged clip: {_broken(seen, total)}the rest cannot be decoded")
     if not found:
         raise Unreadable("no frames: the clip cannot be decoded")
-    if len(found) < len(wanted):
-        raise Unreadable(f"damaged clip: breaks off after frame {seen} of {total}")
-    positions, seconds, pictures = zip(*found, strict=True)
-    return Clip(pictures, Timeline(positions, seconds, total))
+    seconds = tuple(float(second) for second, _ in found.values())
+    return Clip(tuple(picture for _, picture in found.values()), Timeline(tuple(found), seconds, total))
 
 
-__all__ = ["VIDEO_SUFFIXES", "holds_pictures", "is_video", "pictures_of", "read_video", "spaced"]
+def _frames_of(container: Any, stream: Any) -> int:
+    """How many frames a film has, by its header and by what is there.
+
+    Raises:
+        Unreadable: what is there ends long before the header says.
+    """
+    packets = [packet for packet in container.demux(stream) if packet.size > 0]
+    ends = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
+    alone, end = len(container.streams) == 1, float(max(ends, default=0))
+    length = (container.duration or 0) / 1e6  # seconds
+    if alone and len(packets) > 1 and end * len(packets) / (len(packets) - 1) < _MOST * length:
+        raise Unreadable(f"damaged clip: breaks off after {end:.1f} of {length:.1f} seconds")
+    return max(len(packets), stream.frames)
+
+
+def _broken(seen: int, total: int) -> str:
+    return f"breaks off after frame {seen} of {total}: " if seen else ""
+
+
+__all__ = ["VIDEO_SUFFIXES", "check_video", "holds_pictures", "is_video", "pictures_of", "read_video", "spaced"]

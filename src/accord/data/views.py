@@ -212,7 +212,7 @@ def centre_crop(image: Image.Image, spec: ImageInput) -> Tensor:
 
 
 def centre_view(image: Image.Image, spec: ImageInput) -> Crop:
-    """The evaluation view: the middle ``spec.crop`` of the shorter side, resized to ``(3, size, size)``.
+    """The evaluation view: the middle ``spec.crop`` of the shorter side, or all, resized to ``(3, size, size)``.
 
     The same picture as resizing the shorter side to ``size / crop`` and cutting out the centre, but without ever
     making the whole picture large (a 1 x 10,000 one would become 224 x 2,240,000).
@@ -230,6 +230,8 @@ def centre_box(width: int, height: int, spec: ImageInput) -> Box:
     >>> centre_box(200, 100, ImageInput(crop=0.5))
     (0.375, 0.25, 0.625, 0.75)
     """
+    if spec.squeeze:
+        return 0.0, 0.0, 1.0, 1.0
     side = max(1, round(min(height, width) * spec.crop))
     top, left = (height - side) // 2, (width - side) // 2
     return left / width, top / height, (left + side) / width, (top + side) / height

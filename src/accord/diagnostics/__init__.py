@@ -6,6 +6,16 @@ from accord.diagnostics.gap import (
     gap_diagnostics,
     gap_metrics,
     linear_separability,
+    pair_diagnostics,
+    spread_diagnostics,
 )
 
-__all__ = ["Diagnostic", "embedding_diagnostics", "gap_diagnostics", "gap_metrics", "linear_separability"]
+__all__ = [
+    "Diagnostic",
+    "embedding_diagnostics",
+    "gap_diagnostics",
+    "gap_metrics",
+    "linear_separability",
+    "pair_diagnostics",
+    "spread_diagnostics",
+]

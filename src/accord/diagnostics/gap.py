@@ -40,8 +40,7 @@ def embedding_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> li
         seed: draws the rows when there are more than 2000.
 
     Returns:
-        Uniformity and effective rank of each modality; gap, alignment, and mean cosine of matching and of other
-        pairs for each two modalities.
+        Those of :func:`spread_diagnostics` and of :func:`pair_diagnostics`.
 
     Raises:
         DataError: fewer than two rows, or embeddings that are not finite.
@@ -53,15 +52,26 @@ def embedding_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> li
         ['image–text modality gap 0.0', 'image–text alignment 0.0', 'image–text cosine of pairs 1.0',
          'image–text cosine of others 0.0']
     """
+    return spread_diagnostics(embeddings, seed) + pair_diagnostics(embeddings, seed)
+
+
+def spread_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
+    """Uniformity and effective rank of each modality; arguments as of :func:`embedding_diagnostics`."""
+    return [item for name, rows in _sample(embeddings, seed).items() for item in _of_one(name, rows)]
+
+
+def pair_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
+    """Gap, alignment, and mean cosine of matching and of other pairs of each two modalities of one size.
+
+    Arguments as of :func:`embedding_diagnostics`.
+    """
     drawn = _sample(embeddings, seed)
-    each = [item for name, rows in drawn.items() for item in _of_one(name, rows)]
-    pairs = [
+    return [
         item
         for one, other in combinations(drawn, 2)
         if drawn[one].shape[1] == drawn[other].shape[1]
         for item in _of_two(f"{one}–{other}", drawn[one], drawn[other])
     ]
-    return each + pairs
 
 
 def gap_metrics(x: Tensor, y: Tensor, seed: int = 0) -> dict[str, float]:

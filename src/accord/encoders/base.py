@@ -96,6 +96,10 @@ class Encoder(nn.Module):
         """Width of a token: that of the pooled vector, unless the encoder pools through a head of its own."""
         return self.dim
 
+    def stream_dim(self, name: str) -> int:
+        """Width of the vectors of a stream: that of a token, unless the encoder gives streams of several widths."""
+        return self.token_dim
+
     def blocks(self) -> list[nn.Module]:
         """The stages of the network from input to output, for :meth:`freeze`."""
         raise NotImplementedError

@@ -59,10 +59,29 @@ def build_encoder(
         encoder = built(modality, options, weights=weights, texts=texts)
     except MissingWeightsError as error:
         raise WeightsError(f"{error}. {_remedy(modality, error.source)}") from None
+    return as_asked(modality, options["name"], encoder, freeze, because, quiet=weights is False and because is None)
+
+
+def as_asked(
+    modality: str, name: str, encoder: Encoder, freeze: Freeze | None, because: str | None, *, quiet: bool = False
+) -> Encoder:
+    """A built encoder, frozen as asked, of which is said where its weights came from and whether it is trained.
+
+    Args:
+        modality: its modality.
+        name: what the user calls it.
+        encoder: with its weights.
+        freeze: see :meth:`Encoder.freeze`; None means ``"none"``.
+        because: why ``freeze`` is what it is; empty explains ``"auto"``, None says nothing of it.
+        quiet: say nothing at all.
+    """
     encoder.freeze("none" if freeze is None else freeze)
-    if weights is not False or because is not None:
-        state = "" if because is None else _state(modality, encoder, freeze, because)
-        announce(f"{modality} encoder {options['name']}", encoder.weights_from, state)
+    if not quiet:
+        announce(
+            f"{modality} encoder {name}",
+            encoder.weights_from,
+            "" if because is None else _state(modality, encoder, freeze, because),
+        )
     return encoder
 
 

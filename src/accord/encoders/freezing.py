@@ -29,8 +29,8 @@ def parse_freeze(value: Any) -> Freeze:
     named = isinstance(patterns, list | tuple) and all(isinstance(one, str) and one.strip("!") for one in patterns)
     if not named or not patterns or (isinstance(value, str) and not set(value) & set("*?[.!,")):
         raise ValueError(
-            "expected all, none, auto, or how many of the last blocks are trained; or patterns of parameter names, such "
-            "as 'model.blocks.*,!*.bias'"
+            "expected all, none, auto, or how many of the last blocks are trained; or patterns of parameter names, "
+            "such as 'model.blocks.*,!*.bias'"
         )
     return list(patterns)
 

@@ -1,6 +1,7 @@
-"""Parts that read text and image together: a fusion encoder, all pairs through it, and a head that names hidden words.
+"""Parts that read text and image together: a fusion encoder, all pairs through it, a head that names hidden words.
 
-As in ALBEF (Li et al. 2021, NeurIPS) and TCL (Yang et al. 2022, CVPR), where both continue a BERT.
+As in ALBEF (Li et al. 2021, NeurIPS) and TCL (Yang et al. 2022, CVPR), where both continue a BERT. From X-CLIP (Ni et
+al. 2022, ECCV) what a class's text becomes before a clip.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from timm.layers import QuickGELU
 from torch import Tensor, nn
 
 from accord.data.features import Features
 from accord.encoders.base import Encoder
-from accord.encoders.transformer import CrossTransformer
+from accord.encoders.transformer import CrossBlock, CrossTransformer
 from accord.errors import ConfigError
 
 CHUNK_ELEMENTS = 1 << 24  # numbers in the tokens of the pairs that are held at a time: 64 MiB in float32
@@ -73,6 +75,45 @@ def score_pairs(score: Callable[[Features, Features], Tensor], rows: Features, c
     parts = pairs.split(max(1, CHUNK_ELEMENTS // (a[0].numel() + b[0].numel())))
     scores = [score(rows.select(part // len(b)), columns.select(part % len(b))) for part in parts]
     return torch.cat(scores).view(len(a), len(b))
+
+
+class VideoSpecificPrompt(nn.Module):
+    """What is added to the vectors of class texts when they meet a clip: blocks that read its patches, scaled.
+
+    No class sees another one, so that it serves class names that training has not met.
+
+    Args:
+        dim: width D of a text and of a patch.
+        layers: number of blocks.
+        heads: attention heads; None for one per 64 of the width.
+        alpha: initial value of the scale of each channel; 0 leaves the texts as they are.
+
+    Raises:
+        ConfigError: heads that do not divide the width.
+
+    Example:
+        >>> VideoSpecificPrompt(16, heads=2)(torch.zeros(2, 5, 16), torch.zeros(2, 9, 16)).shape
+        torch.Size([2, 5, 16])
+    """
+
+    def __init__(self, dim: int, layers: int = 2, heads: int | None = None, alpha: float = 0.1) -> None:
+        super().__init__()
+        heads = max(1, dim // 64) if heads is None else heads
+        if dim % heads:
+            raise ConfigError(f"prompt heads = {heads}: must divide the width of the space, {dim}")
+        self.norm = nn.LayerNorm(dim)
+        self.layers = nn.ModuleList(
+            CrossBlock(dim, heads, dim, layers, activation=QuickGELU, in_bias=False, norm_memory=False)
+            for _ in range(layers)
+        )
+        self.alpha = nn.Parameter(torch.full((dim,), alpha))
+
+    def forward(self, text: Tensor, visual: Tensor) -> Tensor:
+        """Texts ``(B, K, D)`` and the patches ``(B, N, D)`` of their clips to the addends ``(B, K, D)``."""
+        visual = self.norm(visual)
+        for layer in self.layers:
+            text = layer(text, visual)
+        return self.alpha * text
 
 
 class TokenHead(nn.Module):

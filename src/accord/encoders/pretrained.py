@@ -13,7 +13,9 @@ from accord.encoders.weights import Found
 from accord.errors import WeightsError
 
 
-def load_pretrained(cls: Any, found: Found, settings: Any, *, unused: str | None = None) -> Any:
+def load_pretrained(
+    cls: Any, found: Found, settings: Any, *, unused: str | None = None, safetensors: bool | None = None
+) -> Any:
     """Load ``cls`` with all of its weights, in float32.
 
     transformers fills what a checkpoint lacks with random numbers and warns; here that is an error.
@@ -23,17 +25,19 @@ def load_pretrained(cls: Any, found: Found, settings: Any, *, unused: str | None
         found: the folder.
         settings: its configuration.
         unused: name of a submodule that is not going to be run, and may be absent from the checkpoint.
+        safetensors: True reads no other form of weights; None takes it first.
 
     Raises:
         WeightsError: the weights cannot be read, do not fit, or are not all there.
     """
     try:
-        with _quiet():
+        with quiet():
             model, report = cls.from_pretrained(
                 found.path,
                 config=settings,
                 dtype=torch.float32,
                 weights_only=True,
+                use_safetensors=safetensors,
                 local_files_only=True,
                 output_loading_info=True,
             )
@@ -49,7 +53,7 @@ def load_pretrained(cls: Any, found: Found, settings: Any, *, unused: str | None
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bar and no load report: what matters of it is raised."""
     from transformers.utils import logging
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from accord.data.fields import main_fields
 from accord.errors import did_you_mean
 from accord.plugins import plugin_names
 
@@ -32,7 +33,8 @@ class Declaration:
         form: how it is written where that is more than its name.
         wraps: the modality of an encoder inside it, which is named after the colon or in the option of that name.
         knows: ``MODULE:FUNCTION`` that says of a name whether it is one of these.
-        describe: ``MODULE:FUNCTION`` that makes its settings from the data.
+        describe: ``MODULE:FUNCTION`` that makes its settings from a graph and the node type that is encoded, or from a
+            corpus; and from the options given.
     """
 
     modality: str
@@ -145,6 +147,27 @@ DECLARATIONS = (
         form="the folder of a transformers model",
         knows=_TEXT.format("is_folder"),
     ),
+    *(
+        Declaration(
+            modality=modality,
+            name=f"{kind}:",
+            make="accord.encoders.bundles.base:build_tower",
+            config=f"accord.encoders.bundles.towers:{config}",
+            gives=gives if kind != "open_clip" else gives - {"layers"},
+            about=f"the {modality} tower of {what}",
+            weights="itself",
+            form=f"{kind}:FOLDER, {kind}:hf:NAME",
+        )
+        for modality, config, gives in (
+            ("image", "ImageTowerConfig", _PATCHES | {"layers"}),
+            ("text", "TextTowerConfig", _WORDS),
+        )
+        for kind, what in (
+            ("clip", "a CLIP that transformers saved"),
+            ("siglip", "a SigLIP that transformers saved"),
+            ("open_clip", "a model of OpenCLIP (extra `open_clip`)"),
+        )
+    ),
     Declaration(
         modality="video",
         name="frames:",
@@ -155,6 +178,24 @@ DECLARATIONS = (
         weights="of the image encoder",
         form="frames:IMAGE",
         wraps="image",
+    ),
+    Declaration(
+        modality="video",
+        name="cross_frame",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="CLIP's image tower whose frames exchange messages, and a transformer over them: those of X-CLIP",
+    ),
+    Declaration(
+        modality="video",
+        name="cross_frame:",
+        make="accord.encoders.cross_frame:build_cross_frame",
+        config="accord.encoders.cross_frame:CrossFrameConfig",
+        gives=frozenset({"pooled", "tokens", "frames", "patches"}),
+        about="the same, started from a CLIP that transformers saved; messages and transformer are new",
+        weights="of that CLIP",
+        form="cross_frame:clip:FOLDER",
     ),
     Declaration(
         modality="audio",
@@ -184,6 +225,15 @@ DECLARATIONS = (
         form="whisper:FOLDER, whisper:hf:NAME",
     ),
     Declaration(
+        modality="sequence",
+        name="tiny_sequence",
+        make="accord.encoders.sequence:build_tiny_sequence",
+        config="accord.encoders.sequence:TinySequenceConfig",
+        gives=_STEPS,
+        about="small transformer over precomputed features of steps",
+        describe="accord.encoders.sequence:describe_steps",
+    ),
+    Declaration(
         modality="graph",
         name="hetero",
         make="accord.encoders.graph:build_hetero",
@@ -208,9 +258,9 @@ def modalities() -> list[str]:
     """What there are encoders for, in alphabetical order.
 
     >>> modalities()
-    ['audio', 'graph', 'image', 'text', 'video']
+    ['audio', 'graph', 'image', 'sequence', 'text', 'video']
     """
-    return sorted({one.modality for one in DECLARATIONS})
+    return sorted({*(one.modality for one in DECLARATIONS), *main_fields()})
 
 
 def declared(modality: str) -> list[Declaration]:

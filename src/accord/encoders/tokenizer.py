@@ -125,6 +125,11 @@ class JsonTokenizer:
         cut = self._backend.truncation
         return None if cut is None else int(cut["max_length"])
 
+    @property
+    def filler(self) -> int:
+        """Id that fills a batch, of whatever token that is."""
+        return int((self._backend.padding or {}).get("pad_id", 0))
+
     def __reduce__(self) -> tuple[type[JsonTokenizer], tuple[str]]:
         return JsonTokenizer, (self.text,)
 

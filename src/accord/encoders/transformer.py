@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -119,14 +120,30 @@ class CrossBlock(nn.Module):
         heads: attention heads.
         context_dim: width of the memory's tokens.
         depth: layers of the network, which scale what is written to the residual stream.
+        activation: of the MLP.
+        in_bias: whether queries, keys and values have a bias.
+        norm_memory: whether the memory goes through a LayerNorm of this block.
     """
 
-    def __init__(self, width: int, heads: int, context_dim: int, depth: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        context_dim: int,
+        depth: int,
+        *,
+        activation: Callable[[], nn.Module] = nn.GELU,
+        in_bias: bool = True,
+        norm_memory: bool = True,
+    ) -> None:
         super().__init__()
-        self.norm, self.memory_norm = nn.LayerNorm(width), nn.LayerNorm(context_dim)
+        self.norm = nn.LayerNorm(width)
+        self.memory_norm = nn.LayerNorm(context_dim) if norm_memory else nn.Identity()
         self.attention = nn.MultiheadAttention(width, heads, kdim=context_dim, vdim=context_dim, batch_first=True)
+        if not in_bias:  # nn.MultiheadAttention(bias=False) would take that of the output as well
+            self.attention.in_proj_bias = None
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), activation(), nn.Linear(4 * width, width)
         )
         self._initialise(width, depth)
 

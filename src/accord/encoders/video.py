@@ -30,7 +30,11 @@ class FramesConfig(Config):
         "mean",
         description="mean: over the frames' vectors; transformer: over time, added to them, then the mean",
     )
-    frames: int = Field(8, gt=0, description="evenly spaced frames taken from a video")
+    frames: int = Field(8, gt=0, description="frames taken from a video")
+    sampling: Literal["segments", "dense"] = Field(
+        "segments", description="one frame of each of equal segments, or a run of frames; drawn in training"
+    )
+    stride: int = Field(1, gt=0, description="distance of the frames of a dense run")
     depth: int = Field(2, gt=0, description="blocks of the temporal transformer")
     heads: int = Field(4, gt=0, description="its attention heads; divide the width of the image encoder")
 
@@ -67,7 +71,7 @@ class FrameEncoder(Encoder):
         self.image = image
         self.config = config.model_copy(update={"image": image.spec()})
         self.dim = image.dim
-        self.input = VideoInput(image=image.input, frames=config.frames)
+        self.input = VideoInput(image.input, config.frames, config.sampling, config.stride)
         self.weights_from = image.weights_from
         patches = {"patches"} if "tokens" in image.gives else set()
         self.gives = frozenset({"pooled", "tokens", "frames", *patches, *(image.gives & {"layers"})})
@@ -108,6 +112,10 @@ class FrameEncoder(Encoder):
             each = _by_clip(pictures.stream("layers").values, x, mask)  # (B, T, L, D)
             streams["layers"] = Stream(masked_mean(each.flatten(2), mask).unflatten(1, each.shape[2:]))
         return Features(masked_mean(tokens, mask), streams=streams, main="frames")
+
+    def stream_dim(self, name: str) -> int:
+        """As elsewhere; patches and layers are those of the image encoder."""
+        return self.image.stream_dim(name) if name in ("patches", "layers") else super().stream_dim(name)
 
     def blocks(self) -> list[nn.Module]:
         """The image encoder's blocks, then those of the temporal transformer."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.data.inputs import ImageInput
+from accord.data.modalities.image import image_input
 from accord.data.targets import Place
 from accord.data.views import centre_box
 from accord.errors import DataError
@@ -51,10 +52,10 @@ def evaluate_segmentation(model: Model, corpus: Corpus, reference: Corpus, seed:
     """
     for part in (corpus, reference):
         if part.columns.mask is None or not len(part):
-            raise DataError(f"{part.name}: segmentation needs masks of training and held-out rows: data.columns.mask")
+            raise DataError(f"{part.name}: segmentation needs masks of training and held-out rows: --mask COL")
     maps = model.dense_corpus(corpus)
     side: tuple[int, int] = tuple(maps.shape[2:])  # type: ignore[assignment]
-    view = model.inputs["image"]
+    view = image_input(model.inputs["image"])
     truth, known = cell_classes(corpus, *side, view), cell_classes(reference, *side, view)
     count = int(max(truth.max(), known.max())) + 1
     cells, labels = drawn_cells(model.dense_corpus(reference), known, TRAINED, seed)

@@ -190,6 +190,20 @@ class Labels(Need):
         return None
 
 
+class Unlabelled(Need):
+    """Some rows have one label each, others are of none of the classes."""
+
+    words = "rows of none of the classes"
+
+    def lack(self, model: Any, prepared: Prepared) -> str | None:
+        """Says that every row is of a class."""
+        test = prepared.test
+        if test.multi_label:
+            return f"{test.name} may have several labels a row"
+        labels = test.labels if test.truth is None else test.truth
+        return None if labels is not None and (labels < 0).any() else f"every row of {test.name} has one"
+
+
 class Reference(Need):
     """There are training rows to learn from, which have columns; ``label`` means that some row has a label."""
 

@@ -21,7 +21,8 @@ from torch import Tensor
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loader import eval_loader
-from accord.explaining.inputs import Grid, Word, pair_batch, seen, strongest, words_of
+from accord.explaining.base import Explanation, Way
+from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
 from accord.training.artifact import Model
 
@@ -54,7 +55,7 @@ class SharedConcept:
         entry: its number in the vocabulary.
         image_weight: share of the picture that it makes up.
         text_weight: share of the text.
-        heat: ``(side, side)`` how near each patch comes to calling it: 1 for the strongest, 0 where the patch alone
+        heat: ``(h, w)`` how near each patch comes to calling it: 1 for the strongest, 0 where the patch alone
             would not.
         words: the words of the text with the same measure.
         patches: where in the corpus it is strongest, one patch a picture.
@@ -76,7 +77,7 @@ class SharedConcept:
 
 
 @dataclass(frozen=True)
-class ConceptExplanation:
+class ConceptExplanation(Explanation):
     """Why a picture and a text match.
 
     Args:
@@ -94,6 +95,32 @@ class ConceptExplanation:
     overlap: float
     active: tuple[int, int, int]
     concepts: tuple[SharedConcept, ...]
+
+    @property
+    def summary(self) -> str:
+        """How close the two are, and how much they have in common."""
+        return f"cosine {self.similarity:.2f}, overlap of concepts {self.overlap:.0%}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """A concept, its share of picture and text, its words here and elsewhere."""
+        shares = {"concept": "right", "picture": "right", "text": "right"}
+        return {**shares, "words": "left", "words elsewhere": "left"}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One line a concept, the strongest first; its words of the text from the strongest to the weakest."""
+        lines = []
+        for concept in self.concepts:
+            called = sorted((pair for pair in concept.words if pair[1] > 0), key=lambda pair: -pair[1])
+            words = (", ".join(word for word, _ in called), ", ".join(concept.corpus_words))
+            lines.append((str(concept.entry), f"{concept.image_weight:.1%}", f"{concept.text_weight:.1%}", *words))
+        return lines
+
+    def draw(self, path: str | Path) -> Path:
+        """See :func:`accord.explaining.figure.draw_concepts`."""
+        from accord.explaining.figure import draw_concepts
+
+        return draw_concepts(self, path)
 
 
 def explain_concepts(
@@ -127,7 +154,7 @@ def explain_concepts(
     shared = torch.minimum(weights["image"], weights["text"])
     entries = shared.topk(min(k, int((shared > 0).sum()))).indices
     heat = _calls(found["image"], entries)  # (N, k)
-    side = Grid(len(heat)).side
+    grid = Grid.of(model, batch["image"])
     words = _words(model, text)
     calls = strongest(_calls(found["text"], entries), words) if words else torch.zeros(0, len(entries))
     concepts = [
@@ -135,7 +162,7 @@ def explain_concepts(
             entry=int(entry),
             image_weight=float(weights["image"][entry]),
             text_weight=float(weights["text"][entry]),
-            heat=heat[:, place].reshape(side, side),
+            heat=heat[:, place].reshape(grid.rows, grid.columns),
             words=tuple((word.text, float(call)) for word, call in zip(words, calls[:, place], strict=True)),
         )
         for place, entry in enumerate(entries)
@@ -196,12 +223,17 @@ def _patches(model: Model, corpus: Corpus, entries: Tensor, wanted: int) -> list
         values, positions = found.relevance.max(dim=1)
         best.append(values.masked_fill(~active, -torch.inf))
         place.append(positions)
-        grid = Grid(found.relevance.shape[1])
     groups = corpus.groups()
     names = corpus.ids.astype(str) if groups is None else groups
 
+    def picture_of(row: int) -> Image.Image:
+        picture: Image.Image = corpus.sample(row, ("image",), {"image": spec})["image"]
+        return picture
+
+    grid = Grid.of(model, as_pixels(picture_of(0), spec).to(model.method.device))
+
     def witness(row: int, value: float, position: int) -> Witness:
-        picture = corpus.sample(row, ("image",), {"image": spec})["image"]
+        picture = picture_of(row)
         return Witness(int(corpus.ids[row]), seen(picture, spec), grid.box(position), value)
 
     witnesses = []
@@ -238,3 +270,11 @@ def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Ite
         found = able.concepts(move_data_to_device(batch, model.method.device))[modality]
         mask = None if found.mask is None else found.mask.cpu()
         yield Concepts(found.weights.cpu()[:, entries], found.relevance.cpu()[:, :, entries], mask)
+
+
+WAY = Way(
+    SpeaksInConcepts,
+    lambda model, image, text, corpus, k: explain_concepts(model, image, text, corpus, k),
+    reads_text=True,
+    reads_rows=True,
+)

@@ -180,8 +180,9 @@ def _weights(axes: Axes, concept: SharedConcept, explanation: ConceptExplanation
 def _heat(axes: Axes, concept: SharedConcept, picture: Image.Image) -> None:
     """The picture, pale where no patch calls the concept, with the strongest patch in a frame."""
     heat = np.asarray(concept.heat, dtype=np.float32)
-    side, grid = len(heat), Grid(heat.size)
-    rows, columns = (np.arange(size) * side // size for size in (picture.height, picture.width))
+    grid = Grid(*heat.shape)
+    rows = np.arange(picture.height) * grid.rows // picture.height
+    columns = np.arange(picture.width) * grid.columns // picture.width
     heat = heat[rows][:, columns, None]  # (height, width, 1)
     pixels = np.asarray(picture, dtype=np.float32) / 255
     faded = 0.25 * pixels.mean(axis=2, keepdims=True) + 0.72

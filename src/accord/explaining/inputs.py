@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from accord.data.corpus import corpus_from_items
+from accord.data.features import Features
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.views import centre_crop, normalise
 from accord.errors import ConfigError
@@ -38,38 +38,41 @@ class Word:
 
 @dataclass(frozen=True)
 class Grid:
-    """The places of the N tokens of an image encoder: a square of side², row by row.
+    """The places of the patches of a picture, row by row.
 
     Args:
-        tokens: how many there are.
-
-    Raises:
-        ConfigError: their number is not a square.
+        rows: of patches.
+        columns: of patches.
 
     Example:
-        >>> grid = Grid(9)
-        >>> grid.side, grid.box(5)
-        (3, (0.6666666666666666, 0.3333333333333333, 1.0, 0.6666666666666666))
+        >>> Grid(3, 2).box(3)
+        (0.5, 0.3333333333333333, 1.0, 0.6666666666666666)
     """
 
-    tokens: int
+    rows: int
+    columns: int
 
-    def __post_init__(self) -> None:
-        if self.side**2 != self.tokens:
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, model: Model, pixels: Tensor) -> Grid:
+        """Where the model's image encoder has its patches in pictures ``(B, 3, H, W)`` of this size.
+
+        Raises:
+            ConfigError: the places are not known.
+        """
+        features: Features = model.method.encoders["image"](pixels[:1])
+        grid = features.stream().grid
+        if grid is None or len(grid) != 2:
             raise ConfigError(
-                f"the image encoder gives {self.tokens} tokens, which make no square: their places are not known, so "
-                "nothing can be pointed at; train with an encoder that gives one token per square patch"
+                f"the image encoder gives {features.sequence()[0].shape[1]} tokens without saying how they lie, so "
+                "nothing can be pointed at; train with an encoder that gives patches with their grid, such as tiny_vit"
             )
-
-    @property
-    def side(self) -> int:
-        """Tokens in a row."""
-        return math.isqrt(self.tokens)
+        return cls(*grid)
 
     def box(self, position: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of a token's patch, relative to the side of what the encoder sees."""
-        row, column = divmod(position, self.side)
-        return column / self.side, row / self.side, (column + 1) / self.side, (row + 1) / self.side
+        """Left, top, right and bottom of a patch, relative to the sides of what the encoder sees."""
+        row, column = divmod(position, self.columns)
+        return column / self.columns, row / self.rows, (column + 1) / self.columns, (row + 1) / self.rows
 
 
 def pair_batch(model: Model, image: str | Path | Image.Image, text: str) -> tuple[Batch, Image.Image]:

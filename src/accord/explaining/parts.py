@@ -10,6 +10,7 @@ from PIL import Image
 
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput
+from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import seen
 from accord.methods.abilities import Segments
 from accord.training.artifact import Model
@@ -18,7 +19,7 @@ SIDE = 192  # pixels of the map of parts
 
 
 @dataclass(frozen=True)
-class PartsExplanation:
+class PartsExplanation(Explanation):
     """The parts of a picture.
 
     Args:
@@ -30,6 +31,21 @@ class PartsExplanation:
     picture: Image.Image
     parts: np.ndarray
     shares: dict[int, float]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Number of a part and its share."""
+        return {"part": "right", "share": "right"}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """One line a part, the largest first."""
+        return [(str(number), f"{100 * share:.1f} %") for number, share in self.shares.items()]
+
+    def draw(self, path: str | Path) -> Path:
+        """See :func:`accord.explaining.figure.draw_parts`."""
+        from accord.explaining.figure import draw_parts
+
+        return draw_parts(self, path)
 
 
 def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplanation:
@@ -53,3 +69,6 @@ def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplana
     order = counts.argsort()[::-1]
     shares = {int(numbers[place]): float(counts[place] / parts.size) for place in order}
     return PartsExplanation(seen(picture, spec, SIDE), parts, shares)
+
+
+WAY = Way(Segments, lambda model, image, text, corpus, k: explain_parts(model, image))

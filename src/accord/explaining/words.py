@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from accord.data.inputs import TextInput
+from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
 from accord.methods.abilities import LocatesWords
 from accord.training.artifact import Model
@@ -24,7 +25,7 @@ class WordMap:
 
     Args:
         word: as it stands in the text.
-        heat: ``(side, side)`` cosine of the word with each patch, of its best token where it has several.
+        heat: ``(h, w)`` cosine of the word with each patch, of its best token where it has several.
     """
 
     word: str
@@ -42,7 +43,7 @@ class WordMap:
 
 
 @dataclass(frozen=True)
-class WordExplanation:
+class WordExplanation(Explanation):
     """Where the words of a text are in a picture.
 
     Args:
@@ -54,6 +55,22 @@ class WordExplanation:
     picture: Image.Image
     text: str
     maps: tuple[WordMap, ...]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """A word, row and column of its best patch, and its cosine there."""
+        return {"word": "left", "row": "right", "column": "right", "cosine": "right"}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One line a word."""
+        places = [(word, *word.best) for word in self.maps]
+        return [(word.word, str(row + 1), str(at + 1), f"{float(word.heat.max()):.2f}") for word, row, at in places]
+
+    def draw(self, path: str | Path) -> Path:
+        """See :func:`accord.explaining.figure.draw_words`."""
+        from accord.explaining.figure import draw_words
+
+        return draw_words(self, path)
 
 
 def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> WordExplanation:
@@ -73,10 +90,13 @@ def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> W
     batch, picture = pair_batch(model, image, text)
     with torch.inference_mode():
         similarity = able.word_patch(batch)[0].cpu()  # (L, N)
-    side = Grid(similarity.shape[1]).side
+    grid = Grid.of(model, batch["image"])
     spec = model.inputs["text"]
     assert isinstance(spec, TextInput)
     words = words_of(spec.tokenizer, text)
     heat = strongest(similarity, words) if words else similarity[:0]
-    maps = [WordMap(word.text, one.reshape(side, side)) for word, one in zip(words, heat, strict=True)]
+    maps = [WordMap(word.text, one.reshape(grid.rows, grid.columns)) for word, one in zip(words, heat, strict=True)]
     return WordExplanation(picture, text, tuple(maps))
+
+
+WAY = Way(LocatesWords, lambda model, image, text, corpus, k: explain_words(model, image, text), reads_text=True)

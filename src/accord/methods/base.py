@@ -33,6 +33,7 @@ from accord.methods.shapes import Resized, picked, replace_tensor, take_shapes
 
 if TYPE_CHECKING:
     from accord.data.text_views import TextView
+    from accord.encoders.bundles import Bundle
 
 
 class Method(nn.Module):
@@ -105,6 +106,20 @@ class Method(nn.Module):
         Modality -> ``name``, ``freeze`` and ``options``, as in :class:`accord.pipeline.config.EncoderConfig`.
         """
         return {}
+
+    @classmethod
+    def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
+        """Settings that a pretrained joint space decides where the user does not: its size, if there is such a one."""
+        return {"dim": bundle.dim} if "dim" in cls.Config.model_fields else {}
+
+    def start_from(self, bundle: Bundle) -> tuple[str, ...]:
+        """Take over what fits of a pretrained joint space, whose encoders it has already; returns in words what.
+
+        The default is :func:`accord.methods.inherit.inherit`: ``projections`` and ``logit_scale``.
+        """
+        from accord.methods.inherit import inherit
+
+        return inherit(self, bundle)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -36,11 +36,13 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.image.multiview",
     "gram": "accord.methods.multimodal.gram",
+    "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "capro": "accord.methods.noisy.capro",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
+    "bundle": "accord.methods.pretrained.bundle",
 }
 _OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}
 

@@ -16,6 +16,8 @@ from accord.data.sources import announce
 from accord.data.splits import Splits
 from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
+from accord.encoders.build import as_asked
+from accord.encoders.bundles import Bundle, load_bundle
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
@@ -73,13 +75,19 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
         ConfigError: no encoder is named for a modality, or the corpus lacks what the method needs.
     """
     kind = config.kind
-    parsed = kind.Config.parse(config.method_settings, at="method")
+    bundle = None if config.bundle is None else load_bundle(config.bundle)
+    decided = {} if bundle is None else kind.settings_from(bundle)
+    parsed = kind.Config.parse({**decided, **config.method_settings}, at="method")
     require_fit(kind, parsed, corpus)
     torch.manual_seed(config.training.seed)
-    choices = _choices(config, kind, parsed, corpus)
+    choices = _choices(config, kind, parsed, corpus, bundle)
     ready = given or {}
-    encoders = {name: ready[name] if name in ready else _encoder(name, choices, corpus) for name in kind.wants(parsed)}
+    encoders = {
+        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle) for name in kind.wants(parsed)
+    }
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
+    if bundle is not None:
+        _start_from(method, bundle)
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
             raise ConfigError(f"objective_add: method {method.name} has no pairs of embeddings for {name} to act on")
@@ -95,18 +103,31 @@ class Choice:
     because: str
 
 
-def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
-    """Modality -> the encoder that the user names, or else the method's own, or else the usual one.
+def _start_from(method: Method, bundle: Bundle) -> None:
+    """Let the method take over what fits of the bundle, and say what that is."""
+    taken = method.start_from(bundle)
+    announce(
+        f"{bundle.name}: {', '.join(taken)} taken over"
+        if taken
+        else f"{bundle.name}: encoders only, since method {method.name} has no projections of its sizes"
+    )
+
+
+def _choices(
+    config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus, bundle: Bundle | None
+) -> dict[str, Choice]:
+    """Modality -> the encoder that the user names, or else that of the bundle, the method's own, or the usual one.
 
     Settings of an encoder without a name are for the one that would be taken anyway.
     """
     own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    usual = {**default_encoders(corpus), **own}
+    brought = {} if bundle is None else {modality: EncoderConfig(name=bundle.name) for modality in bundle.encoders}
+    usual = {**default_encoders(corpus), **own, **brought}
     choices = {}
     for modality in {**usual, **config.encoders}:
         asked = config.encoders.get(modality, EncoderConfig())
         chosen = asked if asked.name is not None else _completed(asked, modality, usual)
-        because = _reason(asked, chosen, kind.name if modality in own else None)
+        because = _reason(asked, chosen, kind.name if modality in own and modality not in brought else None)
         if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
             chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
             because = f"as method {kind.name} needs"
@@ -135,15 +156,17 @@ def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> 
     return "by default" if method is None else f"as method {method} has it"
 
 
-def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> Encoder:
+def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None) -> Encoder:
     if modality not in choices:
         raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
     config, because = choices[modality].config, choices[modality].because
+    if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
+        return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
     captions = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
     texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
-        _graph_spec(config, corpus) if modality == "graph" else {"name": config.name, **config.options},
+        _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
         texts=texts if modality == "text" else None,
@@ -151,13 +174,12 @@ def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus) -> En
     )
 
 
-def _graph_spec(config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
-    """The spec of an encoder of this graph: which node types and relations there are, it has to say."""
-    declared = registry.find("graph", config.name or "")
-    assert corpus.graph is not None  # the corpus has the modality
-    options = config.options
+def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
+    """Name and options, with what the rows say of them: the node types of a graph, the width of a step."""
+    options, declared = config.options, registry.find(modality, config.name or "")
     if declared is not None and declared.describe:
-        options = registry.load(declared.describe)(corpus.graph, corpus.target, **config.options)
+        facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
+        options = registry.load(declared.describe)(*facts, **config.options)
     return {**options, "name": config.name}
 
 
@@ -170,6 +192,7 @@ def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
         "text": EncoderConfig(name="minilm"),
         "video": EncoderConfig(name="frames", options=frames),
         "audio": EncoderConfig(name="tiny_audio"),
+        "sequence": EncoderConfig(name="tiny_sequence"),
     }
 
 
@@ -209,7 +232,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         multi_label=corpus.multi_label,
         label_counts=counts,
         instance_classes=corpus.instance_classes,
-        datasets=corpus.datasets,
+        datasets=corpus.dataset_names,
     )
 
 

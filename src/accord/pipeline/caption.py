@@ -44,7 +44,7 @@ def caption(
     """Write a caption for each picture; one that cannot be read is left out, and said on stderr.
 
     Args:
-        run: folder of a run, or name of a model that ships; its method writes captions.
+        run: folder of a run, name of a model that ships, or that of a bundle; its method writes captions.
         images: files, or folders whose pictures are taken, those in folders below among them.
         decoding: how captions are written; None for beam search.
         seed: of sampling.

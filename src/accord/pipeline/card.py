@@ -45,8 +45,7 @@ def render_card(title: str, model: Model, metrics: Sequence[Metric], notes: Sequ
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
         f"# {title}\n\n{paper.title}" + (f" ({paper.citation})." if paper.citation else "."),
         f"{paper.use}",
-        f"## Use\n\n```python\nimport accord\n\nmodel = accord.load({str(title)!r})\n"
-        f"vectors = model.embed({_argument(model)})\n```",
+        f"## Use\n\n```python\nimport accord\n\nmodel = accord.load({str(title)!r})\n{_embedding(model)}```",
         f"## Data\n\nTrained on `{source}`, {model.method.data.rows} rows. What the data do not show, the model does "
         "not know: measure it on your own rows (`accord evaluate`) before you rely on it.",
         "## Encoders\n\n" + "\n".join(encoders),
@@ -66,9 +65,12 @@ def describe_encoders(model: Model) -> dict[str, str]:
     }
 
 
-def _argument(model: Model) -> str:
+def _embedding(model: Model) -> str:
+    """The line that embeds something, for a model that does."""
+    if not model.modalities:
+        return ""
     modality = get_modality(model.modalities[0])
-    return f'{modality.argument}=["{modality.example}"]'
+    return f'vectors = model.embed({modality.argument}=["{modality.example}"])\n'
 
 
 def _entry(metric: Metric) -> dict[str, object]:

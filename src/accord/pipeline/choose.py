@@ -7,12 +7,14 @@ from typing import Any
 
 from accord.config import Config
 from accord.data.corpus import Corpus, survey
+from accord.data.fields import declared
 from accord.data.sources import announce
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
 from accord.pipeline.config import RunConfig
 from accord.training.start import check_machine
 
+_UNTRAINED = {"bundle"}  # trains nothing, so it is proposed to nobody who wants to train
 _PURPOSES = {
     "cross_entropy": "a classifier of its labels",
     "multiview_infonce": "which compares views of each row",
@@ -94,7 +96,7 @@ def require_fit(kind: type[Method], settings: Config, corpus: Corpus) -> None:
     unused = _unused(corpus)
     remedies = [
         *([f"choose one that fits them with --method ({', '.join(fitting)})"] if fitting else []),
-        *([f"name the column with --{missing[0].replace('_', '-')} COL{unused}"] if unused or not fitting else []),
+        *([f"name the column with {declared(missing[0]).option} COL{unused}"] if unused or not fitting else []),
     ]
     wanted = " and ".join("labels of at least 2 classes" if name == "label" else name for name in missing)
     raise ConfigError(
@@ -113,6 +115,8 @@ def ways(corpus: Corpus) -> list[str]:
     """Names of the methods that fit, with the setting that makes them fit where their defaults do not."""
     found = []
     for name in available():
+        if name in _UNTRAINED:
+            continue
         kind = get_method(name)
         if not lacking(kind, kind.Config.parse({}), corpus):
             found.append(name)

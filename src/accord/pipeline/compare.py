@@ -25,7 +25,7 @@ from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.build import prepare_run
-from accord.pipeline.config import RunConfig, merged, read_config
+from accord.pipeline.config import RunConfig, merged, read_config, set_dotted
 from accord.pipeline.folder import COMPARISON, is_run, owned, require_comparison
 from accord.pipeline.measured import Measured, Outcome, in_words, time_left
 from accord.pipeline.rows import despite_bad_rows, held_out
@@ -35,6 +35,8 @@ from accord.pipeline.summary import summarise
 from accord.report import summary as report
 from accord.report.html import write_report
 from accord.training.artifact import load_model
+from accord.training.device import resolve_device
+from accord.training.start import check_machine
 
 
 class ArmConfig(Config):
@@ -181,6 +183,7 @@ def compare(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
 ) -> Comparison:
     """Train every arm on every seed and compare them.
 
@@ -195,6 +198,7 @@ def compare(
             not trained again, and more seeds can be asked for.
         progress: print each result as it comes and how long the rest takes; on a terminal with the progress of each
             training.
+        device: kind of device of all arms; default what they say, or the best there is.
 
     Raises:
         ConfigError: a setting is wrong; or ``out`` is not empty and ``resume`` is off, or holds no comparison and it is
@@ -202,6 +206,8 @@ def compare(
         DataError: the data cannot be read, or have fewer rows than a step.
     """
     values = read_config(config)
+    if device is not None:
+        set_dotted(values, "run.training.accelerator", device)
     study = CompareConfig.parse(values)
     folder = (
         Path(out)
@@ -210,6 +216,8 @@ def compare(
     )
     # a wrong arm is told before the first one trains
     runs = [RunConfig.parse(merged(study.run, arm.changes)) for arm in study.arms.values()]
+    for run in runs:
+        check_machine(run.training)
     with owned(folder, data=[run.data.place for run in runs], resume=resume, begun=require_comparison):
         result = _compared(study, seeds, folder, Console(stderr=True, highlight=False) if progress else None)
         _record(result)
@@ -304,6 +312,7 @@ def _record(result: Comparison) -> None:
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
     method = result.config.method
     model = load_model(result.folder / method)
+    model.method.to(resolve_device(model.config["training"]["accelerator"]))
     metrics, prepared = despite_bad_rows(held_out(model), lambda rows: score(model, rows))
     page = summarise(
         model,

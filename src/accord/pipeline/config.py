@@ -17,6 +17,7 @@ from accord.encoders.registry import modalities, starts_at_random
 from accord.errors import ConfigError, no_such
 from accord.evaluation.tasks import parse_options
 from accord.methods import Method, get_method, get_objective
+from accord.shipped import BUNDLES, is_bundle
 from accord.training.config import TrainingConfig
 
 RANDOM = "random"  # weights that are not loaded
@@ -49,6 +50,9 @@ class RunConfig(Config):
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "clip"}, description="method name and settings")
     objective_add: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="objectives added to the method's loss: name -> settings"
+    )
+    bundle: str | None = Field(
+        None, description="pretrained encoders with their joint space to start from, such as clip:FOLDER"
     )
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
@@ -93,6 +97,13 @@ class RunConfig(Config):
     @classmethod
     def _named(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("bundle")
+    @classmethod
+    def _bundle_is_named(cls, value: str | None) -> str | None:
+        if value is None or is_bundle(value):
+            return value
+        raise ValueError(f"expected {', '.join(f'{kind}:FOLDER' for kind in BUNDLES)}, or hf:NAME for FOLDER")
 
     @field_validator("encoders", mode="before")
     @classmethod

@@ -5,22 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from accord.errors import ConfigError
-from accord.explaining import (
-    ConceptExplanation,
-    PartsExplanation,
-    WordExplanation,
-    draw_concepts,
-    draw_parts,
-    draw_words,
-    explain_concepts,
-    explain_parts,
-    explain_words,
-)
+from accord.explaining import WAYS, Explanation, Way
 from accord.files import FIGURE, check_replaceable
 from accord.methods import named_with
-from accord.methods.abilities import LocatesWords, Segments, SpeaksInConcepts
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
+from accord.training.artifact import Model
 
 
 def explain(
@@ -33,14 +23,14 @@ def explain(
     *,
     columns: ColumnNames | None = None,
     device: str = "auto",
-) -> ConceptExplanation | WordExplanation | PartsExplanation:
+) -> Explanation:
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
     By the concepts that they share, and what these stand for in the data, or by where each word is in the picture; of a
     method that segments, without a text, the parts.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         image: path of a picture.
         text: words; None for a method that segments.
         data: where to look for what concepts stand for; None takes the training rows of the run.
@@ -58,27 +48,28 @@ def explain(
         check_replaceable(Path(out), FIGURE, "figure of Accord")
     require_data(data, columns)
     model = load(run, device)
-    if model.can(Segments):
-        parts = explain_parts(model, image)
-        if out is not None:
-            draw_parts(parts, out)
-        return parts
-    if text is None:
-        raise ConfigError(f"method {model.method.name} explains a match: give the words too, --text WORDS")
-    if model.can(LocatesWords):
-        located = explain_words(model, image, text)
-        if out is not None:
-            draw_words(located, out)
-        return located
-    if not model.can(SpeaksInConcepts):
-        raise ConfigError(f"method {model.method.name} cannot say why two things match; {explainers()} can")
-    corpus = held_out(model).train if data is None else open_like(model, data, columns)
-    explanation, _ = despite_bad_rows(corpus, lambda rows: explain_concepts(model, image, text, rows, k))
+    way = _way(model, text)
+    if way.reads_rows:
+        corpus = held_out(model).train if data is None else open_like(model, data, columns)
+        found, _ = despite_bad_rows(corpus, lambda rows: way.explain(model, image, text or "", rows, k))
+    else:
+        found = way.explain(model, image, text or "", None, k)
     if out is not None:
-        draw_concepts(explanation, out)
-    return explanation
+        found.draw(out)
+    return found
+
+
+def _way(model: Model, text: str | None) -> Way:
+    """How the model explains with a text, or without."""
+    able = [way for way in WAYS if model.can(way.ability)]
+    if not able:
+        raise ConfigError(f"method {model.method.name} cannot say why two things match; {explainers()} can")
+    found = next((way for way in able if text is not None or not way.reads_text), None)
+    if found is None:
+        raise ConfigError(f"method {model.method.name} explains a match: give the words too, --text WORDS")
+    return found
 
 
 def explainers() -> str:
     """Names of the methods that can explain."""
-    return named_with(SpeaksInConcepts, LocatesWords, Segments)
+    return named_with(*(way.ability for way in WAYS))

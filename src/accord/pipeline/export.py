@@ -8,8 +8,8 @@ from typing import Literal
 from accord.errors import ConfigError
 from accord.files import check_replaceable
 from accord.pipeline.folder import things_in
-from accord.shipped import run_folder
-from accord.training.artifact import load_model
+from accord.training.device import resolve_device
+from accord.training.named import named_model
 from accord.training.onnx import ABOUT, NETWORK, export_onnx, export_timm
 
 _FILES = {"timm": ("config.json", "model.safetensors"), "onnx": (ABOUT, NETWORK, "README.md")}  # the first tells it
@@ -17,22 +17,24 @@ _MARKS = {"timm": b"see the data and weights it was trained from", "onnx": b'"di
 _WRITERS = {"timm": export_timm, "onnx": export_onnx}
 
 
-def export(run: str | Path, out: str | Path, format: Literal["timm", "onnx"] = "timm") -> Path:
+def export(run: str | Path, out: str | Path, format: Literal["timm", "onnx"] = "timm", *, device: str = "auto") -> Path:
     """Write the image encoder as timm weights, or the image embedding as one ONNX file.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         out: folder to write: new, empty, or with an earlier export, which is replaced.
         format: ``timm`` for the encoder alone, ``onnx`` for pixels to unit vectors, compared with torch first.
+        device: where the model is loaded: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an ONNX file is
+            made and compared on the processor, whose arithmetic is the same everywhere.
 
     Raises:
-        ConfigError: an unknown format, a model that cannot be written in it, or a folder with other things.
+        ConfigError: an unknown format or device, a model that cannot be written so, or a folder with other things.
         MissingExtraError: the packages of the extra ``onnx`` are not installed.
     """
     if format not in _WRITERS:
         raise ConfigError(f"format = {format!r}: expected one of {', '.join(_WRITERS)}")
     _check_folder(Path(out), format)
-    return _WRITERS[format](load_model(run_folder(run)), Path(out))
+    return _WRITERS[format](named_model(run, resolve_device(device)), Path(out))
 
 
 def _check_folder(out: Path, format: str) -> None:

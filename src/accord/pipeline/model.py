@@ -8,31 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accord.data.recipe import DataConfig
 from accord.errors import ConfigError, listed
-from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, require_data
+from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, own_data, require_data
 from accord.searching.index import Hit, build_index
 from accord.searching.query import search as query_index
 from accord.searching.query import search_altered, search_jointly, search_like
 from accord.searching.rows import row_named
-from accord.shipped import run_folder
 from accord.training.artifact import Model as TrainedModel
-from accord.training.artifact import load_model
 from accord.training.device import resolve_device
+from accord.training.named import named_model
 
 
 def load(path: str | Path, device: str = "auto") -> Model:
-    """The model of a finished run, or one that ships with Accord (``"house"``).
+    """The model of a finished run, one that ships with Accord (``"house"``), or a bundle (``"clip:FOLDER"``).
 
     Args:
-        path: folder of a run, or name of a model that ships.
+        path: folder of a run, name of a model that ships, or that of a bundle that was trained elsewhere:
+            ``clip:``, ``siglip:`` or ``open_clip:``, and a folder or ``hf:NAME``.
         device: ``"auto"`` for the best there is, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Raises:
         AccordError: ``path`` is not a finished run; names what is missing.
-        ConfigError: this machine has no such device.
+        ConfigError: there is no such model, or this machine has no such device.
     """
-    loaded = load_model(run_folder(path), resolve_device(device))
+    loaded = named_model(path, resolve_device(device))
     return Model(loaded.method, config=loaded.config, path=loaded.path)
 
 
@@ -60,7 +59,7 @@ class Model(TrainedModel):
 
         Args:
             query: words, or the path of a picture, clip or recording.
-            data: what to search; None takes the run's own data.
+            data: what to search; None takes the run's own data. A bundle has none.
             k: number of hits.
             ann: approximate search; None decides by size.
             candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by
@@ -93,7 +92,7 @@ class Model(TrainedModel):
             raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
         require_data(data, columns)
         folder = self.path
-        corpus = open_like(self, DataConfig.parse(self.config["data"]).place if data is None else data, columns)
+        corpus = open_like(self, own_data(self).place if data is None else data, columns)
         row = None if like is None else row_named(corpus, like)
         index, _ = despite_bad_rows(corpus, lambda rows: build_index(folder, self, rows, ann=ann))
         if row is not None:

@@ -15,7 +15,7 @@ from accord.data.check import check_media
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
 from accord.data.media import NO_VALUE
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.recipe import Prepared
+from accord.data.recipe import DataConfig, Prepared
 from accord.data.sources import announce, cache_folder
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError
@@ -35,14 +35,28 @@ def held_out(model: Model) -> Prepared:
     Rows that have gone bad since are left out, and said on stderr.
 
     Raises:
+        ConfigError: the model was not trained here, so that it has none.
         DataError: the data cannot be read, or lack rows of the run.
     """
+    own_data(model)
     config = RunConfig.parse({key: value for key, value in model.config.items() if key != "data_info"})
     saved = None if model.path is None else model.path / SPLITS
     splits = Splits.load(saved) if saved is not None and saved.is_file() else None
     prepared = prepare_run(config, quiet=True, splits=splits)
     say_left_out(prepared)
     return prepared
+
+
+def own_data(model: Model) -> DataConfig:
+    """What the model was trained on.
+
+    Raises:
+        ConfigError: it was not trained here.
+    """
+    if "data" not in model.config:
+        name = model.config.get("bundle", "the model")
+        raise ConfigError(f"{name} was not trained here, so it has no data of its own: name DATA, such as pack:emoji")
+    return DataConfig.parse(model.config["data"])
 
 
 def as_held_out(corpus: Corpus) -> Prepared:

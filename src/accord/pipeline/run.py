@@ -43,10 +43,10 @@ from accord.report.summary import RunSummary
 from accord.searching.export import check_embeddings_file, write_embeddings
 from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
-from accord.shipped import run_folder
+from accord.shipped import is_export
 from accord.training.artifact import save_model
 from accord.training.fit import FitResult, fit
-from accord.training.onnx import OnnxModel, is_export
+from accord.training.onnx import OnnxModel
 from accord.training.processes import is_first_process
 from accord.training.start import check_machine, check_start, check_views
 
@@ -81,6 +81,7 @@ def train(
     *,
     config: str | Path | Mapping[str, Any] | None = None,
     encoders: Mapping[str, Any] | None = None,
+    bundle: str | None = None,
     columns: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -104,6 +105,8 @@ def train(
         method: registry name; default ``"clip"`` for pictures with texts, else one that fits the data.
         config: YAML file, shipped name or mapping of a whole run; the other arguments override it.
         encoders: modality -> encoder name, or a mapping with ``name``, ``freeze`` and ``weights``.
+        bundle: pretrained encoders with their joint space to start from: ``clip:FOLDER``, ``siglip:FOLDER``,
+            ``open_clip:FOLDER``, or ``hf:NAME`` for the folder.
         columns: modality -> column name(s), where the guess is wrong; None for no such column.
         out: directory of the run, new or empty; default ``runs/METHOD-DATA``. Where the start fails, it is not made.
         resume: go on from the last checkpoint in ``out``.
@@ -137,6 +140,7 @@ def train(
         config = run_config(Path(out))
     changes: dict[str, Any] = {
         "data.source": None if data is None else str(data),
+        "bundle": bundle,
         "training.seed": seed,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
@@ -206,7 +210,9 @@ def _evaluate(
         write_metrics(folder, metrics)
         seconds = time.perf_counter() - started
         summary, _ = despite_bad_rows(
-            prepared, lambda rows: summarise(model, rows, metrics, folder, seconds=seconds), listing
+            prepared,
+            lambda rows: summarise(model, rows, metrics, folder, seconds=seconds, tasks=config.evaluate),
+            listing,
         )
     except (ConfigError, DataError) as error:
         raise type(error)(f"{folder} holds the trained model, but it cannot be evaluated: {error}") from None
@@ -274,7 +280,7 @@ def evaluate(
     Rows that cannot be read are left out, and said on stderr.
 
     Args:
-        run: the run's directory.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         data: other data; None takes the run's held-out rows.
         tasks: of :func:`accord.evaluation.tasks.task_names`; empty takes all that fit.
         templates: file of prompt templates for ``zero_shot``, one a line, with ``{}``.
@@ -347,7 +353,7 @@ def embed(
     Rows that cannot be read are left out, and said on stderr; the column ``id`` tells which are there.
 
     Args:
-        run: folder of a run or of an ONNX export, or name of a model that ships.
+        run: folder of a run or of an ONNX export, or name of a model that ships, or of a bundle.
         data: what to embed.
         out: the file; earlier embeddings there are replaced, nothing else.
         engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
@@ -366,11 +372,10 @@ def embed(
     if engine == "ray":
         require("ray", "ray")  # before the data are read
     check_embeddings_file(Path(out), data)
-    exported = is_export(Path(run))
+    exported = is_export(run)
     if exported and device not in ("auto", "cpu"):
         raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
-    folder = Path(run) if exported else run_folder(run)
-    model = OnnxModel(folder) if exported else load(folder, "cpu" if engine == "ray" else device)
+    model = OnnxModel(Path(run)) if exported else load(run, "cpu" if engine == "ray" else device)
     corpus = open_like(model, data, columns) if isinstance(model, Model) else open_rows(data, columns=columns)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
     if not present:
@@ -379,7 +384,7 @@ def embed(
 
     def vectors_of(rows: Corpus) -> dict[str, Tensor]:
         if engine == "ray":
-            return embed_on_ray(folder, rows, data, present, workers, device)
+            return embed_on_ray(run, rows, data, present, workers, device)
         return {name: model.embed_corpus(rows, name) for name in present}
 
     vectors, embedded = despite_bad_rows(corpus, vectors_of)
@@ -405,7 +410,7 @@ def search(
     """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.

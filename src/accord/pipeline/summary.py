@@ -7,11 +7,11 @@ import os
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,37 +20,36 @@ from accord.data.corpus import Corpus
 from accord.data.leakage import EXAMPLES, describe_leakage, find_leakage
 from accord.data.quarantine import BadRow
 from accord.data.recipe import Prepared
-from accord.diagnostics.gap import embedding_diagnostics
-from accord.evaluation.classification import Classification, labelled_rows, score_classes
+from accord.diagnostics.measures import get_measures, measured
+from accord.evaluation.examples import rows_found
 from accord.evaluation.metric import Metric
-from accord.methods.abilities import Classifies
 from accord.papers.catalogue import get_card
 from accord.pipeline.card import describe_encoders
 from accord.pipeline.doubted import DOUBTED, Doubt, doubted_rows
-from accord.pipeline.examples import retrieval_examples, row_name, thumbnail
+from accord.pipeline.examples import pictured, row_name, thumbnail
 from accord.pipeline.folder import QUARANTINE
-from accord.pipeline.score import judgement
+from accord.pipeline.score import Asked, chosen_tasks, judgement
 from accord.report.curves import read_curves
 from accord.report.projection import project
 from accord.report.summary import (
     BothSides,
-    ClassRow,
     Comparison,
-    Confusion,
     Geometry,
     Item,
     LeftOut,
     Noise,
     NoisyPair,
     Quantity,
+    Retrieval,
     RunSummary,
+    Section,
 )
 from accord.searching.rows import file_paths
 from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
 from accord.training.start import rows_per_step
 
-_DOUBTS, _LEFT_OUT, _PER_CLASS = 18, 10, 4  # shown: doubted rows, rows left out, rows of a class
+_DOUBTS, _LEFT_OUT = 18, 10  # shown: doubted rows, rows left out
 _WORDS = 6  # of a query to try, at most
 _OWN = "the text beside it"  # what a pair without classes is taken to have
 
@@ -62,6 +61,7 @@ def summarise(
     folder: Path,
     *,
     seconds: float,
+    tasks: Asked = (),
     comparison: Comparison | None = None,
     title: str | None = None,
     lede: str = "",
@@ -75,13 +75,12 @@ def summarise(
         metrics: what was measured.
         folder: the run's directory, for its training log and the lists of rows in it.
         seconds: wall time of training and evaluation.
+        tasks: those that were measured, as :func:`accord.pipeline.score.score` takes them.
         comparison: the method against its baselines, where that was run.
         title: headline; default method and data.
         lede: one or two sentences that say what came out.
         beside: the folder that the report is written to; None for that of the run.
     """
-    labelled = labelled_rows(prepared.test)
-    outcome = _classification(model, labelled)
     log = folder / "train.jsonl"
     return RunSummary(
         title=title or f"{model.method.name} on {prepared.train.name}",
@@ -93,13 +92,10 @@ def summarise(
         measured=f"one run, seed {model.config['training']['seed']}",
         comparison=comparison,
         curves=read_curves(log) if log.is_file() else {},
-        retrieval=retrieval_examples(model, prepared.test),
-        confusion=_confusion(outcome),
-        classes=tuple(_class_rows(outcome, labelled)) if outcome else (),
+        sections=_sections(model, prepared, tasks),
         noise=_noise(model, prepared.train, link=_link(folder / DOUBTED, beside or folder)),
         left_out=_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
         both_sides=_both_sides(prepared.train, prepared.test),
-        geometry=_geometry(model, prepared.test),
         next_steps=next_steps(model, prepared, folder),
     )
 
@@ -112,6 +108,8 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
         prepared: its corpora.
         folder: the run's directory.
     """
+    if not model.modalities:  # it embeds nothing that could be searched, probed or exported
+        return (shlex.join(("accord", "evaluate", str(folder))),)
     test = prepared.test if len(prepared.test) else prepared.train
     commands = [("search", str(folder), *_query(model, test))]
     if test.labels is not None and len(test.classes) > 1 and "graph" not in model.modalities:
@@ -169,33 +167,6 @@ def _kept_apart(test: Corpus) -> str:
     if test.columns.group:
         return f"by column {test.columns.group}: none of it in common with training"
     return "row by row (no --group)"
-
-
-def _classification(model: Model, test: Corpus) -> Classification | None:
-    if not model.can(Classifies) or test.labels is None or test.multi_label or not len(test):
-        return None
-    return score_classes(model.classify(test), test.labels, test.classes, test.groups())
-
-
-def _confusion(outcome: Classification | None) -> Confusion | None:
-    return None if outcome is None else Confusion(tuple(outcome.classes), outcome.confusion.tolist())
-
-
-def _class_rows(outcome: Classification, test: Corpus) -> Iterator[ClassRow]:
-    for metric in outcome.per_class():
-        index = outcome.classes.index(metric.name)
-        mine = np.flatnonzero(outcome.labels == index)
-        right = mine[outcome.predicted[mine] == index][:_PER_CLASS]
-        wrong = mine[outcome.predicted[mine] != index][:_PER_CLASS]
-        yield ClassRow(
-            name=metric.name,
-            accuracy=metric.value,
-            n=len(mine),
-            right=tuple(picture for row in right if (picture := thumbnail(test, row, metric.name)) is not None),
-            wrong=tuple(
-                Item(thumbnail(test, row, metric.name), text=outcome.classes[outcome.predicted[row]]) for row in wrong
-            ),
-        )
 
 
 def _noise(model: Model, train: Corpus, link: str) -> Noise | None:
@@ -275,11 +246,30 @@ def _link(file: Path, beside: Path) -> str:
     return quote(os.path.relpath(file, beside).replace(os.sep, "/"))
 
 
-def _geometry(model: Model, test: Corpus) -> Geometry | None:
-    present = [name for name in model.modalities if getattr(test.columns, name)]
+def _sections(model: Model, prepared: Prepared, tasks: Asked) -> tuple[Section, ...]:
+    """What the tasks that ran show, and how embeddings lie; rows and those near them where no task shows examples."""
+    sections: list[Section] = []
+    for task, options in chosen_tasks(model, prepared, tasks):
+        for section in task.shows(model, prepared, options) if task.shows is not None else ():
+            taken = section.title in [other.title for other in sections]
+            sections.append(replace(section, title=f"{section.title}, {task.name}") if taken else section)
+    if not any(isinstance(section, Retrieval) for section in sections):
+        sections[:0] = _nearest(model, prepared.test)
+    return (*map(pictured, sections), *_geometry(model, prepared.test))
+
+
+def _nearest(model: Model, test: Corpus) -> list[Section]:
+    modality = next((name for name in model.modalities if name != "text" and name in test.modalities), None)
+    found = None if modality is None else rows_found(model, test, modality)
+    return [] if found is None else [found]
+
+
+def _geometry(model: Model, test: Corpus) -> list[Section]:
+    present = [name for name in model.modalities if name in test.modalities]
     test = test.having(*present)
     if not present or len(test) < 3:
-        return None
+        return []
     embeddings: dict[str, Tensor] = {name: model.embed_corpus(test, name) for name in present}
-    numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in embedding_diagnostics(embeddings))
-    return Geometry(numbers, project({name: rows.numpy() for name, rows in embeddings.items()}))
+    shown = [measure for measure in get_measures() if measure.in_report]
+    numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in measured(shown, embeddings))
+    return [Geometry(numbers, project({name: rows.numpy() for name, rows in embeddings.items()}))]

@@ -40,10 +40,11 @@ def zero_shot(
     A file that cannot be read is left out, and said on stderr.
 
     Args:
-        run: folder of a run, or name of a model that ships.
+        run: folder of a run, name of a model that ships, or that of a bundle.
         items: files of one modality, or folders of such files.
         classes: the names to choose from, at least two.
-        templates: file of prompt templates, one a line with ``{}``; None takes the plain names.
+        templates: file of prompt templates, one a line with ``{}``; None takes the model's own, which
+            are the plain names unless a bundle has others.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
@@ -55,10 +56,10 @@ def zero_shot(
         raise ConfigError(f"classes {list(classes)}: give at least two different names to choose from")
     model = load(run, device)
     found, modality = _files([items] if isinstance(items, str | Path) else items, model)
-    lines: str | Sequence[str] = read_templates(templates) or "plain"
+    lines = read_templates(templates) or model.templates
     corpus, files = readable_files(modality, found)
     scores = class_scores(model, corpus, classes, lines, modality)  # (N, C)
-    shares = (model.score_scale * scores).softmax(dim=1)
+    shares = model.shares(scores)
     order = shares.argsort(dim=1, descending=True)
     return [
         Sorted(file, tuple((classes[int(place)], float(share[place])) for place in best))

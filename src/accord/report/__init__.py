@@ -13,9 +13,11 @@ from accord.report.projection import project
 from accord.report.summary import (
     Arm,
     BothSides,
+    Classes,
     ClassRow,
     Comparison,
     Confusion,
+    Curves,
     Example,
     Geometry,
     Item,
@@ -26,14 +28,17 @@ from accord.report.summary import (
     Quantity,
     Retrieval,
     RunSummary,
+    Section,
 )
 
 __all__ = [
     "Arm",
     "BothSides",
     "ClassRow",
+    "Classes",
     "Comparison",
     "Confusion",
+    "Curves",
     "Example",
     "Geometry",
     "Item",
@@ -44,6 +49,7 @@ __all__ = [
     "Quantity",
     "Retrieval",
     "RunSummary",
+    "Section",
     "project",
     "read_curves",
     "render_report",

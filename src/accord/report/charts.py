@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from accord.evaluation.metric import Metric
-from accord.report.summary import Comparison, Confusion, Curve, Point
+from accord.report.summary import Comparison, Confusion, Curve, Curves, Point
 
 _MAX_POINTS = 160  # of one drawn line; more are averaged
 _TITLES = {"lr": "learning rate", "rows_per_second": "rows per second"}  # terms that are not losses come last
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A small chart of one training term over all stages."""
+    """A small chart: one training term over all stages, or the lines of a task."""
 
     title: str
     lines: list[Line]
@@ -101,6 +101,23 @@ def curve_panels(curves: Mapping[str, Curve]) -> list[Panel]:
     terms = [term for term in dict.fromkeys(name.partition("/")[2] for name in curves) if not _is_total(term, curves)]
     ordered = sorted(terms, key=lambda term: (term != "total", term in _TITLES))
     return [_panel(term, curves, offsets, Scale(0, end, Panel.left, Panel.right)) for term in ordered]
+
+
+def lines_panel(curves: Curves) -> Panel:
+    """The lines that a task shows, over their common axis; what is not a number is left out.
+
+    >>> lines_panel(Curves("", {"found": [(0.0, 100.0), (1.0, 50.0)]}, x="IoU", y="recall")).lines[0].dots[1][2]
+    'found, IoU 1: 50'
+    """
+    lines = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in curves.lines.items()}
+    places = [point for points in lines.values() for point in points] or [(0.0, 0.0)]
+    x = Scale(*padded([place for place, _ in places], 0.0), Panel.left, Panel.right)
+    y = Scale(*padded([value for _, value in places]), Panel.bottom, Panel.top)
+    drawn = []
+    for number, (name, points) in enumerate(lines.items()):
+        dots = [(x(at), y(value), f"{name}, {curves.x} {at:.4g}: {value:.4g}") for at, value in points]
+        drawn.append(Line(name, number, " ".join(f"{px},{py}" for px, py, _ in dots), dots))
+    return Panel(f"{curves.y} over {curves.x}", drawn, x.ticks(), y.ticks(), [], "")
 
 
 def _is_total(term: str, curves: Mapping[str, Curve]) -> bool:

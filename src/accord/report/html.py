@@ -40,7 +40,6 @@ def render_report(summary: RunSummary) -> str:
         results=[metric for metric in summary.metrics if metric.name not in judged],
         panels=charts.curve_panels(summary.curves),
         stages=list(dict.fromkeys(name.partition("/")[0] for name in summary.curves)),
-        matrix=summary.confusion and len(summary.confusion.classes) <= _MATRIX_LIMIT,
         version=__version__,
         written=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
     )
@@ -59,6 +58,8 @@ def _environment() -> Environment:
     environment.tests |= {"finite": math.isfinite}
     environment.globals |= {
         "whisker": charts.whisker,
+        "lines_of": charts.lines_panel,
+        "matrix_limit": _MATRIX_LIMIT,
         "comparison_axis": charts.comparison_axis,
         "heatmap": charts.heatmap,
         "scatter": charts.scatter,

@@ -5,114 +5,51 @@ Every part but the title and the method may be absent; the report leaves its sec
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from accord.evaluation.sections import (
+    Classes,
+    ClassRow,
+    Confusion,
+    Curves,
+    Example,
+    Item,
+    Picture,
+    Point,
+    Retrieval,
+    Section,
+)
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from accord.evaluation.metric import Metric
     from accord.papers.catalogue import PaperCard
 
+__all__ = [
+    "Arm",
+    "BothSides",
+    "ClassRow",
+    "Classes",
+    "Comparison",
+    "Confusion",
+    "Curve",
+    "Curves",
+    "Example",
+    "Geometry",
+    "Item",
+    "LeftOut",
+    "Noise",
+    "NoisyPair",
+    "Picture",
+    "Point",
+    "Quantity",
+    "Retrieval",
+    "RunSummary",
+    "Section",
+]
+
 Curve = Sequence[tuple[int, float]]  # (optimiser step, value)
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded thumbnail.
-
-    Args:
-        data: bytes of a WebP file.
-        alt: what it shows, for those who do not see it.
-    """
-
-    data: bytes = field(repr=False)
-    alt: str
-
-    @classmethod
-    def of(cls, image: Image, alt: str, side: int = 128) -> Picture:
-        """A thumbnail of ``image`` that fits into ``side`` × ``side`` pixels; transparency is kept.
-
-        >>> from PIL import Image
-        >>> Picture.of(Image.new("RGB", (300, 100)), "a black bar").data[8:12]
-        b'WEBP'
-        """
-        thumbnail = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-        thumbnail.thumbnail((side, side))
-        buffer = io.BytesIO()
-        thumbnail.save(buffer, "WEBP", quality=85)
-        return cls(buffer.getvalue(), alt)
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something shown: a picture, a text, or both.
-
-    Args:
-        picture: thumbnail or None.
-        text: caption or label.
-        score: similarity to the query, or None.
-        correct: whether it counts as an answer to the query, None where that is not known.
-        relation: what it has to do with the query, such as "its own picture" or "same class".
-    """
-
-    picture: Picture | None = None
-    text: str = ""
-    score: float | None = None
-    correct: bool | None = None
-    relation: str = ""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One query with its best answers, best first; the query is words or a picture."""
-
-    query: Item
-    hits: tuple[Item, ...]
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Queries with their answers, and what is marked as an answer."""
-
-    lead: str
-    examples: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts ``[true][predicted]`` with the class names of both axes."""
-
-    classes: tuple[str, ...]
-    counts: Sequence[Sequence[int]]
-
-    def worst(self, limit: int = 10) -> list[tuple[str, str, int, float]]:
-        """The most frequent mistakes: true class, predicted class, count, share of the true class in percent.
-
-        >>> Confusion(("cat", "dog"), [[8, 2], [0, 5]]).worst()
-        [('cat', 'dog', 2, 20.0)]
-        """
-        mistakes = [
-            (self.classes[true], self.classes[predicted], count, 100 * count / sum(row))
-            for true, row in enumerate(self.counts)
-            for predicted, count in enumerate(row)
-            if count and true != predicted
-        ]
-        return sorted(mistakes, key=lambda mistake: (-mistake[2], -mistake[3]))[:limit]
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: accuracy in percent over ``n`` items, and pictures; a wrong item's text is the predicted class."""
-
-    name: str
-    accuracy: float
-    n: int
-    right: tuple[Picture, ...] = ()
-    wrong: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,11 +151,13 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(Section):
     """The embedding space: numbers, and points in two dimensions per modality (see :func:`.project`)."""
 
+    kind: ClassVar[str] = "geometry"
     numbers: tuple[Quantity, ...]
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    title: str = field(default="Embedding space", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -264,13 +203,10 @@ class RunSummary:
         measured: whose results they are, such as "one run, seed 0".
         comparison: the method against its baselines; its means become the headline figures.
         curves: ``"stage/term"`` -> points, as :func:`.read_curves` gives.
-        retrieval: queries with their answers.
-        confusion: confusion matrix on held-out rows.
-        classes: per-class results.
+        sections: what the tasks that ran show, and how embeddings lie.
         noise: what was judged noisy.
         left_out: rows that could not be used.
         both_sides: what held-out rows have in common with training rows.
-        geometry: the embedding space.
         next_steps: commands to try next.
     """
 
@@ -283,13 +219,10 @@ class RunSummary:
     measured: str = ""
     comparison: Comparison | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    retrieval: Retrieval | None = None
-    confusion: Confusion | None = None
-    classes: tuple[ClassRow, ...] = ()
+    sections: tuple[Section, ...] = ()
     noise: Noise | None = None
     left_out: LeftOut | None = None
     both_sides: BothSides | None = None
-    geometry: Geometry | None = None
     next_steps: tuple[str, ...] = ()
 
     @property

@@ -31,8 +31,10 @@ from accord.data.handover import Handover, hand_over, take_over
 from accord.data.loader import EpochLoader, eval_loader
 from accord.errors import ConfigError, require
 from accord.searching.rows import rows_at_once
-from accord.training.artifact import Model, load_model
-from accord.training.onnx import OnnxModel, is_export
+from accord.shipped import absolute_name, is_export
+from accord.training.artifact import Model
+from accord.training.named import named_model
+from accord.training.onnx import OnnxModel
 
 _BATCH = 64  # rows embedded at once
 _TASK = 16  # ranges dealt out at once, where there are many: what is done again when a worker dies
@@ -42,7 +44,7 @@ _DEVICES = ("auto", "cpu", "cuda")
 
 
 def embed_on_ray(
-    folder: Path,
+    run: str | Path,
     corpus: Corpus,
     source: str | Path,
     modalities: Sequence[str],
@@ -56,7 +58,7 @@ def embed_on_ray(
     share of a GPU where there are any.
 
     Args:
-        folder: run or ONNX export; every machine that has workers must have it.
+        run: run, ONNX export or bundle; every machine that has workers must have it.
         corpus: the rows.
         source: what ``corpus`` was opened from; likewise.
         modalities: those to embed.
@@ -81,23 +83,23 @@ def embed_on_ray(
     ]
     vectors: dict[tuple[str, int], Tensor] = {}
     with ray_cluster(workers) as ray:
-        gpus = _gpus(ray, folder, device)
-        for row in _results(ray, ranges, folder.absolute(), hand_over(corpus, source), workers, gpus):
+        gpus = _gpus(ray, run, device)
+        for row in _results(ray, ranges, absolute_name(run), hand_over(corpus, source), workers, gpus):
             values = torch.frombuffer(bytearray(row["vectors"]), dtype=torch.float32)
             vectors[row["modality"], row["start"]] = values.reshape(row["stop"] - row["start"], -1)  # (B, D)
     return {name: torch.cat([vectors[name, start] for start in starts[name]]) for name in modalities}
 
 
-def _gpus(ray: ModuleType, folder: Path, device: str) -> float:
+def _gpus(ray: ModuleType, run: str | Path, device: str) -> float:
     """How many GPUs the workers share."""
-    found: float = 0 if device == "cpu" or is_export(folder) else ray.cluster_resources().get("GPU", 0)
+    found: float = 0 if device == "cpu" or is_export(run) else ray.cluster_resources().get("GPU", 0)
     if device == "cuda" and not found:
         raise ConfigError("--device cuda: the Ray cluster has no GPU; leave it out, or take cpu")
     return found
 
 
 def _results(
-    ray: ModuleType, ranges: list[dict[str, Any]], folder: Path, sent: Handover, workers: int, gpus: float
+    ray: ModuleType, ranges: list[dict[str, Any]], run: str, sent: Handover, workers: int, gpus: float
 ) -> Iterator[dict[str, Any]]:
     """What the workers make of the ranges, in any order."""
     share = {"num_gpus": 1 / ceil(workers / gpus)} if gpus else {"num_cpus": 1}
@@ -111,7 +113,7 @@ def _results(
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(workers, count)),
-        fn_constructor_args=(str(folder), [held], "cuda" if gpus else "cpu"),
+        fn_constructor_args=(run, [held], "cuda" if gpus else "cpu"),
         **share,
     )
     console = Console(stderr=True)
@@ -134,20 +136,20 @@ class Worker:
     Nothing is loaded before the first range: Ray gives up on a worker that dies while it is made.
 
     Args:
-        folder: run or ONNX export.
+        run: run, ONNX export or bundle.
         held: Ray's reference to the corpus, in a list so that it is looked up when it is needed.
         device: where the model runs.
     """
 
-    def __init__(self, folder: str, held: list[Any], device: str) -> None:
-        self.folder, self.held, self.device = Path(folder), held, device
+    def __init__(self, run: str, held: list[Any], device: str) -> None:
+        self.run, self.held, self.device = run, held, device
         self._loaders: dict[str, EpochLoader] = {}
 
     @cached_property
     def model(self) -> Model | OnnxModel:
         """The model, with one thread for the one core that the worker takes."""
         torch.set_num_threads(1)
-        return OnnxModel(self.folder, threads=1) if is_export(self.folder) else load_model(self.folder, self.device)
+        return OnnxModel(Path(self.run), threads=1) if is_export(self.run) else named_model(self.run, self.device)
 
     @cached_property
     def corpus(self) -> Corpus:

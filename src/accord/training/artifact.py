@@ -203,6 +203,19 @@ class Model:
         able = Rescores.of(self.method)
         return 1.0 if able is not None and able.rescores_in_logits else self.logit_scale
 
+    @property
+    def templates(self) -> str | Sequence[str]:
+        """How class names are written for the model: as it was trained to read them (a bundle), else as they are."""
+        return getattr(self.method, "templates", None) or "plain"
+
+    def shares(self, scores: Tensor) -> Tensor:
+        """Probabilities ``(N, C)`` of C classes from their scores.
+
+        They are weighed against each other, or each has one of its own where the model was trained with a sigmoid.
+        """
+        logits, bias = self.score_scale * scores, getattr(self.method, "logit_bias", None)
+        return logits.softmax(dim=1) if bias is None else (logits + bias).sigmoid()
+
     def embed(
         self,
         *,

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from accord.data.batches import Recipe
+from accord.data.batches import Batch, Recipe
 from accord.data.corpus import Corpus
 from accord.data.draws import UNDRAWN, Draws
-from accord.data.features import MAIN, FeatureCache, Layout
+from accord.data.features import MAIN, FeatureCache, Features, Layout
 from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
 from accord.data.media import Unreadable, cell_name
 from accord.data.modalities import modality_of, viewed_field
@@ -119,22 +119,27 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
-    x, mask = _blank(modality, inputs)
-    device = next(encoder.parameters()).device
-    with torch.inference_mode():
-        features = encoder(x.to(device), None if mask is None else mask.to(device), layers="layers" in names)
     try:
-        return Layout.of(features, names)
+        return Layout.of(_encoded(encoder, modality, _blank(modality, inputs), "layers" in names), names)
     except ShapeError:  # it does not give what it says
         return None
 
 
-def _blank(modality: str, inputs: Input) -> tuple[Any, Tensor | None]:
-    """A batch of one item without content, and its mask where the modality has one."""
+def _blank(modality: str, inputs: Input) -> Batch:
+    """A batch of one item without content."""
     kind = modality_of(modality)
     cut = kind.cut(kind.blank(inputs), inputs, (), UNDRAWN)
-    batch = kind.collate(modality, [cut], inputs, (), UNDRAWN)
-    return batch[modality], batch.get(f"{modality}_mask")
+    return dict(kind.collate(modality, [cut], inputs, (), UNDRAWN))
+
+
+@torch.inference_mode()
+def _encoded(encoder: Encoder, modality: str, batch: Batch, layers: bool) -> Features:
+    """What a frozen encoder makes of a batch, where the encoder is."""
+    device = next(encoder.parameters()).device
+    held = (batch.get(f"{modality}_{part}") for part in ("mask", "times"))
+    mask, times = (None if one is None else one.to(device) for one in held)
+    features: Features = encoder(batch[modality].to(device), mask, times=times, layers=layers)
+    return features
 
 
 def stored_features(
@@ -246,13 +251,9 @@ class _Source:
         augmented = {"boxes": batch["view_boxes"][:, 0], "flips": batch["view_flips"][:, 0]} if self.view else {}
         return {"features": self._rows(batch), **augmented}
 
-    @torch.inference_mode()
-    def _rows(self, batch: dict[str, Any]) -> Tensor:
-        device = next(self.encoder.parameters()).device
-        mask = batch.get(f"{self.modality}_mask")
-        mask = None if mask is None else mask.to(device)
+    def _rows(self, batch: Batch) -> Tensor:
         layers = any(one.name == "layers" for one in self.layout.streams)
-        return self.layout.pack(self.encoder(batch[self.modality].to(device), mask, layers=layers)).cpu()
+        return self.layout.pack(_encoded(self.encoder, self.modality, batch, layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""

@@ -32,6 +32,7 @@ from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.caching import feature_caches
 from accord.training.checkpoint import ANEW, AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
+from accord.training.device import resolve_device
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
 from accord.training.module import CONTENT, Probe, Run, StageModule
@@ -66,7 +67,7 @@ def fit(
     progress: bool = True,
     probe: Probe | None = None,
 ) -> FitResult:
-    """Train ``method`` on ``corpus``, in place.
+    """Train ``method`` on ``corpus``, in place; one without stages only goes to the device.
 
     ``run_dir/train.jsonl`` receives one line per ``config.log_every`` steps (see :class:`Journal`), and
     ``run_dir/checkpoints/last.ckpt`` the state every ``config.checkpoint_every`` steps and after each stage.
@@ -95,9 +96,9 @@ def fit(
     """
     check_machine(config)
     check_start(method, corpus, config)
-    if not method.stages:  # it is as good as it gets
-        method.eval()
-        return FitResult(0, 0.0, 0.0)
+    if not method.stages:
+        method.eval().to(resolve_device(config.accelerator))
+        return FitResult(steps=0, seconds=0.0, steps_per_second=0.0)
     writes = is_first_process()
     console = Console(stderr=True) if progress and writes else None
     checkpoint, log = run_dir / "checkpoints" / "last.ckpt", run_dir / "train.jsonl"
@@ -132,7 +133,7 @@ def fit(
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
                 build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
             position = module.position
-    method.eval()
+    method.eval().to(resolve_device(config.accelerator))  # the Trainer leaves it on the processor
     seconds, steps = time.perf_counter() - clock, position.number - start
     return_freed_memory()
     return FitResult(steps, seconds, steps / seconds if steps else 0.0)

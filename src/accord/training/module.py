@@ -31,6 +31,7 @@ from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
 from accord.methods.base import Batch, Method, Stage, Step, TwoTower
+from accord.methods.programme import ClipsAround
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
 from accord.training.gradcache import batch_rows, cached_backward
@@ -75,12 +76,18 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality -> what its encoder is fed."""
-    inputs = {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
-    if method.clips is None:
-        return inputs
-    around = {"sampling": "around", "span": method.clips.span}
-    return {name: replace(own, **around) if isinstance(own, VideoInput) else own for name, own in inputs.items()}
+    """Modality that rows have -> what its encoder is fed."""
+    encoders = dict(method.encoders.items())
+    held = {modality: encoders[modality] for modality in method.reads(method.config)}
+    inputs = {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
+    return {modality: _around(spec, method.clips) for modality, spec in inputs.items()}
+
+
+def _around(spec: Input, clips: ClipsAround | None) -> Input:
+    """What an encoder is fed, with clips of near frames where the method wants them."""
+    if clips is None or not isinstance(spec, VideoInput):
+        return spec
+    return replace(spec, sampling="around", span=clips.span)
 
 
 class HookLoader:
@@ -298,7 +305,7 @@ class StageModule(LightningModule):
         for group in mover.optimizer.param_groups:
             own = group["name"]
             lr = peak * self.method.lr_factor(own, mover.told(step), warmup) if own else common
-            group["lr"] = lr * group["lr_scale"]
+            group["lr"] = lr * group.get("lr_scale", 1.0)  # an older checkpoint's group has none
         if mover is self.movers[0]:
             self._lr = common
 

@@ -24,12 +24,13 @@ from accord.errors import ConfigError, StorageError, require
 from accord.files import reading, replacing, storage_of, write_atomically
 from accord.methods.abilities import Embeds
 from accord.methods.base import Batch
+from accord.shipped import EXPORTED
 from accord.training.artifact import Model
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
-NETWORK, ABOUT = "model.onnx", "export.json"
+NETWORK, ABOUT = EXPORTED
 WORST = 1e-4  # largest difference of a unit vector's entry between torch and ONNX that counts as agreement
 _CHECKED = 3  # pictures that both embed before an export is kept
 
@@ -141,17 +142,17 @@ def _traced(network: Pixels, pixels: Tensor, path: Path) -> tuple[np.ndarray, np
     try:
         with warnings.catch_warnings(), torch.inference_mode(), storage_of(path.parent / NETWORK):
             warnings.simplefilter("ignore")
-            torch.onnx.export(
+            program = torch.onnx.export(
                 network,
                 (pixels[:2],),
-                str(path),
                 input_names=["pixels"],
-                output_names=["embedding"],
                 dynamic_shapes={"pixels": {0: torch.export.Dim("rows")}},
-                external_data=False,
                 dynamo=True,
                 verbose=False,
             )
+            assert program is not None  # it is for dynamo
+            _name_output(program.model.graph, "embedding")
+            program.save(path, external_data=False)
             return network(pixels).numpy(), _run(path, pixels.numpy())
     except StorageError:
         raise
@@ -159,9 +160,15 @@ def _traced(network: Pixels, pixels: Tensor, path: Path) -> tuple[np.ndarray, np
         raise ConfigError(f"method {network.method.name} has no ONNX form: {_first_line(error)}") from None
 
 
-def is_export(folder: Path) -> bool:
-    """Whether a folder holds an ONNX export."""
-    return (folder / NETWORK).is_file() and (folder / ABOUT).is_file()
+def _name_output(graph: Any, name: str) -> None:
+    """Give the output its name, which a value inside may have by chance: looking up a row of a table is so called."""
+    for value in (value for node in graph for value in node.outputs if value.name == name):
+        value.name = f"inner_{name}"
+    constant = graph.initializers.pop(name, None)
+    if constant is not None:
+        constant.name = f"inner_{name}"
+        graph.register_initializer(constant)
+    graph.outputs[0].name = name
 
 
 class OnnxModel:

@@ -55,11 +55,11 @@ class Position:
 
 
 def check_stages(method: Method) -> tuple[Stage, ...]:
-    """The stages of a method; none for one that has no loss, and so is not trained.
+    """The stages of a method; none where it has no loss, and so is not trained.
 
     Raises:
-        ConfigError: there is none though there is a loss, two share a name, one has no epochs or no optimiser, or two
-            of these share a name.
+        ConfigError: a method with a loss has none, two share a name, one has no epochs or no optimiser, or two of
+            these share a name.
     """
     stages = tuple(method.stages)
     names = [stage.name for stage in stages]

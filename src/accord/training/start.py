@@ -42,9 +42,10 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
     for stage in stages:
         for optimiser in stage.optimisers:
             settings_of(optimiser, config, stage)
-    if stages:
-        _check_micro_batch(method, config)
-        rows_per_step(method, corpus, config)
+    if not stages:
+        return
+    _check_micro_batch(method, config)
+    rows_per_step(method, corpus, config)
 
 
 @torch.inference_mode()

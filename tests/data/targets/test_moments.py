@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from accord.data.media import Unreadable
-from accord.data.targets import ROLES, Canvas, Moments, Place, Role, entries
+from accord.data.order import QUERY, SUPPORT
+from accord.data.targets import ROLES, Canvas, MomentSpans, Place, Role, entries
 
-MOMENTS, ROLE, CANVAS = Moments(), Role(), Canvas()
+MOMENTS, ROLE, CANVAS = MomentSpans(), Role(), Canvas()
 
 
 def read(spans, duration=30.0, **cells):
@@ -53,7 +54,8 @@ def test_wrong_moments_are_said(cells, sentence):
         read(**cells)
 
 
-def test_roles_are_counted_and_none_is_minus_one():
+def test_roles_are_counted_as_in_episodes_and_none_is_minus_one():
+    assert (ROLES[QUERY], ROLES[SUPPORT]) == ("query", "support")
     values = [ROLE.read({"role": role}, CANVAS) for role in ("query", "Support ", "reference")]
     batch = entries(ROLE, [[value] for value in (*values, ROLE.blank(CANVAS))])
     assert batch["role"].tolist() == [0, 1, ROLES.index("reference"), -1]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.data.media import Unreadable
-from accord.data.targets import Canvas, Place, TrackMasks, Tracks, entries
+from accord.data.targets import Canvas, Place, TrackBoxes, TrackMasks, entries
 from data.targets.drawn import box_of, encoded, numbers_in, view_of
 
-TRACKS, MASKS = Tracks(classes=("cat", "dog")), TrackMasks(classes=("cat", "dog"))
+TRACKS, MASKS = TrackBoxes(classes=("cat", "dog")), TrackMasks(classes=("cat", "dog"))
 SIZE = (60, 44)
 WHOLE = Place((0, 0, 1, 1), False, (44, 60))
 

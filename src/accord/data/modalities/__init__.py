@@ -10,13 +10,26 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from accord.data.fields import declared, main_fields
 from accord.data.modalities.base import Modality, Reading
 from accord.errors import ConfigError, no_such
-from accord.plugins import broken, find_plugin
+from accord.plugins import broken, complain, find_plugin
 
 _MODULES = ("image", "text", "video", "audio", "graph", "sequence")
+
+
+def _known(name: str) -> str:
+    fed = [field for field in main_fields() if field not in _MODULES or get_modality(field).by_row]
+    if name not in fed:
+        raise ValueError(f"expected one of {', '.join(fed)}")
+    return name
+
+
+ModalityName = Annotated[str, AfterValidator(_known)]  # a setting of a method that takes what the user holds
 
 
 @cache
@@ -56,23 +69,30 @@ def viewed_field(fields: Iterable[str]) -> str | None:
     >>> viewed_field(["text", "video"]), viewed_field(["video", "image"]), viewed_field(["text"])
     ('video', 'image', None)
     """
-    seen = [name for name in main_fields() if name in set(fields) and get_modality(name).views_from == "views"]
-    return next(iter(seen), None)
+    given = set(fields)
+    return next((kind.name for kind in get_modalities() if kind.name in given and kind.views_from == "views"), None)
 
 
+@cache
 def get_modalities() -> tuple[Modality, ...]:
-    """All modalities, those of other packages last."""
-    return tuple(get_modality(name) for name in main_fields())
+    """All modalities, those of other packages last; one that cannot be used is left out, with a line that says so."""
+    found = []
+    for name in main_fields():
+        try:
+            found.append(get_modality(name))
+        except ConfigError as error:
+            complain(error)
+    return tuple(found)
 
 
-def suffixes(names: Iterable[str] | None = None) -> dict[str, str]:
+@cache
+def suffixes() -> dict[str, str]:
     """Suffix of a file, in lower case with its dot -> the modality that it holds.
 
     >>> suffixes()[".webm"]
     'video'
     """
-    wanted = main_fields() if names is None else names
-    return {suffix: name for name in wanted for suffix in sorted(get_modality(name).suffixes)}
+    return {suffix: kind.name for kind in get_modalities() for suffix in sorted(kind.suffixes)}
 
 
 def modality_of_file(path: PurePath) -> str | None:
@@ -96,6 +116,7 @@ def sniff(content: bytes) -> str:
 
 __all__ = [
     "Modality",
+    "ModalityName",
     "Reading",
     "get_modalities",
     "get_modality",

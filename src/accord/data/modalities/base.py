@@ -6,7 +6,7 @@ A modality is one object; everything around it (guessing of columns, corpora, lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -69,13 +69,17 @@ class Modality:
         """
         raise NotImplementedError
 
-    def check(self, cell: Any, root: Path | None) -> None:
+    def check(self, cell: Any, root: Path | None) -> str:
         """Find out whether the whole cell can be read, before anything is trained.
 
+        Returns:
+            What has to be alike in all rows, in words, such as ``"6 features a step"``; nothing where nothing has to.
+
         Raises:
-            Unreadable: it cannot.
+            Unreadable: it cannot be read.
         """
         self.read(cell, Reading(root=root))
+        return ""
 
     def blank(self, spec: Input) -> Any:
         """A value to stand in a batch for what a row lacks."""
@@ -92,7 +96,9 @@ class Modality:
         """
         return value
 
-    def collate(self, field: str, values: Sequence[Any], spec: Input, views: Sequence[Any], draws: Draws) -> Mapping:
+    def collate(
+        self, field: str, values: Sequence[Any], spec: Input, views: Sequence[Any], draws: Draws
+    ) -> dict[str, Any]:
         """The batch of values that were :meth:`cut`, under keys that begin with ``field``.
 
         Args:

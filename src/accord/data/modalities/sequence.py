@@ -62,6 +62,10 @@ class Sequences(Modality):
             raise Unreadable(f"wrong width: {values.shape[1]} features a step, the encoder takes {spec.dim}")
         return fitted(values, spec, reading.draws)
 
+    def check(self, cell: Any, root: Path | None) -> str:
+        """Read it, and say how wide it is: one encoder reads all rows."""
+        return f"{read_steps(cell, root).shape[1]} features a step"
+
     def blank(self, spec: Any) -> Steps:
         """One step of zeros."""
         return Steps(np.zeros((1, spec.dim), dtype=np.float32), np.zeros(1, dtype=np.float32))

@@ -17,7 +17,7 @@ from accord.data.inputs import ImageInput
 from accord.data.media import cell_path, read_bytes
 from accord.data.modalities.base import Modality, Reading
 from accord.data.modalities.image import Images, background_of, lighting_of
-from accord.data.video import VIDEO_SUFFIXES, is_video, read_video
+from accord.data.video import VIDEO_SUFFIXES, check_video, is_video, read_video
 from accord.data.views import Crop, View, normalise
 
 _STRIP = 4  # frames of a film strip
@@ -42,6 +42,11 @@ class Videos(Images):
         choose = partial(chosen_frames, spec=reading.spec, draws=reading.draws)  # type: ignore[arg-type]
         rate = getattr(reading.spec, "rate", 1.0)
         return read_video(cell, reading.root, background_of(reading.spec), choose, rate)
+
+    def check(self, cell: Any, root: Path | None) -> str:
+        """Decode every frame, so that a clip that breaks half-way is found."""
+        check_video(cell, root)
+        return ""
 
     def blank(self, spec: Any) -> Clip:
         """One small black frame."""

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from accord.data.targets.boxes import Boxes
     from accord.data.targets.instances import Instances
     from accord.data.targets.masks import SemanticMask
-    from accord.data.targets.moments import Moments
+    from accord.data.targets.moments import MomentSpans
     from accord.data.targets.place import Place
     from accord.data.targets.roles import ROLES, Role
-    from accord.data.targets.tracks import TrackMasks, Tracks
+    from accord.data.targets.tracks import TrackBoxes, TrackMasks
 
 # name, which is its column -> module and class; imported when it is asked for
 _TARGETS = {
     "mask": ("masks", "SemanticMask"),
     "boxes": ("boxes", "Boxes"),
     "instances": ("instances", "Instances"),
-    "tracks": ("tracks", "Tracks"),
+    "tracks": ("tracks", "TrackBoxes"),
     "track_masks": ("tracks", "TrackMasks"),
-    "moments": ("moments", "Moments"),
+    "moments": ("moments", "MomentSpans"),
     "role": ("roles", "Role"),
 }
 TARGETS = tuple(_TARGETS)
@@ -45,13 +45,13 @@ __all__ = [
     "Boxes",
     "Canvas",
     "Instances",
-    "Moments",
+    "MomentSpans",
     "Place",
     "Role",
     "SemanticMask",
     "Target",
+    "TrackBoxes",
     "TrackMasks",
-    "Tracks",
     "entries",
     "get_target",
 ]

@@ -139,7 +139,7 @@ def read_boxes(
 
 def on_canvas(boxes: Tensor, size: tuple[int, int], form: str = "XYXY") -> tv_tensors.BoundingBoxes:
     """Boxes ``(M, 4)`` in pixels of a picture of ``size`` (width, height)."""
-    return tv_tensors.BoundingBoxes(boxes, format=form, canvas_size=(size[1], size[0]))  # type: ignore[call-overload]
+    return tv_tensors.BoundingBoxes(boxes, format=form, canvas_size=(size[1], size[0]))
 
 
 def relative(boxes: tv_tensors.BoundingBoxes) -> Tensor:

@@ -30,7 +30,7 @@ class Spans:
     duration: float
 
 
-class Moments(Target[Spans]):
+class MomentSpans(Target[Spans]):
     """Moments, in seconds, of whatever a row lasts: views and drawn frames do not change them."""
 
     name: ClassVar[str] = "moments"

@@ -44,7 +44,7 @@ class Followed:
     things: Things
 
 
-class Tracks(Target[Followed]):
+class TrackBoxes(Target[Followed]):
     """A box around each thing in each frame of a clip.
 
     The cell lists the frames; a frame lists its boxes, and what stands in the same place is the same thing, with null
@@ -141,7 +141,7 @@ class TrackMasks(Target[Drawn]):
         return Drawn(maps, value.things.at(pixels(maps, ids) > 0))
 
     def collate(self, values: Sequence[Drawn]) -> dict[str, Any]:
-        """``track_masks (B, M, T, H, W)``, the boxes around them, and as :class:`Tracks`."""
+        """``track_masks (B, M, T, H, W)``, the boxes around them, and as :class:`TrackBoxes`."""
         masks = [value.maps == value.things.ids[:, None, None, None] for value in values]  # (M, T, H, W)
         present = [mask.flatten(2).any(dim=2) for mask in masks]
         boxes = [torch.zeros(*there.shape, 4) for there in present]
@@ -171,13 +171,11 @@ def _ids(cell: Any, frames: Sequence[Sequence[Any]]) -> list[list[int]]:
     rows = [listed(row, "track_ids") for row in listed(cell, "track_ids")]
     same_count("track_ids", rows, len(frames), "frames")
     ids = [[int(n) for n in numbers(row, len(row), f"track_ids of frame {i}")] for i, row in enumerate(rows)]
-    for frame, (row, boxes) in enumerate(zip(ids, frames, strict=True)):
-        same_count(f"frame {frame} of track_ids", row, len(boxes), "boxes")
+    for place, row in enumerate(ids):
+        same_count(f"frame {place} of track_ids", row, len(frames[place]), "boxes")
         twice = [number for number in row if row.count(number) > 1]
         if twice:
-            raise Unreadable(
-                f"number twice: {twice[0]} stands {row.count(twice[0])} times in frame {frame} of track_ids"
-            )
+            raise Unreadable(f"number twice: {twice[0]} stands {len(twice)} times in frame {place} of track_ids")
     return ids
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accord.data.recipe import Prepared
     from accord.evaluation.metric import Metric
     from accord.evaluation.needs import Need
-    from accord.evaluation.panels import Panel
+    from accord.evaluation.sections import Section
 
 
 class Options(Config):
@@ -41,7 +41,7 @@ class Task:
         order: where it comes among those that are run unnamed, the lowest first; None leaves it out of them.
         options: what can be set.
         run: its metrics on ``prepared.test``, the main one first.
-        panels: what the report shows of it.
+        shows: what the report shows of it beside the numbers, see :mod:`accord.evaluation.sections`.
         fits: whether it is run unnamed, where needs cannot say it.
     """
 
@@ -52,7 +52,7 @@ class Task:
     usual: Sequence[Need] = ()
     order: int | None = 100
     options: type[Options] = Options
-    panels: Callable[[Any, Prepared, Any], Iterable[Panel]] | None = None
+    shows: Callable[[Any, Prepared, Any], Iterable[Section]] | None = None
     fits: Callable[[Any, Prepared], bool] | None = None
 
     def check(self, model: Any, prepared: Prepared) -> None:

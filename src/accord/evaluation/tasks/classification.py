@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from accord.evaluation.classification import evaluate_classification, in_classes_of
+import numpy as np
+
+from accord.evaluation.classification import (
+    Classification,
+    evaluate_classification,
+    in_classes_of,
+    labelled_rows,
+    score_classes,
+)
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Labels, Subjects
+from accord.evaluation.sections import Classes, ClassRow, Confusion, Item, Section
 from accord.evaluation.tasks import Options, Task
 from accord.methods.abilities import Classifies
 
@@ -14,11 +24,37 @@ if TYPE_CHECKING:
     from accord.data.recipe import Prepared
     from accord.training.artifact import Model
 
+_SHOWN = 4  # rows of a class, right and wrong
+
 
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
     """Accuracies of the rows that have what the method looks at."""
     test = prepared.test.having(*model.method.subjects)
     return evaluate_classification(model.classify(test), in_classes_of(test, model.classes))
+
+
+def shows(model: Model, prepared: Prepared, options: Options) -> Iterator[Section]:
+    """What is taken for what, and how well each class is known; nothing where rows have several labels."""
+    test = labelled_rows(in_classes_of(prepared.test.having(*model.method.subjects), model.classes))
+    if test.labels is None or test.multi_label or not len(test):
+        return
+    outcome = score_classes(model.classify(test), test.labels, test.classes, test.groups())
+    yield Confusion(tuple(outcome.classes), outcome.confusion.tolist())
+    yield Classes(tuple(_of_class(metric, outcome) for metric in outcome.per_class()), corpus=test)
+
+
+def _of_class(metric: Metric, outcome: Classification) -> ClassRow:
+    index = outcome.classes.index(metric.name)
+    mine = np.flatnonzero(outcome.labels == index)
+    right = mine[outcome.predicted[mine] == index][:_SHOWN]
+    wrong = mine[outcome.predicted[mine] != index][:_SHOWN]
+    return ClassRow(
+        metric.name,
+        metric.value,
+        len(mine),
+        right=tuple(Item(row=int(row)) for row in right),
+        wrong=tuple(Item(row=int(row), text=outcome.classes[outcome.predicted[row]]) for row in wrong),
+    )
 
 
 TASK = Task(
@@ -28,4 +64,5 @@ TASK = Task(
     usual=(Labels(known=True),),
     order=10,
     run=run,
+    shows=shows,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from accord.evaluation.examples import captions_found
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Embeds, Rows, Shared, main_modality
 from accord.evaluation.retrieval import CANDIDATES, evaluate_retrieval
@@ -13,6 +14,7 @@ from accord.evaluation.tasks import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
+    from accord.evaluation.sections import Section
     from accord.training.artifact import Model
 
 
@@ -28,6 +30,12 @@ def run(model: Model, prepared: Prepared, options: RetrievalOptions) -> list[Met
     return evaluate_retrieval(model, prepared.test, modality, candidates=options.candidates)
 
 
+def shows(model: Model, prepared: Prepared, options: RetrievalOptions) -> list[Section]:
+    """Some captions and what they find, some rows and the captions that they find."""
+    found = captions_found(model, prepared.test, main_modality(model, prepared.test))
+    return [] if found is None else [found]
+
+
 TASK = Task(
     "retrieval",
     measures="R@1, R@5, R@10 and median rank, both directions; any of a row's captions counts",
@@ -35,4 +43,5 @@ TASK = Task(
     order=20,
     options=RetrievalOptions,
     run=run,
+    shows=shows,
 )

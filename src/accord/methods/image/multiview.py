@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.modalities import ModalityName
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
@@ -45,7 +46,6 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
 
 
 MASKED = ("mv_infonce", "mv_dhel")  # those that can do without a view; the others leave the row out
-Modality = Literal["image", "text", "audio", "video"]
 
 
 class MultiViewConfig(settings.Config):
@@ -58,7 +58,7 @@ class MultiViewConfig(settings.Config):
         "mv_infonce", description="the loss over all views; nt_xent with two views is SimCLR"
     )
     views: int = Field(4, ge=1, description="augmented views of each picture")
-    modalities: tuple[Modality, ...] = Field(
+    modalities: tuple[ModalityName, ...] = Field(
         ("image",), min_length=1, description="modalities; each but image is one more view"
     )
     dim: int = Field(128, ge=1, description="size of the projections that are compared")

@@ -57,7 +57,7 @@ class PixproConfig(settings.Config):
 
 
 class Pixpro(Method, Embeds):
-    """PixPro over any image encoder whose tokens form a square map.
+    """PixPro over any image encoder that gives the patches of a picture.
 
     The teacher moves after each step instead of before the next forward pass, which is the same sequence.
 
@@ -78,7 +78,7 @@ class Pixpro(Method, Embeds):
 
     name: ClassVar[str] = "pixpro"
     Config: ClassVar[type[settings.Config]] = PixproConfig
-    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled", "tokens"})}
+    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled", "patches"})}
     training_only: ClassVar[tuple[str, ...]] = ("teacher.", "heads.", "propagation.", "predictor.")
     config: PixproConfig
 

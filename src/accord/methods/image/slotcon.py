@@ -59,7 +59,7 @@ class SlotconConfig(settings.Config):
 
 
 class Slotcon(Method, Embeds, Segments):
-    """SlotCon over any image encoder whose tokens form a square map.
+    """SlotCon over any image encoder that gives the patches of a picture.
 
     The teacher moves after each step instead of before the next forward pass, which is the same sequence.
 
@@ -80,7 +80,7 @@ class Slotcon(Method, Embeds, Segments):
 
     name: ClassVar[str] = "slotcon"
     Config: ClassVar[type[settings.Config]] = SlotconConfig
-    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled", "tokens"})}
+    needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled", "patches"})}
     training_only: ClassVar[tuple[str, ...]] = ("teacher.", "predictor.", "center.")
     config: SlotconConfig
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from accord import config as settings
 from accord.data.features import Features
+from accord.data.modalities import ModalityName
 from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder
@@ -36,15 +37,14 @@ from accord.methods.abilities import Ability, RescoresTuples, ScoresTuples
 from accord.methods.base import Batch, DataInfo, Group, Method, Step
 from accord.state import Temperature
 
-Modality = Literal["text", "image", "audio", "video"]
 MEASURES = {"volume": volume, "distance": span_distance, "logvol": log_volume}
 
 
 class GramConfig(settings.Config):
     """Settings of :class:`Gram`; defaults from the paper and its released code."""
 
-    modalities: tuple[Modality, ...] = Field(("text", "image", "audio"), min_length=2, description="in any order")
-    anchor: Modality = Field("text", description="the modality that the others are compared with")
+    modalities: tuple[ModalityName, ...] = Field(("text", "image", "audio"), min_length=2, description="in any order")
+    anchor: ModalityName = Field("text", description="the modality that the others are compared with")
     every_anchor: bool = Field(False, description="the mean of the loss with each modality as anchor")
     dim: int = Field(512, ge=2, description="size of the shared space; at least the number of modalities")
     score: Literal["volume", "distance", "logvol"] = Field(

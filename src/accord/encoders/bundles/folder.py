@@ -1,0 +1,121 @@
+"""Reading the folder of a two-tower model that transformers saved: its whole network, and what describes the towers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accord.data.inputs import ImageInput
+from accord.encoders.pretrained import load_pretrained, quiet
+from accord.encoders.tokenizer import with_length
+from accord.encoders.weights import Found
+from accord.errors import ConfigError, WeightsError
+
+
+def read_model(name: str, found: Found, model_type: str) -> Any:
+    """The whole model, every tensor of it from the checkpoint.
+
+    Raises:
+        ConfigError: it is a model of another type.
+        WeightsError: the weights do not fit, or are not all there.
+    """
+    from transformers import AutoModel
+
+    return load_pretrained(AutoModel, found, _settings(name, found, model_type), safetensors=True)
+
+
+def specs_in(name: str, found: Found, model_type: str) -> dict[str, dict[str, Any]]:
+    """Modality -> what rebuilds its tower, but for the size of its vectors.
+
+    Raises:
+        ConfigError: it is a model of another type.
+        WeightsError: a file is missing or damaged.
+    """
+    settings = _settings(name, found, model_type)
+    vision, text = _plain(settings.vision_config), _plain(settings.text_config)
+    length = int(text["max_position_embeddings"])
+    image = asdict(_image_input(found.path, int(vision["image_size"])))
+    return {
+        "image": {"name": name, "config": vision, "image": image},
+        "text": {"name": name, "config": text, "tokenizer": read_tokenizer(found.path, length), "length": length},
+    }
+
+
+def random_model(library: str, config: Mapping[str, Any], inner: str) -> Any:
+    """A tower with random weights, of a class of transformers; some releases wrap what the model holds as ``inner``."""
+    import transformers
+
+    kind = getattr(transformers, library)
+    model = kind(kind.config_class(**config))
+    return getattr(model, inner, model)
+
+
+def read_tokenizer(folder: Path, length: int) -> str:
+    """The tokenizer of the folder as JSON: its ``tokenizer.json``, or what transformers makes of its other files.
+
+    Raises:
+        ConfigError: it has no such form.
+        WeightsError: it cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    try:
+        with quiet():
+            tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsError(f"{folder}: its tokenizer cannot be read: {str(error).strip().splitlines()[0]}") from None
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ConfigError(f"{folder}: its tokenizer has no tokenizer.json form, which is needed")
+    return with_length(tokenizer.backend_tokenizer.to_str(), length, tokenizer.pad_token or tokenizer.eos_token)
+
+
+def read_json(path: Path, saved_by: str = "transformers") -> dict[str, Any]:
+    """A JSON file of the folder.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WeightsError(f"{path.parent} holds no readable {path.name}: expected what {saved_by} saved") from None
+    return values
+
+
+def _settings(name: str, found: Found, model_type: str) -> Any:
+    from transformers import AutoConfig
+
+    came = read_json(found.path / "config.json").get("model_type")
+    if came != model_type:
+        better = f"; write {came}:{name.partition(':')[2]}" if came in ("clip", "siglip") else ""
+        raise ConfigError(f"{name}: {found.path} holds a model of type {came!r}, expected {model_type!r}{better}")
+    with quiet():
+        return AutoConfig.from_pretrained(found.path, local_files_only=True)
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A configuration as JSON holds it, without the folder of this machine."""
+    plain = json.loads(settings.to_json_string(use_diff=False))
+    return {key: value for key, value in plain.items() if key not in ("_name_or_path", "transformers_version")}
+
+
+def _image_input(folder: Path, side: int) -> ImageInput:
+    """What ``preprocessor_config.json`` says: cut out of the middle (CLIP), or squeezed into the square (SigLIP)."""
+    about = read_json(folder / "preprocessor_config.json")
+    size = about.get("size", side)
+    edge = size.get("shortest_edge") if isinstance(size, dict) else size  # old folders hold a number
+    interpolation = {2: "bilinear", 3: "bicubic"}.get(about.get("resample", 3))
+    if interpolation is None:
+        raise ConfigError(f"{folder}: pictures are resized with resample = {about['resample']}; expected 2 or 3")
+    return ImageInput(
+        size=side,
+        mean=tuple(about["image_mean"]),
+        std=tuple(about["image_std"]),
+        interpolation=interpolation,
+        crop=1.0 if edge is None else side / int(edge),
+        squeeze=edge is None,
+    )

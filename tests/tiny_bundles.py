@@ -1,0 +1,115 @@
+"""Tiny random CLIP and SigLIP models in folders as the hub has them: configuration, weights, tokenizer, processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+)
+
+WORDS = ["a photo of a red heart", "the blue fish, and two birds", "an emoji of green leaves", "a smiling face"]
+START, END = "<|startoftext|>", "<|endoftext|>"
+SIDE, LENGTH = 32, 16
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def save_clip(folder: Path, *, old: bool = False, dim: int = 24) -> Path:
+    """A CLIP of two layers a tower; ``old`` with the wrong end token in its configuration, as OpenAI's were saved."""
+    tokenizer = _clip_tokenizer()
+    text = {**TOWER, "hidden_size": 48, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
+    text["bos_token_id"], text["eos_token_id"] = tokenizer.bos_token_id, 2 if old else tokenizer.eos_token_id
+    vision = {**TOWER, "image_size": SIDE, "patch_size": 8}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=dim))
+    _shake(model)
+    model.save_pretrained(folder)
+    size = {"shortest_edge": SIDE}
+    processor = CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE})
+    CLIPProcessor(processor, tokenizer).save_pretrained(folder)
+    processor.save_pretrained(folder)  # where hub folders of all ages have it: preprocessor_config.json
+    return folder
+
+
+def save_siglip(folder: Path) -> Path:
+    """A SigLIP of two layers a tower; its tokenizer has no start, and pads with its end."""
+    tokenizer = _siglip_tokenizer()
+    text = {
+        **TOWER,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    vision = {**TOWER, "image_size": SIDE, "patch_size": 8}
+    torch.manual_seed(1)
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+    _shake(model)
+    with torch.no_grad():
+        model.logit_scale.fill_(2.0)
+        model.logit_bias.fill_(-3.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
+def _shake(model: torch.nn.Module) -> None:
+    """Biases and gains that are no longer 0 and 1, so that one left out shows."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def _clip_tokenizer() -> CLIPTokenizer:
+    """Byte pairs with the ends of words marked, learnt of a few words; built as OpenAI's is."""
+    backend = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=640,
+        end_of_word_suffix="</w>",
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(WORDS, trainer)
+    known = list(dict(sorted(backend.get_vocab().items(), key=lambda item: item[1])))
+    letters = [letter for letter in known if len(letter) == 1]
+    known += [f"{letter}</w>" for letter in letters if f"{letter}</w>" not in known]
+    vocabulary = {token: number for number, token in enumerate([*known, START, END])}
+    merges = [tuple(pair) for pair in _merges(backend)]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
+
+
+def _merges(backend: Tokenizer) -> list[list[str]]:
+    import json
+
+    return json.loads(backend.to_str())["model"]["merges"]
+
+
+def _siglip_tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=80, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    backend.train_from_iterator(WORDS, trainer)
+    end = backend.token_to_id("</s>")
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", pad_token="</s>", unk_token="<unk>", model_max_length=LENGTH
+    )
