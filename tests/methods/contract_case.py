@@ -108,7 +108,8 @@ class Case:
         config = TrainingConfig.parse({**TRAINING, **training})
         folder = self.work / part
         fit(method, self.corpus, config, folder, resume=resume, progress=False)
-        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        log = folder / "train.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if method.stages else []
         return [{name: value for name, value in line.items() if name != "rows_per_second"} for line in lines]
 
     @cached_property
