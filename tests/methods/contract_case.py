@@ -24,7 +24,6 @@ from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
-from accord.training.module import encoder_inputs
 from accord.training.start import check_views
 
 SMALL = 8  # the largest number that a setting is left at
@@ -77,7 +76,7 @@ class Case:
         reads = self.kind.reads(parsed)
         rows, graph = self.places
         learnt = [field for target in self.kind.targets for field in get_target(target).fields]
-        fields = {"label", "group", "dataset", *reads, *learnt}
+        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *learnt}
         columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
@@ -122,9 +121,9 @@ class Case:
         return Trained(method, before, frozenset(learnt), lines)
 
     def batch(self) -> dict[str, Any]:
-        """Four rows as they are shown to a finished model."""
-        rows = self.corpus.select(range(4))
-        return next(iter(eval_loader(rows, encoder_inputs(self.trained.method), batch_size=4)))
+        """Four rows as they are shown to a finished model, with all that it has an encoder for."""
+        inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
+        return next(iter(eval_loader(self.corpus.select(range(4)), inputs, batch_size=4)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
