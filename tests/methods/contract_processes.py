@@ -31,9 +31,10 @@ def pair(rank: int, places: list[str], cache: str) -> dict[str, dict[str, Tensor
 
 
 def shared_out() -> list[str]:
-    """The methods whose rows can be shared out: all but those that read a graph as a whole."""
+    """The methods whose rows can be shared out: all that are trained but those that read a graph as a whole."""
     kinds = {name: get_method(name) for name in available()}
-    return [name for name, kind in kinds.items() if "graph" not in kind.reads(kind.Config.parse({}))]
+    whole = {name for name, kind in kinds.items() if "graph" in kind.reads(kind.Config.parse({}))}
+    return [name for name, kind in kinds.items() if kind.loss is not Method.loss and name not in whole]
 
 
 def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
@@ -61,6 +62,6 @@ def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
 
 def _total(method: Method, batch: Batch, step: Step) -> Tensor:
     seed_everything(0)
-    total = method.loss(method.mix(batch, step), step)["total"]
+    total = method.loss(batch, step)["total"]  # not mixed, which is drawn by each process like dropout
     total.backward()
     return total.detach()
