@@ -21,7 +21,17 @@ from accord.training.stages import trained_in
 from two_processes import run_two_processes
 
 ROOT = Path(__file__).parents[2]
-APART: dict[str, str] = {}  # methods of which two processes are not one, and why
+_NORMS = "batch norm in its heads takes the statistics of each process (issue 17)"
+APART = {  # methods of which two processes are not one, and why
+    "filip": "each process chooses the tokens that its own pairs find likeliest, as in the paper",
+    "gram": "hard negatives are drawn from the rows of a process (issue 17)",
+    "improved_vlp_baselines": _NORMS,
+    "multiview_infonce": _NORMS,
+    "pixpro": _NORMS,
+    "slotcon": _NORMS,
+    "swav": _NORMS,
+    "tcl": "hidden words and hard negatives are drawn by each process (issue 17)",
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +106,8 @@ def test_its_state_is_tensors_under_names_that_it_declares(case):
 
 def test_a_killed_training_goes_on_to_the_same_bits(case):
     trained = case.trained
+    if not trained.method.stages:
+        pytest.skip("it is not trained")
     steps, killed, resumed = len(trained.lines), case.built(), case.built()
     with pytest.raises(Killed), killed_at(killed, steps // 2 + 1):
         case.fit(killed, "killed")
@@ -106,6 +118,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(case):
 
 def test_bfloat16_gives_finite_losses_and_gradients(case):
     method = case.built()
+    if not method.stages:
+        pytest.skip("it is not trained")
     with watched(method) as learnt:
         lines = case.fit(method, "bfloat16", epochs=1, precision="bf16", grad_clip=1e9)
     assert learnt
@@ -132,15 +146,15 @@ def test_two_processes_are_one_with_all_rows(name, cases, halves, request):
         torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-3, msg=lambda text, part=part: f"{part}: {text}")
 
 
-@pytest.mark.parametrize("name", available())
-def test_it_has_a_card_a_test_of_its_own_and_a_claim(name):
-    card = get_card(name)
-    measured = [path.read_text() for path in (ROOT / "claims").rglob("*.py")]
-    others = [slug for one in list_cards() for slug in one.baselines]
-    assert any(re.search(rf"\b{name}\b", text) for text in measured) or name in others
-    assert card.kind == "paper" or name in others, f"{name} is nobody's baseline: name it on the other's card"
-    tested = [path for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name]
-    assert any(f'"{name}"' in path.read_text() for path in tested)
+def test_it_has_a_card_a_test_of_its_own_and_a_claim(case):
+    name, card = case.name, get_card(case.name)
+    own = re.compile(rf"""["' =]{name}["'\s:]""")
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path.name != Path(__file__).name]
+    assert any(own.search(path.read_text()) for path in tests)
+    claims = [path.read_text() for path in (ROOT / "claims").rglob("*.py")]
+    others = {slug for one in list_cards() for slug in one.baselines}
+    if case.built().stages:
+        assert name in others or (card.kind == "paper" and any(own.search(text) for text in claims))
 
 
 @pytest.mark.parametrize("name", available())
