@@ -118,9 +118,13 @@ class Case:
         return Trained(method, before, frozenset(learnt), lines)
 
     def batch(self) -> dict[str, Any]:
-        """Four rows as they are shown to a finished model."""
-        rows = self.corpus.select(range(4))
-        return next(iter(eval_loader(rows, encoder_inputs(self.trained.method), batch_size=4)))
+        """Four rows as they are shown to a finished model; names of classes where rows hold no texts."""
+        rows, method = self.corpus.select(range(4)), self.trained.method
+        batch: dict[str, Any] = next(iter(eval_loader(rows, encoder_inputs(method), batch_size=4)))
+        if "text" in method.encoders and "text" not in batch:
+            ids, mask = method.encoders["text"].input.tokenizer([*method.data.definitions, *["a ball"] * 4][:4])
+            batch |= {"text": ids, "text_mask": mask}
+        return batch
 
 
 @dataclass(frozen=True)
