@@ -21,16 +21,17 @@ from accord.training.stages import trained_in
 from two_processes import run_two_processes
 
 ROOT = Path(__file__).parents[2]
-_NORMS = "batch norm in its heads takes the statistics of each process (issue 17)"
+_NORMS = "batch norm in its heads takes the statistics of each process"
 APART = {  # methods of which two processes are not one, and why
     "filip": "each process chooses the tokens that its own pairs find likeliest, as in the paper",
-    "gram": "hard negatives are drawn from the rows of a process (issue 17)",
+    "gram": "hard negatives are drawn from the rows of a process",
     "improved_vlp_baselines": _NORMS,
     "multiview_infonce": _NORMS,
     "pixpro": _NORMS,
     "slotcon": _NORMS,
     "swav": _NORMS,
-    "tcl": "hidden words and hard negatives are drawn by each process (issue 17)",
+    "tcl": "hidden words and hard negatives are drawn by each process",
+    "xclip": "each process mixes its own clips",
 }
 
 
