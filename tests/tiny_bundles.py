@@ -25,7 +25,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 
 
 def save_clip(folder: Path, *, old: bool = False, dim: int = 24) -> Path:
-    """A CLIP of two layers a tower; ``old`` with the wrong end token in its configuration, as OpenAI's were saved."""
+    """A CLIP of two layers a tower; ``old`` as OpenAI's were saved, with another end token in its configuration."""
     tokenizer = _clip_tokenizer()
     text = {**TOWER, "hidden_size": 48, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
     text["bos_token_id"], text["eos_token_id"] = tokenizer.bos_token_id, 2 if old else tokenizer.eos_token_id
@@ -36,8 +36,10 @@ def save_clip(folder: Path, *, old: bool = False, dim: int = 24) -> Path:
     model.save_pretrained(folder)
     size = {"shortest_edge": SIDE}
     processor = CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE})
-    CLIPProcessor(processor, tokenizer).save_pretrained(folder)
-    processor.save_pretrained(folder)  # where hub folders of all ages have it: preprocessor_config.json
+    CLIPProcessor(processor, tokenizer).save_pretrained(folder)  # newer releases: processor_config.json
+    if old:
+        (folder / "processor_config.json").unlink()
+        processor.save_pretrained(folder)  # preprocessor_config.json
     return folder
 
 

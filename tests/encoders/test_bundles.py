@@ -85,7 +85,7 @@ def test_patches_lie_in_the_space_of_the_pooled_vector(folders):
     torch.testing.assert_close(features.tokens, model.vision_model.post_layernorm(hidden)[:, 1:])
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(97, 40), (40, 97), (32, 32), (300, 200)])
 def test_pictures_are_cut_as_the_processor_cuts_them(folders, kind, size):
     """Ours cuts first and resizes then, with Pillow instead of torch: the mean differs by less than 2 of 255 levels."""
@@ -162,3 +162,23 @@ def test_names_that_mean_nothing_are_refused(folders, tmp_path):
         build_encoder("image", {"name": named(folders, "clip"), "dim": 64})
     with pytest.raises(ShapeError, match="image has shape"):
         build_encoder("image", named(folders, "clip"))(torch.zeros(1, 3, 64, 64))
+
+
+@torch.no_grad()
+def test_its_image_tower_reads_the_frames_of_clips(folders):
+    encoder = build_encoder("video", f"frames:{named(folders, 'clip')}").eval()
+    clips = torch.randn(2, 3, 3, SIDE, SIDE)
+    again = build_encoder("video", json.loads(json.dumps(encoder.spec())), weights=False).eval()
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(clips).pooled, encoder(clips).pooled)
+
+
+@torch.no_grad()
+def test_all_layers_can_be_had(folders):
+    encoder = load_bundle(named(folders, "clip")).encoders["text"].eval()
+    ids, mask = encoder.input.tokenizer(WORDS)
+    layers = encoder(ids, mask, layers=True).stream("layers").values
+    hidden = AutoModel.from_pretrained(folders["clip"]).eval().text_model(ids, mask.long(), output_hidden_states=True)
+    ends = mask.sum(dim=1) - 1
+    expected = [states[torch.arange(len(ids)), ends] for states in hidden.hidden_states[1:]]
+    torch.testing.assert_close(layers, torch.stack(expected, dim=1))

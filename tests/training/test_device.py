@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
+from accord.data.streams import Features, Stream
 from accord.errors import ConfigError
 from accord.training.device import resolve_device
 
@@ -45,3 +47,27 @@ def test_a_message_names_the_option_that_was_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"training\.accelerator cuda: PyTorch finds no cuda"):
         resolve_device("cuda", option="training.accelerator")
+
+
+def test_all_of_a_batch_goes_to_the_device():
+    """Shown with the device that holds no numbers, which is on every machine."""
+    data = pytest.importorskip("torch_geometric.data")
+    graph = data.HeteroData()
+    graph["paper"].x = torch.zeros(3, 2)
+    graph["paper", "cites", "paper"].edge_index = torch.zeros(2, 4, dtype=torch.int64)
+    words = Stream(torch.zeros(2, 5, 3), torch.ones(2, 5, dtype=torch.bool), times=torch.zeros(2, 5))
+    batch = {
+        "image": torch.zeros(2, 3),
+        "image_views": [torch.zeros(2, 3), Features(torch.zeros(2, 3), streams={"words": words}, main="words")],
+        "text_views": [(torch.zeros(2, 5), torch.ones(2, 5, dtype=torch.bool))],
+        "others": {"video": {"frames": torch.zeros(2, 4)}},
+        "instance_text": [["a cat"], []],
+        "graph": graph,
+    }
+    moved = move_data_to_device(batch, torch.device("meta"))
+    stream = moved["image_views"][1].stream("words")
+    parts = [moved["image"], *moved["text_views"][0], moved["others"]["video"]["frames"], moved["image_views"][0]]
+    parts += [moved["image_views"][1].pooled, stream.values, stream.mask, stream.times, moved["graph"]["paper"].x]
+    parts += [moved["graph"]["paper", "cites", "paper"].edge_index]
+    assert {part.device.type for part in parts} == {"meta"}
+    assert moved["instance_text"] == [["a cat"], []]

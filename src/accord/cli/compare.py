@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,8 @@ def compare(
     from accord import pipeline
     from accord.cli.output import console
 
-    comparison = pipeline.compare(config, seeds=seeds, out=out, resume=resume, device=device and device.value)
+    options: dict[str, Any] = {"seeds": seeds, "out": out, "resume": resume, "device": device and device.value}
+    comparison = pipeline.compare(config, **options)
     console().print(comparison.table())
     for sentence in comparison.sentences():
         console().print(sentence)

@@ -46,7 +46,7 @@ def inherit(method: Method, bundle: Bundle) -> tuple[str, ...]:
 
 def _matrix(method: Method, bundle: Bundle, modality: str) -> Tensor | None:
     """What makes the encoder's vectors those of the space ``(D, W)``; None where the encoder is another."""
-    if method.encoders[modality] is not bundle.encoders.get(modality):
+    if modality not in method.encoders or method.encoders[modality] is not bundle.encoders.get(modality):
         return None
     return bundle.projections.get(modality, torch.eye(bundle.dim))
 

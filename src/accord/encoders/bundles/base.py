@@ -22,13 +22,6 @@ from accord.shipped import BUNDLES
 if TYPE_CHECKING:
     from accord.encoders.bundles.towers import TowerConfig
 
-_MODULES = {
-    "clip": "accord.encoders.bundles.clip",
-    "siglip": "accord.encoders.bundles.siglip",
-    "open_clip": "accord.encoders.bundles.open_clip",
-}
-assert tuple(_MODULES) == BUNDLES  # names that can be told from others without importing this
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -124,13 +117,13 @@ def _hash(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _family(name: str) -> ModuleType:
-    """The module that reads bundles of this kind."""
+    """The module that reads bundles of this kind, which is called like it."""
     kind, _, place = name.partition(":")
-    if kind not in _MODULES:
-        raise ConfigError(no_such("kind of bundle", kind, _MODULES))
+    if kind not in BUNDLES:
+        raise ConfigError(no_such("kind of bundle", kind, BUNDLES))
     if not place:
         raise ConfigError(f"{name}: name the folder too, {kind}:FOLDER, or {kind}:{HUB}NAME for one of the hub")
-    return import_module(_MODULES[kind])
+    return import_module(f"accord.encoders.bundles.{kind}")
 
 
 def _folder(name: str, given: Path | None = None) -> Found:

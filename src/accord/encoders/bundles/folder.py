@@ -103,14 +103,24 @@ def _plain(settings: Any) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in ("_name_or_path", "transformers_version")}
 
 
+def _processor(folder: Path) -> dict[str, Any]:
+    """How pictures are prepared, in a file of its own or in that of the whole processor, as newer releases save it."""
+    whole = folder / "processor_config.json"
+    if not (folder / "preprocessor_config.json").is_file() and whole.is_file():
+        return dict(read_json(whole).get("image_processor", {}))
+    return read_json(folder / "preprocessor_config.json")
+
+
 def _image_input(folder: Path, side: int) -> ImageInput:
-    """What ``preprocessor_config.json`` says: cut out of the middle (CLIP), or squeezed into the square (SigLIP)."""
-    about = read_json(folder / "preprocessor_config.json")
+    """What the processor's file says: cut out of the middle (CLIP), or squeezed into the square (SigLIP)."""
+    about = _processor(folder)
     size = about.get("size", side)
     edge = size.get("shortest_edge") if isinstance(size, dict) else size  # old folders hold a number
     interpolation = {2: "bilinear", 3: "bicubic"}.get(about.get("resample", 3))
     if interpolation is None:
         raise ConfigError(f"{folder}: pictures are resized with resample = {about['resample']}; expected 2 or 3")
+    if not {"image_mean", "image_std"} <= set(about):
+        raise WeightsError(f"{folder}: image_mean and image_std are not among the settings of its processor")
     return ImageInput(
         size=side,
         mean=tuple(about["image_mean"]),

@@ -65,6 +65,7 @@ class ImageTower(Encoder):
         self.config = config
         self.input = config.input
         self.dim = config.dim
+        self._side = config.input.size
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of normalised images ``(B, 3, S, S)``; images have no mask.
@@ -72,7 +73,7 @@ class ImageTower(Encoder):
         Raises:
             ShapeError: not three channels, or not the size that the model was built for.
         """
-        check_shape("image", x, "B", 3, self.input.size, self.input.size)
+        check_shape("image", x, "B", 3, self._side, self._side)
         pooled, patches = self.read(x)
         if patches is None:
             return Features(pooled)

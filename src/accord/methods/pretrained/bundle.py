@@ -53,17 +53,16 @@ class JointSpace(Method, Embeds):
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
-        own = [encoders[name].dim for name in self.needs if name not in self.config.projected]
-        dim = self.config.dim or (own or [512])[0]
-        for name in self.needs:
-            if name not in self.config.projected and encoders[name].dim != dim:
+        projected = [name for name in self.needs if name in self.config.projected]
+        plain = [name for name in self.needs if name not in projected]
+        dim = self.config.dim or encoders[(plain or projected)[0]].dim
+        for name in plain:
+            if encoders[name].dim != dim:
                 raise ConfigError(
                     f"method {self.name}: the {name} encoder gives {encoders[name].dim} numbers, the space has {dim}: "
                     "choose encoders of one size, or start from a bundle with --bundle clip:FOLDER"
                 )
-        self.projections = nn.ModuleDict(
-            {name: nn.Linear(encoders[name].dim, dim, bias=False) for name in self.config.projected}
-        )
+        self.projections = nn.ModuleDict({name: nn.Linear(encoders[name].dim, dim, bias=False) for name in projected})
         self.requires_grad_(False)
 
     @classmethod
