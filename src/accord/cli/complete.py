@@ -29,6 +29,13 @@ def task_names(incomplete: str) -> list[str]:
     return _starting(incomplete, names())
 
 
+def measure_names(incomplete: str) -> list[str]:
+    """Measures of ``accord diagnose``."""
+    from accord.diagnostics.measures import measure_names as names
+
+    return _starting(incomplete, names())
+
+
 def pack_names(incomplete: str) -> list[str]:
     """Packs, as ``accord data`` takes them."""
     from accord.data.packs import available_packs
