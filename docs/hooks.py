@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from accord.claims.table import page, table
 from accord.config import Config
+from accord.data.fields import declarations
 from accord.data.packs import available_packs, get_pack
 from accord.encoders.registry import DECLARATIONS, Declaration
 from accord.papers import PaperCard, list_cards, settings_of
@@ -114,6 +115,15 @@ def packs() -> str:
         for pack in described
     ]
     return table(("pack", "what", "rows", "where", "licence"), rows)
+
+
+def columns() -> str:
+    """One line per column that a row may have."""
+    rows = [
+        (f"`{made.option}`", made.about, ", ".join(f"`{name}`" for name in made.names) or "asked for only")
+        for made in declarations().values()
+    ]
+    return table(("option", "what its cells hold", "guessed by the name"), rows)
 
 
 def encoders() -> str:
@@ -217,6 +227,7 @@ def import_seconds(distribution: str) -> str:
 
 
 MAKERS: dict[str, Callable[[], str]] = {
+    "columns": columns,
     "cards": cards,
     "packs": packs,
     "encoders": encoders,

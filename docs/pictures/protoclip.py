@@ -13,6 +13,7 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.loader import eval_loader, train_loader
+from accord.methods import Episode
 from accord.methods.image_text.protoclip import ProtoClip
 from accord.training.module import encoder_inputs
 
@@ -56,7 +57,7 @@ def pictures(method: ProtoClip, corpus: Corpus) -> Tensor:
 def names(method: ProtoClip, train: Corpus) -> list[list[str]]:
     """Different names of the rows of each cluster of the last episode."""
     inputs = {"text": encoder_inputs(method)["text"]}
-    loader = train_loader(train, inputs, batch_size=BATCH, seed=0, episode=len(train))
+    loader = train_loader(train, inputs, batch_size=BATCH, seed=0, sampling=Episode)
     loader.set_epoch(EPISODES - 1)
     rows = torch.cat([batch["index"] for batch in loader])
     texts, labels = train.texts(), method.clusters["text"].labels[: len(rows)]

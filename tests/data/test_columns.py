@@ -10,6 +10,14 @@ from accord.errors import ConfigError, DataError
 from data.samples import encoded
 
 
+def test_columns_that_may_be_anything_are_guessed_for_those_who_want_them():
+    table = datasets.Dataset.from_dict({"image": ["a.png"], "bbox": [[[0, 0, 9, 9]]], "names": [["a cat"]]})
+    assert describe_columns(guess_columns(table)) == "image=image"
+    wanted = ("boxes", "instance_label", "instance_text")
+    assert describe_columns(guess_columns(table, wanted=wanted)) == "image=image boxes=bbox instance_text=names"
+    assert describe_columns(guess_columns(table, {"boxes": None}, wanted)) == "image=image instance_text=names"
+
+
 def guessed(table: dict[str, list[Any]], **overrides: Any) -> str:
     return describe_columns(guess_columns(datasets.Dataset.from_dict(table), overrides))
 

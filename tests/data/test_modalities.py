@@ -148,4 +148,6 @@ def test_a_modality_of_another_package_is_guessed_read_checked_and_put_into_batc
     done = python("-c", USE, str(data / "table.csv"))
     assert done.stdout.splitlines() == ["what ('smell', 'text') ['no smell']", "[1.5, 2.5]", "True smell"], done.stderr
     assert "accord.modalities 'taste' of the package smelling cannot be used" in done.stderr
-    assert "--smell" in python("-m", "accord", "train", "--help").stdout
+    usage = python("-m", "accord", "train", "--help").stdout
+    assert "--smell " in usage
+    assert "--smell-encoder" in usage

@@ -240,4 +240,10 @@ def _after(loader: Any, batches: int) -> dict[str, Any]:
 def test_a_row_is_shown_as_a_film_strip(clips: Corpus) -> None:
     strip = clips.picture(0, side=32)
     assert strip is not None
-    assert strip.size == (4 * 32, 24)
+    assert strip.size == (2 * 16, 2 * 12)
+    one = [read_video(clips.rows[0]["video"], None, frames=4)[n].resize((16, 12)) for n in range(4)]
+    seen = np.asarray(strip.convert("L"), dtype=float)
+    for place, frame in enumerate(one):
+        top, left = 12 * (place // 2), 16 * (place % 2)
+        part = seen[top : top + 12, left : left + 16]
+        assert np.corrcoef(part.ravel(), np.asarray(frame.convert("L"), dtype=float).ravel())[0, 1] > 0.9

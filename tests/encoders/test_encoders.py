@@ -33,6 +33,7 @@ class TestEveryEncoder:
             assert features.mask is None or features.mask.shape == features.tokens.shape[:2]
         for name, stream in features.streams.items():
             assert len(stream.values) == 3
+            assert stream.values.shape[2] == encoder.stream_dim(name)
             if name.startswith("map"):
                 assert stream.map().shape[-1] == -(-x.shape[-1] // int(name.removeprefix("map")))
 

@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, settings):
 def test_training_brings_cells_of_one_place_together(tmp_path):
     pixpro = trained("pixpro", tmp_path, training={"epochs": 6}, momentum=0.9, **SMALL)
     assert told_apart(pixpro) > 0.8  # chance 0.25
-    assert pixpro.dense({"image": torch.zeros(2, 3, 32, 32)}).shape == (2, 16, 4, 4)
+    assert pixpro.encoders["image"](torch.zeros(2, 3, 32, 32)).grid().shape == (2, 16, 4, 4)
 
 
 def test_a_vit_will_do_and_an_encoder_without_tokens_is_refused(batch):

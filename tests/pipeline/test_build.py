@@ -60,6 +60,7 @@ def test_an_encoder_that_the_user_names_is_frozen_when_it_is_pretrained(corpus, 
     [
         ("none", "trained, as asked"),
         (1, "trained in its last 1 of 2 blocks, as asked"),
+        ("model.*,!*.norm1.*", "trained in 2 of its 19 parameters, as asked"),
         ("all", "frozen, as asked"),
     ],
 )

@@ -64,6 +64,10 @@ def test_a_wish_for_all_encoders_passes_over_those_that_start_at_random():
     run = RunConfig.parse(merged(RUN, {"encoders.image": "resnet18"}))
     assert freezing(run, freeze=2) == {"image": 2, "text": "auto"}
     assert freezing(run, freeze={"*": "none", "text": "all"}) == {"image": "none", "text": "all"}
+    assert freezing(run, freeze={"text": "transformer.*, !*.bias"}) == {
+        "text": ["transformer.*", "!*.bias"],
+        "image": "auto",
+    }
 
 
 def test_a_wish_reaches_the_encoders_that_the_run_does_not_name():

@@ -53,7 +53,7 @@ def takes_columns(verb: Verb) -> Verb:
 
 def takes_encoders(verb: Verb) -> Verb:
     """A verb with an option ``--FIELD-encoder NAME``; its parameter ``encoders`` gets those given, by field."""
-    options = {field: _encoder_option(made) for field, made in declarations().items() if made.encoder}
+    options = {field: _encoder_option(made) for field, made in declarations().items() if made.encoder is not None}
     return _with_options(verb, "encoders", options)
 
 
@@ -77,7 +77,7 @@ def _encoder_option(made: Declaration) -> Any:
         f"--{made.field}-encoder",
         metavar="NAME",
         autocompletion=complete.encoders_for(made.field),
-        help=f"Such as {made.encoder}.",
+        help=f"Such as {made.encoder}." if made.encoder else "Of an installed package.",
         rich_help_panel=ENCODERS,
     )
     return Annotated[str | None, option]

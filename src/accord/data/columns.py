@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +98,18 @@ def describe_columns(columns: Columns) -> str:
     return " ".join(f"{name}={'+'.join(used)}" for name, used in columns.items())
 
 
-def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence[str] | None] | None = None) -> Columns:
+def guess_columns(
+    rows: datasets.Dataset,
+    overrides: Mapping[str, str | Sequence[str] | None] | None = None,
+    wanted: Collection[str] = (),
+) -> Columns:
     """The mapping that names, types and the first rows suggest.
 
     Args:
         rows: the data set.
         overrides: field of :class:`Columns` -> column name(s); None takes the modality out, and so does ``"none"``
             where no column is called that.
+        wanted: fields that are not guessed otherwise: they take a column by its name alone.
 
     Raises:
         ConfigError: an override is for a modality that does not exist.
@@ -122,6 +127,11 @@ def guess_columns(rows: datasets.Dataset, overrides: Mapping[str, str | Sequence
     chosen = _checked_overrides(rows, overrides or {})
     taken = {column for columns in chosen.values() for column in columns}
     kinds = {column: kind_of(rows, column) for column in rows.column_names if column not in taken}
+    for field in wanted:
+        if field not in chosen and not (declared(field).kinds or declared(field).named_kinds):
+            named = sorted((name for name in kinds if name not in taken), key=lambda name: _rank(field, name))
+            chosen[field] = (named[-1],) if named and _rank(field, named[-1]) else ()
+            taken.update(chosen[field])
     early = [field for field, made in declarations().items() if made.early]
     for field in (*early, *declarations()):
         if field not in chosen:

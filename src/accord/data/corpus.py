@@ -245,7 +245,7 @@ class Corpus:
         return self._file(self._cells[position][column])
 
     def picture(self, position: int, side: int) -> Image.Image | None:
-        """Something to look at that stands for a row, about ``side`` pixels high: of the first medium that has it.
+        """Something to look at for a row, at most ``side`` pixels wide and high: of the first medium that has it.
 
         Raises:
             RowError: the cell cannot be read; names row, file and reason.
@@ -430,6 +430,7 @@ def open_corpus(
     incomplete: bool = False,
     target: str | None = None,
     box_format: BoxFormat = "xyxy",
+    wanted: Collection[str] = (),
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -448,6 +449,7 @@ def open_corpus(
         incomplete: keep rows that lack some of their modalities, for methods that can use them.
         target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
         box_format: what the four numbers of a box are.
+        wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
         quiet: print nothing.
 
     Raises:
@@ -457,7 +459,7 @@ def open_corpus(
         >>> open_corpus("pack:emoji", check=False, quiet=True)
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
-    corpus, found, labels = _unchecked(source, columns, classes, target)
+    corpus, found, labels = _unchecked(source, columns, classes, target, wanted)
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
     corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph, box_format=box_format)
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
@@ -497,6 +499,7 @@ def survey(
     *,
     columns: Mapping[str, str | Sequence[str] | None] | None = None,
     target: str | None = None,
+    wanted: Collection[str] = (),
 ) -> Corpus:
     """What a source holds, before any of its rows is looked at: modalities, columns and classes, bad rows included.
 
@@ -504,11 +507,12 @@ def survey(
         source: as for :func:`open_corpus`, and so are the others.
         columns: modality -> column name(s), over what is guessed.
         target: in a folder of nodes and edges, the node type whose nodes are the rows.
+        wanted: as for :func:`open_corpus`.
 
     Raises:
         DataError: the source cannot be read, or a column does not exist.
     """
-    return _unchecked(source, columns, None, target)[0]
+    return _unchecked(source, columns, None, target, wanted)[0]
 
 
 def corpus_from_graph(
@@ -578,10 +582,11 @@ def _unchecked(
     columns: Mapping[str, str | Sequence[str] | None] | None,
     classes: Sequence[str] | None,
     target: str | None,
+    wanted: Collection[str],
 ) -> tuple[Corpus, Source, Labels | None]:
     """All rows of a source, the bad ones among them, without its graph; where they came from; their labels."""
     found = read_source(source, target)
-    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})})
+    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})}, wanted)
     rows = undecoded(found.rows, mapping)
     labels = _labels_of(rows, mapping, classes)
     corpus = Corpus(

@@ -34,7 +34,8 @@ class Declaration:
         several: it takes more than one column.
         file: what a file of it is called, where one can be searched by.
         files: its cells are paths or encoded contents.
-        encoder: a name of an encoder for it, in the help of ``--FIELD-encoder``; None where the rows decide.
+        encoder: a name of an encoder for it, in the help of ``--FIELD-encoder``; empty where only other packages have
+            some, None where the rows decide.
     """
 
     field: str
@@ -175,49 +176,81 @@ _DECLARED = (
         named_kinds=("image",),
         files=True,
     ),
-    # What follows is not guessed: lists of numbers may be anything, and those who do not need it should not lose rows.
-    Declaration("boxes", "boxes in the picture: a list of four numbers each, see data.box_format", "Column of boxes."),
+    # What follows is guessed only for a method that learns from it: lists of numbers may be anything, and who does not
+    # need them should lose no rows over them.
+    Declaration(
+        "boxes",
+        "boxes in the picture: a list of four numbers each, see data.box_format",
+        "Column of boxes.",
+        names=("boxes", "bboxes", "bbox", "box"),
+    ),
     Declaration(
         "instances",
         "masks of things: a picture that numbers them from 1, or a list of pictures, one a thing",
         "Column of masks of things.",
+        names=("instances", "instance", "instance_masks"),
         files=True,
     ),
     Declaration(
         "tracks",
         "boxes in a clip: a list of frames, each a list of boxes, null where a thing is not seen",
         "Column of boxes in each frame of a clip.",
+        names=("tracks", "track", "track_boxes"),
     ),
     Declaration(
         "track_ids",
         "numbers of the things in tracks: a list of frames, each a list of numbers; else its place tells a thing",
         "Column of the numbers of things in --tracks.",
+        names=("track_ids", "track_id"),
     ),
     Declaration(
         "track_masks",
         "masks of things in a clip: a folder, or list, of pictures that number them from 1, one a frame",
         "Column of masks of things in each frame of a clip.",
+        names=("track_masks", "track_mask"),
         files=True,
     ),
     Declaration(
         "instance_label",
         "classes of the things in boxes, instances or tracks: a list of names or numbers",
         "Column of the classes of the things in a row.",
+        names=("instance_label", "instance_labels", "box_labels", "kinds"),
     ),
     Declaration(
         "instance_text",
         "phrases for the things in boxes, instances or tracks: a list of texts",
         "Column of phrases for the things in a row.",
+        names=("instance_text", "instance_texts", "phrases", "names"),
     ),
-    Declaration("moments", "spans of time: a list of starts and ends in seconds", "Column of moments."),
-    Declaration("moment_text", "what happens in each moment: a list of sentences", "Column of sentences on --moments."),
-    Declaration("duration", "how long the whole lasts, in seconds", "Column of seconds that --moments are in."),
+    Declaration(
+        "moments",
+        "spans of time: a list of starts and ends in seconds",
+        "Column of moments.",
+        names=("moments", "moment", "timestamps", "spans"),
+    ),
+    Declaration(
+        "moment_text",
+        "what happens in each moment: a list of sentences",
+        "Column of sentences on --moments.",
+        names=("moment_text", "moment_texts", "sentences"),
+    ),
+    Declaration(
+        "duration",
+        "how long the whole lasts, in seconds",
+        "Column of seconds that --moments are in.",
+        names=("duration", "seconds", "length"),
+    ),
+    Declaration(
+        "role",
+        "query, support, target or reference: a row's part among others",
+        "Column of roles.",
+        names=("role", "roles"),
+    ),
     Declaration(
         "dataset",
         "the data set that a row is of, where one table holds several, for methods that draw them in shares",
         "Column that names the data set of each row, of several in one table.",
     ),
-    Declaration("role", "query, support, target or reference: a row's part among others", "Column of roles."),
 )
 
 
@@ -251,6 +284,5 @@ def _of_plugins() -> Iterator[Declaration]:
     for name in plugin_names("modalities"):
         if name not in own:
             about, option = f"{name}: what an installed package reads", f"Column of {name}."
-            yield Declaration(
-                name, about, option, modality=name, names=(name,), kinds=(name,), whatever_name=True, files=True
-            )
+            known = {"names": (name,), "kinds": (name,), "whatever_name": True, "files": True, "encoder": ""}
+            yield Declaration(name, about, option, modality=name, **known)

@@ -5,6 +5,7 @@ Noise and split come from the configuration, never from code, so that a run can 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +144,12 @@ class Prepared:
 
 
 def prepare(
-    config: DataConfig, *, quarantine: Path | None = None, quiet: bool = False, splits: Splits | None = None
+    config: DataConfig,
+    *,
+    quarantine: Path | None = None,
+    quiet: bool = False,
+    splits: Splits | None = None,
+    wanted: Collection[str] = (),
 ) -> Prepared:
     """Open, split and corrupt as ``config`` says.
 
@@ -152,6 +158,7 @@ def prepare(
         quarantine: where to list the bad rows; None lists them in the cache when there are any.
         quiet: print nothing.
         splits: how the rows were shared out before, which then stays, but for rows that have gone bad; None splits.
+        wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
 
     Raises:
         DataError: the source cannot be read, a class is unknown, nothing is left to train on, or a row of ``splits``
@@ -165,6 +172,7 @@ def prepare(
         incomplete=config.incomplete,
         target=config.target,
         box_format=config.box_format,
+        wanted=wanted,
         quiet=quiet,
     )
     if config.classes:

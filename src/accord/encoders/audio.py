@@ -23,7 +23,7 @@ from accord.encoders.pretrained import load_pretrained
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.encoders.transformer import Transformer, sinusoids
-from accord.encoders.weights import HUB, Source, hub_folder, locate
+from accord.encoders.weights import HUB, Found, Source, hub_folder, locate
 from accord.errors import ConfigError, ShapeError
 
 _PREFIX = "whisper:"
@@ -201,32 +201,43 @@ def build_whisper(config: WhisperConfig, *, weights: bool | Path, texts: Any = N
     from transformers import WhisperConfig as Settings
     from transformers import WhisperModel
 
-    given, load = (weights if isinstance(weights, Path) else None), weights is not False
-    if not load and (config.config is not None or config.name == WHISPER_TINY.name):
+    if weights is False and (config.config is not None or config.name == WHISPER_TINY.name):
         settings = Settings(**(config.config or {}))  # transformers' own defaults are the size of tiny
         return WhisperEncoder(_network(settings), _described(config, settings))
-    name = config.name.removeprefix(_PREFIX)
-    if given is None and Path(name).expanduser().is_dir():
-        given = Path(name).expanduser()
-    own = config.name == WHISPER_TINY.name
-    if given is None and not own and not name.startswith(HUB):
-        raise ConfigError(
-            f"audio encoder {config.name}: there is no folder {name}; {_PREFIX}{HUB}{name} takes it from the hub"
-        )
-    found = locate(WHISPER_TINY if own else Source(name=name, hub=name.removeprefix(HUB)), given, hub_folder)
+    found = _whisper_folder(config.name, weights if isinstance(weights, Path) else None)
     if (found.path / MODEL).is_file():
-        weights = read_whisper_encoder(found.path / MODEL)
-        settings = Settings(**weights.settings)
+        read = read_whisper_encoder(found.path / MODEL)
+        settings = Settings(**read.settings)
         network = _network(settings)
-        if load:
-            network.load_state_dict(weights.state)
+        if weights is not False:
+            network.load_state_dict(read.state)
     else:
         settings = Settings.from_pretrained(found.path)
-        network = load_pretrained(WhisperModel, found, settings).encoder if load else _network(settings)
+        loaded = weights is not False
+        network = load_pretrained(WhisperModel, found, settings).encoder if loaded else _network(settings)
     encoder = WhisperEncoder(network, _described(config, settings))
-    if load:
+    if weights is not False:
         encoder.weights_from = found.origin
     return encoder
+
+
+def _whisper_folder(name: str, given: Path | None) -> Found:
+    """Where a Whisper lies; what follows the colon is a folder, or says that it is on the hub.
+
+    Raises:
+        ConfigError: it is neither.
+        WeightsError: nothing is found.
+    """
+    if name == WHISPER_TINY.name:
+        return locate(WHISPER_TINY, given, hub_folder)
+    named = name.removeprefix(_PREFIX)
+    if given is None and Path(named).expanduser().is_dir():
+        given = Path(named).expanduser()
+    if given is None and not named.startswith(HUB):
+        raise ConfigError(
+            f"audio encoder {name}: there is no folder {named}; {_PREFIX}{HUB}{named} takes it from the hub"
+        )
+    return locate(Source(name=named, hub=named.removeprefix(HUB)), given, hub_folder)
 
 
 def _network(settings: Any) -> Any:

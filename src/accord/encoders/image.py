@@ -154,6 +154,12 @@ class TimmEncoder(Encoder):
         """Width of a token; some networks (MobileNetV3) widen their vector after pooling."""
         return int(self.model.num_features)
 
+    def stream_dim(self, name: str) -> int:
+        """As elsewhere; a map has the channels of its stage."""
+        if not name.startswith("map"):
+            return self.token_dim
+        return int(_levels(self.model)[self._strides[int(name.removeprefix("map"))]]["num_chs"])
+
     def blocks(self) -> list[nn.Module]:
         """The stem, then timm's blocks (ViT, residual networks) or stages; the head belongs to the last."""
         return stages_around(self.model, _layers(self.model))
@@ -295,17 +301,20 @@ def _input(defaults: Any, size: int, lite0: bool) -> ImageInput:
 
 def _strides(model: Any) -> dict[int, int]:
     """``{stride: index of the deepest level at that stride}``, empty where timm cannot return levels."""
-    levels = getattr(model, "feature_info", None)
-    if not levels or not hasattr(model, "forward_intermediates"):
+    if not hasattr(model, "forward_intermediates"):
         return {}
-    levels = getattr(levels, "info", levels)  # timm's FeatureInfo or its list of dicts
-    return {level["reduction"]: index for index, level in enumerate(levels)}
+    return {level["reduction"]: index for index, level in enumerate(_levels(model))}
+
+
+def _levels(model: Any) -> list[dict[str, Any]]:
+    """What timm says of the outputs that it counts as levels, from input to output; empty where it says nothing."""
+    levels = getattr(model, "feature_info", None) or []
+    return list(getattr(levels, "info", levels))  # timm's FeatureInfo or its list of dicts
 
 
 def _of_one_width(model: Any) -> bool:
     """Whether the model is a stack of blocks of tokens, all of one width and one stride."""
-    levels = getattr(model, "feature_info", None) or []
-    shapes = {(level["num_chs"], level["reduction"]) for level in getattr(levels, "info", levels)}
+    shapes = {(level["num_chs"], level["reduction"]) for level in _levels(model)}
     return len(shapes) == 1 and hasattr(model, "blocks") and hasattr(model, "num_prefix_tokens")
 
 
@@ -320,8 +329,7 @@ def _grid(count: int, x: Tensor, levels: Sequence[Tensor]) -> tuple[int, ...] | 
 
 def _layers(model: Any) -> list[str]:
     """Names of the blocks or stages whose outputs timm counts as levels."""
-    levels = getattr(model, "feature_info", None) or []
-    modules = [level["module"] for level in getattr(levels, "info", levels)]
+    modules = [level["module"] for level in _levels(model)]
     containers = {name.split(".")[0] for name in modules if "." in name}
     names = []
     for name, child in model.named_children():

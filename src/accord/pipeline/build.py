@@ -14,6 +14,7 @@ from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
 from accord.data.sources import announce
 from accord.data.splits import Splits
+from accord.data.targets import fields_of
 from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
 from accord.encoders.build import as_asked
@@ -39,7 +40,9 @@ def prepare_run(
     Raises:
         DataError: the data cannot be read, or no training row is left.
     """
-    prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits)
+    prepared = prepare(
+        config.data, quarantine=quarantine, quiet=quiet, splits=splits, wanted=fields_of(config.kind.targets)
+    )
     kind, train = config.kind, prepared.train
     if kind.learns_labels and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)

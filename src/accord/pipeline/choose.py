@@ -9,6 +9,7 @@ from accord.config import Config
 from accord.data.corpus import Corpus, survey
 from accord.data.fields import declared
 from accord.data.sources import announce
+from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
 from accord.pipeline.config import RunConfig
@@ -40,7 +41,8 @@ def parse_run(values: Mapping[str, Any], *, quiet: bool = False) -> RunConfig:
     check_machine(run.training)
     if named and run.data.source.startswith("pack:"):
         return run  # known to be whole, and the graphs among them are large
-    corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target)
+    targets = get_method(run.method["name"]).targets if named else ()
+    corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target, wanted=fields_of(targets))
     if named:
         settings = dict(run.method)
         kind = get_method(settings.pop("name"))

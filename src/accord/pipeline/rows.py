@@ -18,6 +18,7 @@ from accord.data.quarantine import Quarantine, RowError
 from accord.data.recipe import DataConfig, Prepared
 from accord.data.sources import announce, cache_folder
 from accord.data.splits import Splits
+from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError
 from accord.pipeline.build import prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
@@ -75,8 +76,9 @@ def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None
     """
     wanted = model.config.get("data", {})
     own = wanted.get("columns", {}) if str(data) in (wanted.get("source"), wanted.get("location")) else {}
-    options = {name: wanted[name] for name in ("incomplete", "target", "max_bad") if name in wanted}
-    corpus = open_rows(data, columns={**own, **(columns or {})}, **options)
+    options = {name: wanted[name] for name in ("incomplete", "target", "max_bad", "box_format") if name in wanted}
+    fields = fields_of(model.method.targets)
+    corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, **options)
     return with_prepared_texts(corpus, type(model.method))
 
 

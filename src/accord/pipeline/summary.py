@@ -23,6 +23,7 @@ from accord.data.recipe import Prepared
 from accord.diagnostics.measures import get_measures, measured
 from accord.evaluation.examples import rows_found
 from accord.evaluation.metric import Metric
+from accord.evaluation.tasks import get_tasks
 from accord.papers.catalogue import get_card
 from accord.pipeline.card import describe_encoders
 from accord.pipeline.doubted import DOUBTED, Doubt, doubted_rows
@@ -108,13 +109,13 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
         prepared: its corpora.
         folder: the run's directory.
     """
-    if not model.modalities:  # it embeds nothing that could be searched, probed or exported
-        return (shlex.join(("accord", "evaluate", str(folder))),)
     test = prepared.test if len(prepared.test) else prepared.train
-    commands = [("search", str(folder), *_query(model, test))]
-    if test.labels is not None and len(test.classes) > 1 and "graph" not in model.modalities:
-        commands.append(("evaluate", str(folder), "--task", "linear_probe"))
-    commands.append(("embed", str(folder), str(model.config["data"]["source"]), "--out", "vectors.parquet"))
+    embeds = bool(model.modalities)  # else nothing can be searched or exported
+    commands = [("search", str(folder), *_query(model, test))] if embeds else [("evaluate", str(folder))]
+    further = [task for task in get_tasks() if task.suggested and task.fits_needs(model, prepared)]
+    commands += [("evaluate", str(folder), "--task", task.name) for task in further]
+    if embeds:
+        commands.append(("embed", str(folder), str(model.config["data"]["source"]), "--out", "vectors.parquet"))
     return tuple(shlex.join(("accord", *words)) for words in commands)
 
 

@@ -192,10 +192,13 @@ def row_keys(corpus: Corpus) -> Iterator[str]:
 
 
 def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
-    """Bytes by content, a file by path, size and time, a list of frames one by one."""
+    """Bytes and numbers by content, a file by path, size and time, a list of frames or steps one by one."""
     if isinstance(cell, list):
         for item in cell:
             _digest_cell(digest, item, root)
+        return
+    if isinstance(cell, int | float):
+        digest.update(repr(cell).encode())
         return
     path = cell_path(cell, root)
     if path is not None:

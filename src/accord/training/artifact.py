@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
@@ -366,6 +366,26 @@ class Model:
 
         logits: Tensor = self._run(corpus, self.method.subjects, "logits", batch_size, classify, _rows)
         return logits
+
+    def batches(self, corpus: Corpus, *, targets: Collection[str] = (), batch_size: int = 64) -> Iterator[Batch]:
+        """The rows of ``corpus`` in order as the method reads them, on its device and without augmentation.
+
+        For whoever asks an ability of the method over many rows; no gradients are kept meanwhile.
+
+        Args:
+            corpus: the rows.
+            targets: of :mod:`accord.data.targets`, in the batch under their keys.
+            batch_size: rows of a batch.
+
+        Raises:
+            DataError: the rows lack a modality or target.
+            RowError: a row cannot be read any more.
+        """
+        read = self.method.reads(self.method.config)
+        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=read, targets=targets)
+        for batch in loader:
+            with torch.inference_mode():
+                yield move_data_to_device(batch, self.method.device)
 
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
         """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.

@@ -123,7 +123,7 @@ class Modality:
         yield read_bytes(cell, root)
 
     def picture(self, cell: Any, root: Path | None, side: int) -> Image.Image | None:
-        """Something to look at that stands for the cell, about ``side`` pixels high; None where there is nothing.
+        """Something to look at for a cell, at most ``side`` pixels wide and high; None where there is nothing.
 
         Raises:
             Unreadable: the cell cannot be read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from accord.data.draws import Draws
 from accord.data.frames import Clip, Timeline, chosen_frames
 from accord.data.inputs import ImageInput
-from accord.data.media import cell_path, read_bytes
+from accord.data.media import WHITE, cell_path, read_bytes
 from accord.data.modalities.base import Modality, Reading
 from accord.data.modalities.image import Images, background_of, lighting_of
 from accord.data.video import VIDEO_SUFFIXES, check_video, is_video, read_video
@@ -87,15 +88,16 @@ class Videos(Images):
         yield read_bytes(cell, root)
 
     def picture(self, cell: Any, root: Path | None, side: int) -> Image.Image | None:
-        """A film strip: a few frames side by side."""
+        """A film strip cut in two, one half under the other, so that it fills the square that a picture would."""
         frames = list(read_video(cell, root, frames=_STRIP))
+        columns = math.ceil(math.sqrt(len(frames)))
         for frame in frames:
-            frame.thumbnail((side, side))
-        strip = Image.new("RGB", (sum(frame.width for frame in frames), max(frame.height for frame in frames)))
-        left = 0
-        for frame in frames:
-            strip.paste(frame, (left, 0))
-            left += frame.width
+            frame.thumbnail((side // columns, side // columns))
+        width, height = max(frame.width for frame in frames), max(frame.height for frame in frames)
+        strip = Image.new("RGB", (columns * width, math.ceil(len(frames) / columns) * height), WHITE)
+        for place, frame in enumerate(frames):
+            row, column = divmod(place, columns)
+            strip.paste(frame, (column * width, row * height))
         return strip
 
 

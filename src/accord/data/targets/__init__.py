@@ -5,6 +5,7 @@ A method names the targets that it learns from in ``Method.targets``, by their c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ __all__ = [
     "TrackBoxes",
     "TrackMasks",
     "entries",
+    "fields_of",
     "get_target",
 ]
 
@@ -71,6 +73,15 @@ def get_target(name: str) -> type[Target[Any]]:
         raise ConfigError(no_such("target", name, TARGETS))
     found: type[Target[Any]] = __getattr__(_TARGETS[name][1])
     return found
+
+
+def fields_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns that these targets read.
+
+    >>> fields_of(["boxes", "role"])
+    ('boxes', 'instance_label', 'instance_text', 'role')
+    """
+    return tuple(field for name in names for field in get_target(name).fields)
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,7 @@ class Task:
         needs: without which it is refused, see :mod:`accord.evaluation.needs`.
         usual: what it needs besides to be run where no tasks are named.
         order: where it comes among those that are run unnamed, the lowest first; None leaves it out of them.
+        suggested: whether it is one of the commands to try next, where it fits.
         options: what can be set.
         run: its metrics on ``prepared.test``, the main one first.
         shows: what the report shows of it beside the numbers, see :mod:`accord.evaluation.sections`.
@@ -51,6 +52,7 @@ class Task:
     needs: Sequence[Need] = ()
     usual: Sequence[Need] = ()
     order: int | None = 100
+    suggested: bool = False
     options: type[Options] = Options
     shows: Callable[[Any, Prepared, Any], Iterable[Section]] | None = None
     fits: Callable[[Any, Prepared], bool] | None = None
@@ -66,12 +68,16 @@ class Task:
             if lack is not None:
                 raise ConfigError(f"task {self.name} does not fit: it needs {need.words}; {lack}")
 
+    def fits_needs(self, model: Any, prepared: Prepared) -> bool:
+        """Whether it can be run at all."""
+        return all(need.lack(model, prepared) is None for need in self.needs)
+
     def is_usual(self, model: Any, prepared: Prepared) -> bool:
         """Whether it is run where no tasks are named."""
-        wanted = (*self.needs, *self.usual)
-        if self.order is None or any(need.lack(model, prepared) is not None for need in wanted):
+        if self.order is None or not self.fits_needs(model, prepared):
             return False
-        return self.fits is None or self.fits(model, prepared)
+        wanted = all(need.lack(model, prepared) is None for need in self.usual)
+        return wanted and (self.fits is None or self.fits(model, prepared))
 
 
 def task_names() -> list[str]:

@@ -24,5 +24,6 @@ TASK = Task(
     measures="accuracy of a linear classifier on the frozen embeddings",
     needs=(Labels(), Shared(), Reference("label")),
     order=None,
+    suggested=True,
     run=run,
 )

@@ -72,7 +72,7 @@ class Pixpro(Method, Embeds):
         ...          "view_flips": torch.zeros(4, 2, dtype=torch.bool)}
         >>> sorted(pixpro.loss(batch, Step()))
         ['effective_rank', 'instance', 'meeting', 'pixel', 'total']
-        >>> pixpro.eval().dense({"image": batch["image_views"][0]}).shape
+        >>> pixpro.encoders["image"](batch["image_views"][0]).grid().shape
         torch.Size([4, 32, 8, 8])
     """
 

@@ -1,0 +1,110 @@
+"""What a package of somebody else brings for a kind of task that Accord has none of: a task, a method, an encoder."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.config import Config
+from accord.data.inputs import TextInput
+from accord.encoders import Encoder, Features
+from accord.evaluation.metric import Metric, mean_metric
+from accord.evaluation.needs import Can, Rows, Subjects
+from accord.evaluation.sections import Curves
+from accord.evaluation.tasks import Options, Task
+from accord.methods.abilities import FindsMoments, Moments
+from accord.methods.base import Batch, Method, Step
+
+
+class MomentsOptions(Options):
+    """Options of the task."""
+
+    thresholds: tuple[float, ...] = Field((0.3, 0.5, 0.7), min_length=1, description="IoU that counts as found")
+
+
+def overlaps(model: Any, rows: Any) -> Tensor:
+    """IoU ``(n,)`` of the likeliest span of every sentence with its moment."""
+    found = []
+    for batch in model.batches(rows, targets=("moments",)):
+        for row, answer in enumerate(model.able(FindsMoments).find_moments(batch)):
+            true = batch["moments"][row][batch["moment_present"][row]]
+            best = answer.spans[: len(true), 0]
+            both = (torch.minimum(true[:, 1], best[:, 1]) - torch.maximum(true[:, 0], best[:, 0])).clamp(min=0)
+            found.append(both / ((true[:, 1] - true[:, 0]) + (best[:, 1] - best[:, 0]) - both))
+    return torch.cat(found).cpu()
+
+
+def run(model: Any, prepared: Any, options: MomentsOptions) -> list[Metric]:
+    """Recall at 1 of each threshold."""
+    iou = overlaps(model, prepared.test)
+    return [mean_metric(f"R@1 IoU {at:g}", iou >= at, chance=None) for at in options.thresholds]
+
+
+def shows(model: Any, prepared: Any, options: MomentsOptions) -> list[Curves]:
+    """Recall over the overlap that is asked for."""
+    iou = overlaps(model, prepared.test)
+    line = [(at / 10, 100 * float((iou >= at / 10).float().mean())) for at in range(1, 11)]
+    return [Curves("Sentences whose moment is found.", {"found": line}, x="IoU", y="recall", title="Moments")]
+
+
+MOMENTS = Task(
+    "moments",
+    measures="recall of the likeliest span of each sentence at an overlap",
+    needs=(Can(FindsMoments), Subjects(), Rows("moments", "moment_text")),
+    order=10,
+    options=MomentsOptions,
+    run=run,
+    shows=shows,
+)
+
+
+class Seconds:
+    """A transcript of one word a second -> 1 for loud, 2 for quiet."""
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        ids = torch.tensor([[1 if word == "loud" else 2 for word in text.split()] for text in texts])
+        return ids, torch.ones_like(ids, dtype=torch.bool)
+
+
+class Transcript(Encoder):
+    """The mean loudness of a transcript."""
+
+    modality = "text"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim, self.input, self.map = 4, TextInput(Seconds()), nn.Linear(1, 4)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        return Features(pooled=self.map(x.float().mean(dim=1, keepdim=True)))
+
+    def blocks(self) -> list[nn.Module]:
+        return [self.map]
+
+    def spec(self) -> dict[str, Any]:
+        return {"name": "transcript"}
+
+
+def build(options: Any, *, weights: Any, texts: Any = None) -> Transcript:
+    return Transcript()
+
+
+class Finder(Method, FindsMoments):
+    """Looks for the seconds of the word that a sentence ends with; embeds nothing."""
+
+    name: ClassVar[str] = "finder"
+    Config: ClassVar[type[Config]] = Config
+    needs: ClassVar[dict[str, frozenset[str]]] = {"text": frozenset({"pooled"})}
+
+    def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        return {"total": self.encoders["text"](batch["text"]).pooled.square().mean()}
+
+    def find_moments(self, batch: Batch) -> list[Moments]:
+        spans = []
+        for seconds, sentences in zip(batch["text"], batch["moment_text"], strict=True):
+            places = [torch.nonzero(seconds == (1 if text.endswith("loud") else 2))[:, 0] for text in sentences]
+            spans.append(torch.stack([torch.stack([found.min(), found.max() + 1]).float() for found in places]))
+        return [Moments(each[:, None], torch.ones(len(each), 1)) for each in spans]
