@@ -140,6 +140,7 @@ def test_rates_of_new_parts_are_ten_times_as_high_and_end_at_the_common_floor():
     assert groups["encoders.video.visual.resblocks.1.message_fc.weight"] == groups["prompt.alpha"] == "new"
     assert groups["encoders.video.mit.positional_embedding"] == groups["projections.text.weight"] == "new"
     assert groups["encoders.video.visual.resblocks.1.attn.in_proj_weight"] == ""
+    assert groups["encoders.text.embedding.weight"] == "new"  # random too
     rates = [xclip.lr_factor("new", Step(index=index, total=100), warmup=10) for index in (0, 9, 10, 99)]
     assert rates == pytest.approx([1.0, 10.0, 10.0, 0.01], abs=0.01)
 
