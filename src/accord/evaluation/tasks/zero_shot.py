@@ -21,7 +21,7 @@ class ZeroShotOptions(Options):
 
     templates: str | tuple[str, ...] | None = Field(
         None,
-        description="how class names are written: plain, photo, drawing, or texts with {}; none: as the model was trained",
+        description="how class names are written: plain, photo, drawing, or texts with {}; none: as in training",
     )
     examples: int = Field(0, ge=0, description="captions of training rows that stand for their class beside its name")
 
