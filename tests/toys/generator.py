@@ -15,6 +15,7 @@ from accord.encoders.base import Encoder
 from accord.methods.abilities import Generates
 from accord.methods.base import Batch, DataInfo, Method, Optimiser, Stage, Step
 
+
 class GeneratorConfig(Config):
     """Settings of :class:`Generator`."""
 
