@@ -103,12 +103,12 @@ class Case:
         return build_method(self.run, self.corpus)
 
     def fit(self, method: Method, part: str, *, resume: bool = False, **training: Any) -> list[dict[str, Any]]:
-        """Train it by its own stages; returns the lines of ``train.jsonl``, without the time that they took."""
+        """Train it by its own stages, if any; returns the lines of ``train.jsonl``, without the time that they took."""
         config = TrainingConfig.parse({**TRAINING, **training})
         folder = self.work / part
         fit(method, self.corpus, config, folder, resume=resume, progress=False)
         log = folder / "train.jsonl"
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if method.stages else []
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
         return [{name: value for name, value in line.items() if name != "rows_per_second"} for line in lines]
 
     @cached_property
