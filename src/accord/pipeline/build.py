@@ -47,7 +47,7 @@ def prepare_run(
     if kind.learns_labels and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
     for name in kind.targets:
-        if getattr(train.columns, name):  # without a column, the method is refused when it is built
+        if name in train.targets:  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)
 
@@ -82,6 +82,9 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     decided = {} if bundle is None else kind.settings_from(bundle)
     parsed = kind.Config.parse({**decided, **config.method_settings}, at="method")
     require_fit(kind, parsed, corpus)
+    if bundle is not None and not set(bundle.encoders) & set(kind.wants(parsed)):
+        have, wanted = ", ".join(bundle.encoders), ", ".join(kind.wants(parsed))
+        raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus, bundle)
     ready = given or {}
@@ -234,6 +237,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         definitions=tuple(definitions.get(name, readable(name)) for name in corpus.classes),
         multi_label=corpus.multi_label,
         label_counts=counts,
+        mask_classes=corpus.mask_classes,
         instance_classes=corpus.instance_classes,
         datasets=corpus.dataset_names,
     )
