@@ -24,7 +24,10 @@ from accord.claims.table import page, table
 from accord.config import Config
 from accord.data.fields import declarations
 from accord.data.packs import available_packs, get_pack
+from accord.diagnostics.measures import get_measures
 from accord.encoders.registry import DECLARATIONS, Declaration
+from accord.evaluation.needs import Need
+from accord.evaluation.tasks import Task, get_tasks
 from accord.papers import PaperCard, list_cards, settings_of
 
 ROOT = Path(__file__).parent.parent
@@ -128,8 +131,9 @@ def columns() -> str:
 
 def encoders() -> str:
     """One line per encoder."""
+    order = list(dict.fromkeys(one.modality for one in DECLARATIONS))
     rows = []
-    for one in DECLARATIONS:
+    for one in sorted(DECLARATIONS, key=lambda one: order.index(one.modality)):
         streams = sorted(
             one.gives - {"pooled", "tokens"}, key=lambda name: (name.rstrip("0123456789"), len(name), name)
         )
@@ -148,6 +152,44 @@ def encoder_settings() -> str:
 def shown(one: Declaration) -> str:
     """How an encoder is written, as code where it is a name."""
     return one.written if not one.name else ", ".join(f"`{form}`" for form in one.written.split(", "))
+
+
+def tasks() -> str:
+    """One line per task, in the order in which they are run; those that have to be named last."""
+    found = sorted(get_tasks(), key=lambda task: (task.order is None, task.order))
+    rows = [(f"`{task.name}`", task.measures, needed(task.needs), unasked(task)) for task in found]
+    return table(("task", "what is measured", "needs", "run without being named"), rows)
+
+
+def needed(needs: Iterable[Need]) -> str:
+    """What is needed, one after the other."""
+    return "; ".join(need.words for need in needs)
+
+
+def unasked(task: Task) -> str:
+    """When a task is run where none is named."""
+    if task.order is None:
+        return "no"
+    return f"with {needed(task.usual)}" if task.usual else "yes"
+
+
+def task_options() -> str:
+    """The options of all tasks, under the names by which they are set."""
+    rows = [
+        (f"`{task.name}.{name}`", default_of(field), field.description or "")
+        for task in get_tasks()
+        for name, field in task.options.model_fields.items()
+    ]
+    return table(("option", "default", "meaning"), rows)
+
+
+def measures() -> str:
+    """One line per measure of ``accord diagnose``."""
+    rows = [
+        (f"`{measure.name}`", measure.says, "yes" if measure.in_report else "", "yes" if measure.draw else "")
+        for measure in get_measures()
+    ]
+    return table(("measure", "what it says", "in the report", "draws a figure"), rows)
 
 
 def cards() -> str:
@@ -229,6 +271,9 @@ def import_seconds(distribution: str) -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "columns": columns,
     "cards": cards,
+    "tasks": tasks,
+    "task options": task_options,
+    "measures": measures,
     "packs": packs,
     "encoders": encoders,
     "encoder settings": encoder_settings,

@@ -68,3 +68,10 @@ def test_the_names_of_methods_are_those_of_the_registry_and_load_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_kinds_of_bundles_are_offered_and_then_their_folders(tmp_path, monkeypatch):
+    (tmp_path / "models" / "vit").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert complete.runs("cl") == ["clip:"]
+    assert complete.runs("clip:models/v") == ["clip:models/vit/"]

@@ -128,6 +128,15 @@ def test_its_key_is_that_of_the_content(folders, tmp_path):
     assert bundle_key(f"clip:{again}") == bundle_key(named(folders, "clip")) != bundle_key(named(folders, "old"))
 
 
+def test_a_name_of_the_hub_is_fetched(folders, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "accord.encoders.bundles.base.hub_folder", lambda name, local: asked.append(name) or folders["clip"]
+    )
+    assert load_bundle("clip:hf:somebody/clip").origin == "hub somebody/clip (local cache)"
+    assert asked == ["somebody/clip"]
+
+
 def test_what_a_folder_holds_is_said_where_it_is_another_model(folders):
     with pytest.raises(ConfigError, match=r"holds a model of type 'siglip', expected 'clip'; write siglip:"):
         load_bundle(f"clip:{folders['siglip']}")

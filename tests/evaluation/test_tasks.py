@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -211,3 +213,17 @@ def test_a_task_of_before_its_needs_were_declared_still_fits_by_its_own_word(lab
     old = Task("old", fits=lambda model, prepared: "image" in model.modalities, run=lambda *_: [])
     assert old.is_usual(model_of("image"), prepared(labelled))
     assert not replace(old, fits=lambda model, prepared: False).is_usual(model_of("image"), prepared(labelled))
+
+
+def test_the_documentation_tells_of_every_task_and_every_option():
+    pytest.importorskip("mkdocs")
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    spec = spec_from_file_location("hooks_of_the_docs", root / "docs" / "hooks.py")
+    hooks = module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    assert all(f"<!-- made from: {name} -->" in page for name in ("tasks", "task options", "measures"))
+    listed, options = hooks.make("tasks"), hooks.make("task options")
+    for task in get_tasks():
+        assert f"| `{task.name}` | {task.measures} |" in listed
+        assert all(f"`{task.name}.{option}`" in options for option in task.options.model_fields)

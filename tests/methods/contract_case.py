@@ -17,13 +17,13 @@ from accord.config import Config
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from accord.data.loader import eval_loader
+from accord.data.targets import get_target
 from accord.errors import ConfigError
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
-from accord.training.module import encoder_inputs
 from accord.training.start import check_views
 
 SMALL = 8  # the largest number that a setting is left at
@@ -35,6 +35,7 @@ TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, 
     "text": ({"name": "tiny_text", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "video": ({"name": "frames", "options": {"image": {"name": "tiny_resnet", "size": 32, "width": 16}}},),
     "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
+    "sequence": ({"name": "tiny_sequence", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "graph": (),  # what a method of graphs takes by itself is as small as its settings
 }
 TRAINING = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "checkpoint_every": 2, "log_every": 1, "accelerator": "cpu"}
@@ -74,8 +75,9 @@ class Case:
         parsed = self.kind.Config.parse(self.settings)
         reads = self.kind.reads(parsed)
         rows, graph = self.places
-        fields = {"label", "group", *reads, *getattr(self.kind, "targets", ())}
-        columns = {field: field if field in fields else None for field in Columns.model_fields}
+        learnt = [field for target in self.kind.targets for field in get_target(target).fields]
+        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *learnt}
+        columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
             data = {"source": str(graph), "columns": {"label": "label"}, "split": {"test": 0.25}}
@@ -101,11 +103,12 @@ class Case:
         return build_method(self.run, self.corpus)
 
     def fit(self, method: Method, part: str, *, resume: bool = False, **training: Any) -> list[dict[str, Any]]:
-        """Train it by its own stages; returns the lines of ``train.jsonl``, without the time that they took."""
+        """Train it by its own stages, if any; returns the lines of ``train.jsonl``, without the time that they took."""
         config = TrainingConfig.parse({**TRAINING, **training})
         folder = self.work / part
         fit(method, self.corpus, config, folder, resume=resume, progress=False)
-        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        log = folder / "train.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
         return [{name: value for name, value in line.items() if name != "rows_per_second"} for line in lines]
 
     @cached_property
@@ -118,9 +121,9 @@ class Case:
         return Trained(method, before, frozenset(learnt), lines)
 
     def batch(self) -> dict[str, Any]:
-        """Four rows as they are shown to a finished model."""
-        rows = self.corpus.select(range(4))
-        return next(iter(eval_loader(rows, encoder_inputs(self.trained.method), batch_size=4)))
+        """Four rows as they are shown to a finished model, with all that it has an encoder for."""
+        inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
+        return next(iter(eval_loader(self.corpus.select(range(4)), inputs, batch_size=4)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

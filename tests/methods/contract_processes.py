@@ -1,4 +1,4 @@
-"""The terms and gradients of every method in one process, and in two that share the rows out."""
+"""Loss and gradients of every method in one process, and in two that share the rows out."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def pair(rank: int, places: list[str], cache: str) -> dict[str, dict[str, Tensor
 
 
 def shared_out() -> list[str]:
-    """The methods whose rows can be shared out: all but those that read a graph as a whole."""
+    """The methods whose rows can be shared out: all that are trained but those that read a graph as a whole."""
     kinds = {name: get_method(name) for name in available()}
-    return [name for name, kind in kinds.items() if "graph" not in kind.reads(kind.Config.parse({}))]
+    whole = {name for name, kind in kinds.items() if "graph" in kind.reads(kind.Config.parse({}))}
+    return [name for name, kind in kinds.items() if kind.loss is not Method.loss and name not in whole]
 
 
 def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
-    """Terms of the loss and gradients of the first step of every stage, by name."""
+    """The total loss and all gradients at the first step of every stage, by name."""
     method, config = case.built(), TrainingConfig.parse(TRAINING)
     run = Run(case.corpus, config, Path(), None, {}, None, {}, frozenset())  # type: ignore[arg-type]
     rows = HookLoader(method, run, lambda: 0)
@@ -50,21 +51,16 @@ def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
                 hook(place, rows)  # type: ignore[operator]
             batch = next(iter(training_loader(method.train(), run, rank, world)))
             for optimiser in stage.optimisers:
-                found |= _named(
-                    f"{stage.name} {optimiser.name}", _step(method, batch, replace(step, optimiser=optimiser.name))
-                )
+                total = _total(method, batch, replace(step, optimiser=optimiser.name))
                 gradients = {name: parameter.grad for name, parameter in trained if parameter.grad is not None}
-                found |= _named(f"{stage.name} {optimiser.name}", gradients)
+                parts = {"total": total, **gradients}
+                found |= {f"{stage.name}, {optimiser.name}: {name}": value for name, value in parts.items()}
                 method.zero_grad()
     return found
 
 
-def _step(method: Method, batch: Batch, step: Step) -> dict[str, Tensor]:
+def _total(method: Method, batch: Batch, step: Step) -> Tensor:
     seed_everything(0)
-    terms = method.loss(method.mix(batch, step), step)
-    terms["total"].backward()
-    return {name: term.detach() for name, term in terms.items()}
-
-
-def _named(where: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{where}: {name}": value for name, value in values.items()}
+    total = method.loss(batch, step)["total"]  # not mixed, which is drawn by each process like dropout
+    total.backward()
+    return total.detach()

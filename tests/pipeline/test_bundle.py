@@ -146,6 +146,20 @@ def test_what_the_user_says_comes_first(clip, shapes, capsys):
         RunConfig.parse(from_bundle(shapes, "models/clip"))
 
 
+def test_a_method_that_has_no_use_for_it_is_told(clip, tmp_path):
+    pytest.importorskip("torch_geometric")
+    for name in ("nodes", "edges"):
+        (tmp_path / "graph" / name).mkdir(parents=True)
+    papers = [f"p{number},graph network {number},{number % 2}" for number in range(12)]
+    (tmp_path / "graph" / "nodes" / "paper.csv").write_text("\n".join(["id,abstract,topic", *papers]))
+    links = [f"p{number},a{number % 3}" for number in range(12)]
+    (tmp_path / "graph" / "edges" / "paper__by__author.csv").write_text("\n".join(["paper,author", *links]))
+    data = {"source": str(tmp_path / "graph"), "columns": {"text": "abstract", "label": "topic"}}
+    config = RunConfig.parse({"data": data, "method": "meow", "bundle": clip})
+    with pytest.raises(ConfigError, match="has encoders for image, text, and method meow wants graph: leave it out"):
+        build_method(config, prepare_run(config, quiet=True).train)
+
+
 def test_a_run_that_started_from_it_needs_its_folder_no_more(clip, shapes, tmp_path):
     folder = shutil.copytree(clip.removeprefix("clip:"), tmp_path / "clip")
     run = pipeline.train(config=from_bundle(shapes, f"clip:{folder}"), out=tmp_path / "run", progress=False)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from accord.data.corpus import corpus_from_items
-from accord.errors import DataError
+from accord.errors import ConfigError, DataError
+from accord.evaluation.tasks import Options, fitting_tasks, get_task
 from accord.methods.abilities import Classifies
 from accord.pipeline.rows import as_held_out
 from accord.pipeline.score import score
@@ -46,3 +47,16 @@ def test_a_class_that_the_model_does_not_know_is_named():
     other = labelled([0, 1, 1, 0], ("dog", "emu"))
     with pytest.raises(DataError, match=r"1 classes that the model was not trained on \(the first: 'emu'\)"):
         score(classifier(SAYS), as_held_out(other), ["classification"])
+
+
+def test_rows_of_none_of_the_classes_are_told_by_low_confidence():
+    sure, unsure = 9.0 * torch.eye(3), torch.zeros(1, 3)
+    model = classifier(torch.cat([sure, unsure]))
+    rows = as_held_out(labelled([0, 1, 2, -1], ("cat", "dog", "owl")))
+    (separation,) = score(model, rows, ["open_set"])
+    assert (separation.name, separation.value) == ("known against unknown AUROC", 100)
+    (curves,) = get_task("open_set").shows(model, rows, Options())
+    assert set(curves.lines) == {"known rows right", "unknown rows rejected"}
+    assert "open_set" not in fitting_tasks(model, rows)
+    with pytest.raises(ConfigError, match="needs rows of none of the classes; every row of items has one"):
+        score(model, as_held_out(labelled([0, 1, 2, 0], ("cat", "dog", "owl"))), ["open_set"])

@@ -18,6 +18,7 @@ from accord import pipeline
 from accord.data.corpus import corpus_from_items
 from accord.evaluation.examples import captions_found, rows_found
 from accord.evaluation.retrieval import distinct_texts, rank_queries
+from accord.evaluation.tasks import get_task
 from accord.methods.abilities import JudgesRows, Verdicts
 from accord.pipeline.doubted import doubted_rows, write_doubted
 from accord.pipeline.examples import pictured
@@ -172,6 +173,36 @@ def test_with_neither_labels_nor_groups_nothing_is_marked(cleaned):
     found = retrieval_examples(cleaned.model, bare)
     assert "none is marked" in found.lead
     assert all(hit.correct is None for example in found.examples for hit in example.hits)
+
+
+def test_what_is_shown_comes_from_the_tasks_that_ran(trained, prepared):
+    def shown(*tasks):
+        found = summarise(trained.model, prepared, [], trained.path, seconds=1.0, tasks=tasks)
+        return {section.title: section for section in found.sections}
+
+    assert "what a picture finds among" in shown("retrieval")["Retrieval"].lead
+    nearest = shown("knn")["Retrieval"]
+    assert "✓ is a row of the same class." in nearest.lead
+    assert all(item.picture for example in nearest.examples for item in (example.query, *example.hits))
+    assert list(shown("knn")) == ["Retrieval", "Embedding space"]
+
+
+def test_two_sections_of_one_title_are_told_apart_by_their_task(trained, prepared, monkeypatch):
+    twice = [(replace(get_task("retrieval"), name=name), get_task("retrieval").options()) for name in ("one", "other")]
+    monkeypatch.setattr("accord.pipeline.summary.chosen_tasks", lambda *_: twice)
+    titles = [section.title for section in summary_of(trained).sections]
+    assert titles == ["Retrieval", "Retrieval, other", "Embedding space"]
+
+
+def test_a_classifier_shows_what_it_takes_for_what_with_pictures_of_each_class(cleaned):
+    sections = {section.title: section for section in summary_of(cleaned).sections}
+    assert sum(map(sum, sections["Confusion"].counts)) == sum(row.n for row in sections["Classes"].rows)
+    items = [item for row in sections["Classes"].rows for item in (*row.right, *row.wrong)]
+    assert items
+    assert all(item.picture for item in items)
+    assert all(
+        item.text in sections["Classes"].corpus.classes for row in sections["Classes"].rows for item in row.wrong
+    )
 
 
 def test_the_report_says_how_rows_were_held_out(trained, shapes, tmp_path):

@@ -213,7 +213,8 @@ def test_a_table_of_curves_on_a_full_disk_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [
-        ((Stage("a"), Stage("a")), r"\['a', 'a'\]: expected distinct names"),
+        ((), r"declares stages \[\]: expected at least one"),
+        ((Stage("a"), Stage("a")), r"\['a', 'a'\]: expected at least one, with distinct names"),
         ((Stage("a", epochs=0),), "stage 'a' has epochs = 0: expected at least 1"),
         ((Stage("a", train=("clasifier",)),), "stage 'a' trains 'clasifier', which names no parameter; the parts are"),
         ((Stage("a", train=("encoders",)),), "stage 'a' has nothing to train: unfreeze an encoder"),

@@ -29,6 +29,13 @@ def task_names(incomplete: str) -> list[str]:
     return _starting(incomplete, names())
 
 
+def measure_names(incomplete: str) -> list[str]:
+    """Measures of ``accord diagnose``."""
+    from accord.diagnostics.measures import measure_names as names
+
+    return _starting(incomplete, names())
+
+
 def pack_names(incomplete: str) -> list[str]:
     """Packs, as ``accord data`` takes them."""
     from accord.data.packs import available_packs
@@ -43,10 +50,14 @@ def sources(incomplete: str) -> list[str]:
 
 
 def runs(incomplete: str) -> list[str]:
-    """Folders of runs, the folders on the way to them, and models that ship."""
-    from accord.shipped import shipped_models
+    """Folders of runs, the folders on the way to them, models that ship, and kinds of bundles with their folders."""
+    from accord.shipped import BUNDLES, is_bundle, shipped_models
 
-    return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, shipped_models())]
+    if is_bundle(incomplete):
+        kind, _, place = incomplete.partition(":")
+        return [f"{kind}:{folder}" for folder in _paths(place, Path.is_dir)]
+    kinds = [f"{kind}:" for kind in BUNDLES] if incomplete else []
+    return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, [*shipped_models(), *kinds])]
 
 
 def encoders_for(field: str) -> Callable[[str], list[str]]:

@@ -19,7 +19,7 @@ def pooled_views(encoder: Callable[..., Features], views: Sequence[Tensor | Feat
 
     Args:
         encoder: gives ``pooled``.
-        views: V batches ``(B, 3, S_v, S_v)``, or their features.
+        views: V batches ``(B, 3, H_v, W_v)``, or their features.
 
     Returns:
         ``(V·B, D)``, view-major.
@@ -32,7 +32,7 @@ def pooled_views(encoder: Callable[..., Features], views: Sequence[Tensor | Feat
         torch.Size([9, 16])
     """
     parts = []
-    for _, same in groupby(views, key=lambda view: view.shape[-1] if isinstance(view, Tensor) else None):
+    for _, same in groupby(views, key=lambda view: view.shape[-2:] if isinstance(view, Tensor) else None):
         found = list(same)
         pixels = [view for view in found if isinstance(view, Tensor)]
         parts += [encoder(torch.cat(pixels)).pooled] if pixels else [encoder(view).pooled for view in found]

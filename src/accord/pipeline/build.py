@@ -82,6 +82,9 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     decided = {} if bundle is None else kind.settings_from(bundle)
     parsed = kind.Config.parse({**decided, **config.method_settings}, at="method")
     require_fit(kind, parsed, corpus)
+    if bundle is not None and not set(bundle.encoders) & set(kind.wants(parsed)):
+        have, wanted = ", ".join(bundle.encoders), ", ".join(kind.wants(parsed))
+        raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus, bundle)
     ready = given or {}

@@ -76,8 +76,10 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality -> what its encoder is fed."""
-    inputs = {modality: encoder.input for modality, encoder in method.encoders.items() if isinstance(encoder, Encoder)}
+    """Modality that rows have -> what its encoder is fed."""
+    encoders = dict(method.encoders.items())
+    held = {modality: encoders[modality] for modality in method.reads(method.config)}
+    inputs = {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
     return {modality: _around(spec, method.clips) for modality, spec in inputs.items()}
 
 

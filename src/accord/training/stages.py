@@ -55,15 +55,17 @@ class Position:
 
 
 def check_stages(method: Method) -> tuple[Stage, ...]:
-    """The stages of a method; none where it is not trained.
+    """The stages of a method; none where it has no loss, and so is not trained.
 
     Raises:
-        ConfigError: two share a name, one has no epochs or no optimiser, or two of these share a name.
+        ConfigError: a method with a loss has none, two share a name, one has no epochs or no optimiser, or two of
+            these share a name.
     """
     stages = tuple(method.stages)
     names = [stage.name for stage in stages]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"method {method.name} declares stages {names}: expected distinct names")
+    forgotten = not stages and type(method).loss is not Method.loss
+    if forgotten or len(set(names)) < len(names):
+        raise ConfigError(f"method {method.name} declares stages {names}: expected at least one, with distinct names")
     for stage in stages:
         if stage.epochs is not None and stage.epochs < 1:
             raise ConfigError(f"stage {stage.name!r} has epochs = {stage.epochs}: expected at least 1")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class CaptionsOptions(Options):
     """Options of the task."""
 
-    decoding: Decoding = Field(Decoding(method="greedy"), description="how captions are written, as in accord caption")
+    decoding: Decoding = Field(
+        Decoding(method="greedy"), description="how captions are written, greedily unless it says: {method: beam}"
+    )
 
 
 def run(model: Model, prepared: Prepared, options: CaptionsOptions) -> list[Metric]:

@@ -1,0 +1,107 @@
+"""Small methods of every kind go all the way: trained, taken up again, loaded, scored, reported."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from contract_abilities import CHECKS
+from contract_case import TRAINING, Killed, killed_at, same, state_of
+
+import accord
+from accord.data.columns import Columns
+from accord.errors import ConfigError
+from accord.methods.abilities import Detects, Embeds, Generates, Segments, Tracks
+from accord.pipeline.config import RunConfig
+from accord.pipeline.run import execute
+from tiny_bundles import save_clip
+
+KINDS = {"untrained": Embeds, "generator": Generates, "segmenter": Segments, "detector": Detects, "tracker": Tracks}
+
+
+@pytest.fixture(params=KINDS)
+def toy(request, toys):
+    return toys(request.param)
+
+
+@pytest.fixture
+def run(toy):
+    """The folder of its run, trained once."""
+    folder = toy.work / "run"
+    if not folder.exists():
+        execute(toy.run, folder, progress=False)
+    return folder
+
+
+def test_a_run_leaves_a_model_its_card_and_a_report(run, toy):
+    assert toy.name in (run / "README.md").read_text()
+    assert toy.name in (run / "report.html").read_text()
+    assert json.loads((run / "metrics.json").read_text()) is not None
+    lines = (run / "train.jsonl").read_text().splitlines() if (run / "train.jsonl").exists() else []
+    assert bool(lines) == bool(toy.built().stages)
+
+
+def test_what_was_saved_can_do_what_its_kind_does(run, toy):
+    model, batch = accord.load(run), toy.batch()
+    kind = KINDS[toy.name.removeprefix("toy_")]
+    assert model.can(kind)
+    with torch.inference_mode():
+        CHECKS[kind](model.able(kind), batch)
+
+
+def test_a_finished_run_is_taken_up_without_a_step(run, toy):
+    before = (run / "model.safetensors").read_bytes()
+    again = execute(toy.run, run, resume=True, progress=False)
+    assert again.fitted.steps == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(toy):
+    if not toy.built().stages:
+        pytest.skip("it is not trained")
+    trained, killed, resumed = toy.trained, toy.built(), toy.built()
+    with pytest.raises(Killed), killed_at(killed, len(trained.lines) // 2 + 1):
+        toy.fit(killed, "killed")
+    assert toy.fit(resumed, "killed", resume=True) == trained.lines
+    assert same(state_of(trained.method), state_of(resumed)) == []
+
+
+def test_it_is_scored_or_says_in_a_sentence_why_not(run, toy):
+    try:
+        said = [metric.name for metric in accord.evaluate(run) if metric.value == metric.value]
+    except ConfigError as error:
+        said = [str(error)]
+    print(toy.name, said)
+    assert said
+    assert len(said) > 1 or "there is nothing to measure" in said[0] or toy.name == "toy_segmenter"
+
+
+def test_training_brings_each_nearer_to_what_it_is_taught(toy):
+    if not toy.built().stages:
+        pytest.skip("it is not trained")
+    lines = toy.fit(toy.built(), "longer", epochs=8, lr=1e-2)
+    first, last = (sum(line["total"] for line in part) for part in (lines[:3], lines[-3:]))
+    assert last < 0.9 * first
+
+
+def test_a_run_from_a_bundle_goes_the_same_way(toys, tmp_path):
+    """CLIP goes on from towers, projections and scale that were trained elsewhere; then from where it was stopped."""
+    rows, _ = toys("segmenter").places
+    columns = dict.fromkeys(Columns.model_fields) | {"image": "image", "text": "text", "label": "label"}
+    run = RunConfig.parse(
+        {
+            "data": {"source": str(rows), "columns": columns, "split": {"test": 0.25}},
+            "method": {"name": "clip"},
+            "bundle": f"clip:{save_clip(tmp_path / 'bundle')}",
+            "training": {**TRAINING, "epochs": 2},
+        }
+    )
+    execute(run, tmp_path / "run", progress=False)
+    model = accord.load(tmp_path / "run")
+    assert model.embed(texts=["a red ball"]).shape == (1, 24)
+    assert "retrieval: text→image R@1" in [metric.name for metric in accord.evaluate(tmp_path / "run")]
+    assert "clip" in (tmp_path / "run" / "report.html").read_text()
+    again = execute(run, tmp_path / "run", resume=True, progress=False)
+    assert again.fitted.steps == 0
+    assert same(state_of(model.method), state_of(again.model.method)) == []
