@@ -1,4 +1,4 @@
-"""What other installed packages bring: methods, objectives, encoders, tasks, cards, modalities and packs, by entry points.
+"""What other installed packages bring by entry points: methods, objectives, encoders, tasks, cards, modalities, packs.
 
 A package declares ``[project.entry-points."accord.methods"]`` with ``name = "its.module:Class"``. Nothing is imported
 until a name is asked for that Accord does not have itself.

@@ -31,7 +31,7 @@ class Painter(Method, Segments):
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
-        self.head = nn.Conv2d(encoders["image"].token_dim, 4, 1)
+        self.head = nn.Conv2d(encoders["image"].token_dim, len(data.mask_classes), 1)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = []

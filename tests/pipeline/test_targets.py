@@ -18,6 +18,9 @@ from accord.errors import ConfigError, DataError
 COLOURS = {"red": (250, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 250)}
 
 
+KINDS = ["background", *COLOURS]
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Composed clips; of every seventh the boxes, masks and moments are not known."""
@@ -51,7 +54,12 @@ def run_of(scenes: Path, method: str, **columns: str | None) -> dict[str, Any]:
     encoder = {"name": "frames", "options": {"image": small}} if medium == "video" else None
     encoder = encoder or {"name": small.pop("name"), "options": small}
     return {
-        "data": {"source": str(scenes), "columns": {"text": "caption", **columns}, "split": {"test": 0.25}},
+        "data": {
+            "source": str(scenes),
+            "columns": {"text": "caption", **columns},
+            "split": {"test": 0.25},
+            "mask_classes": KINDS,
+        },
         "method": {"name": method},
         "encoders": {medium: encoder},
         "training": {"epochs": 2, "batch_size": 4, "accelerator": "cpu"},
@@ -66,6 +74,7 @@ def test_a_method_is_trained_on_its_targets_and_rows_without_are_left_out(scenes
     assert f"training rows without {name} are left out: {method} learns from {name}" in said
     assert run.model.method.data.rows < 21
     loaded = accord.load(tmp_path / "run").method
+    assert loaded.data.mask_classes == tuple(KINDS)
     assert loaded.data.instance_classes == (() if method == "toy_painter" else ("blue", "green", "red"))
     for one, other in zip(loaded.parameters(), run.model.method.parameters(), strict=True):
         assert torch.equal(one, other)

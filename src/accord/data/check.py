@@ -34,7 +34,7 @@ def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
     The verdict is cached under the corpus's fingerprint, which covers size and time of every file, together with
     Pillow's pixel limit and whether empty cells are bad, so that an unchanged corpus is not decoded again.
     """
-    if not corpus.columns.media or not len(corpus):
+    if not (corpus.columns.media or corpus.targets) or not len(corpus):
         return []
     path = _verdict_path(corpus)
     known = _read_verdict(path)

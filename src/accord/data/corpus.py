@@ -62,6 +62,7 @@ class Corpus:
         graph: the typed graph (PyG's ``HeteroData``) in which the rows are nodes of type ``target``, or None; row
             ``ids[i]`` is node ``ids[i]``.
         target: that node type.
+        mask_classes: names of the classes in masks, by grey value, empty where not known.
         instance_classes: names of the classes of things in boxes, instances and tracks.
         box_format: what the four numbers of a box are.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
@@ -81,6 +82,7 @@ class Corpus:
     incomplete: bool = False
     graph: HeteroData | None = None
     target: str = ""
+    mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     box_format: BoxFormat = "xyxy"
     left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
@@ -105,6 +107,11 @@ class Corpus:
     def modalities(self) -> tuple[str, ...]:
         """Modalities that the rows have, labels not counted."""
         return self.columns.modalities
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that the rows have, see :mod:`accord.data.targets`."""
+        return tuple(name for name in TARGETS if getattr(self.columns, name))
 
     @property
     def _fields(self) -> tuple[str, ...]:
@@ -223,7 +230,7 @@ class Corpus:
         return found
 
     def check(self, position: int) -> dict[str, str]:
-        """Decode all that a row holds.
+        """Decode all that a row holds, and read its targets.
 
         Returns:
             Field -> what has to be alike in all rows, in words.
@@ -231,12 +238,12 @@ class Corpus:
         Raises:
             RowError: a cell cannot be read; names row, file and reason.
         """
-        cells, alike = self._cells[position], {}
+        cells, alike = self._cells[position] if self.columns.media else {}, {}
         for field, column in self.columns.media.items():
             if not self.incomplete or self.present[field][position]:
                 with self._named(position, cells[column]):
                     alike[field] = modality_of(field).check(cells[column], self.root)
-        self.targets_of(position, [name for name in TARGETS if getattr(self.columns, name)])
+        self.targets_of(position, self.targets)
         return alike
 
     def file_of(self, position: int, field: str) -> str:
@@ -296,16 +303,18 @@ class Corpus:
         Raises:
             DataError: the rows have no such column.
         """
-        if not getattr(self.columns, name):
+        if name not in self.targets:
             raise DataError(f"{self.name} has no {name}: name their column with {declared(name).option} COL")
-        return get_target(name)(root=self.root, classes=self.instance_classes, box_format=self.box_format)
+        classes = self.mask_classes if name == "mask" else self.instance_classes
+        return get_target(name)(root=self.root, classes=classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:
         """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)
-        return has_value(self.rows.select_columns([column]).with_format("arrow")[:].column(column))
+        tables = self.rows.select_columns([column]).with_format("arrow").iter(batch_size=512)
+        return np.concatenate([has_value(table.column(column)) for table in tables])
 
     def cells(self, position: int, fields: Collection[str]) -> dict[str, Any]:
         """Field -> cell of a row, of the fields that have a column."""
@@ -392,8 +401,8 @@ class Corpus:
             digest.update(graph_digest(self.graph).encode())
         for array in (self.ids, self.labels, self.truth):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        if self.box_format != "xyxy":
-            digest.update(self.box_format.encode())
+        if self.box_format != "xyxy" or self.mask_classes:
+            digest.update(json.dumps([self.box_format, self.mask_classes]).encode())
         for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
             digest.update(table.combine_chunks().to_batches()[0].serialize())
             for column in self.columns.files:
@@ -429,6 +438,7 @@ def open_corpus(
     classes: Sequence[str] | None = None,
     incomplete: bool = False,
     target: str | None = None,
+    mask_classes: Sequence[str] = (),
     box_format: BoxFormat = "xyxy",
     wanted: Collection[str] = (),
     quiet: bool = False,
@@ -448,6 +458,7 @@ def open_corpus(
         classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
         incomplete: keep rows that lack some of their modalities, for methods that can use them.
         target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
+        mask_classes: names of the classes in masks, by grey value from 0; a row with another value is bad.
         box_format: what the four numbers of a box are.
         wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
         quiet: print nothing.
@@ -461,7 +472,8 @@ def open_corpus(
     """
     corpus, found, labels = _unchecked(source, columns, classes, target, wanted)
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
-    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph, box_format=box_format)
+    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
+    corpus = replace(corpus, mask_classes=tuple(mask_classes), box_format=box_format)
     bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
     loose = found.graph.bad if found.graph else Quarantine()
     if quarantine or len(bad) or len(loose):

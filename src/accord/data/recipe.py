@@ -66,6 +66,9 @@ class DataConfig(Config):
     target: str | None = Field(
         None, description="in a folder of nodes and edges, the node type to learn; none takes the one with labels"
     )
+    mask_classes: list[str] = Field(
+        default_factory=list, description="names of the classes in masks, by grey value from 0; empty where not known"
+    )
     box_format: BoxFormat = Field(
         "xyxy", description="what the numbers of a box are: two corners, a corner and sides, or the centre and sides"
     )
@@ -171,6 +174,7 @@ def prepare(
         quarantine=quarantine,
         incomplete=config.incomplete,
         target=config.target,
+        mask_classes=config.mask_classes,
         box_format=config.box_format,
         wanted=wanted,
         quiet=quiet,

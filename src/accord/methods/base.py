@@ -129,7 +129,7 @@ class Method(nn.Module):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Augmented views of the training images, of clips where no images are read; ``batch["image"]`` is the first."""
+        """Augmented views of training images, or of clips where no images are read; ``batch["image"]`` is the first."""
         return ()
 
     @property

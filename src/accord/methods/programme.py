@@ -157,6 +157,7 @@ class DataInfo:
         multi_label: labels are ``(B, C)`` multi-hot instead of ``(B,)`` class indices.
         label_counts: number of training rows of each class, aligned with ``classes``.
         datasets: names of the data sets that rows are of; ``batch["dataset_id"]`` counts them.
+        mask_classes: class names of ``segmentation``, empty where not known.
         instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
     """
 
@@ -166,6 +167,7 @@ class DataInfo:
     multi_label: bool = False
     label_counts: tuple[int, ...] = ()
     datasets: tuple[str, ...] = ()
+    mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
 
 

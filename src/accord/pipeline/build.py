@@ -47,7 +47,7 @@ def prepare_run(
     if kind.learns_labels and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
     for name in kind.targets:
-        if getattr(train.columns, name):  # without a column, the method is refused when it is built
+        if name in train.targets:  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)
 
@@ -237,6 +237,7 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         definitions=tuple(definitions.get(name, readable(name)) for name in corpus.classes),
         multi_label=corpus.multi_label,
         label_counts=counts,
+        mask_classes=corpus.mask_classes,
         instance_classes=corpus.instance_classes,
         datasets=corpus.dataset_names,
     )

@@ -76,7 +76,11 @@ def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None
     """
     wanted = model.config.get("data", {})
     own = wanted.get("columns", {}) if str(data) in (wanted.get("source"), wanted.get("location")) else {}
-    options = {name: wanted[name] for name in ("incomplete", "target", "max_bad", "box_format") if name in wanted}
+    options = {
+        name: wanted[name]
+        for name in ("incomplete", "target", "max_bad", "box_format", "mask_classes")
+        if name in wanted
+    }
     fields = fields_of(model.method.targets)
     corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, **options)
     return with_prepared_texts(corpus, type(model.method))

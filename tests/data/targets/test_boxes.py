@@ -94,6 +94,11 @@ def test_boxes_are_read_in_the_format_that_the_data_have(form):
     assert torch.allclose(Boxes().collate([value])["boxes"], torch.tensor([[[0.2, 0.4, 0.6, 0.8]]]))
 
 
+def test_a_row_that_says_nothing_of_classes_has_boxes_of_none():
+    value = row((0, 0, 9, 9), (3, 3, 9, 9), instance_label=None, instance_text=None)
+    assert (value.things.labels.tolist(), value.things.texts) == ([-1, -1], ("", ""))
+
+
 def test_a_table_without_lists_holds_them_as_json():
     value = BOXES.read({"boxes": "[[0, 0, 10, 10]]", "instance_label": '["ring"]'}, SQUARE)
     assert value.things.labels.tolist() == [2]

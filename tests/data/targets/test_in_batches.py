@@ -146,13 +146,15 @@ def test_moments_and_roles_come_with_any_input(corpus):
     assert batch["role"].tolist() == [1, 0] * 4
 
 
-def test_nothing_changes_with_workers_or_after_a_resume(corpus):
-    targets = ("mask", "instances", "moments", "role")
-    whole = list(batches(corpus, targets=targets))
-    loader = batches(corpus, targets=targets, workers=2)
+@pytest.mark.parametrize(
+    ("inputs", "targets"), [(IMAGE, ("mask", "instances", "moments", "role")), (VIDEO, ("track_masks",))]
+)
+def test_nothing_changes_with_workers_or_after_a_resume(corpus, inputs, targets):
+    whole = list(batches(corpus, inputs, targets=targets))
+    loader = batches(corpus, inputs, targets=targets, workers=2)
     assert_same(list(loader), whole)
     loader.close()
-    resumed = batches(corpus, targets=targets)
+    resumed = batches(corpus, inputs, targets=targets)
     resumed.load_state_dict({"epoch": 0, "batch": 1})
     assert_same(list(resumed), whole[1:])
 
@@ -238,6 +240,13 @@ def test_rows_with_wrong_targets_are_left_out_when_a_corpus_is_opened(folder, tm
 def test_each_kind_of_target_is_checked(folder, tmp_path, cells, reason):
     (bad,) = wrong(folder, tmp_path, **cells)
     assert bad["reason"].startswith(reason)
+
+
+def test_targets_of_rows_without_media_are_checked_too(tmp_path):
+    rows = [{"text": "a", "role": "query"}, {"text": "b", "role": "judge"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = open_corpus(tmp_path / "rows.jsonl", columns={"role": "role"}, max_bad=0.5, quiet=True)
+    assert corpus.ids.tolist() == [0]
 
 
 def test_a_row_that_says_nothing_stays_and_is_blank(folder, tmp_path):

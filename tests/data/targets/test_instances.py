@@ -52,6 +52,16 @@ def test_a_picture_each_may_overlap():
     assert batch["instance_text"] == [["above", "below"]]
 
 
+def test_a_list_of_one_picture_is_one_thing_whatever_its_grey(tmp_path):
+    numbers = np.zeros((20, 20), np.uint8)
+    numbers[5:9] = 200
+    (tmp_path / "a.png").write_bytes(encoded(numbers))
+    target = Instances(root=tmp_path, classes=("cat",))
+    for cell in ([encoded(numbers)], '["a.png"]'):
+        value = target.read({"instances": cell, "instance_label": ["cat"]}, canvas_of(numbers))
+        assert (value.things.ids.tolist(), value.things.texts) == ([1], ("cat",))
+
+
 def test_a_thing_that_others_hide_altogether_is_not_there():
     numbers = numbered()
     numbers[numbers == 2] = 0

@@ -76,6 +76,17 @@ def test_what_is_no_mask_of_the_picture_is_said(cell, sentence):
         MASK.read({"mask": cell}, Canvas(size=(60, 44)))
 
 
+def test_a_value_that_is_no_class_is_said_where_classes_are_known():
+    numbers = numbered()  # 0 to 3
+    numbers[0, 0] = 255
+    cells = {"mask": encoded(numbers)}
+    assert SemanticMask(classes=("none", "bar", "ring", "corner")).read(cells, canvas_of(numbers)).max() == 3
+    with pytest.raises(
+        Unreadable, match=r"unknown class: the mask has a pixel of 3; 0 to 2 are classes \(data.mask_cl"
+    ):
+        SemanticMask(classes=("none", "bar", "ring")).read(cells, canvas_of(numbers))
+
+
 def test_a_palette_picture_counts_by_its_indices(tmp_path):
     picture = Image.fromarray(numbered()).convert("P")
     picture.save(tmp_path / "mask.png")

@@ -11,8 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.resources import files
+from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ def get_pack(name: str) -> Pack:
 @cache
 def _own() -> frozenset[str]:
     """Names of the files here that define a pack."""
-    sources = [entry for entry in files(__name__).iterdir() if entry.name.endswith(".py")]
+    sources = [entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".py")]
     return frozenset(
         entry.name.removesuffix(".py") for entry in sources if _DECLARES.search(entry.read_text(encoding="utf-8"))
     )

@@ -163,7 +163,7 @@ def read_things(cells: Mapping[str, Any], ids: Sequence[int], classes: Sequence[
         Things(ids=tensor([1, 2]), labels=tensor([1, 0]), texts=('dog', 'cat'))
     """
     labels, texts = [-1] * len(ids), [""] * len(ids)
-    if LABEL in cells:
+    if cells.get(LABEL) is not None:
         named = [None if name is None else str(name) for name in listed(cells[LABEL], LABEL)]
         same_count(LABEL, named, len(ids), "things")
         unknown = [name for name in named if name is not None and name not in classes]

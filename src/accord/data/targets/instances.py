@@ -55,11 +55,12 @@ class Instances(Target[Drawn]):
             Unreadable: a picture cannot be read or has another size, or a thing has no class or phrase.
         """
         cell = cells["instances"]
-        pictures = listed(cell, "instances") if isinstance(cell, list | tuple) else [cell]
+        one_each = isinstance(cell, list | tuple) or (isinstance(cell, str) and cell.startswith("["))
+        pictures = listed(cell, "instances") if one_each else [cell]
         if not pictures:
             return self.blank(canvas)
         maps = torch.stack([read_map(picture, self.root, canvas.size) for picture in pictures])
-        if len(pictures) > 1:
+        if one_each:
             maps = (maps != 0).int() * torch.arange(1, len(maps) + 1, dtype=torch.int32)[:, None, None]
         return Drawn(maps, read_numbered(cells, numbers_in(maps), self.classes))
 

@@ -32,10 +32,15 @@ class SemanticMask(Target[Tensor]):
         """The mask ``(H, W)`` int32.
 
         Raises:
-            Unreadable: it is no mask, or of another size than the picture.
+            Unreadable: it is no mask, of another size than the picture, or has a value that is no class.
         """
         found = read_map(cells["mask"], self.root, canvas.size)
-        return torch.where(found == VOID_GREY, VOID, found)
+        mask = torch.where(found == VOID_GREY, VOID, found)
+        most = int(mask.max())
+        if self.classes and most >= len(self.classes):
+            allowed = f"0 to {len(self.classes) - 1} are classes (data.mask_classes), {VOID_GREY} says nothing"
+            raise Unreadable(f"unknown class: the mask has a pixel of {most}; {allowed}")
+        return mask
 
     def blank(self, canvas: Canvas) -> Tensor:
         """A mask that says nothing."""
