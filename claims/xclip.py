@@ -34,6 +34,7 @@ PLAIN = "x-clip, texts without prompts"
 ACCURACY, PAIR, DIRECTION, ORDER = "accuracy", "action or its reverse", "direction", "change when frames are reordered"
 GAP, COST = 5.0, 2.0  # points
 SAME = 1e-3  # logits: what rounding may do
+UNEQUAL = "The learning rate was chosen between two for X-CLIP, before the others were trained."
 
 
 def tower(messages: bool, merged: str) -> dict[str, object]:
@@ -86,7 +87,7 @@ CLAIM = Claim(
         MEAN: Arm(tower(False, "mean")),
         MIT: Arm(tower(False, "mit")),
         MESSAGES: Arm(tower(True, "mean")),
-        XCLIP: Arm(tower(True, "mit")),
+        XCLIP: Arm(tower(True, "mit"), trials=2),
         PLAIN: Arm({"method.prompt_alpha": 0.0, "method.learn_alpha": False}, note="alpha fixed at 0"),
     },
     measure=measure,
@@ -99,6 +100,7 @@ CLAIM = Claim(
             metric=DIRECTION,
             margin=GAP,
             refuted=f"the gap is {GAP:g} points or less",
+            unequal_trials=UNEQUAL,
         ),
         Question(
             "accuracy",
@@ -107,6 +109,7 @@ CLAIM = Claim(
             baseline=MEAN,
             metric=ACCURACY,
             refuted="mean accuracy is not higher",
+            unequal_trials=UNEQUAL,
         ),
         Question(
             "messages see motion",
@@ -156,8 +159,9 @@ CLAIM = Claim(
             metric=ACCURACY,
             margin=-COST,
             refuted=f"accuracy falls by {COST:g} points or more",
+            unequal_trials=UNEQUAL,
         ),
     ],
-    seeds=3,
-    tuning="The learning rate, 1e-3 or 2e-3, on one other split, looking at X-CLIP and at the mean over frames.",
+    seeds=(1, 2, 3),  # not that of the choice
+    tuning="The learning rate of 2e-3 instead of 1e-3 by one training of X-CLIP each, on seed 0.",
 )

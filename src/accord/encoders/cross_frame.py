@@ -66,8 +66,9 @@ class CrossFrameConfig(Config):
     @property
     def input(self) -> VideoInput:
         """What the encoder is fed."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in (self.image or {}).items()}
-        return VideoInput(ImageInput(**{**values, "size": self.size}), self.frames, self.sampling, self.stride)
+        image = {**(self.image or {}), "size": self.size}
+        values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in image.items()}
+        return VideoInput(ImageInput(**values), self.frames, self.sampling, self.stride)
 
 
 class CrossFrameEncoder(Encoder):
@@ -188,9 +189,9 @@ class CrossFrameVisionTransformer(nn.Module):
         block = CrossFrameAttentionBlock if message else ResidualAttentionBlock
         self.resblocks = nn.ModuleList(block(width, heads, drop_path) for _ in range(depth))
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Linear(width, dim, bias=False) if dim is not None else nn.Identity()
-        if dim is not None:
-            nn.init.normal_(self.proj.weight, std=width**-0.5)
+        self.proj = nn.Identity() if dim is None else nn.Linear(width, dim, bias=False)
+        for weight in self.proj.parameters():
+            nn.init.normal_(weight, std=width**-0.5)
 
     def forward(self, video: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Frames ``(B, T, 3, S, S)`` to their vectors ``(B, T, D)`` and their patches ``(B, T, N, C)``.

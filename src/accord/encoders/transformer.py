@@ -141,7 +141,7 @@ class CrossBlock(nn.Module):
         self.memory_norm = nn.LayerNorm(context_dim) if norm_memory else nn.Identity()
         self.attention = nn.MultiheadAttention(width, heads, kdim=context_dim, vdim=context_dim, batch_first=True)
         if not in_bias:  # nn.MultiheadAttention(bias=False) would take that of the output as well
-            self.attention.in_proj_bias = None
+            self.attention.register_parameter("in_proj_bias", None)
         self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), activation(), nn.Linear(4 * width, width)
         )
