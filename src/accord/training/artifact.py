@@ -49,7 +49,8 @@ from accord.methods.base import Batch, map_encoder
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
-Able, Answer = TypeVar("Able", bound=Ability), TypeVar("Answer")
+Able = TypeVar("Able", bound=Ability)
+Answer = TypeVar("Answer")
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
 _WRITTEN_ANEW = "the command that trained it writes it anew with --resume, from the last checkpoint"
 _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
