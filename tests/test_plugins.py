@@ -101,6 +101,7 @@ apart = ourlab.parts:Apart
 mean_colour = ourlab.parts:build
 [accord.tasks]
 brightness = ourlab.parts:brightness
+gloom = ourlab.parts:brightness
 [accord.cards]
 own_clip = ourlab.parts:card
 [accord.packs]
@@ -176,7 +177,7 @@ def test_its_names_are_listed_and_its_settings_read(site):
     assert {"own_clip", "bare"} <= set(available())
     assert get_method("own_clip").name == "own_clip"
     assert get_objective("apart").name == "apart"
-    assert task_names()[-2:] == ["brightness", "shaky"]
+    assert task_names()[-3:] == ["brightness", "gloom", "shaky"]
     assert "temperature" in [setting.name for setting in settings_of("own-clip")]
 
 
@@ -214,6 +215,13 @@ def test_what_is_broken_does_not_stop_the_others(site, capsys):
 def test_a_class_under_another_name_than_its_own_is_refused(site):
     with pytest.raises(ConfigError, match=r"'misnamed' of the package ourlab cannot be used: .* calls itself 'bare'"):
         get_method("misnamed")
+
+
+def test_a_task_under_another_name_than_its_own_is_refused(site):
+    with pytest.raises(
+        ConfigError, match=r"'gloom' of the package ourlab cannot be used: .* calls itself 'brightness'"
+    ):
+        get_task("gloom")
 
 
 def test_an_encoder_for_another_modality_is_refused(site):

@@ -46,6 +46,10 @@ def test_a_misspelt_setting_gets_its_neighbour(setting, says):
         ("training.devices", 5, "training: batch_size = 12 does not divide among devices = 5"),
         ("training.probe", ["knnn"], "no task 'knnn'; did you mean knn?"),
         ("evaluate", ["retreival"], "no task 'retreival'; did you mean retrieval?"),
+        ("evaluate", {"retreival": {}}, "no task 'retreival'; did you mean retrieval?"),
+        ("evaluate", {"knn": {"kk": 5}}, "evaluate.knn.kk is not a setting; did you mean evaluate.knn.k?"),
+        ("evaluate", "knn", "evaluate = 'knn': expected a list of tasks, or tasks with their options"),
+        ("evaluate", {"knn": 5}, "evaluate: expected a list of tasks, or tasks with their options"),
         ("method.name", "clop", "no method 'clop'; did you mean clip or xclip? There are: adameow"),
         ("objective_add.contrastiv_gap", {}, "no objective 'contrastiv_gap'; did you mean contrastive_gap?"),
     ],
@@ -94,3 +98,9 @@ def test_a_wish_that_nobody_can_fulfil_is_refused(wish, says):
     with pytest.raises(ConfigError) as caught:
         with_encoders(run, **wish)
     assert says in str(caught.value)
+
+
+def test_tasks_stand_as_a_list_or_with_their_options():
+    assert RunConfig.parse(merged(RUN, {"evaluate": ["knn"]})).task_options == {}
+    assert RunConfig.parse(merged(RUN, {"evaluate.knn.k": 5})).task_options == {"knn": {"k": 5}}
+    assert RunConfig.parse(merged(RUN, {"evaluate": {"retrieval": None}})).evaluate == {"retrieval": {}}

@@ -93,6 +93,15 @@ class RunConfig(Config):
         """The method's settings, without its name."""
         return {key: value for key, value in self.method.items() if key != "name"}
 
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _tasks_and_their_options(cls, value: Any) -> Any:
+        if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(name, str) for name in value):
+            return list(value)
+        if isinstance(value, Mapping) and all(isinstance(own, Mapping | None) for own in value.values()):
+            return {name: dict(own or {}) for name, own in value.items()}
+        raise ValueError("expected a list of tasks, or tasks with their options, such as {knn: {k: 5}}")
+
     @field_validator("method", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:

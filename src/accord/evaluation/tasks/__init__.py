@@ -109,6 +109,8 @@ def get_task(name: str) -> Task:
         raise ConfigError(no_such("task", name, task_names()))
     if not isinstance(task, Task):
         raise broken("tasks", name, f"expected an accord.evaluation.tasks.Task, got {task!r}")
+    if task.name != name:
+        raise broken("tasks", name, f"the task calls itself {task.name!r}; the two must be equal")
     return task
 
 
