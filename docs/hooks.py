@@ -131,8 +131,9 @@ def columns() -> str:
 
 def encoders() -> str:
     """One line per encoder."""
+    order = list(dict.fromkeys(one.modality for one in DECLARATIONS))
     rows = []
-    for one in DECLARATIONS:
+    for one in sorted(DECLARATIONS, key=lambda one: order.index(one.modality)):
         streams = sorted(
             one.gives - {"pooled", "tokens"}, key=lambda name: (name.rstrip("0123456789"), len(name), name)
         )

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from method_parts import text_batch
 
+import tiny_bundles
 from accord.encoders import build_encoder
+from accord.encoders.bundles import load_bundle
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Step, get_method
 from accord.methods.video.xclip import video_text_logits
@@ -138,6 +140,7 @@ def test_rates_of_new_parts_are_ten_times_as_high_and_end_at_the_common_floor():
     assert groups["encoders.video.visual.resblocks.1.message_fc.weight"] == groups["prompt.alpha"] == "new"
     assert groups["encoders.video.mit.positional_embedding"] == groups["projections.text.weight"] == "new"
     assert groups["encoders.video.visual.resblocks.1.attn.in_proj_weight"] == ""
+    assert groups["encoders.text.embedding.weight"] == "new"  # random too
     rates = [xclip.lr_factor("new", Step(index=index, total=100), warmup=10) for index in (0, 9, 10, 99)]
     assert rates == pytest.approx([1.0, 10.0, 10.0, 0.01], abs=0.01)
 
@@ -159,3 +162,21 @@ def test_logits_of_texts_common_to_all_clips_and_of_texts_of_their_own_agree():
     torch.testing.assert_close(
         own, torch.exp(torch.tensor(2.0)) * F.cosine_similarity(video[:, None], text[None], dim=2)
     )
+
+
+def test_it_starts_from_a_clip_whose_texts_and_scale_stay_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny_bundles.TOWER, "intermediate_size", 128)
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip')}")
+    kind = get_method("xclip")
+    settings = kind.Config.parse(kind.settings_from(bundle))
+    tower = build_encoder("video", dict(kind.default_encoders(settings)["video"]))
+    xclip = kind(settings, {"video": tower, "text": bundle.encoders["text"]}, DATA)
+    assert xclip.start_from(bundle) == ("text projection", "logit scale")
+    torch.testing.assert_close(xclip.logit_scale().item(), bundle.logit_scale)
+    still = {name.split(".")[0] for name, parameter in xclip.named_parameters() if not parameter.requires_grad}
+    assert still == {"encoders", "projections", "logit_scale"}
+    assert xclip.encoders["text"].frozen
+    assert xclip.group("prompt.alpha").name == xclip.group("encoders.video.mit.positional_embedding").name == "new"
+    names = text_batch(xclip.encoders, list(NAMES))
+    expected = bundle.encoders["text"](names["text"], names["text_mask"]).pooled @ bundle.projections["text"].T
+    torch.testing.assert_close(xclip.embed(names)["text"], F.normalize(expected, dim=1))

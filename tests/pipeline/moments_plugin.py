@@ -27,14 +27,15 @@ class MomentsOptions(Options):
 
 def overlaps(model: Any, rows: Any) -> Tensor:
     """IoU ``(n,)`` of the likeliest span of every sentence with its moment."""
-    found = []
-    for batch in model.batches(rows, targets=("moments",)):
-        for row, answer in enumerate(model.able(FindsMoments).find_moments(batch)):
-            true = batch["moments"][row][batch["moment_present"][row]]
-            best = answer.spans[: len(true), 0]
-            both = (torch.minimum(true[:, 1], best[:, 1]) - torch.maximum(true[:, 0], best[:, 0])).clamp(min=0)
-            found.append(both / ((true[:, 1] - true[:, 0]) + (best[:, 1] - best[:, 0]) - both))
-    return torch.cat(found).cpu()
+    able = model.able(FindsMoments)
+
+    def of_batch(batch: Batch) -> Tensor:
+        found = torch.cat([answer.spans[:, 0] for answer in able.find_moments(batch)])  # (n, 2)
+        true = batch["moments"][batch["moment_present"]]  # (n, 2)
+        both = (torch.minimum(true[:, 1], found[:, 1]) - torch.maximum(true[:, 0], found[:, 0])).clamp(min=0)
+        return (both / ((true[:, 1] - true[:, 0]) + (found[:, 1] - found[:, 0]) - both)).cpu()
+
+    return torch.cat(model.over_batches(rows, of_batch, targets=("moments",)))
 
 
 def run(model: Any, prepared: Any, options: MomentsOptions) -> list[Metric]:

@@ -148,8 +148,14 @@ def test_what_the_user_says_comes_first(clip, shapes, capsys):
 
 def test_a_method_that_has_no_use_for_it_is_told(clip, tmp_path):
     pytest.importorskip("torch_geometric")
-    run = {"data": {"source": "pack:nations"}, "method": "meow", "bundle": clip}
-    config = RunConfig.parse(run)
+    for name in ("nodes", "edges"):
+        (tmp_path / "graph" / name).mkdir(parents=True)
+    papers = [f"p{number},graph network {number},{number % 2}" for number in range(12)]
+    (tmp_path / "graph" / "nodes" / "paper.csv").write_text("\n".join(["id,abstract,topic", *papers]))
+    links = [f"p{number},a{number % 3}" for number in range(12)]
+    (tmp_path / "graph" / "edges" / "paper__by__author.csv").write_text("\n".join(["paper,author", *links]))
+    data = {"source": str(tmp_path / "graph"), "columns": {"text": "abstract", "label": "topic"}}
+    config = RunConfig.parse({"data": data, "method": "meow", "bundle": clip})
     with pytest.raises(ConfigError, match="has encoders for image, text, and method meow wants graph: leave it out"):
         build_method(config, prepare_run(config, quiet=True).train)
 

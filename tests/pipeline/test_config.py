@@ -46,7 +46,7 @@ def test_a_misspelt_setting_gets_its_neighbour(setting, says):
         ("training.devices", 5, "training: batch_size = 12 does not divide among devices = 5"),
         ("training.probe", ["knnn"], "no task 'knnn'; did you mean knn?"),
         ("evaluate", ["retreival"], "no task 'retreival'; did you mean retrieval?"),
-        ("method.name", "clop", "no method 'clop'; did you mean clip? There are: adameow"),
+        ("method.name", "clop", "no method 'clop'; did you mean clip or xclip? There are: adameow"),
         ("objective_add.contrastiv_gap", {}, "no objective 'contrastiv_gap'; did you mean contrastive_gap?"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,8 +58,8 @@ def diagnose(
     table = Table(box=SIMPLE_HEAD)
     for column, justify in (("what", "left"), ("value", "right"), ("how to read it", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    chosen = {"measures": measure or (), "columns": columns, "device": device.value}
-    for item in pipeline.diagnose(run, source, figure, **chosen):  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {"measures": measure or (), "columns": columns, "device": device.value}
+    for item in pipeline.diagnose(run, source, figure, **chosen):
         table.add_row(item.name, f"{item.value:.2f}", item.meaning)
     console().print(table)
     if figure is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,6 +78,6 @@ def evaluate(
     from accord import pipeline
     from accord.cli.output import show_metrics
 
-    options = {"templates": templates, "candidates": candidates, "examples": examples, "device": device.value}
-    options |= {"settings": parse_settings(settings or ()), "columns": columns}
-    show_metrics(pipeline.evaluate(run, source, tasks=task or (), **options))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"templates": templates, "candidates": candidates, "examples": examples}
+    options |= {"settings": parse_settings(settings or ()), "columns": columns, "device": device.value}
+    show_metrics(pipeline.evaluate(run, source, tasks=task or (), **options))

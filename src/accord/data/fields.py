@@ -284,5 +284,14 @@ def _of_plugins() -> Iterator[Declaration]:
     for name in plugin_names("modalities"):
         if name not in own:
             about, option = f"{name}: what an installed package reads", f"Column of {name}."
-            known = {"names": (name,), "kinds": (name,), "whatever_name": True, "files": True, "encoder": ""}
-            yield Declaration(name, about, option, modality=name, **known)
+            yield Declaration(
+                name,
+                about,
+                option,
+                modality=name,
+                names=(name,),
+                kinds=(name,),
+                whatever_name=True,
+                files=True,
+                encoder="",
+            )

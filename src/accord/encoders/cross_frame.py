@@ -44,6 +44,10 @@ class CrossFrameConfig(Config):
     heads: int | None = Field(None, gt=0, description="attention heads; None for one per 64 of the width")
     dim: int | None = Field(None, gt=0, description="size of a frame's vector after a projection; None for none")
     frames: int = Field(8, gt=0, description="frames taken from a video")
+    sampling: Literal["segments", "dense"] = Field(
+        "segments", description="one frame of each of equal segments, or a run of frames; drawn in training"
+    )
+    stride: int = Field(1, gt=0, description="distance of the frames of a dense run")
     message: bool = Field(True, description="message tokens between the frames in every block")
     temporal: Literal["mean", "mit"] = Field(
         "mit", description="mean: over the frames' vectors; mit: the multi-frame integration transformer"
@@ -63,7 +67,7 @@ class CrossFrameConfig(Config):
     def input(self) -> VideoInput:
         """What the encoder is fed."""
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in (self.image or {}).items()}
-        return VideoInput(image=ImageInput(**{**values, "size": self.size}), frames=self.frames)
+        return VideoInput(ImageInput(**{**values, "size": self.size}), self.frames, self.sampling, self.stride)
 
 
 class CrossFrameEncoder(Encoder):

@@ -109,7 +109,7 @@ class ConceptExplanation(Explanation):
 
     def rows(self) -> list[tuple[str, ...]]:
         """One line a concept, the strongest first; its words of the text from the strongest to the weakest."""
-        lines = []
+        lines: list[tuple[str, ...]] = []
         for concept in self.concepts:
             called = sorted((pair for pair in concept.words if pair[1] > 0), key=lambda pair: -pair[1])
             words = (", ".join(word for word, _ in called), ", ".join(concept.corpus_words))

@@ -67,7 +67,7 @@ def get_method(name: str) -> type[Method]:
         'clip'
         >>> get_method("clop")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no method 'clop'; did you mean clip? There are: adameow, capro, clip, ...
+        accord.errors.ConfigError: no method 'clop'; did you mean clip or xclip? There are: adameow, ...
     """
     from accord.methods.base import Method
 

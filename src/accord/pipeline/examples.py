@@ -26,7 +26,7 @@ def _filled(value: Any, corpus: Corpus, alt: str = "") -> Any:
         return value if value.row is None else _with_picture(value, corpus, alt)
     if isinstance(value, tuple):
         return tuple(_filled(part, corpus, alt) for part in value)
-    if is_dataclass(value) and not isinstance(value, Corpus):
+    if is_dataclass(value) and not isinstance(value, type | Corpus):
         alt = value.name if isinstance(value, ClassRow) else alt
         return replace(value, **{part.name: _filled(getattr(value, part.name), corpus, alt) for part in fields(value)})
     return value

@@ -50,6 +50,7 @@ from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
 
 Able = TypeVar("Able", bound=Ability)
+Answer = TypeVar("Answer")
 WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
 _WRITTEN_ANEW = "the command that trained it writes it anew with --resume, from the last checkpoint"
 _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
@@ -367,13 +368,17 @@ class Model:
         logits: Tensor = self._run(corpus, self.method.subjects, "logits", batch_size, classify, _rows)
         return logits
 
-    def batches(self, corpus: Corpus, *, targets: Collection[str] = (), batch_size: int = 64) -> Iterator[Batch]:
-        """The rows of ``corpus`` in order as the method reads them, on its device and without augmentation.
+    @torch.inference_mode()
+    def over_batches(
+        self, corpus: Corpus, ask: Callable[[Batch], Answer], *, targets: Collection[str] = (), batch_size: int = 64
+    ) -> list[Answer]:
+        """What is answered to each batch of ``corpus``, in order: rows as the method reads them, not augmented.
 
-        For whoever asks an ability of the method over many rows; no gradients are kept meanwhile.
+        For tasks that ask an ability of the method.
 
         Args:
             corpus: the rows.
+            ask: takes a batch on the method's device, such as ``model.able(FindsMoments).find_moments``.
             targets: of :mod:`accord.data.targets`, in the batch under their keys.
             batch_size: rows of a batch.
 
@@ -383,9 +388,7 @@ class Model:
         """
         read = self.method.reads(self.method.config)
         loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=read, targets=targets)
-        for batch in loader:
-            with torch.inference_mode():
-                yield move_data_to_device(batch, self.method.device)
+        return [ask(move_data_to_device(batch, self.method.device)) for batch in loader]
 
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
         """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.

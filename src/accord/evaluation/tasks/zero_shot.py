@@ -20,7 +20,8 @@ class ZeroShotOptions(Options):
     """Options of the task."""
 
     templates: str | tuple[str, ...] | None = Field(
-        None, description="how class names are written: plain, photo, drawing, or texts with {}; none: as usual"
+        None,
+        description="how class names are written: plain, photo, drawing, or texts with {}; none: as in training",
     )
     examples: int = Field(0, ge=0, description="captions of training rows that stand for their class beside its name")
 
@@ -33,7 +34,7 @@ class ZeroShotOptions(Options):
 def run(model: Model, prepared: Prepared, options: ZeroShotOptions) -> list[Metric]:
     """Accuracies of the nearest class."""
     examples = class_examples(prepared.reference, options.examples) if options.examples else None
-    templates = options.templates or getattr(model, "templates", "plain")
+    templates = options.templates or model.templates
     return evaluate_zero_shot(model, prepared.test, templates, main_modality(model, prepared.test), examples)
 
 

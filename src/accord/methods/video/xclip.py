@@ -160,10 +160,13 @@ class Xclip(Method, Rescores, Classifies):
 
     def group(self, name: str) -> Group:
         """Whether a parameter has no pretrained weights; where the vision tower has none, all are alike."""
-        video = self.encoders["video"]
-        own = name.startswith("encoders.")
-        adapter = any(fnmatchcase(name.removeprefix("encoders.video."), pattern) for pattern in video.adapters)
-        return Group(NEW if video.pretrained and (adapter or not own) else "")
+        towers: dict[str, Encoder] = dict(self.encoders.items())  # type: ignore[arg-type]
+        if not towers["video"].pretrained:
+            return Group()
+        modality, _, own = name.removeprefix("encoders.").partition(".")
+        tower = towers.get(modality) if name.startswith("encoders.") else None
+        adapter = tower is not None and any(fnmatchcase(own, pattern) for pattern in tower.adapters)
+        return Group("" if tower is not None and tower.pretrained and not adapter else NEW)
 
     def lr_factor(self, group: str, step: Step, warmup: int) -> float:
         """The common schedule, ``new_lr`` times as high, to the common floor."""
@@ -222,6 +225,7 @@ class Xclip(Method, Rescores, Classifies):
         """The vectors ``(K, D)`` of the class names; of a frozen encoder they are computed once."""
         encoder = self.encoders["text"]
         if not encoder.frozen:
+            self._known = None
             return self.projections["text"](encoder(self.class_ids, self.class_mask).pooled)
         if self._known is None or self._known.device != self.device:
             with torch.inference_mode(False), torch.no_grad():  # what is kept may be trained on
