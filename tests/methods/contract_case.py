@@ -27,13 +27,14 @@ from accord.training.fit import fit
 from accord.training.start import check_views
 
 SMALL = 8  # the largest number that a setting is left at
+_VIT = {"size": 32, "patch": 8, "width": 16, "depth": 1, "heads": 2}
 TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, the first that does is taken
     "image": (
-        {"name": "tiny_vit", "options": {"size": 32, "patch": 8, "width": 16, "depth": 1, "heads": 2}},
+        {"name": "tiny_vit", "options": _VIT},
         {"name": "tiny_resnet", "options": {"size": 32, "width": 16}},
     ),
     "text": ({"name": "tiny_text", "options": {"width": 16, "depth": 1, "heads": 2}},),
-    "video": ({"name": "frames", "options": {"image": {"name": "tiny_resnet", "size": 32, "width": 16}}},),
+    "video": ({"name": "frames", "options": {"frames": 4, "image": {"name": "tiny_vit", **_VIT}}},),
     "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
     "sequence": ({"name": "tiny_sequence", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "graph": (),  # what a method of graphs takes by itself is as small as its settings

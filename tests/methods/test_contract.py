@@ -31,7 +31,6 @@ APART = {  # methods of which two processes are not one, and why
     "slotcon": _NORMS,
     "swav": _NORMS,
     "tcl": "hidden words and hard negatives are drawn by each process",
-    "xclip": "each process mixes its own clips",
 }
 
 

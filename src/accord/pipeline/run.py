@@ -332,9 +332,10 @@ def _nothing_to_measure(model: Model, test: Corpus) -> str:
     if not len(test):
         return "there is nothing to measure on: no rows were held out; name other data"
     labels = f"labels of {len(test.classes)} classes" if test.labels is not None else "no labels"
+    embeds = ", ".join(model.modalities) or "nothing"
     return (
         f"there is nothing to measure: {test.name} has {', '.join(test.modalities)} and {labels}, the model embeds "
-        f"{', '.join(model.modalities)}; name data with labels or with what the model compares, or a task with --task"
+        f"{embeds}; name data with labels or with what the model compares, or a task with --task"
     )
 
 
