@@ -100,7 +100,7 @@ def read_image(cell: Any, root: Path | None, background: tuple[int, int, int] = 
 def is_image(content: bytes) -> bool:
     """Whether a file with these first bytes is a picture, perhaps an animated one.
 
-    >>> is_image(b"\x89PNG rest"), is_image(b"....ftypisom")
+    >>> is_image(b"GIF89a"), is_image(b"....ftypisom")
     (True, False)
     """
     return (
