@@ -28,7 +28,7 @@ from record import write
 from accord import __version__
 from accord.claims.source import method_source
 from accord.claims.store import key_of
-from accord.data.sources import cache_folder
+from accord.data.reading.sources import cache_folder
 from accord.methods import Paired, get_method, get_methods
 
 SEEDS = 3

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features, Stream
+from accord.data.loading.features import Features, Stream
 from accord.encoders.base import Encoder
 from accord.methods.base import Batch, DataInfo, Method, Step
 from accord.methods.image.swav import SwavConfig

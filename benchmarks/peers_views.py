@@ -31,11 +31,11 @@ from torch import Tensor
 from versus import Contest, Side, main
 
 from accord import functional as AF
+from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.features import Features
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loading.features import Features
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.data.recipe import DataConfig, prepare
-from accord.data.views import View
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.heads import PixelPropagation

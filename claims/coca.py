@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from accord.claims import Arm, Claim, Combined, Question
 from accord.data.corpus import Corpus
 from accord.data.inputs import TextInput
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.encoders import Encoder, Features
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe
 from accord.evaluation.retrieval import evaluate_retrieval

@@ -25,7 +25,7 @@ from torch import Tensor
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
 from accord.data.inputs import TextInput
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.explaining.inputs import words_of
 from accord.methods.abilities import SpeaksInConcepts

@@ -23,7 +23,7 @@ from shared.digits import few_of_each, labelled_digits
 
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.evaluation.linear_probe import fit_probe
 from accord.functional import effective_rank
 from accord.training.artifact import Model

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.evaluation.linear_probe import evaluate_linear_probe

@@ -22,7 +22,7 @@ from shared.digits import few_of_each, labelled_digits
 
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.evaluation.linear_probe import fit_probe
 from accord.methods.base import Batch, Step
 from accord.methods.image.swav import Swav

@@ -20,7 +20,7 @@ from shared.digits import cell_digits, digit_scenes
 
 from accord.claims import Arm, Claim, Combined, Question
 from accord.data.corpus import Corpus
-from accord.data.corruption import shuffle_captions
+from accord.data.making.corruption import shuffle_captions
 from accord.evaluation.linear_probe import fit_probe
 from accord.evaluation.retrieval import FIRST_STAGE, evaluate_retrieval
 from accord.methods.abilities import Rescores

@@ -25,7 +25,7 @@ from shared.moving import FRAMES, SIDE, moving_digits, reverse
 
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.methods.abilities import Classifies
 from accord.training.artifact import Model
 

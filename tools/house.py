@@ -22,8 +22,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from accord import pipeline
+from accord.data.reading.sources import read_source
 from accord.data.recipe import prepare
-from accord.data.sources import read_source
 from accord.pipeline.config import RunConfig, merged
 from accord.pipeline.run import fit_model
 from accord.pipeline.score import score

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.graphs import graph_of_columns
+from accord.data.reading.graphs import graph_of_columns
 from accord.data.splits import split
 
 SECTIONS = ("games", "sound", "science", "graphics", "mail", "database")

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from accord.data.columns import Columns
-from accord.data.compose import compose, sprites_of
 from accord.data.corpus import Corpus, open_corpus
+from accord.data.making.compose import compose, sprites_of
 from accord.data.splits import split
 from accord.evaluation.dense import cell_classes, evaluate_segmentation
 from accord.evaluation.linear_probe import fit_probe

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.training.caching import stored_features

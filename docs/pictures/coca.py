@@ -20,7 +20,7 @@ from PIL import Image
 from shared import save
 from torch import Tensor
 
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.functional import caption_nll
 from accord.methods.image_text.coca import Coca
 from accord.pipeline.build import build_method

@@ -14,8 +14,8 @@ from PIL import Image
 from shared import EMOJI, IMAGES
 
 from accord.data.corpus import Corpus
-from accord.data.features import Features
-from accord.data.loader import eval_loader
+from accord.data.loading.features import Features
+from accord.data.loading.loader import eval_loader
 from accord.data.recipe import prepare
 from accord.explaining import draw_concepts, explain_concepts
 from accord.methods import Method, Stage, Step

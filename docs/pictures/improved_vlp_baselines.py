@@ -13,10 +13,10 @@ from matplotlib.figure import SubFigure
 from PIL import Image
 from shared import save, train_emoji
 
+from accord.data.augmenting.text_views import augment
+from accord.data.augmenting.views import expand, make_crop
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
-from accord.data.text_views import augment
-from accord.data.views import expand, make_crop
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.training.artifact import Model
 

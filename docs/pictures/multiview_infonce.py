@@ -19,9 +19,9 @@ from shared import save
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.functional import effective_rank
-from accord.methods.image.multiview import MultiView
+from accord.methods.multimodal.multiview import MultiView
 from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig, merged
 from accord.report.curves import read_curves

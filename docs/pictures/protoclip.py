@@ -12,7 +12,7 @@ from shared import save, train_emoji
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.methods import Episode
 from accord.methods.image_text.protoclip import ProtoClip
 from accord.training.module import encoder_inputs

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import save
 
-from accord.data.compose import Sprite, sprites_of, write_scenes
 from accord.data.corpus import Corpus, open_corpus
+from accord.data.making.compose import Sprite, sprites_of, write_scenes
 from accord.evaluation.dense import evaluate_segmentation
 from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig

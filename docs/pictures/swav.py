@@ -18,7 +18,7 @@ from shared import EMOJI, save
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.data.recipe import Prepared, prepare
 from accord.evaluation.knn import evaluate_knn
 from accord.methods.image.swav import Swav

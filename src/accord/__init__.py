@@ -12,7 +12,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from accord.moved import find_moved
+
 __version__ = "0.1.0"
+
+find_moved()
 
 if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from accord.data import audio as audio_module
-from accord.data.audio import log_mel, read_audio, resample
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
 from accord.data.inputs import AudioInput, ImageInput, VideoInput
-from accord.data.loader import eval_loader, train_loader
-from accord.data.media import Unreadable
-from accord.data.video import read_video
+from accord.data.loading.loader import eval_loader, train_loader
+from accord.data.reading.audio import log_mel, read_audio, resample
+from accord.data.reading.media import Unreadable
+from accord.data.reading.video import read_video
 from accord.errors import MissingExtraError
 
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250), (250, 0, 250)]

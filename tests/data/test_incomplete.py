@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from accord.data.corpus import open_corpus
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.encoders import build_encoder
 from accord.methods import DataInfo, get_method
 from accord.searching.export import write_embeddings

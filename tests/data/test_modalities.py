@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from accord.data.batches import Recipe
+from accord.data.augmenting.views import View
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declarations, main_fields
 from accord.data.inputs import AudioInput, ImageInput, SequenceInput, TextInput, VideoInput
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loading.batches import Recipe
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.data.modalities import get_modalities, get_modality, modality_of, viewed_field
-from accord.data.views import View
 from data.samples import Letters, encoded
 
 SMALL = ImageInput(size=16)
@@ -96,7 +96,7 @@ def test_pictures_have_the_views_and_else_clips_have() -> None:
 
 PACKAGE = """
 import torch
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.modalities import Modality
 
 

@@ -16,9 +16,9 @@ from accord.data.columns import guess_columns
 from accord.data.corpus import corpus_from_items, open_corpus
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.inputs import SequenceInput
-from accord.data.loader import eval_loader, train_loader
-from accord.data.media import Unreadable
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.data.modalities.sequence import fitted, read_steps
+from accord.data.reading.media import Unreadable
 from accord.errors import DataError
 
 STEPS = np.arange(12, dtype=np.float32).reshape(6, 2)

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
 from accord.data.draws import Draws
-from accord.data.frames import chosen_frames, sample_frames
 from accord.data.inputs import ImageInput, VideoInput
-from accord.data.loader import eval_loader, train_loader
-from accord.data.video import read_video
-from accord.data.views import View
+from accord.data.loading.loader import eval_loader, train_loader
+from accord.data.reading.frames import chosen_frames, sample_frames
+from accord.data.reading.video import read_video
 from data.samples import picture
 
 RAW = ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1))

@@ -216,8 +216,8 @@ def test_the_packaged_whisper_tiny_has_the_states_that_ctranslate2_computes() ->
 
 def chirp() -> Tensor:
     """The spectrogram of a second that rises from 200 Hz to 2 kHz."""
-    from accord.data.audio import log_mel
     from accord.data.inputs import AudioInput
+    from accord.data.reading.audio import log_mel
 
     time = torch.arange(16_000, dtype=torch.float64) / 16_000
     wave = 0.3 * torch.sin(2 * torch.pi * (200 * time + 900 * time**2))

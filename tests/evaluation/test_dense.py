@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.data.compose import Sprite, write_scenes
 from accord.data.corpus import open_corpus
 from accord.data.inputs import ImageInput
+from accord.data.making.compose import Sprite, write_scenes
 from accord.data.quarantine import RowError
 from accord.encoders import build_encoder
 from accord.errors import DataError

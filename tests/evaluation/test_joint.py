@@ -8,8 +8,8 @@ from datasets import Dataset
 
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
-from accord.data.features import Features
-from accord.data.tokens import TokenRows
+from accord.data.loading.features import Features
+from accord.data.loading.tokens import TokenRows
 from accord.errors import ConfigError, DataError
 from accord.evaluation.joint import evaluate_joint
 from accord.methods.abilities import RescoresTuples

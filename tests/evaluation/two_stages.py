@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.data.features import Features
-from accord.data.tokens import TokenRows
+from accord.data.loading.features import Features
+from accord.data.loading.tokens import TokenRows
 from accord.functional import late_interaction
 from accord.methods.abilities import Rescores
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.encoders import build_encoder
 from accord.methods import DataInfo, Stage, Step, get_method
 from accord.training.artifact import Model

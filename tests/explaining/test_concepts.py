@@ -8,7 +8,7 @@ from PIL import Image
 from squares import COLOURS, KINDS, square
 
 from accord.data.corpus import corpus_from_items
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.encoders import build_encoder
 from accord.errors import ConfigError, DataError
 from accord.explaining import draw_concepts, explain_concepts

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.encoders import build_encoder
 from accord.encoders.tokenizer import JsonTokenizer, train_bpe
 from accord.errors import ConfigError

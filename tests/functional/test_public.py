@@ -6,7 +6,7 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import pytest
 
@@ -28,8 +28,8 @@ def test_every_public_name_has_a_signature_explained_and_an_example(name: str) -
 
 def test_what_a_module_shows_the_package_exports() -> None:
     internal = {"checks", "spans", "cell_distance", "crop_pair_centers", "default_tile", "PairWeight", "Part"}
-    for module in iter_modules(AF.__path__, "accord.functional."):
-        if module.name.rpartition(".")[2] in internal:
+    for module in walk_packages(AF.__path__, "accord.functional."):
+        if module.ispkg or module.name.rpartition(".")[2] in internal:
             continue
         members = vars(import_module(module.name))
         own = {n for n, v in members.items() if getattr(v, "__module__", "") == module.name and not n.startswith("_")}

@@ -16,7 +16,7 @@ from torch import Tensor
 from accord.config import Config
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.data.targets import get_target
 from accord.errors import ConfigError
 from accord.methods import Method, get_method

@@ -13,7 +13,7 @@ from torch import nn
 
 from accord.data.columns import Columns
 from accord.data.corpus import corpus_from_items
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
 from accord.functional import info_nce_from_similarity, late_interaction_pair, select_tokens

@@ -10,10 +10,10 @@ from method_parts import text_batch
 from PIL import Image
 from torch import nn
 
+from accord.data.augmenting.views import expand
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.data.features import Features
-from accord.data.views import expand
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional import (

@@ -9,8 +9,8 @@ import torch
 from image_parts import Killed, built, crops, moved, tiny, told_apart, trained
 from PIL import Image
 
+from accord.data.augmenting.views import View, make_crop
 from accord.data.inputs import ImageInput
-from accord.data.views import View, make_crop
 from accord.errors import ConfigError
 from accord.functional import inverse_augment, semantic_grouping, slot_contrast, soft_distillation
 from accord.methods import Step

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accord.config import Config
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.methods.abilities import Detections, Detects, Segments, Tracked, Tracks
 from accord.methods.base import Batch, DataInfo, Method, Step

@@ -12,7 +12,7 @@ from PIL import Image
 
 import accord
 from accord import pipeline
-from accord.data.compose import Sprite, write_scenes
+from accord.data.making.compose import Sprite, write_scenes
 from accord.errors import ConfigError, DataError
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 250)}

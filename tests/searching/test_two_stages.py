@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accord.data.corpus import corpus_from_items
-from accord.data.tokens import TokenRows
+from accord.data.loading.tokens import TokenRows
 from accord.errors import ConfigError, DataError
 from accord.methods.abilities import Rescores
 from accord.searching.index import Update, build_index

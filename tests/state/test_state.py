@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from accord.errors import ShapeError
 from accord.functional import queue_nce
-from accord.functional.slots import semantic_grouping
+from accord.functional.dense.slots import semantic_grouping
 from accord.state import (
     Center,
     FeatureBank,
     FeatureQueue,
     FeatureStandardiser,
-    LockedTower,
     LogitScale,
     MomentumEncoder,
     PrototypeBank,
@@ -395,25 +394,6 @@ def test_what_was_read_from_the_bank_does_not_change_with_it() -> None:
 def test_wrong_arguments_of_the_bank_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(FeatureBank(3, 2))
-
-
-# -- locked tower
-
-
-def test_a_locked_tower_stays_as_it_is_inside_a_model_that_trains() -> None:
-    inner = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
-    model = nn.Sequential(LockedTower(inner), nn.Linear(3, 1)).train()
-    before = {name: value.clone() for name, value in inner.state_dict().items()}
-    x = torch.randn(8, 3, requires_grad=True)
-    first, second = model(x), model(x)
-    assert torch.equal(first, second)
-    first.sum().backward()
-    assert x.grad is None
-    assert all(parameter.grad is None for parameter in inner.parameters())
-    assert model.training
-    assert not any(module.training for module in inner.modules())
-    for name, value in inner.state_dict().items():
-        assert torch.equal(value, before[name])
 
 
 # -- all of them

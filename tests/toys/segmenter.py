@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.config import Config
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.methods.abilities import Segments
 from accord.methods.base import Batch, DataInfo, Method, Step

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.data.features import Features, Stream
+from accord.data.loading.features import Features, Stream
 from accord.methods.abilities import Embeds
 from accord.training.artifact import Model
 

@@ -14,13 +14,13 @@ from torch import nn
 from toy_method import BagEncoder, Toy, toy, toy_corpus
 
 from accord.config import Config
+from accord.data.augmenting.text_views import TextView
+from accord.data.augmenting.views import View
 from accord.data.corpus import corpus_from_items
-from accord.data.features import Features
 from accord.data.inputs import ImageInput
-from accord.data.loader import eval_loader, train_loader
+from accord.data.loading.features import Features
+from accord.data.loading.loader import eval_loader, train_loader
 from accord.data.quarantine import RowError
-from accord.data.text_views import TextView
-from accord.data.views import View
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import DataError

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from accord.config import Config
-from accord.data.batches import Recipe
+from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.data.features import Features
 from accord.data.inputs import ImageInput, VideoInput
-from accord.data.views import View
+from accord.data.loading.batches import Recipe
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from accord.data.streams import Features, Stream
+from accord.data.loading.streams import Features, Stream
 from accord.errors import ConfigError
 from accord.training.device import resolve_device
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from toy_method import BagEncoder, toy, toy_corpus
 
-from accord.data.features import Features, Stream
-from accord.data.loader import train_loader
+from accord.data.loading.features import Features, Stream
+from accord.data.loading.loader import train_loader
 from accord.errors import ConfigError, ShapeError
 from accord.methods.base import Step
 from accord.training.config import TrainingConfig

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from accord.config import Config
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
-from accord.data.features import Features
 from accord.data.inputs import TextInput
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.functional.distributed import gather_features, rank
 from accord.methods.base import Batch, DataInfo, Loader, Stage, Step, TwoTower

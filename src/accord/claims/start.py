@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accord.claims.declare import Encoders
 from accord.data.corpus import Corpus
-from accord.data.loader import train_loader
+from accord.data.loading.loader import train_loader
 from accord.methods import Method
 from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from accord.data.sources import cache_folder
+from accord.data.reading.sources import cache_folder
 from accord.files import write_atomically
 
 

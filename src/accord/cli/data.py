@@ -98,8 +98,8 @@ def compose(
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other scenes.")] = 0,
 ) -> None:
     """Compose scenes with exact masks, boxes, tracks and captions out of cut-out things."""
-    from accord.data.compose import sprites_of, write_scenes
     from accord.data.corpus import open_corpus
+    from accord.data.making.compose import sprites_of, write_scenes
     from accord.pipeline.folder import require_outside
 
     for read in filter(None, (source, backgrounds)):

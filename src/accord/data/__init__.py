@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from accord.data.augmenting.text_views import TextView
+    from accord.data.augmenting.views import View
     from accord.data.columns import Columns, guess_columns
     from accord.data.corpus import Corpus, corpus_from_graph, corpus_from_items, open_corpus
-    from accord.data.features import FeatureCache, Features
     from accord.data.inputs import AudioInput, ImageInput, TextInput, VideoInput
-    from accord.data.loader import EpochLoader, eval_loader, train_loader
+    from accord.data.loading.features import FeatureCache, Features
+    from accord.data.loading.loader import EpochLoader, eval_loader, train_loader
+    from accord.data.loading.stream import StreamCorpus, open_stream
     from accord.data.quarantine import Quarantine, RowError
     from accord.data.splits import Splits, split
-    from accord.data.stream import StreamCorpus, open_stream
-    from accord.data.text_views import TextView
-    from accord.data.views import View
 
 _HOMES = {
     "columns": ("Columns", "guess_columns"),

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import track
 
 from accord.data.cache import dispensable
-from accord.data.media import quiet_pillow
 from accord.data.quarantine import BadRow, RowError
-from accord.data.sources import cache_folder
+from accord.data.reading.media import quiet_pillow
+from accord.data.reading.sources import cache_folder
 from accord.files import write_atomically
 
 if TYPE_CHECKING:

@@ -19,18 +19,18 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from accord.data.cache import dispensable
-from accord.data.cells import EMPTY_TEXT, caption_fault, read_captions
 from accord.data.check import check_media, unreadable_rows
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declared
-from accord.data.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
 from accord.data.inputs import Input
-from accord.data.labels import MISSING_LABEL, Labels, read_labels
-from accord.data.media import NO_VALUE, Unreadable, cell_name, cell_path
 from accord.data.modalities import Reading, get_modality, modality_of
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.sources import Source, announce, cache_folder, read_source
+from accord.data.reading.cells import EMPTY_TEXT, caption_fault, read_captions
+from accord.data.reading.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
+from accord.data.reading.labels import MISSING_LABEL, Labels, read_labels
+from accord.data.reading.media import NO_VALUE, Unreadable, cell_name, cell_path
+from accord.data.reading.sources import Source, announce, cache_folder, read_source
 from accord.data.targets import TARGETS, get_target
 from accord.data.targets.base import BoxFormat
 from accord.data.targets.rows import canvas_of, has_value, is_empty, things_classes

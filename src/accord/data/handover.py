@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from accord.data.corpus import Corpus, undecoded
-from accord.data.sources import find_shards, read_source
+from accord.data.reading.sources import find_shards, read_source
 from accord.errors import DataError
 
 _PROBES = 32  # rows whose content is compared

@@ -27,8 +27,17 @@ import numpy as np
 from PIL import Image
 
 from accord.data.corpus import Corpus
-from accord.data.media import WHITE, Unreadable, cell_name, cell_path, flatten, open_image, quiet_pillow, read_bytes
-from accord.data.sources import announce, cache_folder
+from accord.data.reading.media import (
+    WHITE,
+    Unreadable,
+    cell_name,
+    cell_path,
+    flatten,
+    open_image,
+    quiet_pillow,
+    read_bytes,
+)
+from accord.data.reading.sources import announce, cache_folder
 from accord.errors import StorageError
 from accord.files import write_atomically
 

@@ -18,9 +18,9 @@ from accord.config import Config
 from accord.data.check import unreadable_rows
 from accord.data.columns import NONE
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.corruption import flip_labels, shuffle_captions, web_noise_by_query
+from accord.data.making.corruption import flip_labels, shuffle_captions, web_noise_by_query
 from accord.data.quarantine import Quarantine
-from accord.data.sources import HUB, find_shards
+from accord.data.reading.sources import HUB, find_shards
 from accord.data.splits import Splits, split
 from accord.data.targets.base import BoxFormat
 from accord.errors import DataError

@@ -1,7 +1,7 @@
 """The geometry of an embedding space in a few numbers, each with a sentence on how to read it.
 
 Modality gap (Liang et al., 2022), alignment and uniformity (Wang and Isola, 2020), effective rank (Roy and
-Vetterli, 2007); the mathematics is in :mod:`accord.functional.regularity`.
+Vetterli, 2007); the mathematics is in :mod:`accord.functional.measures.regularity`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import DataError, ShapeError
-from accord.functional.gap import gap_geometry, modality_gap, procrustes
-from accord.functional.regularity import alignment, effective_rank, uniformity
+from accord.functional.measures.gap import gap_geometry, modality_gap, procrustes
+from accord.functional.measures.regularity import alignment, effective_rank, uniformity
 
 SAMPLE = 2000  # rows for the numbers that cost N² or N D²
 SPLITS = 20  # with 60 pairs the accuracy of one split has a standard deviation of 0.05

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.data.inputs import Input
-from accord.data.streams import Features, Stream
+from accord.data.loading.streams import Features, Stream
 from accord.encoders.freezing import Freeze, frozen_names, resting
 from accord.encoders.pooling import masked_mean
 from accord.encoders.stages import repeated

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from accord.encoders.heads import QueryMLP
-from accord.functional.assignment import (
+from accord.functional.checks import check_positive, check_range
+from accord.functional.clusters.assignment import (
     Activation,
     PadMode,
     Pool,
@@ -17,7 +18,6 @@ from accord.functional.assignment import (
     sparsemax_temperature,
     token_relevance,
 )
-from accord.functional.checks import check_positive, check_range
 
 TOKENS_PER_DEGREE = 16  # C / T at which about 30 % of the entries are active at the start, whatever C
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.layers import QuickGELU
 from torch import Tensor, nn
 
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.transformer import CrossBlock, CrossTransformer
 from accord.errors import ConfigError

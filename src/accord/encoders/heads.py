@@ -25,8 +25,8 @@ from accord.functional.checks import (
     check_same_width,
     check_shape,
 )
-from accord.functional.dense import pixel_propagation
-from accord.functional.slots import semantic_grouping
+from accord.functional.dense.losses import pixel_propagation
+from accord.functional.dense.slots import semantic_grouping
 
 CHUNK_ELEMENTS = 1 << 22  # hidden units of pairs held at a time: 16 MiB in float32
 
@@ -261,7 +261,7 @@ class PixelPropagation(nn.Module):
         self.transform = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """:func:`~accord.functional.dense.pixel_propagation` of ``x (N, C, H, W)``."""
+        """:func:`~accord.functional.dense.losses.pixel_propagation` of ``x (N, C, H, W)``."""
         return pixel_propagation(x, self.transform, self.power, self.clamp)
 
 
@@ -286,7 +286,7 @@ class SemanticGrouping(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(num_prototypes, dim))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """:func:`~accord.functional.slots.semantic_grouping` of ``x (B, D, H, W)``: slots and cosines."""
+        """:func:`~accord.functional.dense.slots.semantic_grouping` of ``x (B, D, H, W)``: slots and cosines."""
         return semantic_grouping(x, self.prototypes, self.temp, self.eps)
 
 

@@ -18,8 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.config import Config
+from accord.data.augmenting.metapaths import path_contexts, path_neighbours, read_metapath, shortest_metapaths
 from accord.data.inputs import GraphInput
-from accord.data.metapaths import path_contexts, path_neighbours, read_metapath, shortest_metapaths
 from accord.encoders.base import Encoder, Features
 from accord.encoders.heads import MetaPathContext, SemanticAttention, SharedGCN
 from accord.errors import ConfigError, ShapeError

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from accord.data.features import Features
+from accord.data.loading.features import Features
 
 
 def pooled_views(encoder: Callable[..., Features], views: Sequence[Tensor | Features]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from accord.functional.text import pool
+from accord.functional.text.losses import pool
 
 
 def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.inputs import SequenceInput
-from accord.data.streams import Stream
+from accord.data.loading.streams import Stream
 from accord.encoders.base import Encoder, Features
 from accord.encoders.pooling import masked_mean
 from accord.encoders.shapes import check_mask, check_shape

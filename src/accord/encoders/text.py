@@ -27,7 +27,7 @@ from accord.encoders.tokenizer import JsonTokenizer, train_bpe, with_length
 from accord.encoders.transformer import Transformer
 from accord.encoders.weights import HUB, Found, Source, hub_folder, locate
 from accord.errors import ConfigError, ShapeError, WeightsError
-from accord.functional.captions import append_class_token_mask
+from accord.functional.text.captions import append_class_token_mask
 
 MINILM = Source(
     name="minilm",

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from torch import Tensor
 
+from accord.data.augmenting.views import centre_crop
 from accord.data.corpus import Corpus, corpus_from_items
 from accord.data.inputs import ImageInput
-from accord.data.loader import eval_loader
-from accord.data.views import centre_crop
+from accord.data.loading.loader import eval_loader
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.errors import DataError

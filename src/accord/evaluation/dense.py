@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.data.augmenting.views import centre_box
 from accord.data.inputs import ImageInput
 from accord.data.modalities.image import image_input
 from accord.data.targets import Place
-from accord.data.views import centre_box
 from accord.errors import DataError
 from accord.evaluation.knn import nearest
 from accord.evaluation.linear_probe import fit_probe
 from accord.evaluation.metric import Metric, mean_metric, ratio_metric
-from accord.functional.assignment import hungarian_matching
+from accord.functional.clusters.assignment import hungarian_matching
 from accord.methods.abilities import Segments
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
-from accord.data.features import Features
-from accord.data.tokens import TokenRows
+from accord.data.loading.features import Features
+from accord.data.loading.tokens import TokenRows
 from accord.errors import DataError
 from accord.methods.abilities import Ability, Rescores, ScoresTuples
 

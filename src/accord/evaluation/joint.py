@@ -18,7 +18,7 @@ from accord.methods.abilities import RescoresTuples
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
-    from accord.data.tokens import TokenRows
+    from accord.data.loading.tokens import TokenRows
     from accord.methods.abilities import RescoresTuples
 from accord.training.artifact import Model
 

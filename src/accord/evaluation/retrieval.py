@@ -27,7 +27,7 @@ from accord.evaluation.metric import Metric, mean_metric
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
-    from accord.data.tokens import TokenRows
+    from accord.data.loading.tokens import TokenRows
 
 KS = (1, 5, 10)
 CANDIDATES = 128  # items of the gallery that a second stage scores for each query

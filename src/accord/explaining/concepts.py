@@ -20,7 +20,7 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts

@@ -11,10 +11,10 @@ from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor
 
+from accord.data.augmenting.views import centre_crop, normalise
 from accord.data.corpus import corpus_from_items
-from accord.data.features import Features
 from accord.data.inputs import ImageInput, TextInput
-from accord.data.views import centre_crop, normalise
+from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.base import Batch
 from accord.training.artifact import Model

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.methods.programme import Batch
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.config import Config
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder, Freeze
 from accord.encoders.registry import giving
 from accord.errors import ConfigError
@@ -32,7 +32,7 @@ from accord.methods.programme import (
 from accord.methods.shapes import Resized, picked, replace_tensor, take_shapes
 
 if TYPE_CHECKING:
-    from accord.data.text_views import TextView
+    from accord.data.augmenting.text_views import TextView
     from accord.encoders.bundles import Bundle
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
-from accord.data.order import (
+from accord.data.loading.order import (
     QUERY,
     SUPPORT,
     ClassBalanced,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from accord.data.corpus import Corpus
+from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
-from accord.data.sources import announce
 from accord.data.splits import Splits
 from accord.data.targets import fields_of
 from accord.encoders import build_encoder, registry

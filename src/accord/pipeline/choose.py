@@ -8,7 +8,7 @@ from typing import Any
 from accord.config import Config
 from accord.data.corpus import Corpus, survey
 from accord.data.fields import declared
-from accord.data.sources import announce
+from accord.data.reading.sources import announce
 from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method

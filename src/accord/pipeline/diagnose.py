@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from accord.data.corpus import Corpus
-from accord.data.sources import announce
+from accord.data.reading.sources import announce
 from accord.diagnostics import Diagnostic
 from accord.diagnostics.measures import Measure, get_measure, get_measures, measured
 from accord.errors import ConfigError, listed

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from accord.data.corpus import Corpus
-from accord.data.graphs import ID
 from accord.data.quarantine import RowError
+from accord.data.reading.graphs import ID
 from accord.report.summary import ClassRow, Item, Picture, Section
 from accord.searching.rows import file_paths, has_node_ids
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from accord.data.sources import cache_folder
+from accord.data.reading.sources import cache_folder
 from accord.data.splits import Splits
 from accord.errors import ConfigError
 from accord.files import reading, storage_of, write_atomically

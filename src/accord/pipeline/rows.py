@@ -13,10 +13,10 @@ import numpy as np
 
 from accord.data.check import check_media
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
-from accord.data.media import NO_VALUE
 from accord.data.quarantine import Quarantine, RowError
+from accord.data.reading.media import NO_VALUE
+from accord.data.reading.sources import announce, cache_folder
 from accord.data.recipe import DataConfig, Prepared
-from accord.data.sources import announce, cache_folder
 from accord.data.splits import Splits
 from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError

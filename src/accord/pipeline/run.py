@@ -14,8 +14,8 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.leakage import warn_of_leakage
+from accord.data.reading.sources import HUB, announce
 from accord.data.recipe import Prepared
-from accord.data.sources import HUB, announce
 from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from accord.data.graphs import ID
+from accord.data.reading.graphs import ID
 from accord.errors import ShapeError, StorageError
 from accord.files import check_replaceable, replacing
 from accord.searching.rows import file_paths, has_node_ids, label_names, vector_column

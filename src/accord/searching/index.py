@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from accord.data.tokens import TokenRows
+from accord.data.loading.tokens import TokenRows
 from accord.errors import AccordError, ConfigError, ShapeError, StorageError
 from accord.evaluation.embedder import Embedder, rescorer
 from accord.files import storage_of, write_atomically

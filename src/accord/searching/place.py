@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accord.data.sources import cache_folder
+from accord.data.reading.sources import cache_folder
 from accord.encoders.bundles import bundle_key
 from accord.shipped import SHIPPED, is_bundle, run_folder
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.data.loading.tokens import TokenRows
 from accord.data.modalities import get_modality, modality_of_file
-from accord.data.tokens import TokenRows
-from accord.data.video import holds_pictures
+from accord.data.reading.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.embedder import Embedder, by_joint_score, rescorer
-from accord.functional.gap import embedding_arithmetic
+from accord.functional.measures.gap import embedding_arithmetic
 from accord.searching.index import Hit, SearchIndex
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.handover import Handover, hand_over, take_over
-from accord.data.loader import EpochLoader, eval_loader
+from accord.data.loading.loader import EpochLoader, eval_loader
 from accord.errors import ConfigError, require
 from accord.searching.rows import rows_at_once
 from accord.shipped import absolute_name, is_export

@@ -15,9 +15,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from accord.data.graphs import ID
-from accord.data.media import cell_path
-from accord.data.tokens import TokenRows
+from accord.data.loading.tokens import TokenRows
+from accord.data.reading.graphs import ID
+from accord.data.reading.media import cell_path
 from accord.errors import DataError
 from accord.evaluation.embedder import check_finite
 

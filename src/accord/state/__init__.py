@@ -8,7 +8,6 @@ from accord.state.bank import FeatureBank
 from accord.state.base import FullPrecisionState
 from accord.state.center import Center
 from accord.state.clusters import TranslatedClusters
-from accord.state.locked import LockedTower
 from accord.state.momentum import MomentumEncoder, MomentumParts
 from accord.state.prototypes import PrototypeBank, Prototypes
 from accord.state.queue import FeatureQueue
@@ -21,7 +20,6 @@ __all__ = [
     "FeatureQueue",
     "FeatureStandardiser",
     "FullPrecisionState",
-    "LockedTower",
     "LogitScale",
     "MomentumEncoder",
     "MomentumParts",

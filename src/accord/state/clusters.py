@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from accord.functional.checks import check_range, check_shape
-from accord.functional.clustering import back_translate, kmeans
+from accord.functional.clusters.kmeans import back_translate, kmeans
+from accord.functional.contrast.prototypes import prototype_loss
 from accord.functional.distributed import gather_features
-from accord.functional.prototypes import prototype_loss
 from accord.state.base import FullPrecisionState
 
 

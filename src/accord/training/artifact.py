@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.data.corpus import Corpus, corpus_from_items
-from accord.data.features import FeatureCache, Features
 from accord.data.inputs import Input
-from accord.data.loader import eval_loader
+from accord.data.loading.features import FeatureCache, Features
+from accord.data.loading.loader import eval_loader
+from accord.data.loading.tokens import TokenRows
 from accord.data.modalities import get_modalities
 from accord.data.quarantine import RowError
-from accord.data.tokens import TokenRows
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.generation import Caption, CaptionFit, Decoding

@@ -22,18 +22,18 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from accord.data.batches import Batch, Recipe
+from accord.data.augmenting.views import View, expand
 from accord.data.corpus import Corpus
 from accord.data.draws import UNDRAWN, Draws
-from accord.data.features import MAIN, FeatureCache, Features, Layout
 from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
-from accord.data.media import Unreadable, cell_name
+from accord.data.loading.batches import Batch, Recipe
+from accord.data.loading.features import MAIN, FeatureCache, Features, Layout
 from accord.data.modalities import modality_of, viewed_field
 from accord.data.modalities.image import image_input
 from accord.data.quarantine import RowError
-from accord.data.sources import cache_folder
+from accord.data.reading.media import Unreadable, cell_name
+from accord.data.reading.sources import cache_folder
 from accord.data.targets import get_target
-from accord.data.views import View, expand
 from accord.encoders.base import Encoder
 from accord.errors import ShapeError
 from accord.methods.base import Method

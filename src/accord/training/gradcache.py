@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from accord.data.features import Features
+from accord.data.loading.features import Features
 from accord.errors import ShapeError
 from accord.methods.base import Batch, Step, TwoTower
 from accord.training.seeding import seed_torch

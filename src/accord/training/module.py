@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
-from accord.data.features import FeatureCache
 from accord.data.inputs import Input, VideoInput
-from accord.data.loader import EpochLoader, hook_loader, train_loader
+from accord.data.loading.features import FeatureCache
+from accord.data.loading.loader import EpochLoader, hook_loader, train_loader
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size

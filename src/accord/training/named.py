@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from accord.data.sources import cache_folder
+from accord.data.reading.sources import cache_folder
 from accord.encoders.bundles import bundle_key, load_bundle
 from accord.methods import DataInfo, get_method
 from accord.shipped import is_bundle, require_model, run_folder

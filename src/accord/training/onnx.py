@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from accord.data.inputs import ImageInput, Input
-from accord.data.loader import eval_loader
+from accord.data.loading.loader import eval_loader
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, StorageError, require
 from accord.files import reading, replacing, storage_of, write_atomically

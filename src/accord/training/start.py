@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from accord.data.augmenting.views import expand
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
-from accord.data.order import EveryRow, Known
-from accord.data.views import expand
+from accord.data.loading.order import EveryRow, Known
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError, DataError, require
 from accord.methods.base import Method, TwoTower

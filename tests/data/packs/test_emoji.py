@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from accord.data.corruption import web_noise_by_query
+from accord.data.making.corruption import web_noise_by_query
 from accord.data.packs import get_pack, load_pack
 from accord.data.packs.emoji import LANGUAGES, PACK, concept, read
 from accord.data.packs.store import read_note

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from accord.data.augmenting.views import Crop, View, make_crop
 from accord.data.inputs import ImageInput
 from accord.data.targets import Canvas
-from accord.data.views import Crop, View, make_crop
 
 NEAREST = ImageInput(size=40, interpolation="nearest")  # pictures are then cut as maps are
 

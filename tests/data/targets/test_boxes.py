@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets import Boxes, Canvas, Place, entries
 from accord.data.targets.boxes import LEAST
 from data.targets.drawn import box_of, canvas_of, numbered, numbers_in, view_of

@@ -12,11 +12,11 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from PIL import Image
 
+from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.inputs import ImageInput, TextInput, VideoInput
-from accord.data.loader import eval_loader, hook_loader, train_loader
+from accord.data.loading.loader import eval_loader, hook_loader, train_loader
 from accord.data.quarantine import RowError
-from accord.data.views import View
 from accord.errors import ConfigError, DataError
 from accord.training.gradcache import micro_batches
 from data.samples import Letters

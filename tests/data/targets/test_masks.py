@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets import Canvas, Place, SemanticMask, entries
 from data.targets.drawn import canvas_of, encoded, numbered, numbers_in, view_of
 

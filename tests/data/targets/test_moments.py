@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from accord.data.media import Unreadable
-from accord.data.order import QUERY, SUPPORT
+from accord.data.loading.order import QUERY, SUPPORT
+from accord.data.reading.media import Unreadable
 from accord.data.targets import ROLES, Canvas, MomentSpans, Place, Role, entries
 
 MOMENTS, ROLE, CANVAS = MomentSpans(), Role(), Canvas()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets import Canvas, Place, TrackBoxes, TrackMasks, entries
 from data.targets.drawn import box_of, encoded, numbers_in, view_of
 

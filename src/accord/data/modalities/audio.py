@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from accord.data.audio import AUDIO_SUFFIXES, is_audio, log_mel, read_audio
 from accord.data.draws import Draws
 from accord.data.modalities.base import Modality, Reading
+from accord.data.reading.audio import AUDIO_SUFFIXES, is_audio, log_mel, read_audio
 
 
 class Recordings(Modality):

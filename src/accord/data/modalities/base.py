@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from accord.data.draws import UNDRAWN, Draws, Purpose
-from accord.data.media import read_bytes
+from accord.data.reading.media import read_bytes
 from accord.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Modality:
         raise NotImplementedError
 
     def cut(self, value: Any, spec: Input, views: Sequence[Any], draws: Draws) -> Any:
-        """What the views show of a value; for pictures and clips a list of :class:`~accord.data.views.Crop`.
+        """What the views show of a value; for pictures and clips a list of :class:`~accord.data.augmenting.views.Crop`.
 
         Args:
             value: of :meth:`read`.

@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from accord.data.augmenting.views import Crop, View, cut_views, normalise
 from accord.data.draws import Draws
 from accord.data.inputs import ImageInput
-from accord.data.media import IMAGE_SUFFIXES, WHITE, is_image, read_image
 from accord.data.modalities.base import Modality, Reading
-from accord.data.views import Crop, View, cut_views, normalise
+from accord.data.reading.media import IMAGE_SUFFIXES, WHITE, is_image, read_image
 from accord.errors import DataError
 
 
 class Images(Modality):
-    """RGB pictures. A value is a PIL image; cut, it is one :class:`~accord.data.views.Crop` for each view."""
+    """RGB pictures. A value is a PIL image; cut, it is one ``Crop`` for each view."""
 
     name = "image"
     argument = "images"

@@ -14,8 +14,8 @@ import torch
 
 from accord.data.draws import Draws, Purpose
 from accord.data.inputs import SequenceInput
-from accord.data.media import NO_VALUE, Unreadable, read_bytes
 from accord.data.modalities.base import Modality, Reading
+from accord.data.reading.media import NO_VALUE, Unreadable, read_bytes
 from accord.errors import DataError
 
 _MAGIC = b"\x93NUMPY"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from accord.data.augmenting.text_views import TextView, augment
 from accord.data.draws import Draws, Purpose
 from accord.data.modalities.base import Modality
-from accord.data.text_views import TextView, augment
 from accord.errors import DataError
 
 

@@ -12,20 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from accord.data.augmenting.views import Crop, View, normalise
 from accord.data.draws import Draws
-from accord.data.frames import Clip, Timeline, chosen_frames
 from accord.data.inputs import ImageInput
-from accord.data.media import WHITE, cell_path, read_bytes
 from accord.data.modalities.base import Modality, Reading
 from accord.data.modalities.image import Images, background_of, lighting_of
-from accord.data.video import VIDEO_SUFFIXES, check_video, is_video, read_video
-from accord.data.views import Crop, View, normalise
+from accord.data.reading.frames import Clip, Timeline, chosen_frames
+from accord.data.reading.media import WHITE, cell_path, read_bytes
+from accord.data.reading.video import VIDEO_SUFFIXES, check_video, is_video, read_video
 
 _STRIP = 4  # frames of a film strip
 
 
 class Videos(Images):
-    """Clips. A value is a :class:`~accord.data.frames.Clip`; cut, it is one crop of all its frames for each view."""
+    """Clips. A value is a ``Clip``; cut, it is one crop of all its frames for each view."""
 
     name = "video"
     argument = "video"

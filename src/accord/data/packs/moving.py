@@ -70,8 +70,8 @@ def shorten(data: bytes, name: str) -> bytes | None:
     Raises:
         DataError: it cannot be decoded.
     """
-    from accord.data.media import Unreadable, open_image
-    from accord.data.video import spaced
+    from accord.data.reading.media import Unreadable, open_image
+    from accord.data.reading.video import spaced
 
     try:
         with open_image(io.BytesIO(data)) as image:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 
 if TYPE_CHECKING:
     from accord.data.targets.place import Place

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets.base import (
     LABEL,
     TEXT,
@@ -119,7 +119,7 @@ def read_boxes(
         [[10.0, 20.0, 40.0, 60.0]]
         >>> read_boxes([[30, 20, 10, 40]], ["box 0"], (64, 64), "xyxy")
         Traceback (most recent call last):
-        accord.data.media.Unreadable: empty box: box 0 is [30, 20, 10, 40], ...
+        accord.data.reading.media.Unreadable: empty box: box 0 is [30, 20, 10, 40], ...
     """
     given = [numbers(row, 4, name) for row, name in zip(rows, names, strict=True)]
     held, sides = torch.tensor(given, dtype=torch.float32).reshape(-1, 4), torch.tensor(size)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, padded
 from accord.data.targets.boxes import LEAST, Things, collate_things, read_things
 from accord.data.targets.masks import read_map

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.data.media import Unreadable, open_image, read_bytes
+from accord.data.reading.media import Unreadable, open_image, read_bytes
 from accord.data.targets.base import Canvas, Target
 from accord.data.targets.place import Place
 

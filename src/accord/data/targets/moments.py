@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets.base import Canvas, Target, listed, numbers, padded, present, same_count
 
 SLACK = 0.5  # seconds that a moment may end after the clip, where it is cut: numbers in files are rounded

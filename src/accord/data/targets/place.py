@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from accord.data.views import Crop
+from accord.data.augmenting.views import Crop
 
 
 @dataclass(frozen=True)

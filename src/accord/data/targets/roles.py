@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
 from accord.data.targets.base import Canvas, Target
 
 ROLES = ("query", "support", "target", "reference")
 
 
 class Role(Target[int]):
-    """One of ``ROLES``, which the batch counts from 0 (as :mod:`accord.data.order` does); -1 where a row has none."""
+    """One of ``ROLES``, which the batch counts from 0 (as the order of rows does); -1 where a row has none."""
 
     name: ClassVar[str] = "role"
     fields: ClassVar[tuple[str, ...]] = ("role",)

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from accord.data.frames import Clip
 from accord.data.inputs import Input
-from accord.data.labels import read_labels
-from accord.data.media import Unreadable, picture_size
+from accord.data.reading.frames import Clip
+from accord.data.reading.labels import read_labels
+from accord.data.reading.media import Unreadable, picture_size
+from accord.data.reading.video import read_video
 from accord.data.targets.base import LABEL, Canvas, listed
-from accord.data.video import read_video
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus

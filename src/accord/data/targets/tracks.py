@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from accord.data.media import Unreadable
+from accord.data.reading.media import Unreadable
+from accord.data.reading.video import pictures_of
 from accord.data.targets.base import LABEL, TEXT, Canvas, Target, listed, numbers, padded, same_count
 from accord.data.targets.boxes import (
     LEAST,
@@ -24,7 +25,6 @@ from accord.data.targets.boxes import (
 from accord.data.targets.instances import Drawn, around, numbers_in, pixels, read_numbered
 from accord.data.targets.masks import read_map
 from accord.data.targets.place import Place
-from accord.data.video import pictures_of
 
 _THINGS = ("instance_present", "instance_label", "instance_id", "instance_text")  # entries, as of boxes
 

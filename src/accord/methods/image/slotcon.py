@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.views import View, byol_views
+from accord.data.augmenting.views import View, byol_views
 from accord.encoders.base import Encoder
 from accord.encoders.heads import ConvHead, MLPHead, SemanticGrouping
 from accord.functional import (

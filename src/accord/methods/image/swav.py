@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
 from accord.encoders.multires import pooled_views

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.functional import ClipLoss
 from accord.methods.base import Batch, DataInfo, Step, TwoTower

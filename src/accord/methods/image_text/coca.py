@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from accord import config as settings
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder, Features
 from accord.encoders.generation import Caption, CaptionFit, Decoding, check_writer, generate
 from accord.encoders.heads import AttentionalPooler

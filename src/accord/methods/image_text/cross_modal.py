@@ -24,7 +24,7 @@ from accord.functional import (
 )
 from accord.state import MomentumEncoder, Prototypes
 
-Views = Mapping[str, Sequence[Tensor]]  # modality -> features (B, D) of each view
+ViewFeatures = Mapping[str, Sequence[Tensor]]  # modality -> features (B, D) of each view
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:
@@ -39,7 +39,7 @@ def view_pairs(views: int) -> list[tuple[int, int]]:
 class CrossModalLoss(nn.Module):
     """A loss of several views, with heads of its own."""
 
-    def forward(self, views: Views, step: int = 0) -> Tensor:
+    def forward(self, views: ViewFeatures, step: int = 0) -> Tensor:
         """The loss of the views at an optimiser step, a scalar."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class CrossModalBarlow(CrossModalLoss):
         self.lam, self.scale = lam, scale
         self.heads = _heads(widths, lambda width: MLPHead(width, dim, hidden, layers=2, norm_last="affine"))
 
-    def forward(self, views: Views, step: int = 0) -> Tensor:
+    def forward(self, views: ViewFeatures, step: int = 0) -> Tensor:
         """The mean over the pairs of views, a scalar."""
         image, text = _through(self.heads, views)
         pairs = view_pairs(len(image))
@@ -103,7 +103,7 @@ class CrossModalRegression(CrossModalLoss):
         self.predictors = _heads(widths, lambda _: MLPHead(dim, dim, hidden, bias=False, last_bias=True))
         self.slow = None if momentum is None else MomentumEncoder(self.heads, momentum)
 
-    def forward(self, views: Views, step: int = 0) -> Tensor:
+    def forward(self, views: ViewFeatures, step: int = 0) -> Tensor:
         """The mean over the pairs of views, a scalar; BYOLIP wants ``slow image`` and ``slow text`` among them."""
         image, text = _through(self.heads, views)
         predicted = {"image": image, "text": text}
@@ -157,7 +157,7 @@ class CrossModalSwap(CrossModalLoss):
         self.heads = _heads(widths, lambda width: MLPHead(width, dim, hidden))
         self.prototypes = Prototypes(dim, prototypes)
 
-    def forward(self, views: Views, step: int = 0) -> Tensor:
+    def forward(self, views: ViewFeatures, step: int = 0) -> Tensor:
         """The mean over the pairs of views, a scalar."""
         self.prototypes.requires_grad_(step >= self.freeze_steps)  # without a gradient the optimiser leaves them alone
         image, text = (
@@ -195,7 +195,7 @@ class ImageContrast(CrossModalLoss):
         self.temperature = temperature
         self.head = MLPHead(widths["image"], dim, hidden, layers=2)
 
-    def forward(self, views: Views, step: int = 0) -> Tensor:
+    def forward(self, views: ViewFeatures, step: int = 0) -> Tensor:
         """The mean over the pairs of the views after the first, a scalar."""
         strong = [gather_features(self.head(view).float(), with_grad=True) for view in views["image"][1:]]
         return pairwise_nt_xent(strong, self.temperature)
@@ -214,7 +214,7 @@ def swapped_views(
         n_iters: Sinkhorn rounds.
 
     Returns:
-        :func:`~accord.functional.swap.swap_assignment_loss` against the rows of all processes.
+        :func:`~accord.functional.contrast.swap.swap_assignment_loss` against the rows of all processes.
 
     Example:
         >>> views = [F.normalize(torch.randn(4, 8), dim=1) for _ in range(2)]
@@ -233,7 +233,7 @@ def _heads(widths: Mapping[str, int], build: Callable[[int], nn.Module]) -> nn.M
     return nn.ModuleDict({modality: build(width) for modality, width in widths.items()})
 
 
-def _through(heads: nn.Module, views: Views) -> tuple[list[Tensor], list[Tensor]]:
+def _through(heads: nn.Module, views: ViewFeatures) -> tuple[list[Tensor], list[Tensor]]:
     """Both modalities' views, each through its own head."""
     image, text = ([heads[modality](view) for view in views[modality]] for modality in ("image", "text"))  # type: ignore[index]
     return image, text

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from accord import config as settings
-from accord.data.features import Features
-from accord.data.views import STRONG_COLOURS, View
+from accord.data.augmenting.views import STRONG_COLOURS, View
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.codebook import FDTHead
 from accord.errors import ConfigError

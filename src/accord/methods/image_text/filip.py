@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features
-from accord.data.views import View
+from accord.data.augmenting.views import View
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.pooling import masked_mean
 from accord.functional import (

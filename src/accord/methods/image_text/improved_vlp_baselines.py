@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.text_views import TextView
-from accord.data.views import STRONG_COLOURS, View
+from accord.data.augmenting.text_views import TextView
+from accord.data.augmenting.views import STRONG_COLOURS, View
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
 from accord.encoders.residual import residual_dropout

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features
-from accord.data.views import STRONG_COLOURS, View
+from accord.data.augmenting.views import STRONG_COLOURS, View
+from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder, TokenHead, score_pairs, token_table
 from accord.encoders.tokenizer import SpecialTokens

@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features
+from accord.data.augmenting.views import View
+from accord.data.loading.features import Features
 from accord.data.modalities import ModalityName
-from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder
 from accord.functional import (

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.views import View
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.methods.abilities import Classifies, Embeds

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.augmenting.views import View
 from accord.data.inputs import TextInput
-from accord.data.views import View
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional import (

@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord import config as settings
-from accord.data.features import Features, Stream
+from accord.data.augmenting.views import View
 from accord.data.inputs import TextInput
-from accord.data.views import View
+from accord.data.loading.features import Features, Stream
 from accord.encoders.base import Encoder
 from accord.encoders.bundles import Bundle
 from accord.encoders.fusion import VideoSpecificPrompt

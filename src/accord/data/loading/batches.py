@@ -1,0 +1,175 @@
+"""Samples become a batch: views, tokens, spectrograms and masks, or cached features, as the encoders want them.
+
+Everything random is a function of (seed, epoch, row), see :mod:`accord.data.draws`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.data.augmenting.text_views import TextView
+from accord.data.augmenting.views import View, expand
+from accord.data.draws import Draws
+from accord.data.inputs import Input
+from accord.data.loading.features import FeatureCache
+from accord.data.modalities import modality_of, viewed_field
+from accord.data.quarantine import BadRow
+from accord.data.targets import Place, Target, entries
+from accord.errors import AccordError, ConfigError, DataError
+
+Batch = dict[str, Any]
+Key = tuple[int, Any]  # epoch, and what the batch is made of
+
+
+@dataclass
+class Fetched:
+    """What a data set gives for a key: a batch and the rows replaced in it, or an error to raise."""
+
+    batch: Batch = dataclasses.field(default_factory=dict)
+    replaced: list[BadRow] = dataclasses.field(default_factory=list)
+    rows: int = 0
+    error: AccordError | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make batches.
+
+    Args:
+        inputs: field -> what its encoder is fed.
+        views: declared views of the training images, or of clips where there are no images; empty gives the evaluation
+            view.
+        seed: of everything random.
+        training: draw captions, views and variants; otherwise first caption and evaluation view.
+        cache: field -> features that replace its raw input.
+        text_views: declared views of the training captions.
+        targets: what rows say beside their media, carried through the views.
+
+    Raises:
+        ConfigError: targets lie on what is not read, or views move pixels where they cannot follow.
+        DataError: the cache holds fewer views than declared, or texts of which views are declared.
+    """
+
+    inputs: Mapping[str, Input]
+    views: tuple[View, ...] = ()
+    seed: int = 0
+    training: bool = True
+    cache: Mapping[str, FeatureCache] | None = None
+    text_views: tuple[TextView, ...] = ()
+    targets: tuple[Target[Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.training and self.text_views and "text" in self.cached:
+            raise DataError("the method augments captions, so their features cannot be cached: leave text out of it")
+        self._require_places()
+        held, wanted = self.cached.get(self.viewed or ""), len(expand(self.views))
+        if self.training and held is not None and held.variants is not None and held.views < wanted:
+            raise DataError(f"the feature cache holds {held.views} views, the method declares {wanted}: rebuild it")
+
+    def _require_places(self) -> None:
+        """Check that the pixels that targets lie on are cut here, and only so that they can follow.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        for target in self.targets:
+            if target.medium is not None and target.medium not in self.decoded:
+                raise ConfigError(f"{target.name} lie on pixels of {target.medium}, which is not read for this method")
+            if target.medium is not None and any(view.rand_augment for view in self.views_of(target.medium)):
+                raise ConfigError(
+                    f"views with rand_augment shear, shift and turn pictures, where {target.name} cannot follow: "
+                    "turn it off for a method with such targets"
+                )
+
+    @property
+    def cached(self) -> dict[str, FeatureCache]:
+        """The caches of the fields wanted."""
+        return {field: cache for field, cache in (self.cache or {}).items() if field in self.inputs}
+
+    @property
+    def decoded(self) -> tuple[str, ...]:
+        """Fields that have to be read from the corpus, row by row."""
+        return tuple(field for field in self.inputs if field not in self.cached and modality_of(field).by_row)
+
+    @property
+    def viewed(self) -> str | None:
+        """The field that ``views`` are of."""
+        return viewed_field(self.inputs)
+
+    def views_of(self, field: str) -> tuple[Any, ...]:
+        """The views of a field in training, one by one; empty for the evaluation view."""
+        source = modality_of(field).views_from
+        if not self.training or source is None or (source == "views" and field != self.viewed):
+            return ()
+        return expand(self.views) if source == "views" else expand(self.text_views)
+
+    def draws(self, row: int | np.ndarray, epoch: int) -> Draws:
+        """What the random choices for a row, or for those of a batch, hang on."""
+        return Draws(self.seed, epoch, row, self.training)
+
+    def cut(self, sample: Mapping[str, Any], key: int, epoch: int) -> dict[str, Any]:
+        """A decoded sample with its pictures and clips cut to what the views show: a list of crops each.
+
+        Done sample by sample, so that whole photographs are never held for a batch; ``key`` is what the random choices
+        hang on.
+        """
+        cut, draws = dict(sample), self.draws(key, epoch)
+        for field in self.decoded:
+            modality, spec = modality_of(field), self.inputs[field]
+            value = modality.blank(spec) if sample[field] is None else sample[field]
+            cut[field] = modality.cut(value, spec, self.views_of(field), draws)
+        for target in self.targets:
+            value, crops = sample[target.name], cut[target.medium] if target.medium else []
+            cut[target.name] = [target.through(value, Place.of(crop)) for crop in crops] or [value]
+        return cut
+
+    def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: int) -> Batch:
+        """The batch of samples that were :meth:`cut` with ``keys (B,)``."""
+        batch: Batch = {}
+        for field in self.decoded:
+            values, draws = [sample[field] for sample in samples], self.draws(keys, epoch)
+            batch |= modality_of(field).collate(field, values, self.inputs[field], self.views_of(field), draws)
+        for target in self.targets:
+            batch |= entries(target, [sample[target.name] for sample in samples])
+        return batch
+
+    def recall(self, rows: np.ndarray, epoch: int) -> Batch:
+        """The cached features of these rows, without a loop over them."""
+        batch: Batch = {}
+        for field, cache in self.cached.items():
+            views = self.views_of(field)
+            unvaried = cache.variants is None or (field == self.viewed and not views)
+            if not self.training or unvaried:
+                batch[field] = cache.unpack(cache.plain[torch.from_numpy(rows)])
+            else:
+                batch |= self._variants(field, cache, max(1, len(views)), rows, epoch)
+        return batch
+
+    def _variants(self, field: str, cache: FeatureCache, views: int, rows: np.ndarray, epoch: int) -> Batch:
+        assert cache.variants is not None
+        _, held, variants, _ = cache.variants.shape
+        hashes = modality_of(field).variant_hashes(self.draws(rows, epoch), views)  # (B, V)
+        limit = np.uint64(variants) if cache.counts is None else cache.counts.numpy()[rows, None].astype(np.uint64)
+        chosen = (hashes % limit).astype(np.int64)
+        flat = torch.from_numpy((rows[:, None] * held + np.arange(views)) * variants + chosen)  # (B, V)
+        features = cache.variants.flatten(0, 2)
+        drawn = [cache.unpack(features.index_select(0, column)) for column in flat.unbind(1)]  # V times
+        batch: Batch = {field: drawn[0]}
+        if views > 1:
+            batch[f"{field}_views"] = drawn
+        if cache.boxes is not None and cache.flips is not None:
+            batch["view_boxes"] = cache.boxes.flatten(0, 2)[flat]
+            batch["view_flips"] = cache.flips.flatten(0, 2)[flat]
+        return batch
+
+
+def label_tensor(labels: np.ndarray) -> Tensor:
+    """``(B,)`` int64 class indices or ``(B, C)`` float32 multi-hot."""
+    return torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels)

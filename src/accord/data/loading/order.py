@@ -1,0 +1,365 @@
+"""Which rows make which batch of an epoch: a method declares it, and an order carries it out for one process.
+
+What is drawn depends on (seed, epoch) and on what the declaration knows, never on what was drawn before. All processes
+draw the same global batches and each takes its share of every one, so that together they see what one process would.
+An epoch has as many batches as its rows fill, whatever is declared: a schedule knows its length beforehand, and a run
+that resumes finds its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.data.draws import Purpose, seed_of
+from accord.data.loading.samplers import ClassBalancedSampler, ClusterBatchSampler, EpisodeSampler
+from accord.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
+    from accord.data.loading.batches import Key
+
+QUERY, SUPPORT = 0, 1  # in batch["role"], as `accord.data.targets.ROLES` counts
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a declaration may know of the rows.
+
+    Args:
+        rows: their number N.
+        labels: ``(N,)`` class indices, negative for none, or ``(N, C)`` multi-hot; None without labels.
+        datasets: ``(N,)`` number of the data set of each row, None where there is but one.
+        name: of the data, for messages.
+    """
+
+    rows: int
+    labels: np.ndarray | None = None
+    datasets: np.ndarray | None = None
+    name: str = "the data"
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Known:
+        """What is known of the rows of a corpus."""
+        return cls(len(corpus), corpus.labels, corpus.dataset_ids, corpus.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The rows of a global batch in order, and what the batch is to say of them: entries ``(B,)`` by name."""
+
+    rows: np.ndarray
+    notes: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Sampling:
+    """How the rows of an epoch are drawn. A method declares one of the kinds below, or a subclass of its own."""
+
+    def rows_per_epoch(self, known: Known) -> int:
+        """Rows that an epoch goes through."""
+        return known.rows
+
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """Rows of a global batch where the settings ask for ``wanted``."""
+        return wanted
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """The first ``count`` batches of ``size`` rows of an epoch; a last one of fewer rows where they run out."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class EveryRow(Sampling):
+    """Every row once an epoch.
+
+    Args:
+        shuffle: in an order of its own each epoch, else in that of the data.
+    """
+
+    shuffle: bool = True
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """The rows, cut into batches."""
+        order = np.arange(known.rows)
+        if self.shuffle:
+            order = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch)).permutation(known.rows)
+        return [Drawn(batch) for batch in _cut(order, size, count)]
+
+
+@dataclass(frozen=True)
+class Episode(Sampling):
+    """An epoch of rows drawn with replacement instead of every row once (ProtoCLIP).
+
+    ``batch["place"] (B,)`` is the position of each row in the episode.
+
+    Args:
+        rows: how many rows an episode has; None for as many as there are.
+    """
+
+    rows: int | None = None
+
+    def rows_per_epoch(self, known: Known) -> int:
+        """Rows of the episode."""
+        return self.rows or known.rows
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """The rows of the episode, cut into batches."""
+        episodes = EpisodeSampler(known.rows, self.rows_per_epoch(known), seed=seed_of(seed, Purpose.ORDER))
+        batches = _cut(episodes.rows(epoch).numpy(), size, count)
+        return [Drawn(rows, {"place": number * size + np.arange(len(rows))}) for number, rows in enumerate(batches)]
+
+
+@dataclass(frozen=True)
+class ClassBalanced(Sampling):
+    """P classes with K rows each in every batch, P as many as the batch has room for, so that anchors have positives.
+
+    Args:
+        samples: K.
+    """
+
+    samples: int
+
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """``P K``, at most ``wanted``."""
+        labels = _single_labels(known, self)
+        classes = len(np.unique(labels[labels >= 0]))
+        if wanted < self.samples:
+            raise ConfigError(f"a batch of {wanted} rows has no room for a class of {self.samples}: raise batch_size")
+        return min(wanted // self.samples, classes) * self.samples
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """Batches class after class."""
+        assert known.labels is not None
+        sampler = ClassBalancedSampler(
+            torch.from_numpy(known.labels),
+            size // self.samples,
+            self.samples,
+            seed_of(seed, Purpose.ORDER, epoch),
+            batches=count,
+        )
+        return [Drawn(np.array(batch)) for batch in sampler]
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters(Sampling):
+    """Batches whose rows all have one label that the method gave them, so that negatives are of one kind (MCL).
+
+    A method declares it with labels that a hook has computed. What the clusters leave over in an epoch is filled from
+    the start of another round over them, shuffled anew.
+
+    Args:
+        labels: ``(N,)`` integers, see :func:`.samplers.combine_labels`; negative rows are never drawn.
+        order: see :class:`accord.data.loading.samplers.ClusterBatchSampler`.
+        small: likewise.
+    """
+
+    labels: Tensor
+    order: Literal["round_robin", "proportional"] = "round_robin"
+    small: Literal["drop", "merge"] = "drop"
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """Round after round over the clusters."""
+        if len(self.labels) != known.rows:
+            raise DataError(f"Clusters has {len(self.labels)} labels, {known.name} has {known.rows} rows")
+        start = seed_of(seed, Purpose.ORDER, epoch)
+        sampler = ClusterBatchSampler(self.labels.cpu(), size, start, order=self.order, small=self.small)
+        batches: list[Drawn] = []
+        while len(batches) < count:
+            batches += [Drawn(np.array(batch)) for batch in sampler]
+            sampler.set_epoch(sampler.epoch + 1)
+        return batches[:count]
+
+
+@dataclass(frozen=True)
+class Weighted(Sampling):
+    """Groups of rows in given shares: labelled and unlabelled rows, classes, or data sets of one table.
+
+    The rows of a group come in shuffled rounds: none comes again before all have come.
+
+    Args:
+        by: what makes a group: ``labelled`` (rows without a label, rows with one), ``label`` or ``dataset``.
+        shares: of the groups, in ascending order; empty for equal ones. They need not sum to 1.
+        mixed: draw the group of every row; else that of every batch, whose rows then all belong to one.
+    """
+
+    by: Literal["labelled", "label", "dataset"]
+    shares: tuple[float, ...] = ()
+    mixed: bool = True
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """Batches of rows whose groups are drawn by their shares."""
+        generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch))
+        of_row = self._groups(known)
+        groups = np.unique(of_row[of_row >= 0])
+        shares = np.array(self.shares or [1.0] * len(groups))
+        if len(shares) != len(groups) or not (shares >= 0).all() or not shares.sum() > 0:
+            raise ConfigError(
+                f"Weighted(by={self.by!r}) has shares {self.shares}: expected {len(groups)} that are not negative, "
+                f"one for each group of {known.name}"
+            )
+        chosen = generator.choice(len(groups), count * size if self.mixed else count, p=shares / shares.sum())
+        chosen = chosen if self.mixed else chosen.repeat(size)
+        rows = np.empty(len(chosen), dtype=np.int64)
+        for number, group in enumerate(groups):
+            wanted = np.flatnonzero(chosen == number)
+            rows[wanted] = _rounds(np.flatnonzero(of_row == group), len(wanted), generator)
+        return [Drawn(batch) for batch in _cut(rows, size, count)]
+
+    def _groups(self, known: Known) -> np.ndarray:
+        """``(N,)`` the group of every row."""
+        if self.by == "dataset":
+            return np.zeros(known.rows, dtype=np.int64) if known.datasets is None else known.datasets
+        if self.by == "label":
+            return _single_labels(known, self)
+        if known.labels is None:
+            return np.zeros(known.rows, dtype=np.int64)
+        columns = known.labels.reshape(known.rows, -1)  # (N, 1) or (N, C)
+        return np.any(columns >= 0 if known.labels.ndim == 1 else columns > 0, axis=1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class SupportQuery(Sampling):
+    """Episodes of a few classes, of each a few labelled rows and a few to be judged by them; several fill a batch.
+
+    The rows stand class by class, supports first. Of each row ``batch["role"] (B,)`` is SUPPORT or QUERY,
+    ``episode (B,)`` its episode in the batch, from 0, and ``episode_label (B,)`` the class that it was drawn for, of
+    those it has. A row comes twice in an episode only where its classes have no others.
+
+    Args:
+        ways: classes of an episode.
+        shots: supports of each class.
+        queries: queries of each class.
+    """
+
+    ways: int
+    shots: int
+    queries: int = 1
+
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """Whole episodes, at least one."""
+        return max(1, wanted // self._rows) * self._rows
+
+    @property
+    def _rows(self) -> int:
+        """Rows of an episode."""
+        return self.ways * (self.shots + self.queries)
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """Episode after episode."""
+        generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch))
+        members = _members(known, self)
+        able = [label for label, rows in members.items() if len(rows) >= self.shots + self.queries]
+        if len(able) < self.ways:
+            raise DataError(
+                f"{known.name} has {len(able)} classes of at least {self.shots + self.queries} rows: "
+                f"episodes of {self.ways} classes need more, or fewer shots and queries"
+            )
+        return [self._batch(members, able, size // self._rows, generator) for _ in range(count)]
+
+    def _batch(
+        self, members: dict[int, np.ndarray], able: list[int], episodes: int, generator: np.random.Generator
+    ) -> Drawn:
+        labels = [generator.choice(able, self.ways, replace=False) for _ in range(episodes)]
+        rows = np.concatenate([self._episode([members[label] for label in some], generator) for some in labels])
+        each = self.shots + self.queries
+        role = np.tile(np.repeat([SUPPORT, QUERY], [self.shots, self.queries]), episodes * self.ways)
+        episode = np.repeat(np.arange(episodes), self._rows)
+        return Drawn(rows, {"role": role, "episode": episode, "episode_label": np.concatenate(labels).repeat(each)})
+
+    def _episode(self, classes: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
+        """Rows of an episode, from those of its classes; a row that has several of them is drawn once, if possible."""
+        each, rows = self.shots + self.queries, np.empty(0, dtype=np.int64)
+        for members in classes:
+            free = np.setdiff1d(members, rows)
+            free = free if len(free) >= each else members
+            rows = np.concatenate([rows, generator.choice(free, each, replace=False)])
+        return rows
+
+
+class Order:
+    """The keys of an epoch over a corpus: this process's share of each global batch.
+
+    Args:
+        known: the rows.
+        batch_size: rows of a global batch.
+        seed: of what is drawn.
+        sampling: says how rows are drawn now; asked anew at the start of every epoch.
+        rank: this process's number.
+        world_size: number of processes.
+        drop_last: leave out a last, smaller batch; else it is kept and, over several processes, filled up.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        batch_size: int,
+        seed: int,
+        sampling: Callable[[], Sampling],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = True,
+    ) -> None:
+        self._known, self._size, self._seed, self._sampling = known, batch_size, seed, sampling
+        self._rank, self._world = rank, world_size
+        rows = sampling().rows_per_epoch(known)
+        self._count = rows // batch_size if drop_last else -(-rows // batch_size)
+        self._drawn: Sequence[Drawn] = ()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __call__(self, epoch: int, first: int) -> Iterator[Key]:
+        """The keys of the epoch from batch ``first`` on."""
+        self._drawn = drawn = self._sampling().draw(self._known, self._size, self._count, self._seed, epoch)
+        for number in range(first, self._count):
+            yield epoch, self._share(self._filled(drawn[number].rows, drawn[0].rows))
+
+    def notes(self, number: int) -> dict[str, Any]:
+        """What batch ``number`` of the epoch last asked for is to say of its rows, ``(b,)`` each."""
+        drawn = self._drawn[number]
+        return {
+            name: torch.from_numpy(self._share(self._filled(values, self._drawn[0].notes[name])))
+            for name, values in drawn.notes.items()
+        }
+
+    def _filled(self, values: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """A last batch that does not divide among the processes, with rows of the first."""
+        short = -len(values) % self._world
+        return np.concatenate([values, first[:short]]) if short else values
+
+    def _share(self, values: np.ndarray) -> np.ndarray:
+        share = len(values) // self._world
+        return values[self._rank * share : (self._rank + 1) * share]
+
+
+def _cut(order: np.ndarray, size: int, count: int) -> list[np.ndarray]:
+    return [order[number * size : (number + 1) * size] for number in range(count)]
+
+
+def _rounds(rows: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:
+    """``wanted`` of ``rows`` in shuffled rounds."""
+    rounds = [generator.permutation(rows) for _ in range(-(-wanted // len(rows)))]
+    return np.concatenate([rows[:0], *rounds])[:wanted]
+
+
+def _single_labels(known: Known, sampling: Sampling) -> np.ndarray:
+    """``(N,)`` class indices."""
+    if known.labels is None or known.labels.ndim > 1:
+        what = "no labels" if known.labels is None else "several labels a row"
+        raise DataError(f"{known.name} has {what}: {type(sampling).__name__} needs one a row (--label COL)")
+    return known.labels
+
+
+def _members(known: Known, sampling: Sampling) -> dict[int, np.ndarray]:
+    """Class -> its rows; a row may have several classes."""
+    if known.labels is None:
+        raise DataError(f"{known.name} has no labels: {type(sampling).__name__} needs them (--label COL)")
+    if known.labels.ndim > 1:
+        return {label: np.flatnonzero(known.labels[:, label]) for label in range(known.labels.shape[1])}
+    return {int(label): np.flatnonzero(known.labels == label) for label in np.unique(known.labels) if label >= 0}

@@ -1,0 +1,73 @@
+"""Softmaxes over pairs: between two sides, among views, with weights, over remembered keys, among prototypes."""
+
+from accord.functional.contrast.adaptive import adaptive_infonce
+from accord.functional.contrast.memory import (
+    distill_targets,
+    distilled_cross_entropy,
+    queue_info_nce,
+    queue_logits,
+    queue_nce,
+)
+from accord.functional.contrast.pairs import (
+    ClipLoss,
+    contrastive_logits,
+    indexed_nce,
+    info_nce,
+    sigmoid_contrast,
+    targets_from_ids,
+)
+from accord.functional.contrast.prototypes import proto_nce, prototype_loss, prototype_nce
+from accord.functional.contrast.swap import cross_view_nce, swap_assignment_loss, swapped_prediction_loss
+from accord.functional.contrast.views import (
+    average_view_nt_xent,
+    dhel,
+    mv_dhel,
+    mv_infonce,
+    nt_xent,
+    pairwise_nt_xent,
+    poly_view_loss,
+    split_views,
+    supcon,
+)
+from accord.functional.contrast.weighted import (
+    cwcl_loss,
+    multi_positive_nce,
+    restricted_info_nce,
+    target_entropy,
+    weighted_infonce,
+)
+
+__all__ = [
+    "ClipLoss",
+    "adaptive_infonce",
+    "average_view_nt_xent",
+    "contrastive_logits",
+    "cross_view_nce",
+    "cwcl_loss",
+    "dhel",
+    "distill_targets",
+    "distilled_cross_entropy",
+    "indexed_nce",
+    "info_nce",
+    "multi_positive_nce",
+    "mv_dhel",
+    "mv_infonce",
+    "nt_xent",
+    "pairwise_nt_xent",
+    "poly_view_loss",
+    "proto_nce",
+    "prototype_loss",
+    "prototype_nce",
+    "queue_info_nce",
+    "queue_logits",
+    "queue_nce",
+    "restricted_info_nce",
+    "sigmoid_contrast",
+    "split_views",
+    "supcon",
+    "swap_assignment_loss",
+    "swapped_prediction_loss",
+    "target_entropy",
+    "targets_from_ids",
+    "weighted_infonce",
+]

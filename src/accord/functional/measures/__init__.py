@@ -1,0 +1,61 @@
+"""What a set of embeddings looks like: alignment, uniformity, rank, the gap between modalities and ways across it."""
+
+from accord.functional.measures.gap import (
+    GapClosingLoss,
+    embedding_arithmetic,
+    gap_closing_loss,
+    gap_geometry,
+    modality_gap,
+    procrustes,
+)
+from accord.functional.measures.regularity import (
+    alignment,
+    barlow_cross,
+    cross_uniformity,
+    cyclip_consistency,
+    effective_rank,
+    entropy,
+    marginal_entropy,
+    negative_cosine,
+    uniform_sphere_uniformity,
+    uniformity,
+    used_dimensions,
+)
+from accord.functional.measures.transfer import (
+    GapStats,
+    GaussianNoise,
+    LinearAdapter,
+    MeanShift,
+    StructuredNoise,
+    fit_gap,
+    noise_for_cosine,
+    segment_mean,
+)
+
+__all__ = [
+    "GapClosingLoss",
+    "GapStats",
+    "GaussianNoise",
+    "LinearAdapter",
+    "MeanShift",
+    "StructuredNoise",
+    "alignment",
+    "barlow_cross",
+    "cross_uniformity",
+    "cyclip_consistency",
+    "effective_rank",
+    "embedding_arithmetic",
+    "entropy",
+    "fit_gap",
+    "gap_closing_loss",
+    "gap_geometry",
+    "marginal_entropy",
+    "modality_gap",
+    "negative_cosine",
+    "noise_for_cosine",
+    "procrustes",
+    "segment_mean",
+    "uniform_sphere_uniformity",
+    "uniformity",
+    "used_dimensions",
+]

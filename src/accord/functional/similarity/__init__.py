@@ -1,0 +1,73 @@
+"""How alike two things are: by vectors, token by token, by the volume of a tuple, by the paths of a graph."""
+
+from accord.functional.similarity.metapath import (
+    cluster_negative_weights,
+    mask_edges,
+    mask_features,
+    normalize_adjacency,
+    pathsim,
+    row_normalize_features,
+    topk_neighbors,
+)
+from accord.functional.similarity.pairwise import (
+    gate_entropy,
+    gated_similarity,
+    hard_negative_weights,
+    matching_pairs,
+    mean_cosine,
+    pair_masks,
+    pairwise_cosine_similarity,
+    sample_hard_negatives,
+    sample_partners,
+    similarity_weights,
+    stacked_cross_attention,
+)
+from accord.functional.similarity.tokens import (
+    info_nce_from_similarity,
+    late_interaction,
+    late_interaction_pair,
+    select_tokens,
+    word_patch_alignment,
+)
+from accord.functional.similarity.volume import (
+    gram_contrastive_loss,
+    gram_matrix,
+    log_volume,
+    score_and_cosine,
+    span_distance,
+    tuple_volume,
+    volume,
+)
+
+__all__ = [
+    "cluster_negative_weights",
+    "gate_entropy",
+    "gated_similarity",
+    "gram_contrastive_loss",
+    "gram_matrix",
+    "hard_negative_weights",
+    "info_nce_from_similarity",
+    "late_interaction",
+    "late_interaction_pair",
+    "log_volume",
+    "mask_edges",
+    "mask_features",
+    "matching_pairs",
+    "mean_cosine",
+    "normalize_adjacency",
+    "pair_masks",
+    "pairwise_cosine_similarity",
+    "pathsim",
+    "row_normalize_features",
+    "sample_hard_negatives",
+    "sample_partners",
+    "score_and_cosine",
+    "select_tokens",
+    "similarity_weights",
+    "span_distance",
+    "stacked_cross_attention",
+    "topk_neighbors",
+    "tuple_volume",
+    "volume",
+    "word_patch_alignment",
+]

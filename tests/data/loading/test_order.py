@@ -1,0 +1,201 @@
+"""Rows are drawn as a method declares: the same whenever they are asked for, and shared among processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from accord.data.corpus import corpus_from_items
+from accord.data.inputs import TextInput
+from accord.data.loading.loader import train_loader
+from accord.data.loading.order import (
+    QUERY,
+    SUPPORT,
+    ClassBalanced,
+    Clusters,
+    Episode,
+    EveryRow,
+    Known,
+    Order,
+    Sampling,
+    SupportQuery,
+    Weighted,
+)
+from accord.data.targets import ROLES
+from accord.errors import ConfigError, DataError
+from data.samples import Letters
+
+LABELS = np.repeat([0, 1, 2, -1], [20, 12, 6, 10])
+DATASETS = np.repeat([0, 1], [40, 8])
+KNOWN = Known(48, LABELS, DATASETS, "pets")
+BOTH = np.eye(3, dtype=np.uint8)[np.maximum(LABELS, 0)] | np.eye(3, dtype=np.uint8)[1]  # all are of class 1 as well
+KINDS: dict[str, Sampling] = {
+    "every row": EveryRow(),
+    "episode": Episode(30),
+    "balanced": ClassBalanced(samples=4),
+    "clusters": Clusters(torch.from_numpy(LABELS % 4)),
+    "weighted": Weighted(by="labelled"),
+    "support and query": SupportQuery(ways=2, shots=1, queries=1),
+}
+
+
+def order(sampling: Sampling, size: int = 8, seed: int = 0, known: Known = KNOWN, **options: Any) -> Order:
+    return Order(known, sampling.rows_per_batch(size, known), seed, lambda: sampling, **options)
+
+
+def batches(of: Order, epoch: int = 0, first: int = 0) -> list[list[int]]:
+    return [rows.tolist() for _, rows in of(epoch, first)]
+
+
+def rows_of(of: Order, epochs: int = 1) -> list[int]:
+    return [row for epoch in range(epochs) for rows in batches(of, epoch) for row in rows]
+
+
+def labels_of(rows: list[int]) -> list[int]:
+    return LABELS[rows].tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_repeats_from_any_batch_and_differs_from_the_next_and_from_another_seed(kind: str) -> None:
+    made = order(KINDS[kind])
+    assert len(batches(made)) == len(made) == KINDS[kind].rows_per_epoch(KNOWN) // 8
+    assert batches(made, first=2) == batches(order(KINDS[kind]))[2:]
+    assert batches(made, epoch=1) != batches(made, epoch=0) != batches(order(KINDS[kind], seed=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_share_the_batches_and_notes_that_one_would_have(kind: str) -> None:
+    whole, shares = order(KINDS[kind]), [order(KINDS[kind], rank=rank, world_size=2) for rank in (0, 1)]
+    assert batches(whole) == [a + b for a, b in zip(*map(batches, shares), strict=True)]
+    for name, values in whole.notes(1).items():
+        assert torch.equal(values, torch.cat([share.notes(1)[name] for share in shares]))
+
+
+def test_without_dropping_the_last_batch_is_filled_with_rows_of_the_first() -> None:
+    made = order(EveryRow(shuffle=False), known=Known(5), size=4, world_size=2, rank=1, drop_last=False)
+    assert batches(made) == [[2, 3], [0]]
+
+
+def test_an_episode_says_the_place_of_each_row() -> None:
+    made = order(Episode(30))
+    drawn = batches(made)
+    assert len(drawn) == 3
+    assert made.notes(2)["place"].tolist() == list(range(16, 24))
+    assert max(Counter(rows_of(made)).values()) > 1
+
+
+def test_balanced_batches_have_the_same_number_of_rows_of_each_class() -> None:
+    made = order(ClassBalanced(samples=4), size=11)
+    for rows in batches(made):
+        assert sorted(Counter(labels_of(rows)).values()) == [4, 4]
+        assert -1 not in labels_of(rows)
+
+
+def test_a_batch_with_room_for_more_classes_than_there_are_has_all_of_them() -> None:
+    assert ClassBalanced(samples=2).rows_per_batch(100, KNOWN) == 6
+
+
+def test_clusters_fill_the_epoch_and_never_meet() -> None:
+    clusters = torch.arange(48) % 3
+    clusters[:8] = -1
+    made = order(Clusters(clusters))
+    drawn = batches(made)
+    assert len(drawn) == 6  # of 40 rows five can be filled; the last is of another round
+    assert all(len(set(clusters[rows].tolist())) == 1 for rows in drawn)
+    assert not set(range(8)) & set(rows_of(made))
+
+
+def test_labels_of_clusters_are_asked_for_anew_in_every_epoch() -> None:
+    now = [torch.arange(48) % 2]
+    made = Order(KNOWN, 8, 0, lambda: Clusters(now[0]))
+    assert all(len({row % 2 for row in rows}) == 1 for rows in batches(made))
+    now[0] = torch.arange(48) // 24
+    assert all(len({row // 24 for row in rows}) == 1 for rows in batches(made, epoch=1))
+
+
+def test_labelled_and_unlabelled_rows_come_equally_often() -> None:
+    rows = rows_of(order(Weighted(by="labelled")), epochs=20)
+    assert (LABELS[rows] >= 0).mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_data_sets_come_in_their_shares_and_mix_only_where_they_may() -> None:
+    apart = order(Weighted(by="dataset", shares=(1, 3), mixed=False))
+    drawn = [rows for epoch in range(40) for rows in batches(apart, epoch)]
+    assert all(len(set(DATASETS[rows].tolist())) == 1 for rows in drawn)
+    assert np.mean([DATASETS[rows[0]] for rows in drawn]) == pytest.approx(0.75, abs=0.1)
+    together = batches(order(Weighted(by="dataset")))
+    assert any(len(set(DATASETS[rows].tolist())) == 2 for rows in together)
+
+
+def test_rows_of_a_group_come_again_only_after_all_others() -> None:
+    rows = rows_of(order(Weighted(by="dataset", shares=(0, 1))))
+    assert set(rows) == set(range(40, 48))
+    assert set(Counter(rows).values()) == {6}
+
+
+def test_classes_in_shares_leave_out_rows_without_one() -> None:
+    assert set(labels_of(rows_of(order(Weighted(by="label"))))) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("known", [KNOWN, Known(48, BOTH)], ids=["one label", "several labels"])
+def test_episodes_have_supports_and_queries_of_the_class_they_were_drawn_for(known: Known) -> None:
+    sampling = SupportQuery(ways=2, shots=2, queries=1)
+    made = order(sampling, size=14, known=known)
+    for number, rows in enumerate(batches(made)):
+        notes = {name: values.tolist() for name, values in made.notes(number).items()}
+        assert notes["role"] == [SUPPORT, SUPPORT, QUERY] * 4
+        assert notes["episode"] == [0] * 6 + [1] * 6
+        assert len(set(rows[:6])) == len(set(rows[6:])) == 6
+        has = BOTH if known.labels is BOTH else np.eye(3)[LABELS]
+        assert all(has[row, label] for row, label in zip(rows, notes["episode_label"], strict=True))
+        assert len(set(notes["episode_label"][:6])) == 2
+
+
+def test_roles_are_counted_as_those_of_a_column() -> None:
+    assert (ROLES[QUERY], ROLES[SUPPORT]) == ("query", "support")
+
+
+def test_a_whole_episode_is_drawn_whatever_the_batch_size() -> None:
+    assert SupportQuery(ways=3, shots=5, queries=1).rows_per_batch(4, KNOWN) == 18
+
+
+@pytest.mark.parametrize(
+    ("sampling", "known", "error", "sentence"),
+    [
+        (ClassBalanced(4), Known(48, name="pets"), DataError, r"pets has no labels: ClassBalanced needs one a row"),
+        (ClassBalanced(9), KNOWN, ConfigError, "a batch of 8 rows has no room for a class of 9: raise batch_size"),
+        (Weighted(by="label"), Known(48, BOTH, name="pets"), DataError, "pets has several labels a row: Weighted"),
+        (Weighted(by="dataset", shares=(1,)), KNOWN, ConfigError, r"has shares \(1,\): expected 2"),
+        (Clusters(torch.zeros(3)), KNOWN, DataError, "Clusters has 3 labels, pets has 48 rows"),
+        (Clusters(torch.arange(48)), KNOWN, DataError, "no label has 8 rows"),
+        (
+            SupportQuery(3, 7),
+            KNOWN,
+            DataError,
+            "2 classes of at least 8 rows: episodes of 3 classes need more",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(sampling: Sampling, known: Known, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        batches(order(sampling, known=known))
+
+
+def test_batches_say_which_data_set_each_row_is_of() -> None:
+    corpus = corpus_from_items("text", ["a", "b", "c", "d", "e", "f"])
+    named = replace(
+        corpus,
+        rows=corpus.rows.add_column("from", ["web", "books", "web", "web", "books", "web"]),
+        columns=corpus.columns.model_copy(update={"dataset": "from"}),
+    )
+    assert named.dataset_names == ("books", "web")
+    inputs = {"text": TextInput(Letters())}
+    apart = Weighted(by="dataset", mixed=False)
+    for batch in train_loader(named, inputs, batch_size=2, seed=0, sampling=lambda: apart):
+        assert batch["dataset_id"].tolist() == [int(index not in (1, 4)) for index in batch["index"]]
+        assert len(set(batch["dataset_id"].tolist())) == 1

@@ -1,0 +1,24 @@
+"""What has moved is found under its former name: the same module, and a warning that says where it is."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from accord.moved import MOVED
+
+
+@pytest.mark.parametrize("before", sorted(MOVED))
+def test_a_former_name_is_the_very_module(before):
+    with pytest.warns(DeprecationWarning, match=f"{before} has moved to {MOVED[before]}"):
+        found = import_module(before)
+    assert found is import_module(MOVED[before])
+
+
+def test_names_are_imported_from_where_they_were():
+    code = (
+        "from accord.functional.multiview import nt_xent; from accord.data.views import View; print(View(size=8).size)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "8"
