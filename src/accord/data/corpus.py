@@ -251,13 +251,18 @@ class Corpus:
         column = self.columns.media[field]
         return self._file(self._cells[position][column])
 
-    def picture(self, position: int, side: int) -> Image.Image | None:
+    def picture(self, position: int, side: int, of: Collection[str] = ()) -> Image.Image | None:
         """Something to look at for a row, at most ``side`` pixels wide and high: of the first medium that has it.
+
+        Args:
+            position: which row, in [0, N).
+            side: pixels.
+            of: media that come before the others, such as what a model reads.
 
         Raises:
             RowError: the cell cannot be read; names row, file and reason.
         """
-        for field, column in self.columns.media.items():
+        for field, column in sorted(self.columns.media.items(), key=lambda item: item[0] not in of):
             cell = self._cells[position][column]
             with self._named(position, cell):
                 shown = modality_of(field).picture(cell, self.root, side) if self.present[field][position] else None

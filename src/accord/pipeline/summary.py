@@ -126,7 +126,7 @@ def _query(model: Model, test: Corpus) -> tuple[str, ...]:
         found = [captions[0] for captions in test.texts() if captions and not captions[0].startswith("-")]
         if found:
             return (next((text for text in found if 1 < len(text.split()) <= _WORDS), min(found, key=len)),)
-    (file,) = file_paths(test.select([0]))
+    (file,) = file_paths(test.select([0]), model.modalities)
     return (file,) if file is not None and model.modalities[0] in test.columns.media else ("--like", str(test.ids[0]))
 
 

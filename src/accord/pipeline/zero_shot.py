@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accord.data.modalities import modality_of_file
+from accord.data.reading.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.zero_shot import class_scores
 from accord.pipeline.model import Model, load
@@ -72,7 +73,9 @@ def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
     files: list[Path] = []
     for item in map(Path, items):
         if item.is_dir():
-            found = sorted(file for file in item.rglob("*") if modality_of_file(file) in model.modalities)
+            found = sorted(file for file in item.rglob("*") if modality_of_file(file, model.modalities) in model.modalities)
+            if "video" in model.modalities and "image" not in model.modalities:  # a folder of frames is a clip
+                found += sorted(folder for folder in (item, *item.rglob("*")) if holds_pictures(folder))
             if not found:
                 raise DataError(f"{item} holds no file that the model embeds ({', '.join(model.modalities)})")
             files += found
@@ -80,7 +83,7 @@ def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
             files.append(item)
         else:
             raise DataError(f"there is no file {item}")
-    kinds = {modality_of_file(file) or "unknown" for file in files}
+    kinds = {_kind(file, model) or "unknown" for file in files}
     if len(kinds) != 1:
         raise ConfigError(f"files of several kinds ({', '.join(sorted(kinds))}): give those of one kind at a time")
     modality = kinds.pop()
@@ -89,3 +92,8 @@ def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
             f"the model embeds {', '.join(model.modalities)}: it cannot sort files of kind {modality} by words"
         )
     return files, modality
+
+
+def _kind(path: Path, model: Model) -> str | None:
+    """The modality of a file, or of a folder of frames."""
+    return "video" if path.is_dir() else modality_of_file(path, model.modalities)

@@ -60,7 +60,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
         "id": pa.array(corpus.ids, pa.int64()),
         "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
         "label": pa.array(label_names(corpus), pa.string()),
-        "path": pa.array(file_paths(corpus), pa.string()),
+        "path": pa.array(file_paths(corpus, embeddings), pa.string()),
         **({"node": pa.array(map(str, corpus.rows[ID]), pa.string())} if has_node_ids(corpus) else {}),
         **{modality: vector_column(rows, corpus.present[modality]) for modality, rows in embeddings.items()},
     }

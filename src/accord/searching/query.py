@@ -241,6 +241,8 @@ def query_modality(query: str | Path | Image) -> str:
 
 def _embedded_modality(model: Embedder, query: str | Path | Image) -> str:
     modality = query_modality(query)
+    if modality != "text" and isinstance(query, str | Path):
+        modality = modality_of_file(Path(query), model.modalities) or modality
     if modality == "text" and "video" in model.modalities and holds_pictures(str(query)):
         raise ConfigError(f"{query} is a folder of frames too: write ./{query} for the clip, --text {query} for words")
     if modality not in model.modalities:

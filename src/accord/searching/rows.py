@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,8 @@ def row_records(
         "row": pa.array(corpus.ids, pa.int64()),
         "captions": pa.array(corpus.texts(), pa.list_(pa.string())),
         "label": pa.array(label_names(corpus), pa.string()),
-        "path": pa.array(file_paths(corpus), pa.string()),
-        "thumbnail": pa.array([_thumbnail(corpus, position) for position in range(len(corpus))], pa.binary()),
+        "path": pa.array(file_paths(corpus, vectors), pa.string()),
+        "thumbnail": pa.array([_thumbnail(corpus, position, vectors) for position in range(len(corpus))], pa.binary()),
     }
     for modality, rows in vectors.items():
         check_finite(f"{modality} embeddings", rows)
@@ -159,18 +159,23 @@ def row_named(corpus: Corpus, name: str) -> int:
     )
 
 
-def file_paths(corpus: Corpus) -> list[str | None]:
-    """The file of every row's first medium; None where the source holds bytes or only text."""
-    media = list(corpus.columns.media.values())
+def file_paths(corpus: Corpus, of: Collection[str] = ()) -> list[str | None]:
+    """The file of every row's first medium; None where the source holds bytes or only text.
+
+    Args:
+        corpus: the rows.
+        of: media that come before the others, such as what a model reads.
+    """
+    media = sorted(corpus.columns.media.items(), key=lambda item: item[0] not in of)
     if not media:
         return [None] * len(corpus)
-    paths = [cell_path(cell, corpus.root) for cell in _cells(corpus, media[0])]
+    paths = [cell_path(cell, corpus.root) for cell in _cells(corpus, media[0][1])]
     return [None if path is None else str(path) for path in paths]
 
 
-def _thumbnail(corpus: Corpus, position: int) -> bytes | None:
+def _thumbnail(corpus: Corpus, position: int, of: Collection[str]) -> bytes | None:
     """A small WebP of the row's picture, or a strip of its clip's frames."""
-    picture = corpus.picture(position, _THUMBNAIL)
+    picture = corpus.picture(position, _THUMBNAIL, of)
     if picture is None:
         return None
     stream = io.BytesIO()

@@ -6,7 +6,7 @@ Another package adds one by the entry point ``accord.modalities``: ``name = "its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import PurePath
@@ -95,14 +95,26 @@ def suffixes() -> dict[str, str]:
     return {suffix: kind.name for kind in get_modalities() for suffix in sorted(kind.suffixes)}
 
 
-def modality_of_file(path: PurePath) -> str | None:
+def modality_of_file(path: PurePath, among: Collection[str] = ()) -> str | None:
     """The modality of a file, by its suffix; None where no modality has it.
 
-    >>> from pathlib import Path
-    >>> modality_of_file(Path("a.PNG")), modality_of_file(Path("a.doc"))
-    ('image', None)
+    Args:
+        path: the file.
+        among: modalities that it is wanted of, where it can be one of them: an animation is a clip for who reads no
+            pictures.
+
+    Example:
+        >>> from pathlib import Path
+        >>> modality_of_file(Path("a.PNG")), modality_of_file(Path("a.doc"))
+        ('image', None)
+        >>> modality_of_file(Path("a.gif"), ["video"]), modality_of_file(Path("a.gif"), ["video", "image"])
+        ('video', 'image')
     """
-    return suffixes().get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    usual = suffixes().get(suffix)
+    if usual in among:
+        return usual
+    return next((kind.name for kind in get_modalities() if kind.name in among and suffix in kind.also), usual)
 
 
 def sniff(content: bytes) -> str:

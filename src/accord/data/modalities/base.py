@@ -52,6 +52,7 @@ class Modality:
     items: ClassVar[str] = "rows"
     example: ClassVar[str] = ""  # a file, or words, to show how Model.embed is called
     suffixes: ClassVar[frozenset[str]] = frozenset()  # of files, in lower case
+    also: ClassVar[frozenset[str]] = frozenset()  # of files that are another's, and can be read as one of these
     medium: ClassVar[bool] = True  # whether each cell is decoded by :meth:`read`
     by_row: ClassVar[bool] = True  # whether an encoder is fed values of single rows
     views_from: ClassVar[str | None] = None  # what a method calls the views that it declares of it
