@@ -73,9 +73,10 @@ def _files(items: Sequence[str | Path], model: Model) -> tuple[list[Path], str]:
     files: list[Path] = []
     for item in map(Path, items):
         if item.is_dir():
-            found = sorted(file for file in item.rglob("*") if modality_of_file(file, model.modalities) in model.modalities)
+            below = sorted(item.rglob("*"))
+            found = [file for file in below if modality_of_file(file, model.modalities) in model.modalities]
             if "video" in model.modalities and "image" not in model.modalities:  # a folder of frames is a clip
-                found += sorted(folder for folder in (item, *item.rglob("*")) if holds_pictures(folder))
+                found += [folder for folder in (item, *below) if holds_pictures(folder)]
             if not found:
                 raise DataError(f"{item} holds no file that the model embeds ({', '.join(model.modalities)})")
             files += found
