@@ -168,7 +168,7 @@ def test_models_without_a_second_stage_keep_their_index_as_it_was(run, plain, wr
 
 
 def test_tokens_that_are_not_finite_never_enter_the_index(run, model):
-    model.local_corpus = lambda corpus, modality: TokenRows(
+    model.tokens_corpus = lambda corpus, modality: TokenRows(
         torch.ones(1, 3), torch.full((1, 4), torch.inf, dtype=torch.float16), torch.tensor([0, 1])
     )
     with pytest.raises(DataError, match="text tokens: 1 of 1 rows are not finite"):
