@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.data import audio as audio_module
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
 from accord.data.inputs import AudioInput, ImageInput, VideoInput
 from accord.data.loading.loader import eval_loader, train_loader
+from accord.data.reading import audio as audio_module
 from accord.data.reading.audio import log_mel, read_audio, resample
 from accord.data.reading.media import Unreadable
 from accord.data.reading.video import read_video

@@ -37,7 +37,7 @@ SHORT = Decoding(method="greedy", max_tokens=4)
 
 
 def abilities(kind: type[Ability] = Ability) -> Iterator[type[Ability]]:
-    """Every class of ability there is; methods that derive from them, and what stands for methods in tests, are none."""
+    """Every class of ability there is; methods that derive from them, and stand-ins of tests, are none."""
     for below in kind.__subclasses__():
         if below.__module__ == kind.__module__:
             yield below

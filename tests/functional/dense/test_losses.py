@@ -18,7 +18,6 @@ from accord.errors import ShapeError
 from accord.functional import (
     active_slots,
     assign_pixels,
-    dense,
     distill_targets,
     grid_pool,
     local_global_nce,
@@ -32,6 +31,7 @@ from accord.functional import (
     soft_distillation,
 )
 from accord.functional.checks import as_float
+from accord.functional.dense import losses as dense
 from accord.state import FeatureQueue, MomentumEncoder
 from functional.tester import Case, LossTester, every
 from two_processes import run_two_processes

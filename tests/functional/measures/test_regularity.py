@@ -23,17 +23,16 @@ from accord.functional import (
     effective_rank,
     embedding_arithmetic,
     entropy,
-    gap,
     gap_closing_loss,
     gap_geometry,
     marginal_entropy,
     negative_cosine,
     procrustes,
-    regularity,
     uniform_sphere_uniformity,
     uniformity,
     used_dimensions,
 )
+from accord.functional.measures import gap, regularity
 from functional.tester import Case, LossTester, every
 from two_processes import run_two_processes
 

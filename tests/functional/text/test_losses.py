@@ -20,7 +20,6 @@ from accord.functional import (
     binary_nce,
     caption_loss,
     caption_nll,
-    captions,
     cline_sentence_loss,
     contrastive_tension_loss,
     electric_nce_logits,
@@ -33,6 +32,7 @@ from accord.functional import (
     token_mean,
     uncertainty_weighted,
 )
+from accord.functional.text import captions
 from functional.tester import Case, LossTester, every
 from two_processes import run_two_processes
 
