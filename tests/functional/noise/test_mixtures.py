@@ -24,7 +24,7 @@ from accord.functional import (
     split_clean,
     split_merge_step,
 )
-from accord.functional.clusters.kmeans import semi_supervised_kmeans
+from accord.functional.clusters.k_means import semi_supervised_kmeans
 
 Golden = Callable[[str], dict[str, Tensor]]
 NONE = torch.zeros(0, dtype=torch.long)

@@ -12,7 +12,7 @@ from accord.functional.clusters.assignment import (
     sparsemax_temperature,
     token_relevance,
 )
-from accord.functional.clusters.kmeans import (
+from accord.functional.clusters.k_means import (
     assign_to_nearest,
     back_translate,
     class_means,

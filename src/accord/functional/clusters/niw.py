@@ -23,7 +23,7 @@ from accord.functional.checks import (
     check_shape,
     check_share,
 )
-from accord.functional.clusters.kmeans import assign_to_nearest, kmeans
+from accord.functional.clusters.k_means import assign_to_nearest, kmeans
 
 
 class ClusterStatistics(NamedTuple):

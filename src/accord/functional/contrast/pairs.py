@@ -19,7 +19,7 @@ from accord.functional.checks import (
     check_shape,
     check_share,
 )
-from accord.functional.clusters.kmeans import class_means
+from accord.functional.clusters.k_means import class_means
 from accord.functional.distributed import gather_features, rank, world_size
 from accord.functional.engine import contrastive_loss, row_normalize
 from accord.functional.tiled import (

@@ -2,7 +2,7 @@
 
 CAPro's prototype term, ProtoNCE with a concentration of its own for every prototype (PCL, Li et al. 2021, ICLR,
 eq. 11; GPC, MEOW), and ProtoCLIP's prototypical loss with soft targets (Chen et al. 2022). Prototypes come from
-:mod:`accord.functional.clusters.kmeans` or :class:`accord.state.PrototypeBank` and carry no gradient.
+:mod:`accord.functional.clusters.k_means` or :class:`accord.state.PrototypeBank` and carry no gradient.
 """
 
 from __future__ import annotations

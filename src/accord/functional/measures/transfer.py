@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accord.errors import ShapeError
 from accord.functional.checks import as_float, check_ndim, check_range, check_same_shape, check_shape
-from accord.functional.clusters.kmeans import class_means
+from accord.functional.clusters.k_means import class_means
 
 
 class GapStats(NamedTuple):

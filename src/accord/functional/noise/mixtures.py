@@ -21,7 +21,7 @@ from accord.functional.checks import (
     check_range,
     check_share,
 )
-from accord.functional.clusters.kmeans import kmeans
+from accord.functional.clusters.k_means import kmeans
 
 LOG_TWO_PI = math.log(2 * math.pi)
 

@@ -29,7 +29,7 @@ from accord.functional.similarity.tokens import (
     select_tokens,
     word_patch_alignment,
 )
-from accord.functional.similarity.volume import (
+from accord.functional.similarity.volumes import (
     gram_contrastive_loss,
     gram_matrix,
     log_volume,

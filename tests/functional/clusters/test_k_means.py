@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.clusters import kmeans as clustering
-from accord.functional.clusters.kmeans import (
+from accord.functional.clusters import k_means as clustering
+from accord.functional.clusters.k_means import (
     assign_to_nearest,
     back_translate,
     class_means,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accord.errors import ShapeError
 from accord.functional.similarity import spans
-from accord.functional.similarity.volume import (
+from accord.functional.similarity.volumes import (
     gram_contrastive_loss,
     gram_matrix,
     log_volume,
