@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
@@ -383,7 +383,7 @@ class Evidence:
     contribution: Tensor
     maps: Tensor
     source: Tensor
-    names: tuple[str, ...] = field(default=())
+    names: tuple[str, ...] = ()
 
 
 class Explains(Ability):

@@ -15,7 +15,6 @@ from accord.methods import Method, available, get_method
 from accord.pipeline.config import RunConfig
 from accord.training.start import check_machine
 
-_UNTRAINED = {"bundle"}  # trains nothing, so it is proposed to nobody who wants to train
 _PURPOSES = {
     "cross_entropy": "a classifier of its labels",
     "multiview_infonce": "which compares views of each row",
@@ -117,9 +116,9 @@ def ways(corpus: Corpus) -> list[str]:
     """Names of the methods that fit, with the setting that makes them fit where their defaults do not."""
     found = []
     for name in available():
-        if name in _UNTRAINED:
-            continue
         kind = get_method(name)
+        if kind.loss is Method.loss:  # it trains nothing
+            continue
         if not lacking(kind, kind.Config.parse({}), corpus):
             found.append(name)
         elif "modalities" in kind.Config.model_fields and len(corpus.modalities) > 1:
