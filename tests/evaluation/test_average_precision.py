@@ -17,7 +17,7 @@ from accord.evaluation.average_precision import (
 
 
 def guesses(overlap, scores, labels=None, truth=None):
-    overlap = np.array(overlap, dtype=np.float64).reshape(len(scores), -1)
+    overlap = np.array(overlap, dtype=np.float64)
     labels = np.zeros(len(scores), dtype=np.int64) if labels is None else np.array(labels)
     truth = np.zeros(overlap.shape[1], dtype=np.int64) if truth is None else np.array(truth)
     return Guesses(overlap, np.array(scores, dtype=np.float64), labels, truth)

@@ -102,6 +102,15 @@ def test_where_no_task_fits_a_sentence_says_so(run, toy, tmp_path):
         accord.evaluate(run, folder)
 
 
+@pytest.mark.parametrize("toy", ["generator"], indirect=True)
+def test_a_bundle_judges_what_a_generator_makes(run, tmp_path):
+    judge = f"clip:{save_clip(tmp_path / 'bundle')}"
+    metrics = accord.evaluate(run, settings={"generation.encoder": judge})
+    names = [metric.name for metric in metrics]
+    assert names[0] == "relative Fréchet distance"
+    assert names[-2:] == ["text agreement", "text agreement (held-out rows)"]
+
+
 def test_training_brings_each_nearer_to_what_it_is_taught(toy):
     if not toy.built().stages:
         pytest.skip("it is not trained")
