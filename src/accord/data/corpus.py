@@ -323,7 +323,7 @@ class Corpus:
         return get_target(name)(root=self.root, classes=classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:
-        """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
+        """Which rows ``(N,)`` have a target, or fill a column of it; that there are no boxes in a picture is one too."""
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)
@@ -338,6 +338,11 @@ class Corpus:
             self._selections[names] = self.rows.select_columns(list(dict.fromkeys(names)))
         row = self._selections[names][position]
         return {field: row[column] for field, column in used.items()}
+
+    def cells_of(self, field: str) -> Sequence[Any]:
+        """The cells ``(N,)`` of a field; none where it has no column."""
+        column = getattr(self.columns, field)
+        return list(self.rows[column]) if column else []
 
     @cached_property
     def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:
@@ -455,6 +460,7 @@ def open_corpus(
     mask_classes: Sequence[str] = (),
     box_format: BoxFormat = "xyxy",
     wanted: Collection[str] = (),
+    unread: Collection[str] = (),
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -475,6 +481,7 @@ def open_corpus(
         mask_classes: names of the classes in masks, by grey value from 0; a row with another value is bad.
         box_format: what the four numbers of a box are.
         wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
+        unread: targets that nobody reads, so that no row is left out over them.
         quiet: print nothing.
 
     Raises:
@@ -485,6 +492,7 @@ def open_corpus(
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
     corpus, found, labels = _unchecked(source, columns, classes, target, wanted)
+    corpus = replace(corpus, columns=corpus.columns.model_copy(update=dict.fromkeys(unread)))
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
     corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
     corpus = replace(corpus, mask_classes=tuple(mask_classes), box_format=box_format)
