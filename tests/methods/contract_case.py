@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from accord.config import Config
-from accord.data.columns import Columns
 from accord.data.corpus import Corpus
+from accord.data.fields import declarations
 from accord.data.loading.loader import eval_loader
-from accord.data.targets import get_target
+from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
@@ -76,9 +76,8 @@ class Case:
         parsed = self.kind.Config.parse(self.settings)
         reads = self.kind.reads(parsed)
         rows, graph = self.places
-        learnt = [field for target in self.kind.targets for field in get_target(target).fields]
-        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *learnt}
-        columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
+        fields = {*said_of_rows(), *reads, *fields_of(self.kind.targets)}
+        columns = {field: field if field in fields else None for field in declarations()}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
             data = {"source": str(graph), "columns": {"label": "label"}, "split": {"test": 0.25}}
@@ -126,6 +125,12 @@ class Case:
         inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
         rows, targets = self.corpus.select(range(4)), self.kind.targets
         return next(iter(eval_loader(rows, inputs, batch_size=4, targets=targets)))  # type: ignore[arg-type]
+
+
+def said_of_rows() -> set[str]:
+    """The columns that are neither read by a modality nor by a target, such as labels: every method gets them."""
+    said = {field for field, declared in declarations().items() if declared.modality is None}
+    return said - set(fields_of(TARGETS))
 
 
 @dataclass(frozen=True)
