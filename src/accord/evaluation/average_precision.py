@@ -83,8 +83,8 @@ def precision_curves(found: dict[str, Sequence[Guesses]], title: str) -> list[Cu
     """Precision over recall at IoU 0.5, of every way to compare; a mean over classes."""
     lines = {what: _Ranked(rows).curve() for what, rows in found.items() if any(len(row.truth) for row in rows)}
     lead = "How many guesses are right, down to the one that finds so many of the things: mean over classes, IoU 0.5."
-    axes = {"x": "percent of things found", "y": "percent of guesses right"}
-    return [Curves(lead, lines, **axes, title=title)] if lines else []
+    drawn = Curves(lead, lines, x="percent of things found", y="percent of guesses right", title=title)
+    return [drawn] if lines else []
 
 
 def box_overlap(first: Tensor, second: Tensor) -> Floats:
