@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 from contract_case import Case
 from contract_rows import write_graph, write_rows
 
-TOYS = ("untrained", "generator", "segmenter", "detector", "tracker")
+TOYS = ("untrained", "generator", "painter", "segmenter", "detector", "tracker")
 
 
 @pytest.fixture(scope="module")

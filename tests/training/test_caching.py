@@ -192,6 +192,13 @@ def test_features_are_not_cached_when(reason, corpus, tmp_path, monkeypatch):
     assert encoder.calls == 2 * 2 * 4 * 3  # epochs, batches, rows, views
 
 
+@pytest.mark.parametrize("views", [(), Pair.views])
+def test_features_of_views_are_not_cached_beside_the_pixels_of_these_views(views, corpus, monkeypatch):
+    monkeypatch.setattr(Pair, "raw", classmethod(lambda cls, config: {"image": None}))
+    monkeypatch.setattr(Pair, "views", views)
+    assert set(feature_caches(Pair(frozen()), corpus, CONFIG)) == (set() if views else {"image"})
+
+
 def test_a_cache_that_is_too_large_is_announced(corpus, monkeypatch, capsys):
     monkeypatch.setattr(caching, "_LARGEST", 100)
     assert feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True)) == {}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
@@ -24,7 +24,7 @@ from torch import Tensor
 from accord.data.corpus import Corpus, corpus_from_items
 from accord.data.inputs import Input
 from accord.data.loading.features import FeatureCache, Features
-from accord.data.loading.loader import eval_loader
+from accord.data.loading.loader import EpochLoader, eval_loader
 from accord.data.loading.tokens import TokenRows
 from accord.data.modalities import get_modalities
 from accord.data.quarantine import RowError
@@ -189,8 +189,8 @@ class Model:
 
     @property
     def inputs(self) -> dict[str, Input]:
-        """What each encoder is fed."""
-        return {modality: encoder.input for modality, encoder in self._encoders()}
+        """Field -> what it is prepared for: what its encoder is fed, or what the method says where it has none."""
+        return self.method.inputs
 
     @property
     def logit_scale(self) -> float:
@@ -216,6 +216,26 @@ class Model:
         """
         logits, bias = self.score_scale * scores, getattr(self.method, "logit_bias", None)
         return logits.softmax(dim=1) if bias is None else (logits + bias).sigmoid()
+
+    def loader(
+        self,
+        corpus: Corpus,
+        modalities: Collection[str],
+        *,
+        batch_size: int = 64,
+        targets: Collection[str] = (),
+        cache: Mapping[str, FeatureCache] | None = None,
+    ) -> EpochLoader:
+        """Rows in order as the method reads them, not augmented: :func:`~accord.data.loading.loader.eval_loader`."""
+        return eval_loader(
+            corpus,
+            self.inputs,
+            batch_size=batch_size,
+            modalities=modalities,
+            targets=targets,
+            cache=cache,
+            raw=self.method.beside,
+        )
 
     def embed(
         self,
@@ -387,7 +407,7 @@ class Model:
             RowError: a row cannot be read any more.
         """
         read = self.method.reads(self.method.config)
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=read, targets=targets)
+        loader = self.loader(corpus, read, batch_size=batch_size, targets=targets)
         return [ask(move_data_to_device(batch, self.method.device)) for batch in loader]
 
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
@@ -410,7 +430,7 @@ class Model:
 
     @torch.inference_mode()
     def _maps(self, corpus: Corpus, batch_size: int, forward: Callable[[Batch], Tensor]) -> Tensor:
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=("image",))
+        loader = self.loader(corpus, ("image",), batch_size=batch_size)
         return torch.cat([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
 
     def caption(
@@ -442,7 +462,7 @@ class Model:
         """A caption for the image of every row of ``corpus``, in order; see :meth:`caption`."""
         able = self.able(Captions)
         how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding, at="decoding")
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=self.method.subjects)
+        loader = self.loader(corpus, self.method.subjects, batch_size=batch_size)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             batches = [able.caption(move_data_to_device(batch, self.method.device), how) for batch in loader]
@@ -455,7 +475,7 @@ class Model:
             ConfigError: the method writes no captions.
         """
         able = self.able(Captions)
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(*self.method.subjects, "text"))
+        loader = self.loader(corpus, (*self.method.subjects, "text"), batch_size=batch_size)
         fits = [able.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
 
@@ -463,9 +483,6 @@ class Model:
     def similarity(a: Tensor, b: Tensor) -> Tensor:
         """Cosine similarity ``(N, M)`` of unit-norm ``a (N, D)`` and ``b (M, D)``."""
         return a @ b.T
-
-    def _encoders(self) -> Iterable[tuple[str, Encoder]]:
-        return self.method.encoders.items()  # type: ignore[return-value]
 
     def _check(self, modality: str) -> None:
         if modality not in self.able(Embeds).embeds:
@@ -486,13 +503,13 @@ class Model:
             return known[result]
         modalities = (read,) if isinstance(read, str) else read
         cache = {name: held for part in modalities for name, held in self._stored(corpus, part).items()}
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=modalities, cache=cache)
+        loader = self.loader(corpus, modalities, batch_size=batch_size, cache=cache)
         known[result] = join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
         return known[result]
 
     def _stored(self, corpus: Corpus, modality: str) -> dict[str, FeatureCache]:
         """Stored features of a frozen encoder, by modality; empty where there are none."""
-        encoder = self.method.encoders[modality]
+        encoder = dict(self.method.encoders.items()).get(modality)
         if not isinstance(encoder, Encoder) or not encoder.frozen or len(corpus) < _WORTH_STORING:
             return {}
         cache = stored_features(modality, encoder, corpus, self.method.needs[modality])
