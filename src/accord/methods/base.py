@@ -158,6 +158,10 @@ class Method(nn.Module):
         """Augmented views of training images, or of clips where no images are read; ``batch["image"]`` is the first."""
         return ()
 
+    def one_size(self, side: int) -> str:
+        """The option that gives all views this size, for an encoder that takes no other; nothing without such one."""
+        return ""
+
     @property
     def text_views(self) -> tuple[TextView, ...]:
         """Augmented views of the caption: ``batch["text_views"]``, beside ``batch["text"]``."""

@@ -195,8 +195,7 @@ class Model:
     @property
     def logit_scale(self) -> float:
         """Factor on cosines that makes them logits: the method's own, or CLIP's largest where it has none."""
-        own = getattr(self.method, "logit_scale", None)
-        return 100.0 if own is None else float(own().detach())
+        return self.able(Embeds).cosine_scale
 
     @property
     def score_scale(self) -> float:
@@ -207,14 +206,14 @@ class Model:
     @property
     def templates(self) -> str | Sequence[str]:
         """How class names are written for the model: as it was trained to read them (a bundle), else as they are."""
-        return getattr(self.method, "templates", None) or "plain"
+        return self.able(Embeds).templates or "plain"
 
     def shares(self, scores: Tensor) -> Tensor:
         """Probabilities ``(N, C)`` of C classes from their scores.
 
         They are weighed against each other, or each has one of its own where the model was trained with a sigmoid.
         """
-        logits, bias = self.score_scale * scores, getattr(self.method, "logit_bias", None)
+        logits, bias = self.score_scale * scores, self.able(Embeds).cosine_bias
         return logits.softmax(dim=1) if bias is None else (logits + bias).sigmoid()
 
     def loader(
