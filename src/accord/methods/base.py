@@ -122,6 +122,14 @@ class Method(nn.Module):
         return {}
 
     @classmethod
+    def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
+        """Encoders to take besides those of the pretrained joint space that a run starts from, given by its name.
+
+        As :meth:`default_encoders`, which stand behind them: for an encoder that is made of one of the bundle's.
+        """
+        return {}
+
+    @classmethod
     def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
         """Settings that a pretrained joint space decides where the user does not: its size, if there is such a one."""
         return {"dim": bundle.dim} if "dim" in cls.Config.model_fields else {}
