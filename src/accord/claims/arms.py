@@ -27,9 +27,9 @@ from accord.methods import Method, get_method
 from accord.pipeline.build import with_prepared_texts
 from accord.pipeline.config import RunConfig, merged
 from accord.pipeline.score import score
-from accord.training.artifact import Model
 from accord.training.fit import fit
 from accord.training.identity import weights_digest
+from accord.training.model import Model
 from accord.training.seeding import seed_everything
 
 QUICK = {"training.epochs": 1, "training.cached_augmentations": 1}

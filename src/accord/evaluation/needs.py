@@ -31,7 +31,7 @@ class Need(ABC):
         """What there is instead and what to do, as a clause; None where the need is met.
 
         Args:
-            model: an :class:`accord.training.artifact.Model`.
+            model: an :class:`accord.training.model.Model`.
             prepared: the corpora; the rows that are scored are ``prepared.test``.
         """
 

@@ -23,7 +23,7 @@ from accord.data.inputs import ImageInput, TextInput
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 _ROWS = 2000  # of the corpus that are looked at
 _BATCH = 32

@@ -46,8 +46,8 @@ from accord.report.summary import (
     Section,
 )
 from accord.searching.rows import file_paths
-from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
+from accord.training.model import Model
 from accord.training.start import rows_per_step
 
 _DOUBTS, _LEFT_OUT = 18, 10  # shown: doubted rows, rows left out

@@ -32,7 +32,7 @@ from accord.data.loading.loader import EpochLoader
 from accord.errors import ConfigError, require
 from accord.searching.rows import rows_at_once
 from accord.shipped import absolute_name, is_export
-from accord.training.artifact import Model
+from accord.training.model import Model
 from accord.training.named import named_model
 from accord.training.onnx import OnnxModel
 

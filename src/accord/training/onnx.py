@@ -26,7 +26,7 @@ from accord.files import reading, replacing, storage_of, write_atomically
 from accord.methods.abilities import Embeds
 from accord.methods.base import Batch
 from accord.shipped import EXPORTED
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
