@@ -289,11 +289,20 @@ class Corpus:
         for name in names:
             reader = self.target_reader(name)
             cells = self.cells(position, reader.fields)
-            with self._named(position, cells[name]):
+            try:
                 canvas = canvas_of(self, position, reader.medium, media or {}, inputs or {})
                 says = canvas.there and not is_empty(cells[name])
                 found[name] = reader.read(cells, canvas) if says else reader.blank(canvas)
+            except Unreadable as error:
+                file = self._file(cells[name]) if declared(name).files else self._beside(position, reader.medium)
+                raise RowError(int(self.ids[position]), file, str(error)) from None
         return found
+
+    def _beside(self, position: int, medium: str | None) -> str:
+        """The file that a row's numbers are said of, or where the row stands, for messages."""
+        media = self.columns.media
+        field = medium if medium in media else next(iter(media), None)
+        return self.where or self.name if field is None else self.file_of(position, field)
 
     def target_reader(self, name: str) -> Target[Any]:
         """What reads a target of these rows, and carries it through views.
