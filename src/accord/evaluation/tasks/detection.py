@@ -67,7 +67,7 @@ def _found(model: Model, test: Corpus) -> dict[str, Sequence[Guesses]]:
 def _row(found: Detections, batch: Batch, row: int, places: NDArray[np.int64], phrases: bool) -> dict[str, Guesses]:
     """One row by each way to compare."""
     there, truth = looked_for(batch, row, places)
-    labels, scores = found.labels.cpu().numpy(), found.scores.double().cpu().numpy()
+    labels, scores = found.labels.cpu().numpy(), found.scores.cpu().double().numpy()
     overlaps = {"box": box_overlap(found.boxes[:, None], batch["boxes"][row][there][:, None])}
     if found.masks is not None and "instance_masks" in batch:
         overlaps["mask"] = mask_overlap(found.masks, batch["instance_masks"][row][there])

@@ -74,7 +74,7 @@ def _row(found: Tracked, batch: Batch, row: int, places: NDArray[np.int64]) -> t
     else:
         boxes = batch["track_boxes"][row][there]
         what, overlap = "box", box_overlap(_at(found.boxes, shown), _at(boxes, present))
-    scores = (found.scores if len(places) else found.scores.amax(dim=1, keepdim=True)).double().cpu().numpy()
+    scores = (found.scores if len(places) else found.scores.amax(dim=1, keepdim=True)).cpu().double().numpy()
     tracks, classes = scores.shape
     kinds = np.tile(np.arange(classes), tracks)
     return what, Guesses(overlap.repeat(classes, axis=0), scores.reshape(-1), kinds, truth)
