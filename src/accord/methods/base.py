@@ -65,6 +65,7 @@ class Method(nn.Module):
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
     targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
+    target_fields: ClassVar[tuple[str, ...]] = ()  # further columns of these that it has to fill, such as moment_text
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()

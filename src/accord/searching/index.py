@@ -190,7 +190,7 @@ class SearchIndex:
         modalities = tuple(name for name in corpus.modalities if name in model.modalities)
         if not modalities:
             raise ConfigError(
-                f"the model embeds {', '.join(model.modalities)}, {corpus.name} has {', '.join(corpus.modalities)}: "
+                f"the model embeds {', '.join(model.modalities) or 'nothing'}, {corpus.name} has {', '.join(corpus.modalities)}: "
                 "nothing in common to search"
             )
         made_by: dict[str, Any] = {"model": file_stamp(self._weights), "modalities": list(modalities)}
