@@ -35,6 +35,7 @@ MEASURED = {  # toy -> a metric of each task that fits it, and what the report s
     "tracker": (["box AP"], ["Things followed"]),
     "finder": (["mean IoU"], ["Moments"]),
     "generator": (["relative Fréchet distance"], ["Made"]),
+    "painter": (["relative Fréchet distance"], ["Made"]),
 }
 
 
