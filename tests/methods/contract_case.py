@@ -124,7 +124,7 @@ class Case:
     def batch(self) -> dict[str, Any]:
         """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
         method, rows = self.trained.method, self.corpus.select(range(4))
-        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.beside)
+        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.raw_inputs)
         return next(iter(loader))
 
 

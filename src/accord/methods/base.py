@@ -151,7 +151,7 @@ class Method(nn.Module):
         return {**{field: spec for field, spec in self.raw(self.config).items() if spec is not None}, **fed}
 
     @property
-    def beside(self) -> dict[str, Input]:
+    def raw_inputs(self) -> dict[str, Input]:
         """Field -> what it is prepared for besides, as ``FIELD_raw``: those of :meth:`raw` that an encoder reads."""
         fed, wanted = self.inputs, self.raw(self.config).items()
         return {field: fed[field] if spec is None else spec for field, spec in wanted if field in self.encoders}

@@ -83,7 +83,7 @@ def feature_caches(
         layout = layout_of(modality, encoder, method.needs[modality], views)
         if modality in followed or modality not in corpus.modalities or layout is None:
             continue
-        if views and modality in method.beside:
+        if views and modality in method.raw_inputs:
             continue
         if modality == "text" and method.text_views:
             continue

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 TRUTH = Either("instances", "boxes")  # masks, which have boxes around them, or boxes alone
 

@@ -19,7 +19,7 @@ from accord.methods.abilities import FindsMoments
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class MomentsOptions(Options):
