@@ -145,6 +145,21 @@ def test_embedding_and_scores_use_all_tokens_whatever_the_loss_keeps(towers, bat
     assert few.token_features(batch)["image"].tokens.shape[1] == 4
 
 
+def test_unless_it_is_told_otherwise_the_loss_sees_every_token(towers):
+    torch.manual_seed(0)
+    assert get_method("filip")({"dim": 8}, towers, DataInfo()).config.keep == 1
+
+
+def test_padding_takes_no_part_of_the_share_that_is_kept(towers, batch):
+    filip = built(towers, keep=0.5)
+    longer = {
+        **batch,
+        "text": F.pad(batch["text"], (0, 9), value=7),
+        "text_mask": F.pad(batch["text_mask"], (0, 9), value=False),
+    }
+    torch.testing.assert_close(filip.loss(longer, Step())["total"], filip.loss(batch, Step())["total"])
+
+
 def test_a_short_caption_keeps_at_least_one_token(towers, batch):
     one = {**batch, "text": batch["text"][:, :1], "text_mask": batch["text_mask"][:, :1]}
     assert built(towers, keep=0.1).loss(one, Step())["total"].isfinite()
@@ -301,7 +316,7 @@ def test_training_pulls_pairs_together(towers, batch):
     filip = built(towers, keep=0.5)
     optimiser = torch.optim.AdamW(filip.parameters(), lr=1e-2)
     first = filip.loss(batch, Step())["total"].item()
-    for index in range(40):
+    for index in range(80):
         optimiser.zero_grad()
         filip.loss(batch, Step(index=index))["total"].backward()
         optimiser.step()

@@ -35,17 +35,19 @@ from accord.state import LogitScale
 
 
 class FilipConfig(settings.Config):
-    """Settings of :class:`Filip`; defaults from the paper.
+    """Settings of :class:`Filip`; defaults from the paper, but for ``keep``.
 
-    The paper keeps a quarter of the tokens to afford batches of thousands. Set ``keep=1`` for batches of hundreds, and
-    always where a caption has few words.
+    The paper keeps a quarter of the tokens to afford batches of thousands of rows with hundreds of patches each. With
+    few patches, short captions or batches of hundreds that costs recall and saves nothing.
     """
 
     dim: int = Field(256, ge=1, description="size of the space that tokens are compared in")
     temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
     learn_temperature: bool = Field(True, description="train the logit scale")
     max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
-    keep: float = Field(0.25, gt=0, le=1, description="share of each row's tokens that the loss sees; 1 for all")
+    keep: float = Field(
+        1.0, gt=0, le=1, description="share of each row's real tokens, rounded up, that the loss sees (paper: 0.25)"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over the other pairs")
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
 
