@@ -30,7 +30,7 @@ from accord.functional import (
     world_size,
 )
 from accord.methods.abilities import LocatesWords, Rescores
-from accord.methods.base import Batch, DataInfo, Step, TwoTower
+from accord.methods.base import Batch, DataInfo, Group, Step, TwoTower
 from accord.state import LogitScale
 
 
@@ -50,6 +50,9 @@ class FilipConfig(settings.Config):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over the other pairs")
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
+    auto_augment: bool = Field(
+        False, description="AutoAugment on pictures (paper: true); not where captions name colours or places"
+    )
 
 
 class Filip(TwoTower, Rescores, LocatesWords):
@@ -94,8 +97,12 @@ class Filip(TwoTower, Rescores, LocatesWords):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """One mild crop, nothing else."""
-        return (View(scale=self.config.crop_scale, flip=0.0),)
+        """One mild crop, and AutoAugment where it is asked for."""
+        return (View(scale=self.config.crop_scale, flip=0.0, auto_augment=self.config.auto_augment),)
+
+    def group(self, name: str) -> Group:
+        """Tables of tokens and positions go without decay, which in the paper keeps half precision finite."""
+        return Group(decay=not isinstance(self.get_submodule(name.rpartition(".")[0]), nn.Embedding))
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """For each modality its embedding ``(B, D)``, ``_tokens (B, N, D)`` of unit norm and ``_mask (B, N)``."""
