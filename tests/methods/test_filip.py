@@ -21,6 +21,7 @@ from accord.methods import DataInfo, Objective, Step, get_method
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.gradcache import cached_backward
+from accord.training.optimiser import parameter_groups
 from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree by the house", "one star"]
@@ -165,6 +166,11 @@ def test_a_short_caption_keeps_at_least_one_token(towers, batch):
     assert built(towers, keep=0.1).loss(one, Step())["total"].isfinite()
 
 
+def test_pictures_are_augmented_as_in_the_paper_where_that_is_asked_for(towers):
+    assert not built(towers).views[0].auto_augment
+    assert built(towers, auto_augment=True).views[0].auto_augment
+
+
 # --- gradients, scale, added objectives ---
 
 
@@ -235,6 +241,16 @@ def test_two_processes_with_captions_of_different_length_equal_one():
             mean = (ranks[0][1][name] + ranks[1][1][name]) / 2  # as DistributedDataParallel averages it
             torch.testing.assert_close(mean, parameter.grad, atol=1e-6, rtol=1e-3, msg=name)
     assert len(batch["text"]) == ROWS
+
+
+def test_tokens_positions_norms_and_the_scale_go_without_decay(towers):
+    filip = built(towers)
+    groups = parameter_groups(list(filip.named_parameters()), 0.1, filip.group)
+    spared = {id(parameter) for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    names = {name for name, parameter in filip.named_parameters() if id(parameter) in spared and parameter.ndim > 1}
+    text, image = "encoders.text.", "encoders.image.model."
+    assert names == {f"{text}embedding.weight", f"{text}positions", f"{image}cls_token", f"{image}pos_embed"}
+    assert id(filip.logit_scale.log_scale) in spared
 
 
 # --- what it gives ---

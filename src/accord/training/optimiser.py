@@ -14,16 +14,18 @@ from accord.methods.base import Group
 from accord.training.config import TrainingConfig
 
 _NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
-_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token")
+_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token|\b(positions|query)$")
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies: matrices only, and none of norms, biases, scales, position or class embeddings.
+    """Whether weight decay applies: matrices only, and none of norms, biases, scales, positions, class embeddings, queries.
 
     Example:
         >>> decays("head.weight", torch.zeros(2, 2)), decays("head.bias", torch.zeros(2))
         (True, False)
         >>> decays("vit.pos_embed", torch.zeros(1, 9, 4)), decays("subnet.weight", torch.zeros(2, 2))
+        (False, True)
+        >>> decays("encoders.text.positions", torch.zeros(9, 4)), decays("attention.query.weight", torch.zeros(4, 4))
         (False, True)
     """
     words = re.split(r"[._]|(?<=\D)(?=\d)", name)
