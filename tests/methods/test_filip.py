@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from filip_share import ROWS, share_of, small
+from filip_share import CHOICES, ROWS, share_of, small
 from method_parts import text_batch
 from PIL import Image
 from torch import nn
@@ -114,6 +114,22 @@ def test_label_smoothing_spreads_the_target(towers, batch):
     logits = torch.cat(scores) * plain.logit_scale()
     expected = F.cross_entropy(logits, torch.arange(4).repeat(2), label_smoothing=0.2)
     torch.testing.assert_close(smooth.loss(batch, Step())["total"], expected)
+
+
+def test_rows_with_the_same_caption_can_be_positives_or_ignored(towers):
+    torch.manual_seed(1)
+    batch = {"image": torch.randn(4, 3, 16, 16), **text_batch(towers, [WORDS[0], WORDS[1], WORDS[0], WORDS[2]])}
+    filip = built(towers)
+    local = filip.token_features(batch)
+    scores = late_interaction_pair(local["image"].tokens, local["text"].tokens, local["text"].mask)
+    log_p = [(filip.logit_scale() * score).log_softmax(dim=1) for score in scores]
+    both = [-(row[0, [0, 2]].mean() + row[1, 1] + row[2, [0, 2]].mean() + row[3, 3]) / 4 for row in log_p]
+    found = built(towers, duplicates="positives").loss(batch, Step())["total"]
+    torch.testing.assert_close(found, sum(both) / 2)
+    alone = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
+    ignored = [F.cross_entropy((filip.logit_scale() * s).masked_fill(alone, -1e9), torch.arange(4)) for s in scores]
+    found = built(towers, duplicates="ignored").loss(batch, Step())["total"]
+    torch.testing.assert_close(found, sum(ignored) / 2)
 
 
 # --- token selection ---
@@ -231,16 +247,18 @@ def test_gradient_caching_gives_the_same_gradient_and_terms(towers, batch, micro
 
 def test_two_processes_with_captions_of_different_length_equal_one():
     ranks = run_two_processes(share_of)
-    filip, batch = small()
-    terms = filip.loss(batch, Step())
-    terms["total"].backward()
-    torch.testing.assert_close((ranks[0][0] + ranks[1][0]) / 2, terms["total"].detach())
-    assert ranks[0][2] != ranks[1][2]  # lengths
-    for name, parameter in filip.named_parameters():
-        if parameter.grad is not None:
-            mean = (ranks[0][1][name] + ranks[1][1][name]) / 2  # as DistributedDataParallel averages it
-            torch.testing.assert_close(mean, parameter.grad, atol=1e-6, rtol=1e-3, msg=name)
-    assert len(batch["text"]) == ROWS
+    for choice in CHOICES:
+        filip, batch = small(choice)
+        terms = filip.loss(batch, Step())
+        terms["total"].backward()
+        one, other = ranks[0][choice], ranks[1][choice]
+        torch.testing.assert_close((one[0] + other[0]) / 2, terms["total"].detach())
+        assert one[2] != other[2]  # lengths
+        for name, parameter in filip.named_parameters():
+            if parameter.grad is not None:
+                mean = (one[1][name] + other[1][name]) / 2  # as DistributedDataParallel averages it
+                torch.testing.assert_close(mean, parameter.grad, atol=1e-6, rtol=1e-3, msg=name)
+        assert len(batch["text"]) == ROWS
 
 
 def test_tokens_positions_norms_and_the_scale_go_without_decay(towers):
