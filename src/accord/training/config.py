@@ -87,7 +87,7 @@ class TrainingConfig(Config):
     )
     cache_features: bool = Field(True, description="compute the features of frozen encoders once and store them")
     cached_augmentations: int = Field(
-        4, ge=1, description="augmented copies of an image stored for a frozen encoder, shared out among its views"
+        4, ge=1, description="augmented copies of an image stored for a frozen encoder, for each of the method's views"
     )
 
     @model_validator(mode="before")
