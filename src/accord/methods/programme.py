@@ -58,8 +58,8 @@ class Optimiser:
         kind: ``optimizer`` of the configuration.
         lr: peak learning rate.
         weight_decay: of the matrices.
-        betas: of AdamW and Adam.
-        eps: of AdamW and Adam.
+        betas: of AdamW, Adam and LAMB.
+        eps: likewise.
         momentum: of SGD and LARS.
         grad_clip: largest norm of the gradient of its parameters.
         schedule: how the learning rate falls after the warm-up.
@@ -77,7 +77,7 @@ class Optimiser:
 
     name: str = MAIN
     parameters: tuple[str, ...] = ()
-    kind: Literal["adamw", "adam", "sgd", "lars"] | None = None
+    kind: Literal["adamw", "adam", "sgd", "lars", "lamb"] | None = None
     lr: float | None = None
     weight_decay: float | None = None
     betas: tuple[float, float] | None = None

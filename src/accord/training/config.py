@@ -45,13 +45,13 @@ class TrainingConfig(Config):
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors, positions and learned queries have none")
     betas: tuple[float, float] = Field(
-        (0.9, 0.98), description="averaging of gradient and square in AdamW and Adam, in [0, 1)"
+        (0.9, 0.98), description="averaging of gradient and square in AdamW, Adam and LAMB, in [0, 1)"
     )
-    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW and Adam")
-    optimizer: Literal["adamw", "adam", "sgd", "lars"] = Field(
+    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW, Adam and LAMB")
+    optimizer: Literal["adamw", "adam", "sgd", "lars", "lamb"] = Field(
         "adamw",
-        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS: SGD whose step on "
-        "a matrix is relative to its norm",
+        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS and LAMB: SGD and "
+        "AdamW whose step on a matrix is relative to its norm",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import torch
-from timm.optim import Lars
+from timm.optim import Lamb, Lars
 from torch import nn
 
 from accord.functional.schedule import warmup_cosine_at
@@ -65,9 +65,11 @@ def build_optimizer(
     groups = parameter_groups(named, config.weight_decay, group)
     if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
-    if config.optimizer == "lars":  # its step on vectors, which do not decay, is that of SGD
+    if config.optimizer in ("lars", "lamb"):  # their steps on vectors, which do not decay, are those of SGD and AdamW
         adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
-        return Lars(adapted, lr=config.lr, momentum=config.momentum)
+        if config.optimizer == "lars":
+            return Lars(adapted, lr=config.lr, momentum=config.momentum)
+        return Lamb(adapted, lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)  # see grad_clip
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
