@@ -1,7 +1,7 @@
 """How long, how fast and on what a method is trained: the settings that do not depend on the method.
 
 The defaults are the small-CPU profile of CLIP (Radford et al. 2021, with a learning rate and a batch that fit
-two cores); what a method's paper asks for instead stands on its card and is passed in.
+two cores); what a method's paper asks for instead stands on its card, as its recipe, and is passed in.
 """
 
 from __future__ import annotations
