@@ -12,7 +12,14 @@ from accord.methods import DataInfo, Step, get_method
 
 ROWS = 4
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star"]
-SETTINGS = {"dim": 8, "queue_size": 12, "text_dropout": 0, "itm_weight": 0, "mlm_weight": 0, "lmi_weight": 0}  # what pairs all rows
+SETTINGS = {
+    "dim": 8,
+    "queue_size": 12,
+    "text_dropout": 0,
+    "itm_weight": 0,
+    "mlm_weight": 0,
+    "lmi_weight": 0,
+}  # what pairs all rows
 
 
 def share_of(rank: int, settings: dict[str, Any], rows: int = ROWS // 2) -> tuple[Tensor, dict[str, Tensor], Tensor]:

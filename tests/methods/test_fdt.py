@@ -101,8 +101,13 @@ def test_patches_come_before_a_vits_last_norm_or_behind_it(towers, batch):
 
 def test_the_patch_convolution_is_held_unless_that_is_switched_off(towers):
     held = built(copy.deepcopy(towers)).encoders["image"]
-    assert [name for name, p in held.named_parameters() if not p.requires_grad] == ["model.patch_embed.proj.weight"]
-    assert all(p.requires_grad for p in built(towers, freeze_patches=False).encoders["image"].parameters())
+    norm = ["model.norm.weight", "model.norm.bias"]  # patches come before it
+    still = [name for name, p in held.named_parameters() if not p.requires_grad]
+    assert still == ["model.patch_embed.proj.weight", *norm]
+    free = built(copy.deepcopy(towers), freeze_patches=False).encoders["image"]
+    assert [name for name, p in free.named_parameters() if not p.requires_grad] == norm
+    free = built(towers, freeze_patches=False, last_norm=True).encoders["image"]
+    assert all(p.requires_grad for p in free.parameters())
     net = built({**towers, "image": build_encoder("image", "tiny_convnet")}).encoders["image"]
     assert all(p.requires_grad for p in net.parameters())
 

@@ -88,7 +88,7 @@ class TimmEncoder(Encoder):
 
     ``pooled`` is what the model's classifier would see; the main sequence ``patches`` are those of a ViT or the cells
     of the last map; ``map4``, ``map8``, … are the outputs of its stages by stride, where timm offers them; all with
-    their grid ``(h, w)``. Where all blocks have one width, as in a ViT, there are ``layers``; of a ViT the patches before
+    their grid ``(h, w)``. Where all blocks have one width, as in a ViT, there are ``layers``; a ViT's patches before
     its last norm are ``prenorm``.
 
     Args:

@@ -43,7 +43,9 @@ class TrainingConfig(Config):
         1, ge=1, description="batches of one optimiser step, each with a loss of its own; their gradients are averaged"
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors, positions and learned queries have none")
+    weight_decay: float = Field(
+        0.1, ge=0, description="decay of the matrices; vectors, positions and learned queries have none"
+    )
     betas: tuple[float, float] = Field(
         (0.9, 0.98), description="averaging of gradient and square in AdamW, Adam and LAMB, in [0, 1)"
     )

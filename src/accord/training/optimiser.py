@@ -18,7 +18,7 @@ _NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies: matrices only, and none of norms, biases, scales, positions, class embeddings, queries.
+    """Whether weight decay applies: matrices only, and none of norms, biases, scales, positions, class tokens, queries.
 
     Example:
         >>> decays("head.weight", torch.zeros(2, 2)), decays("head.bias", torch.zeros(2))

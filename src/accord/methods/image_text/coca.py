@@ -59,7 +59,7 @@ class CocaConfig(settings.Config):
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
     duplicates: Choice = Field(
         "negatives",
-        description="what rows of a batch with the same caption are to each other in the contrast; dropped: one is left",
+        description="what rows of a batch with the same caption are to each other; dropped: contrast leaves one",
     )
 
 

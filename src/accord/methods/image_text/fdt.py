@@ -69,7 +69,6 @@ class FdtConfig(settings.Config):
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring; 0 where captions tell left from right")
     colours: bool = Field(True, description="colour jitter, grey and blur; off where captions name colours")
 
-
     @model_validator(mode="before")
     @classmethod
     def _before_there_was_a_choice(cls, values: Any) -> Any:
@@ -113,6 +112,7 @@ class Fdt(TwoTower, SpeaksInConcepts):
         config, image = self.config, encoders["image"]
         if not config.last_norm and "prenorm" in image.gives:
             self.needs = {**self.needs, "image": frozenset({"prenorm"})}
+            image.get_submodule("model.norm").requires_grad_(False)  # what comes behind it is not used
         if config.freeze_patches and "layers" in image.gives:
             freeze_patch_convolution(image)
         if config.temperature is None and config.activation != "sparsemax":
