@@ -87,7 +87,7 @@ def feature_caches(
             continue
         if modality == "text" and method.text_views:
             continue
-        copies = max(1, config.cached_augmentations // max(1, len(views)))
+        copies = config.cached_augmentations
         size = len(corpus) * (1 + len(views) * copies) * layout.bytes
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
