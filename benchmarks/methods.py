@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from record import write
 
 from accord import __version__
-from accord.claims.source import method_source
+from accord.claims.imports import closure
 from accord.claims.store import key_of
 from accord.data.reading.sources import cache_folder
 from accord.methods import Paired, get_method, get_methods
@@ -106,7 +106,8 @@ def measured(what: str, method: str, seed: int) -> dict[str, float]:
         "accord": __version__,
         "rows": [ROWS, TIMED_BATCH, TIMED_EPOCHS],
     }
-    kept = cache_folder("benchmarks", key_of({**facts, "source": method_source(get_method(method))}) + ".json")
+    code = closure([kind.__module__ for kind in get_method(method).__mro__] + ["accord.pipeline.run"])
+    kept = cache_folder("benchmarks", key_of({**facts, "code": code}) + ".json")
     if not kept.exists():
         command = [sys.executable, __file__, what, method, str(seed)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from shared.digits import CELLS, WORDS, digit_scenes, mentions
+from shared.interest import POINT, UNMEASURED
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -201,7 +202,7 @@ CLAIM = Claim(
             baseline="contrast alone",
             metric="R@1",
             margin=-2.0,
-            refuted="R@1 drops by more than two standard deviations of the seeds",
+            **POINT,
         ),
         Question(
             "zero-shot",
@@ -210,7 +211,7 @@ CLAIM = Claim(
             baseline="captions alone",
             metric="zero-shot",
             margin=20.0,
-            refuted="less than 20 points above",
+            **POINT,
         ),
         Question(
             "captions",
@@ -219,7 +220,7 @@ CLAIM = Claim(
             baseline="captions alone",
             metric="right mentions",
             margin=-2.0,
-            refuted="captions get worse",
+            **POINT,
         ),
         Question(
             "memory",
@@ -231,7 +232,9 @@ CLAIM = Claim(
             unit="nats",
             higher=False,
             margin=0.3,
-            refuted="0.3 nats or less",
+            smallest=0.05,
+            because="a twentieth of a nat is 5 % of perplexity",
+            scale=UNMEASURED,
         ),
         Question(
             "the cut",
@@ -241,7 +244,7 @@ CLAIM = Claim(
             metric="more perplexity",
             unit="%",
             higher=False,
-            refuted="5 % or more",
+            **POINT,
         ),
         Question(
             "operations",
@@ -251,7 +254,7 @@ CLAIM = Claim(
             metric="MFLOP",
             unit="million operations",
             higher=False,
-            refuted="as many or more",
+            every=True,
         ),
     ],
     seeds=(1, 2, 3, 4, 5),

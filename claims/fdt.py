@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 import torch
 import torch.nn.functional as F
 from shared.digits import PLACES, WORDS, digit_scenes, mentions, quarter
+from shared.interest import POINT, UNMEASURED
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Question
@@ -120,7 +121,7 @@ CLAIM = Claim(
         "training": {"epochs": 24, "batch_size": 128, "lr": 2e-3},
     },
     arms={
-        "clip": Arm(note="one vector a side", trials=6),
+        "clip": Arm(note="one vector a side"),
         "fdt": Arm(
             {
                 "method": {
@@ -134,7 +135,6 @@ CLAIM = Claim(
                 }
             },
             note="256 concepts, half of them active at the start",
-            trials=6,
         ),
     },
     measure=measure,
@@ -145,7 +145,7 @@ CLAIM = Claim(
             method="fdt",
             baseline="clip",
             metric="rsum",
-            refuted="the mean is lower",
+            **POINT,
         ),
         Question(
             "sparsity",
@@ -154,7 +154,7 @@ CLAIM = Claim(
             baseline=50.0,
             metric="active",
             higher=False,
-            refuted="half of it or more is active",
+            **POINT,
         ),
         Question(
             "completeness",
@@ -162,7 +162,7 @@ CLAIM = Claim(
             method="fdt",
             baseline="clip",
             metric="complete first",
-            refuted="not more often",
+            **POINT,
         ),
         Question(
             "shared weights",
@@ -173,7 +173,9 @@ CLAIM = Claim(
             baseline_metric="cosine of others",
             unit="",
             margin=0.2,
-            refuted="pairs share no more than others do",
+            smallest=0.02,
+            because="a tenth of the margin",
+            scale=UNMEASURED,
         ),
         Question(
             "places",
@@ -181,7 +183,7 @@ CLAIM = Claim(
             method="fdt",
             baseline=40.0,
             metric="on the digit",
-            refuted="less than 40 %",
+            **POINT,
         ),
         Question(
             "relevance ratio",
@@ -190,7 +192,9 @@ CLAIM = Claim(
             baseline=1.0,
             metric="ratio",
             unit="",
-            refuted="1 or less",
+            smallest=0.1,
+            because="a tenth more is hardly seen on a map of 16 patches",
+            scale=UNMEASURED,
         ),
     ],
     tuning="Six settings for either arm on seed 100, in runs of 400 steps: learning rates 1e-3, 2e-3 and 4e-3, and at "

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from shared.digits import digit_scenes, mentions, quarter
+from shared.interest import POINT
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Question
@@ -109,7 +110,7 @@ CLAIM = Claim(
             method="filip",
             baseline=40.0,
             metric="localisation",
-            refuted="less than 40 %",
+            **POINT,
         ),
         Question(
             "localisation against CLIP",
@@ -118,7 +119,7 @@ CLAIM = Claim(
             baseline="clip",
             metric="localisation",
             margin=15.0,
-            refuted="not 15 points above CLIP",
+            **POINT,
         ),
         Question(
             "retrieval",
@@ -126,7 +127,7 @@ CLAIM = Claim(
             method="filip",
             baseline="clip",
             metric="rsum",
-            refuted="lower by more than a standard deviation",
+            **POINT,
         ),
         Question(
             "half of the tokens",
@@ -135,7 +136,7 @@ CLAIM = Claim(
             baseline="filip",
             metric="R@1",
             margin=-3.0,
-            refuted="3 points or more are lost",
+            **POINT,
         ),
         Question(
             "a tenth of the tokens",
@@ -144,7 +145,7 @@ CLAIM = Claim(
             baseline="filip, tenth",
             metric="R@1",
             margin=3.0,
-            refuted="a tenth is as good as a half",
+            **POINT,
         ),
     ],
     tuning="Two trials on seed 100, one of CLIP and one of FILIP (12 epochs), with the learning rate, batch and towers "

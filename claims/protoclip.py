@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from shared.digits import Digits, split_digits, with_texts
 from shared.encoders import DigitEncoder
+from shared.interest import POINT
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
-from accord.claims import Arm, Claim, Question
+from accord.claims import Arm, Claim, Measured, Question
 from accord.data.corpus import Corpus
 from accord.data.loading.features import Features
 from accord.encoders import build_encoder
@@ -123,7 +124,7 @@ class Oracle(ProtoClip):
         return codes[self.labels]
 
 
-def taught(seed: int, quick: bool = False) -> Mapping[str, float]:
+def taught(seed: int, quick: bool = False) -> Measured:
     """What an arm of the harness does, with the oracle."""
     train, test = captioned_digits(seed)
     if quick:
@@ -135,8 +136,8 @@ def taught(seed: int, quick: bool = False) -> Mapping[str, float]:
     method.__class__ = Oracle
     method.labels = torch.from_numpy(train.labels)
     with TemporaryDirectory() as folder:
-        fit(method, train, config.training, Path(folder), progress=False)
-    return measure(Model(method), train, test)
+        fitted = fit(method, train, config.training, Path(folder), progress=False)
+    return Measured(measure(Model(method), train, test), fitted.steps, config.training.epochs)
 
 
 def linear_heads(**settings: Any) -> Arm:
@@ -169,7 +170,7 @@ CLAIM = Claim(
             method="protoclip",
             baseline="clip",
             metric="ARI",
-            refuted="mean ARI is not higher",
+            **POINT,
         ),
         Question(
             "linear probe",
@@ -177,7 +178,7 @@ CLAIM = Claim(
             method="protoclip",
             baseline="clip",
             metric="linear probe",
-            refuted="it is not in two of three seeds",
+            **POINT,
         ),
         Question(
             "translated",
@@ -186,7 +187,7 @@ CLAIM = Claim(
             method="far apart, translated",
             baseline="far apart, not translated",
             metric="ARI",
-            refuted="they are equal",
+            **POINT,
         ),
         Question(
             "translated, against clip",
@@ -194,7 +195,7 @@ CLAIM = Claim(
             method="far apart, translated",
             baseline="far apart, clip",
             metric="ARI",
-            refuted="mean ARI is not higher",
+            **POINT,
         ),
         Question(
             "oracle",
@@ -202,7 +203,7 @@ CLAIM = Claim(
             method="oracle teacher",
             baseline="protoclip",
             metric="ARI",
-            refuted="mean ARI is not higher",
+            **POINT,
         ),
     ],
     quick={"method.infonce_warmup": 0, "method.kmeans_restarts": 1},

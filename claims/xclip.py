@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from shared.interest import POINT
 from shared.moving import FRAMES, SIDE, moving_digits, reverse
 
 from accord.claims import Arm, Claim, Question
@@ -87,7 +88,7 @@ CLAIM = Claim(
         MEAN: Arm(tower(False, "mean")),
         MIT: Arm(tower(False, "mit")),
         MESSAGES: Arm(tower(True, "mean")),
-        XCLIP: Arm(tower(True, "mit"), trials=2),
+        XCLIP: Arm(tower(True, "mit")),
         PLAIN: Arm({"method.prompt_alpha": 0.0, "method.learn_alpha": False}, note="alpha fixed at 0"),
     },
     measure=measure,
@@ -99,8 +100,8 @@ CLAIM = Claim(
             baseline=MEAN,
             metric=DIRECTION,
             margin=GAP,
-            refuted=f"the gap is {GAP:g} points or less",
             unequal_trials=UNEQUAL,
+            **POINT,
         ),
         Question(
             "accuracy",
@@ -108,8 +109,8 @@ CLAIM = Claim(
             method=XCLIP,
             baseline=MEAN,
             metric=ACCURACY,
-            refuted="mean accuracy is not higher",
             unequal_trials=UNEQUAL,
+            **POINT,
         ),
         Question(
             "messages see motion",
@@ -117,7 +118,7 @@ CLAIM = Claim(
             method=MESSAGES,
             baseline=MEAN,
             metric=PAIR,
-            refuted="the mean is not higher",
+            **POINT,
         ),
         Question(
             "messages do not see order",
@@ -128,7 +129,7 @@ CLAIM = Claim(
             metric=DIRECTION,
             higher=False,
             margin=-GAP,
-            refuted=f"direction is {GAP:g} points above chance",
+            **POINT,
         ),
         Question(
             "order, messages",
@@ -139,7 +140,6 @@ CLAIM = Claim(
             unit="nats",
             higher=False,
             every=True,
-            refuted="a logit changes by more than rounding does",
         ),
         Question(
             "order, x-clip",
@@ -149,7 +149,6 @@ CLAIM = Claim(
             metric=ORDER,
             unit="nats",
             every=True,
-            refuted="no logit changes by more than rounding does",
         ),
         Question(
             "prompts",
@@ -158,8 +157,8 @@ CLAIM = Claim(
             baseline=PLAIN,
             metric=ACCURACY,
             margin=-COST,
-            refuted=f"accuracy falls by {COST:g} points or more",
             unequal_trials=UNEQUAL,
+            **POINT,
         ),
     ],
     seeds=(1, 2, 3),  # not that of the choice

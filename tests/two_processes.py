@@ -1,4 +1,7 @@
-"""Run a function in two gloo processes and collect what each returns."""
+"""Run a function in two gloo processes and collect what each returns.
+
+They are forked from a server that has imported what most of them need, once for all tests of a worker.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 WORLD = 2
+IMPORTED = ["accord.training.fit", "accord.methods.registry"]
 
 
 def run_two_processes(fn: Callable[..., Any], *args: Any, timeout: float = 90.0) -> list[Any]:
@@ -34,7 +38,8 @@ def run_two_processes(fn: Callable[..., Any], *args: Any, timeout: float = 90.0)
     """
     source = inspect.getsourcefile(fn)
     assert source is not None
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
     with TemporaryDirectory() as folder:
         work = (Path(source), fn.__name__, args, Path(folder), timeout)
         processes = [context.Process(target=_child, args=(rank, *work)) for rank in range(WORLD)]

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from accord.claims import Arm, Question
+from accord.claims import Arm, Measured, Question
 from accord.evaluation.retrieval import rank_queries
 from accord.functional import contrastive_loss, span_distance, tuple_volume, volume, warmup_cosine_at
 from accord.methods.base import DataInfo, Step
 from accord.methods.multimodal.gram import Gram
+from shared.interest import POINT
 from shared.triples import Rows, Tower
 
 EPOCHS, QUICK, BATCH, LR, WARMUP = 60, 2, 128, 1e-3, 0.05
@@ -37,12 +38,11 @@ TUNING = (
 class Cosines(Gram):
     """GRAM with contrasts of cosines in the place of its own."""
 
-    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> Tensor:
+    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
         smoothing = self.config.label_smoothing
         logits = torch.stack(self.cosines(z, anchor)) / self.temperature()  # (contrasts, B, B)
-        return torch.stack(
-            [contrastive_loss(each, label_smoothing=smoothing, direction="both") for each in logits]
-        ).mean()
+        losses = [contrastive_loss(each, label_smoothing=smoothing, direction="both") for each in logits]
+        return {"volume": torch.stack(losses).mean()}  # the term that GRAM's volume has
 
     def cosines(self, z: Mapping[str, Tensor], anchor: str) -> list[Tensor]:
         """A matrix ``(B, B)`` for each contrast."""
@@ -76,8 +76,9 @@ class JointCosine(Cosines):
 class MeanDirection(Gram):
     """The anchor against the mean direction of each tuple, the term that GRAM may have beside its volume."""
 
-    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> Tensor:
-        return self._cosine_loss(z, present)
+    def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+        cosine = direction(z[anchor], *(z[name] for name in z if name != anchor))
+        return {"volume": contrastive_loss(cosine / self.temperature(), direction="both")}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,6 @@ def arms(data: Data, temperatures: Mapping[str, float], suffix: str = "", epochs
     return {
         name + suffix: Arm(
             function=partial(outcome, data=data, recipe=RECIPES[name], temperature=temperature, epochs=epochs),
-            trials=len(GRID),
             note=RECIPES[name].note,
         )
         for name, temperature in temperatures.items()
@@ -143,17 +143,17 @@ def question(
 ) -> Question:
     """The method under the first rule against the baseline under the second."""
     metric, other = (f"{task}, {rule}" for rule in rules)
-    return Question(name, statement, method, baseline, metric, other, refuted="the mean is not higher")
+    return Question(name, statement, method, baseline, metric, other, **POINT)
 
 
-def outcome(
-    seed: int, data: Data, recipe: Recipe, temperature: float, epochs: int, quick: bool = False
-) -> dict[str, float]:
+def outcome(seed: int, data: Data, recipe: Recipe, temperature: float, epochs: int, quick: bool = False) -> Measured:
     """Train on one part of the rows and measure on the other: an arm of a claim."""
     train, test = data.rows(seed)
-    method = trained(seed, data, train, recipe, temperature, QUICK if quick else epochs)
+    passes = QUICK if quick else epochs
+    method = trained(seed, data, train, recipe, temperature, passes)
+    steps = passes * (len(train[method.config.anchor]) // BATCH)
     with torch.inference_mode():
-        return measure(method.eval().embed(test))
+        return Measured(measure(method.eval().embed(test)), steps, passes)
 
 
 def trained(seed: int, data: Data, rows: Rows, recipe: Recipe, temperature: float, epochs: int = EPOCHS) -> Gram:

@@ -13,11 +13,12 @@ from PIL import Image
 from rich.console import Console
 
 import accord.claims.arms
-from accord.claims import run
+import accord.claims.measuring
+from accord.claims import progress, run
 from accord.claims.arms import _told
 from accord.claims.load import loaded
 from accord.claims.record import read_records
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DivergenceError
 from accord.methods.image_text.clip import Clip
 from accord.pipeline.config import RunConfig
 from accord.training.fit import FitResult, fit
@@ -44,7 +45,7 @@ class Trainings:
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     counted = Trainings()
-    monkeypatch.setattr(accord.claims.arms, "fit", counted)
+    monkeypatch.setattr(accord.claims.measuring, "fit", counted)
     return counted
 
 
@@ -85,7 +86,7 @@ def test_arms_see_the_same_rows_in_the_same_order(folder, monkeypatch) -> None:
         method.__class__ = Watched
         return fit(method, *args, **options)
 
-    monkeypatch.setattr(accord.claims.arms, "fit", watched)
+    monkeypatch.setattr(accord.claims.measuring, "fit", watched)
     measure(folder)
     learnt, fixed, deep, other, *_ = seen
     assert len(learnt) == 96
@@ -100,19 +101,20 @@ def test_the_record_holds_what_was_declared_and_every_value(folder) -> None:
     assert record["arms"]["fixed"]["changes"] == {"method.temperature": 1.0, "method.learn_temperature": False}
     assert record["arms"]["learnt"]["steps"] == [EXPECTED_STEPS] * 3
     assert record["arms"]["learnt"]["epochs"] == [2] * 3
-    assert record["arms"]["learnt"]["trials"] == 1
+    assert record["arms"]["learnt"]["trials"] == 0
     assert record["arms"]["middle"]["of"] == ["learnt", "fixed"]
     fixed, level, middle = record["questions"]
     values = {name: record["arms"][name]["values"]["spread"] for name in ("learnt", "fixed")}
     assert fixed["method_values"] == values["learnt"]
     assert fixed["baseline_values"] == values["fixed"]
-    assert fixed["refuted"] == "it does not"
+    assert (fixed["smallest"], fixed["because"]) == (1e-6, "toys are light")
     assert fixed["effect"] == pytest.approx(sum(values["learnt"]) / 3 - sum(values["fixed"]) / 3)
     assert middle["effect"] == pytest.approx(fixed["effect"] / 2)
-    assert level["verdict"] == "holds"
+    assert (level["answer"], level["verdict"]) == ("holds", "kept")
     assert fixed["low"] < fixed["effect"] < fixed["high"]
-    assert record["machine"]["cores"] >= 1
-    assert "torch" in record["versions"]
+    [place] = record["places"]
+    assert place["machine"]["cores"] >= 1
+    assert "torch" in place["versions"]
     assert (report.path, report.figure) == (folder / "results" / "toy.json", folder / "results" / "toy.png")
     assert report.figure.stat().st_size < 100_000
     with Image.open(report.figure) as picture:
@@ -212,7 +214,7 @@ def test_unequal_epochs_are_refused_where_epochs_are_to_be_equal(toy, trainings)
 
 
 def test_a_metric_that_is_no_number_stops_the_run(toy, trainings) -> None:
-    with pytest.raises(ConfigError, match="arm 'learnt', seed 3: metric 'spread' is nan"):
+    with pytest.raises(DivergenceError, match="arm 'learnt', seed 3: metric 'spread' is nan"):
         measure(toy(("FACTOR = 100", 'FACTOR = float("nan")')))
 
 
@@ -243,7 +245,8 @@ CALLS = []
 def find(seed{quick}):
     CALLS.append({call})
     return {{"x": float(seed)}}
-CLAIM = Claim("function", "It is one.", {{"f": Arm(function=find)}}, [Question("q", "x > -1", "f", -1.0, "x")], seeds=3)
+QUESTION = Question("q", "x > -1", "f", -1.0, "x", every=True)
+CLAIM = Claim("function", "It is one.", {{"f": Arm(function=find)}}, [QUESTION], seeds=3)
 '''
 
 
@@ -264,7 +267,7 @@ SECTION = """
 from accord.claims import Arm, Claim, Question
 CLAIM = Claim(
     "section", "p", {"a": Arm(), "b": Arm({"data.corruption": {"kind": "captions", "rate": 0.5}})},
-    [Question("q", "s", "a", "b", "text→image R@1")],
+    [Question("q", "s", "a", "b", "text→image R@1", every=True)],
     data={"source": "pack:emoji", "columns": {"text": ["name"]}},
 )
 """
@@ -283,7 +286,7 @@ def test_a_data_section_gets_another_split_for_each_seed(folder) -> None:
 def test_progress_says_what_was_found_and_how_long_it_will_take(folder, monkeypatch, trainings) -> None:
     said = io.StringIO()
     console: Callable[..., Console] = lambda **_: Console(file=said, width=200)  # noqa: E731
-    monkeypatch.setattr(run, "Console", console)
+    monkeypatch.setattr(progress, "Console", console)
     run.run_claim("toy", folder)
     lines = said.getvalue().splitlines()
     assert lines[0].startswith("seed 1 of 2  learnt: spread ")

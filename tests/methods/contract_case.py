@@ -122,9 +122,10 @@ class Case:
         return Trained(method, before, frozenset(learnt), lines)
 
     def batch(self) -> dict[str, Any]:
-        """Four rows as they are shown to a finished model, with all that it has an encoder for."""
+        """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
         inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
-        return next(iter(eval_loader(self.corpus.select(range(4)), inputs, batch_size=4)))  # type: ignore[arg-type]
+        rows, targets = self.corpus.select(range(4)), self.kind.targets
+        return next(iter(eval_loader(rows, inputs, batch_size=4, targets=targets)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -19,44 +19,42 @@ from accord.methods.abilities import FindsMoments, Moments
 from accord.methods.base import Batch, Method, Step
 
 
-class MomentsOptions(Options):
+class StartsOptions(Options):
     """Options of the task."""
 
-    thresholds: tuple[float, ...] = Field((0.3, 0.5, 0.7), min_length=1, description="IoU that counts as found")
+    within: tuple[float, ...] = Field((3.0, 2.0, 1.0), min_length=1, description="seconds that a start may be off")
 
 
-def overlaps(model: Any, rows: Any) -> Tensor:
-    """IoU ``(n,)`` of the likeliest span of every sentence with its moment."""
+def delays(model: Any, rows: Any) -> Tensor:
+    """Seconds ``(n,)`` by which the likeliest span of every sentence starts too early or too late."""
     able = model.able(FindsMoments)
 
     def of_batch(batch: Batch) -> Tensor:
-        found = torch.cat([answer.spans[:, 0] for answer in able.find_moments(batch)])  # (n, 2)
-        true = batch["moments"][batch["moment_present"]]  # (n, 2)
-        both = (torch.minimum(true[:, 1], found[:, 1]) - torch.maximum(true[:, 0], found[:, 0])).clamp(min=0)
-        return (both / ((true[:, 1] - true[:, 0]) + (found[:, 1] - found[:, 0]) - both)).cpu()
+        found = torch.cat([answer.spans[:, 0, 0] for answer in able.find_moments(batch)])  # (n,)
+        return (found - batch["moments"][batch["moment_present"]][:, 0]).abs().cpu()
 
     return torch.cat(model.over_batches(rows, of_batch, targets=("moments",)))
 
 
-def run(model: Any, prepared: Any, options: MomentsOptions) -> list[Metric]:
-    """Recall at 1 of each threshold."""
-    iou = overlaps(model, prepared.test)
-    return [mean_metric(f"R@1 IoU {at:g}", iou >= at, chance=None) for at in options.thresholds]
+def run(model: Any, prepared: Any, options: StartsOptions) -> list[Metric]:
+    """Share of sentences within each of the seconds."""
+    off = delays(model, prepared.test)
+    return [mean_metric(f"starts within {most:g} s", off <= most, chance=None) for most in options.within]
 
 
-def shows(model: Any, prepared: Any, options: MomentsOptions) -> list[Curves]:
-    """Recall over the overlap that is asked for."""
-    iou = overlaps(model, prepared.test)
-    line = [(at / 10, 100 * float((iou >= at / 10).float().mean())) for at in range(1, 11)]
-    return [Curves("Sentences whose moment is found.", {"found": line}, x="IoU", y="recall", title="Moments")]
+def shows(model: Any, prepared: Any, options: StartsOptions) -> list[Curves]:
+    """The share over the seconds."""
+    off = delays(model, prepared.test)
+    line = [(float(most), 100 * float((off <= most).float().mean())) for most in range(5)]
+    return [Curves("Sentences whose start is found.", {"found": line}, x="seconds", y="recall", title="Starts")]
 
 
-MOMENTS = Task(
-    "moments",
-    measures="recall of the likeliest span of each sentence at an overlap",
+STARTS = Task(
+    "starts",
+    measures="share of sentences whose moment starts where it was found",
     needs=(Can(FindsMoments), Subjects(), Rows("moments", "moment_text")),
-    order=10,
-    options=MomentsOptions,
+    order=5,
+    options=StartsOptions,
     run=run,
     shows=shows,
 )

@@ -15,7 +15,7 @@ from accord.pipeline.rows import held_out
 COLUMNS = {name: name for name in ("moments", "moment_text", "duration")}
 ENTRY_POINTS = """
 [accord.tasks]
-moments = momentlab:MOMENTS
+starts = momentlab:STARTS
 [accord.methods]
 finder = momentlab:Finder
 [accord.encoders]
@@ -73,17 +73,18 @@ def run(recordings, tmp_path_factory):
 
 
 def test_it_is_measured_after_training_and_shown_in_the_report(run):
-    names = [metric.name for metric in run.metrics]
-    assert names == ["R@1 IoU 0.3", "R@1 IoU 0.5", "R@1 IoU 0.7"]
+    names = [metric.name for metric in run.metrics if metric.name.startswith("starts: ")]
+    assert names == ["starts: starts within 3 s", "starts: starts within 2 s", "starts: starts within 1 s"]
+    assert run.metrics[0].name == names[0]
     assert run.metrics[0].value == 100
     page = (run.path / "report.html").read_text()
-    assert '<section id="moments"' in page
-    assert "found, IoU 0.5" in page
+    assert '<section id="starts"' in page
+    assert "found, seconds 2" in page
 
 
 def test_it_is_asked_for_by_name_with_its_options(run):
-    exact = pipeline.evaluate(run.path, tasks=["moments"], settings={"moments.thresholds": [0.3, 0.9]})
-    assert [metric.name for metric in exact] == ["R@1 IoU 0.3", "R@1 IoU 0.9"]
+    exact = pipeline.evaluate(run.path, tasks=["starts"], settings={"starts.within": [2, 0.5]})
+    assert [metric.name for metric in exact] == ["starts within 2 s", "starts within 0.5 s"]
     test = held_out(run.model).test
     right = sum(row % 4 != 0 for row in test.ids)
     assert exact[1].value == pytest.approx(100 * right / len(test))
@@ -93,23 +94,23 @@ def test_options_can_stand_in_the_configuration_of_a_run(recordings, tmp_path):
     config = {
         "data": {"columns": COLUMNS},
         "encoders": {"text": "transcript"},
-        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "probe_every": 1, "probe": ["moments"]},
-        "evaluate": {"moments": {"thresholds": [0.9]}},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "probe_every": 1, "probe": ["starts"]},
+        "evaluate": {"starts": {"within": [0.5]}},
     }
     again = pipeline.train(recordings, "finder", config=config, out=tmp_path / "run", progress=False)
-    assert [metric.name for metric in again.metrics] == ["R@1 IoU 0.9"]
-    assert "R@1 IoU 0.9" in (tmp_path / "run" / "train.jsonl").read_text()
-    config["evaluate"] = {"moments": {"threshold": [0.9]}}
-    with pytest.raises(ConfigError, match=r"^evaluate\.moments\.threshold is not a setting; did you mean"):
+    assert [metric.name for metric in again.metrics] == ["starts within 0.5 s"]
+    assert "starts within 0.5 s" in (tmp_path / "run" / "train.jsonl").read_text()
+    config["evaluate"] = {"starts": {"withn": [0.5]}}
+    with pytest.raises(ConfigError, match=r"^evaluate\.starts\.withn is not a setting; did you mean"):
         pipeline.train(recordings, "finder", config=config, out=tmp_path / "wrong", progress=False)
 
 
 def test_it_says_what_data_it_needs(run, tmp_path):
     bare = tmp_path / "bare.jsonl"
     bare.write_text("\n".join(json.dumps({"text": f"loud quiet {number}"}) for number in range(4)))
-    sentence = r"task moments does not fit: it needs rows with moments and moment_text; .* --moments COL"
+    sentence = r"task starts does not fit: it needs rows with moments and moment_text; .* --moments COL"
     with pytest.raises(ConfigError, match=sentence):
-        pipeline.evaluate(run.path, bare, tasks=["moments"])
+        pipeline.evaluate(run.path, bare, tasks=["starts"])
 
 
 def test_a_model_that_embeds_nothing_says_so_where_vectors_are_needed(run):

@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 
 from contract_case import Case
 from contract_rows import write_graph, write_rows
-
-TOYS = ("untrained", "generator", "segmenter", "detector", "tracker")
+from installed import lay_out
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +21,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], C
     """``toys("segmenter")`` gives that toy and the rows that it is tried on."""
     folder = tmp_path_factory.mktemp("toys")
     places = write_rows(folder / "rows"), write_graph(folder / "graph")
-    info = folder / "site" / "toys-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
-    lines = [f"toy_{name} = {name}:{name.capitalize()}" for name in TOYS]
-    (info / "entry_points.txt").write_text("\n".join(["[accord.methods]", *lines]))
     made: dict[str, Case] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder / "site"))
+        patch.syspath_prepend(str(lay_out(folder / "site")))
         patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder / "cache")
         yield lambda name: made.setdefault(name, Case(f"toy_{name}", places, folder / name))

@@ -20,7 +20,7 @@ from accord.methods.base import Batch, DataInfo, Method, Step
 class SegmenterConfig(Config):
     """Settings of :class:`Segmenter`."""
 
-    classes: int = Field(3, ge=2, description="numbers that masks may hold, the background's 0 among them")
+    classes: int = Field(3, ge=2, description="numbers that masks may hold, the background's 0 among them, if unnamed")
 
 
 class Segmenter(Method, Segments):
@@ -37,7 +37,7 @@ class Segmenter(Method, Segments):
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
-        self.head = nn.Conv2d(encoders["image"].token_dim, self.config.classes, 1)
+        self.head = nn.Conv2d(encoders["image"].token_dim, len(data.mask_classes) or self.config.classes, 1)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Cross-entropy of the pixels of every view of which something is said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,13 +13,27 @@ from contract_case import TRAINING, Killed, killed_at, same, state_of
 import accord
 from accord.data.columns import Columns
 from accord.errors import ConfigError
-from accord.methods.abilities import Detects, Embeds, Generates, Segments, Tracks
+from accord.methods.abilities import Detects, Embeds, FindsMoments, Generates, Segments, Tracks
 from accord.pipeline.config import RunConfig
 from accord.pipeline.run import execute
 from tiny_bundles import save_clip
 
-KINDS = {"untrained": Embeds, "generator": Generates, "segmenter": Segments, "detector": Detects, "tracker": Tracks}
-MEASURED = {"untrained": "top-1", "segmenter": "parts mIoU"}  # by tasks that there are
+KINDS = {
+    "untrained": Embeds,
+    "generator": Generates,
+    "segmenter": Segments,
+    "detector": Detects,
+    "tracker": Tracks,
+    "finder": FindsMoments,
+}
+MEASURED = {  # toy -> a metric of each task that fits it, and what the report shows of it
+    "untrained": (["top-1"], []),
+    "segmenter": (["masks: mIoU", "segmentation: parts mIoU"], ["Pixels"]),
+    "detector": (["box AP"], ["Things found"]),
+    "tracker": (["box AP"], ["Things followed"]),
+    "finder": (["mean IoU"], ["Moments"]),
+    "generator": (["relative Fréchet distance"], ["Made"]),
+}
 
 
 @pytest.fixture(params=KINDS)
@@ -68,16 +83,32 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy):
     assert same(state_of(trained.method), state_of(resumed)) == []
 
 
-@pytest.mark.parametrize("toy", MEASURED, indirect=True)
-def test_tasks_that_fit_it_score_it(run, toy):
+def test_tasks_that_fit_it_score_it_and_show_it_in_the_report(run, toy):
+    names, panels = MEASURED[toy.name.removeprefix("toy_")]
     metrics = {metric.name: metric.value for metric in accord.evaluate(run)}
-    assert metrics[MEASURED[toy.name.removeprefix("toy_")]] >= 0
+    assert all(metrics[name] >= 0 for name in names)
+    page = (run / "report.html").read_text()
+    assert all(name in page for name in names)
+    assert all(f">{panel}</h2>" in page for panel in panels)
 
 
-@pytest.mark.parametrize("toy", sorted(KINDS.keys() - MEASURED.keys()), indirect=True)
-def test_where_no_task_fits_a_sentence_says_so(run, toy):
-    with pytest.raises(ConfigError, match=r"nothing to measure: rows has .*, the model embeds nothing; name data"):
-        accord.evaluate(run)
+@pytest.mark.parametrize("toy", ["detector"], indirect=True)
+def test_where_no_task_fits_a_sentence_says_so(run, toy, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(toy.places[0] / "0.png", folder)
+    sentence = r"nothing to measure: pictures has image and no labels, the model embeds nothing; name data"
+    with pytest.raises(ConfigError, match=sentence):
+        accord.evaluate(run, folder)
+
+
+@pytest.mark.parametrize("toy", ["generator"], indirect=True)
+def test_a_bundle_judges_what_a_generator_makes(run, tmp_path):
+    judge = f"clip:{save_clip(tmp_path / 'bundle')}"
+    metrics = accord.evaluate(run, settings={"generation.encoder": judge})
+    names = [metric.name for metric in metrics]
+    assert names[0] == "relative Fréchet distance"
+    assert names[-2:] == ["text agreement", "text agreement (held-out rows)"]
 
 
 def test_training_brings_each_nearer_to_what_it_is_taught(toy):

@@ -1,4 +1,4 @@
-"""A tracker: two slots that point at a box in every frame of a clip, taught by tracks that follow the crop."""
+"""A tracker: slots that point at a box in every frame of a clip, taught by tracks that follow the crop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accord.encoders.base import Encoder
 from accord.methods.abilities import Tracked, Tracks
 from accord.methods.base import Batch, DataInfo, Method, Step
 
-SLOTS = 2
+SLOTS = 3
 
 
 class TrackerConfig(Config):
@@ -68,6 +68,13 @@ class Tracker(Method, Tracks):
         return boxes, found[..., 4], self.score(frames.mean(dim=1)).unflatten(1, (SLOTS, self.classes))
 
     def track(self, batch: Batch) -> list[Tracked]:
-        """Both slots of each clip."""
+        """All slots of each clip."""
         boxes, seen, scores = self._slots(batch)
         return [Tracked(*one) for one in zip(seen > 0, boxes, scores.sigmoid(), strict=True)]
+
+
+class MaskTracker(Tracker):
+    """The same, taught by the boxes around masks."""
+
+    name: ClassVar[str] = "toy_mask_tracker"
+    targets: ClassVar[tuple[str, ...]] = ("track_masks",)

@@ -3,6 +3,6 @@
 A file ``claims/SLUG.py`` holds a declaration, :class:`Claim`; ``accord claims run SLUG`` measures it.
 """
 
-from accord.claims.declare import Arm, Claim, Combined, Question
+from accord.claims.declare import Arm, Claim, Combined, Measured, Question, Scale, Tuning
 
-__all__ = ["Arm", "Claim", "Combined", "Question"]
+__all__ = ["Arm", "Claim", "Combined", "Measured", "Question", "Scale", "Tuning"]

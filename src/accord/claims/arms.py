@@ -1,39 +1,38 @@
-"""One arm on one seed: its run, its rows, its start, its result."""
+"""The arms of a claim, each on each seed: its run, its rows, its start, and the name that its result is kept under."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from accord import __version__
-from accord.claims.declare import Arm, Claim, Data, Measure, Metrics
-from accord.claims.source import method_source, source_of
+from accord.claims.code import Code, code_of, modules_named
+from accord.claims.declare import Arm, Claim, Data
+from accord.claims.measuring import THREADS, Found, Rows, call, evaluations, held_out, train_and_measure
+from accord.claims.source import Source, source_of
 from accord.claims.start import Budget, Pool, budget, fresh, random_tensors, share
-from accord.claims.store import Result, key_of
+from accord.claims.store import key_of
 from accord.data.corpus import Corpus
-from accord.data.recipe import Prepared, prepare
-from accord.data.splits import Splits
-from accord.errors import ConfigError
+from accord.data.recipe import prepare
+from accord.data.targets import get_target
+from accord.errors import ConfigError, DivergenceError
+from accord.evaluation.tasks import task_names
 from accord.methods import Method, get_method
 from accord.pipeline.build import with_prepared_texts
 from accord.pipeline.config import RunConfig, merged
-from accord.pipeline.score import score
-from accord.training.artifact import Model
-from accord.training.fit import fit
+from accord.training.device import resolve_device
 from accord.training.identity import weights_digest
-from accord.training.seeding import seed_everything
 
 QUICK = {"training.epochs": 1, "training.cached_augmentations": 1}
-QUICK_TRAIN, QUICK_TEST = 256, 128  # rows of a smoke run; two batches where those are larger
+QUICK_TRAIN, QUICK_TEST, QUICK_BATCH = 64, 64, 32  # rows of a smoke run, and of its batches where they were larger
+
+Settings = Mapping[str, Any]  # dotted setting -> value, as chosen by a search
 
 
 @dataclass
@@ -43,11 +42,13 @@ class Seed:
     Args:
         number: the seed.
         pool: their random tensors.
+        started: the arms whose tensors are in the pool.
         corpora: their rows, by what they were made from.
     """
 
     number: int
     pool: Pool = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
     corpora: dict[Any, tuple[Corpus, Corpus]] = field(default_factory=dict)
 
 
@@ -58,78 +59,96 @@ class Ready:
     Args:
         key: hash of everything that decides its result.
         run: gives the result.
+        code: the code that it depends on.
         budget: what training will do; None for a function.
     """
 
     key: str
-    run: Callable[[], Result]
+    run: Callable[[], Found]
+    code: Code
     budget: Budget | None = None
 
 
+@dataclass(frozen=True)
+class _Built:
+    """An arm's method before training, and what it is trained with."""
+
+    method: Method
+    config: RunConfig
+    rows: Rows
+
+
 class Arms:
-    """Runs the arms of a claim.
+    """Prepares the arms of a claim.
 
     Args:
         claim: the declaration.
         folder: where its file is, for the sources that decide a result.
         quick: the smoke run.
         device: kind of device that arms are trained on; None for what the claim says.
+        settings: arm -> the settings that a search chose for it.
     """
 
-    def __init__(self, claim: Claim, folder: Path, quick: bool = False, device: str | None = None) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        folder: Path,
+        *,
+        quick: bool = False,
+        device: str | None = None,
+        settings: Mapping[str, Settings] | None = None,
+    ) -> None:
         self.claim, self.folder, self.quick, self.device = claim, folder, quick, device
+        self.settings = settings or {}
         self._random: dict[str, frozenset[str]] = {}
+        self._codes: dict[Any, Code] = {}
 
     def smoke(self) -> Arms:
         """The same arms in a smoke run."""
-        other = Arms(self.claim, self.folder, quick=True, device=self.device)
+        other = Arms(self.claim, self.folder, quick=True, device=self.device, settings=self.settings)
         other._random = self._random
         return other
 
+    @property
+    def names(self) -> list[str]:
+        """The arms that are run: all that are not computed from others."""
+        return [name for name, arm in self.claim.arms.items() if isinstance(arm, Arm)]
+
     def ready(self, name: str, seed: Seed) -> Ready:
-        """Everything up to the start of an arm's training.
+        """Everything up to the start of an arm's training, from the random weights of the arms before it.
 
         Raises:
             ConfigError: a setting of the arm is wrong.
             DataError: its data cannot be read.
         """
-        arm = self.claim.arms[name]
-        assert isinstance(arm, Arm)  # combined ones are not run
-        facts = {"seed": seed.number, "accord": __version__, "torch": torch.__version__}
-        if arm.function is not None:
-            function = arm.function
-            key = key_of({**facts, "function": source_of(function, self.folder)})
-            return Ready(key, lambda: self._call(name, function, seed.number))
-        config = self.config(name, seed.number)
-        train, test = self._corpora(arm, config, seed)
-        kind = config.kind
-        corpus = with_prepared_texts(train, kind)
-        encoders = arm.encoders or self.claim.encoders
-        method = fresh(config, corpus, encoders)
-        if name not in self._random:
-            self._random[name] = random_tensors(method, fresh(config, corpus, encoders, other=True))
-        share(method, self._random[name], seed.pool)
-        functions = (encoders, self.claim.measure)
-        facts |= {
-            "run": _told(config),
-            "training": config.training.decisive(),
-            "rows": [corpus.fingerprint, test.fingerprint],
-            "weights": weights_digest(method),
-            "sources": [method_source(kind), *(source_of(one, self.folder) for one in functions)],
-        }
-        cost = budget(method, corpus, config.training)
-        return Ready(key_of(facts), lambda: self._train(name, method, config, (train, test, corpus), cost), cost)
+        for earlier in self.names[: self.names.index(name)]:
+            if earlier not in seed.started and self._arm(earlier).function is None:
+                self._started(earlier, seed)
+        if self._arm(name).function is not None:
+            return self._function(name, seed.number, self.settings.get(name, {}))
+        return self._training(name, self._started(name, seed), seed.number)
 
-    def config(self, name: str, seed: int) -> RunConfig:
+    def trial(self, name: str, seed: int, settings: Settings, held: float) -> Ready:
+        """The same with other settings, by itself, on training rows of which a share is held out and measured on.
+
+        Raises:
+            ConfigError: a setting of the arm is wrong.
+            DataError: its data cannot be read.
+        """
+        if self._arm(name).function is not None:
+            return self._function(name, seed, settings, held)
+        return self._training(name, self._built(name, Seed(seed), settings, held), seed)
+
+    def config(self, name: str, seed: int, settings: Settings | None = None) -> RunConfig:
         """The whole configuration of an arm on a seed.
 
         Raises:
             ConfigError: a setting is unknown or out of range, or names data that a function makes.
         """
-        arm = self.claim.arms[name]
-        assert isinstance(arm, Arm)
+        arm = self._arm(name)
         data = arm.data if arm.data is not None else self.claim.data
-        changes = {**arm.changes, "training.seed": seed}
+        chosen = self.settings.get(name, {}) if settings is None else settings
+        changes = {**arm.changes, **chosen, "training.seed": seed}
         if self.device is not None:
             changes["training.accelerator"] = self.device
         common = dict(self.claim.run)
@@ -142,11 +161,98 @@ class Arms:
         run = merged(common, changes)
         return RunConfig.parse(merged(run, self._quick_changes(run)) if self.quick else run)
 
+    def _arm(self, name: str) -> Arm:
+        arm = self.claim.arms[name]
+        assert isinstance(arm, Arm)  # combined ones are not run
+        return arm
+
+    def _started(self, name: str, seed: Seed) -> _Built:
+        """An arm with the random weights that it shares with those before it."""
+        built = self._built(name, seed)
+        if name not in self._random:
+            encoders = self._arm(name).encoders or self.claim.encoders
+            other = fresh(built.config, built.rows.fed, encoders, other=True)
+            self._random[name] = random_tensors(built.method, other)
+        share(built.method, self._random[name], seed.pool)
+        seed.started.add(name)
+        return built
+
+    def _built(self, name: str, seed: Seed, settings: Settings | None = None, held: float = 0.0) -> _Built:
+        arm, config = self._arm(name), self.config(name, seed.number, settings)
+        train, test = self._corpora(arm, config, seed)
+        if held:
+            train, test = held_out(train, held, seed.number)
+        fed = with_prepared_texts(train, config.kind)
+        method = fresh(config, fed, arm.encoders or self.claim.encoders)
+        return _Built(method, config, Rows(train, test, fed))
+
+    def _training(self, name: str, built: _Built, seed: int) -> Ready:
+        arm, config = self._arm(name), built.config
+        measure = self.claim.measure or evaluations(config)
+        source = source_of(self.folder, arm.encoders or self.claim.encoders, measure)
+        named = _modules_of(built, tasks=self.claim.measure is None)
+        code = self._code(source, frozenset(named))
+        facts = {
+            **self._facts(code, seed, config.training.accelerator),
+            "run": _told(config),
+            "training": config.training.decisive(),
+            "untrained": arm.untrained,
+            "rows": [built.rows.fed.fingerprint, built.rows.test.fingerprint],
+            "weights": weights_digest(built.method),
+        }
+        cost = Budget(0, 0) if arm.untrained else budget(built.method, built.rows.fed, config.training)
+
+        def run() -> Found:
+            found = train_and_measure(
+                built.method, built.rows, config, measure, epochs=cost.epochs, untrained=arm.untrained
+            )
+            return self._checked(name, seed, found)
+
+        return Ready(key_of(facts), run, code, cost)
+
+    def _function(self, name: str, seed: int, settings: Settings, held: float = 0.0) -> Ready:
+        arm = self._arm(name)
+        assert arm.function is not None
+        function, parameters = arm.function, inspect.signature(arm.function).parameters
+        if (arm.search or arm.settings_of) and not {"settings", "share"} <= parameters.keys():
+            raise ConfigError(
+                f"claim {self.claim.slug!r}, arm {name!r}: a function with a search is called with the settings that "
+                "are tried and the share of rows to hold out: give it the parameters settings and share"
+            )
+        source = source_of(self.folder, function)
+        code = self._code(source, frozenset(modules_named(source.words)))
+        facts = {**self._facts(code, seed, "auto"), "settings": settings, "share": held}
+        options = {"quick": self.quick, "settings": settings, "share": held}
+        return Ready(key_of(facts), lambda: self._checked(name, seed, call(function, seed, **options)), code)
+
+    def _checked(self, name: str, seed: int, found: Found) -> Found:
+        for metric, value in found.metrics.items():
+            if not math.isfinite(value):
+                where = f"claim {self.claim.slug!r}, arm {name!r}, seed {seed}"
+                raise DivergenceError(f"{where}: metric {metric!r} is {value}; expected a finite number")
+        return found
+
+    def _facts(self, code: Code, seed: int, accelerator: str) -> dict[str, Any]:
+        """What decides a result beside settings, rows and weights."""
+        return {
+            "seed": seed,
+            "code": code.told(),
+            "threads": THREADS,
+            "device": resolve_device(self.device or accelerator).type,
+        }
+
+    def _code(self, source: Source, roots: frozenset[str]) -> Code:
+        """The code behind an arm, found once."""
+        if (source, roots) not in self._codes:
+            self._codes[source, roots] = code_of(source, roots)
+        return self._codes[source, roots]
+
     def _quick_changes(self, run: Mapping[str, Any]) -> dict[str, Any]:
         """The smoke run's changes, without settings that the arm's method does not have."""
         method = run.get("method", "clip")
         known = get_method(method if isinstance(method, str) else method.get("name", "clip")).Config.model_fields
-        changes = {**QUICK, **self.claim.quick}
+        batch = min(QUICK_BATCH, RunConfig.parse(dict(run)).training.batch_size)
+        changes = {**QUICK, "training.batch_size": batch, **self.claim.quick}
         own = {key: key.removeprefix("method.") for key in changes if key.startswith("method.")}
         return {key: value for key, value in changes.items() if key not in own or own[key] in known}
 
@@ -166,33 +272,19 @@ class Arms:
             seed.corpora[key] = train, test
         return seed.corpora[key]
 
-    def _train(
-        self, name: str, method: Method, config: RunConfig, rows: tuple[Corpus, Corpus, Corpus], cost: Budget
-    ) -> Result:
-        started = time.perf_counter()
-        train, test, corpus = rows
-        with TemporaryDirectory() as folder:
-            fitted = fit(method, corpus, config.training, Path(folder), progress=False)
-        model = Model(method, config=config.model_dump(mode="json"))
-        measure = self.claim.measure or _evaluations(config)
-        seed_everything(config.training.seed)  # what is random in measuring is the same for all arms
-        metrics = self._checked(name, config.training.seed, measure(model, train, test))
-        return Result(metrics, time.perf_counter() - started, fitted.seconds, fitted.steps, cost.epochs)
 
-    def _call(self, name: str, function: Callable[..., Metrics], seed: int) -> Result:
-        started = time.perf_counter()
-        options = {"quick": self.quick} if "quick" in inspect.signature(function).parameters else {}
-        seed_everything(seed)
-        metrics = self._checked(name, seed, function(seed, **options))
-        return Result(metrics, time.perf_counter() - started)
-
-    def _checked(self, name: str, seed: int, metrics: Metrics) -> dict[str, float]:
-        found = {metric: float(value) for metric, value in metrics.items()}
-        for metric, value in found.items():
-            if not math.isfinite(value):
-                where = f"claim {self.claim.slug!r}, arm {name!r}, seed {seed}"
-                raise ConfigError(f"{where}: metric {metric!r} is {value}; expected a finite number")
-        return found
+def _modules_of(built: _Built, *, tasks: bool) -> Iterator[str]:
+    """The modules behind a run that no import leads to, since they are found by name."""
+    for part in built.method.modules():
+        for kind in type(part).__mro__:
+            yield kind.__module__
+    for target in {*built.config.kind.targets, *built.rows.train.targets, *built.rows.test.targets}:
+        yield get_target(target).__module__
+    yield from modules_named(built.method.encoders)
+    if tasks:
+        yield from (f"accord.evaluation.tasks.{task}" for task in built.config.evaluate or task_names())
+    if built.config.bundle is not None:
+        yield f"accord.encoders.bundles.{built.config.bundle.partition(':')[0]}"
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
@@ -221,13 +313,3 @@ def _few(corpus: Corpus, rows: int, seed: int) -> Corpus:
     """Some rows of a corpus, drawn once and kept in order."""
     generator = torch.Generator().manual_seed(seed)
     return corpus.select(torch.randperm(len(corpus), generator=generator)[:rows].sort().values.numpy())
-
-
-def _evaluations(config: RunConfig) -> Measure:
-    """The evaluation tasks of a run as a measure."""
-
-    def measure(model: Model, train: Corpus, test: Corpus) -> Metrics:
-        prepared = Prepared(train, test, test.select([]), Splits({}))
-        return {metric.name: metric.value for metric in score(model, prepared, config.evaluate)}
-
-    return measure

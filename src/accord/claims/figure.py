@@ -15,7 +15,7 @@ from PIL import Image
 from accord.claims.names import baseline_name, method_name
 from accord.files import replacing
 
-COLOURS = {"holds": "#1b7f4d", "does not hold": "#b3261e", "undecided": "#6b6b6b"}
+COLOURS = {"holds": "#1b7f4d", "does not hold": "#b3261e", "undecided": "#6b6b6b", "no room": "#6b6b6b"}
 WIDTH, ROW, DPI = 9.0, 1.7, 100  # inches, inches per question, dots per inch
 MANY, SHADES = 12, 24  # from so many questions on, dots are larger, and so many colours: the file stays below 100 kB
 
@@ -44,7 +44,7 @@ def draw(record: Mapping[str, Any], path: Path) -> Path:
 
 def _pairs(axes: Axes, question: Mapping[str, Any]) -> None:
     """A line per seed from the baseline's value to the method's."""
-    colour = COLOURS[question["verdict"]]
+    colour = COLOURS[question["answer"]]
     for method, baseline in zip(question["method_values"], question["baseline_values"], strict=True):
         axes.plot([baseline, method], [0, 1], color="#c4c4c4", linewidth=1, zorder=1)
     for row, key, shade in ((0, "baseline_values", "#4a4a4a"), (1, "method_values", colour)):
@@ -58,7 +58,7 @@ def _pairs(axes: Axes, question: Mapping[str, Any]) -> None:
 
 def _effect(axes: Axes, question: Mapping[str, Any]) -> None:
     """The mean advantage with its interval, beside the margin that it has to pass."""
-    colour = COLOURS[question["verdict"]]
+    colour = COLOURS[question["answer"]]
     axes.axvline(question["margin"], color="#4a4a4a", linewidth=1, linestyle=(0, (4, 3)))
     sign = 1 if question["higher"] else -1
     both = zip(question["method_values"], question["baseline_values"], strict=True)
@@ -75,7 +75,9 @@ def _effect(axes: Axes, question: Mapping[str, Any]) -> None:
     axes.set_ylim(-0.8, 1)
     axes.set_yticks([])
     axes.set_xlabel(f"advantage, {question['unit']}", fontsize=8, loc="left")
-    axes.set_title(question["verdict"], fontsize=9, loc="left", color=colour, fontweight="bold")
+    axes.set_title(
+        f"{question['answer']} ({question['verdict']})", fontsize=9, loc="left", color=colour, fontweight="bold"
+    )
     _plain(axes)
 
 

@@ -6,24 +6,24 @@ missing, and a run after a change of one arm trains that arm alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
-from accord.claims.arms import Arms, Ready, Seed
-from accord.claims.declare import Arm, Claim, Question
+from accord.claims.arms import Arms, Seed
+from accord.claims.bench import Bench, Done, Order, Task, carried_out
+from accord.claims.code import declaration_of
+from accord.claims.declare import Claim, Question
 from accord.claims.figure import draw
-from accord.claims.judge import Outcome, Values, judge, with_combined
+from accord.claims.judge import Outcome, Values, judged
 from accord.claims.load import loaded
-from accord.claims.record import record_of, write_record
-from accord.claims.start import Budget
-from accord.claims.store import Result, keep, recall
+from accord.claims.progress import Progress
+from accord.claims.provenance import require_clean, tree_of
+from accord.claims.record import record_of, recorded, write_record
+from accord.claims.store import Result
+from accord.claims.tune import chosen_settings, first_settings
 from accord.errors import ConfigError
 from accord.training.device import resolve_device
-from accord.training.seeding import seed_everything
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Report:
         seeds: the seeds.
         results: arm -> its result on each seed, of the arms that are run.
         outcomes: the answer to each question.
-        path: the record; None for a smoke run.
-        figure: the figure; None for a smoke run.
+        path: the record; None where none was written.
+        figure: the figure; likewise.
+        unwritten: why no record was written; empty where one was.
     """
 
     claim: Claim
@@ -45,14 +46,17 @@ class Report:
     outcomes: tuple[Outcome, ...]
     path: Path | None = None
     figure: Path | None = None
+    unwritten: str = ""
 
 
 def run_claim(
     slug: str,
     folder: str | Path = "claims",
     *,
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     quick: bool = False,
+    jobs: int = 1,
+    dirty: bool = False,
     progress: bool = True,
     device: str | None = None,
 ) -> Report:
@@ -61,35 +65,50 @@ def run_claim(
     Args:
         slug: name of the claim.
         folder: where the claim files are.
-        seeds: how many seeds; None for what the claim declares.
-        quick: a smoke run: one seed, one epoch on a few hundred rows. Shows that every part works, and neither
-            writes a result nor reads or leaves one in the cache.
+        seeds: how many seeds, or which; None for those that the claim declares. A record of others is not replaced
+            unless its seeds are among them.
+        quick: a smoke run: one seed, one epoch on a few rows. Shows that every part works, and neither writes a result
+            nor reads or leaves one in the cache.
+        jobs: how many processes, each with one thread.
+        dirty: go on where claims or code are not committed, which the record says.
         progress: print each result as it comes, on standard error.
         device: kind of device that arms are trained on; None for what the claim says, or the best there is.
 
     Raises:
-        ConfigError: the claim is declared wrongly or compares arms that are not comparable, or there is no such device.
+        ConfigError: the claim is declared wrongly, compares arms that are not comparable or is not committed, its
+            settings were not chosen yet, or there is no such device.
     """
     folder = Path(folder)
     resolve_device(device or "auto")
+    tree = tree_of(folder)
+    if not quick and not dirty:
+        require_clean(tree)
     with loaded(slug, folder) as claim:
-        chosen = claim.chosen_seeds(1 if quick and seeds is None else seeds)
-        arms = Arms(claim, folder, device=device)
-        check_budgets(arms, chosen[0])
-        results = _measured(claim, arms.smoke() if quick else arms, chosen, Progress(claim, chosen, progress))
-        outcomes = judged(claim, results)
-        if quick:
-            return Report(claim, chosen, results, outcomes)
-        command = f"accord claims run {slug}" + (f" --seeds {seeds}" if seeds is not None else "")
-        record = record_of(claim, chosen, results, outcomes, command)
-        path = write_record(folder / "results", record)
-        return Report(claim, chosen, results, outcomes, path, draw(record, path.with_suffix(".png")))
-
-
-def judged(claim: Claim, results: Mapping[str, list[Result]]) -> tuple[Outcome, ...]:
-    """The answers that the arms' results give."""
-    values = with_combined(claim, {name: _columns(name, found) for name, found in results.items()})
-    return tuple(judge(question, values) for question in claim.questions)
+        chosen = _seeds(claim, 1 if quick and seeds is None else seeds)
+        settings = first_settings(claim) if quick else chosen_settings(claim, folder)
+        full = Arms(claim, folder, device=device, settings=settings)
+        check_budgets(full, chosen[0])
+        order = Order(slug, folder, quick, device, settings, tree.commit)
+        bench = Bench(full.smoke() if quick else full, order)
+        done = _measured(bench, chosen, jobs, progress)
+        results = {name: [_result(each) for each in found] for name, found in done.items()}
+        values = {name: _columns(name, found) for name, found in results.items()}
+        report = Report(claim, chosen, results, judged(claim, values, chosen))
+        path = folder / "results" / f"{slug}.json"
+        if unwritten := _why_not_written(claim, path, chosen, quick):
+            return replace(report, unwritten=unwritten)
+        record = record_of(
+            claim,
+            chosen,
+            done,
+            report.outcomes,
+            command=_command(slug, seeds),
+            declaration=declaration_of(claim, folder),
+            tree=tree,
+            settings=settings,
+        )
+        write_record(path.parent, record)
+        return replace(report, path=path, figure=draw(record, path.with_suffix(".png")))
 
 
 def check_budgets(arms: Arms, seed: int) -> None:
@@ -98,51 +117,66 @@ def check_budgets(arms: Arms, seed: int) -> None:
     Raises:
         ConfigError: the arms of a question differ in what it says is equal.
     """
-    claim, shared = arms.claim, Seed(seed)
-    budgets = {name: arms.ready(name, shared).budget for name in _names(claim)}
+    shared, budgets = Seed(seed), {}
+    for name in arms.names:
+        ready = arms.ready(name, shared)
+        if ready.budget is not None:
+            budgets[name] = {"steps": ready.budget.steps, "epochs": ready.budget.epochs}
+    _check_equal(arms.claim, budgets)
+
+
+def _check_spent(claim: Claim, found: Mapping[str, Result], *, quick: bool) -> None:
+    """Compare what the arms of a seed have cost, now that functions have told it; a smoke run asks only whether.
+
+    Raises:
+        ConfigError: the arms of a question differ in what it says is equal, or one does not say.
+    """
+    spent = {name: {"steps": result.steps, "epochs": result.epochs} for name, result in found.items()}
+    for question in claim.questions:
+        compared = claim.measured(*question.arms)
+        silent = [name for name in compared if question.equal != "nothing" and spent[name][question.equal] is None]
+        if silent and len(compared) > 1:
+            raise ConfigError(
+                f"claim {claim.slug!r}: question {question.name!r} says that {question.equal} are equal, and the "
+                f"function of arm {silent[0]!r} tells none: return Measured(metrics, steps=…, epochs=…), or declare "
+                "equal='nothing'"
+            )
+    if not quick:
+        _check_equal(claim, spent)
+
+
+def _check_equal(claim: Claim, spent: Mapping[str, Mapping[str, int | None]]) -> None:
     for question in claim.questions:
         if question.equal != "nothing":
-            _compare(claim, question, budgets)
+            names = [name for name in claim.measured(*question.arms) if name in spent]
+            found = {name: spent[name][question.equal] for name in names}
+            if len(set(found.values())) > 1:
+                raise _unequal(claim, question, found)
 
 
-def _compare(claim: Claim, question: Question, budgets: Mapping[str, Budget | None]) -> None:
-    found = {name: budgets[name] for name in claim.trained(*question.arms)}
-    spent = {name: getattr(budget, question.equal) for name, budget in found.items() if budget is not None}
-    if len(set(spent.values())) > 1:
-        listed = ", ".join(f"{name} {number}" for name, number in spent.items())
-        raise ConfigError(
-            f"claim {claim.slug!r}: the arms of question {question.name!r} differ in {question.equal} ({listed}): "
-            "give them equal budgets, or declare what is equal: Question(..., equal='steps', 'epochs' or 'nothing')"
-        )
+def _unequal(claim: Claim, question: Question, spent: Mapping[str, int | None]) -> ConfigError:
+    listed = ", ".join(f"{name} {number}" for name, number in spent.items())
+    return ConfigError(
+        f"claim {claim.slug!r}: the arms of question {question.name!r} differ in {question.equal} ({listed}): "
+        "give them equal budgets, or declare what is equal: Question(..., equal='steps', 'epochs' or 'nothing')"
+    )
 
 
-def _measured(claim: Claim, arms: Arms, seeds: tuple[int, ...], progress: Progress) -> dict[str, list[Result]]:
+def _measured(bench: Bench, seeds: Sequence[int], jobs: int, progress: bool) -> dict[str, list[Done]]:
     """Every arm on every seed, seed by seed, so that a run that is stopped has whole pairs."""
-    results: dict[str, list[Result]] = {name: [] for name in _names(claim)}
-    for number in seeds:
-        seed = Seed(number)
-        for name in results:
-            ready = arms.ready(name, seed)
-            known = None if arms.quick else recall(ready.key)
-            results[name].append(known or _run(ready, name, number, arms.quick, progress))
-            progress.done(name, number, results[name][-1], kept=known is not None)
-    return results
+    names, claim = bench.arms.names, bench.arms.claim
+    tasks = [Task(name, seed) for seed in seeds for name in names]
+    told = Progress(tasks, progress, jobs)
+    found: dict[tuple[str, int], Done] = {}
+    for done in told.watched(carried_out(tasks, bench, jobs, told.waiting)):
+        found[done.task.arm, done.task.seed] = done
+        of_seed = {name: found[name, done.task.seed] for name in names if (name, done.task.seed) in found}
+        if len(of_seed) == len(names):
+            _check_spent(claim, {name: _result(each) for name, each in of_seed.items()}, quick=bench.order.quick)
+    return {name: [found[name, seed] for seed in seeds] for name in names}
 
 
-def _run(ready: Ready, name: str, seed: int, quick: bool, progress: Progress) -> Result:
-    with progress.waiting(name, seed):
-        seed_everything(seed)
-        result = ready.run()
-    if not quick:
-        keep(ready.key, result)
-    return result
-
-
-def _names(claim: Claim) -> list[str]:
-    return [name for name, arm in claim.arms.items() if isinstance(arm, Arm)]
-
-
-def _columns(name: str, results: list[Result]) -> Values:
+def _columns(name: str, results: Sequence[Result]) -> Values:
     """Metric -> one value per seed, of the metrics that every seed has: a precision may have nothing to look at.
 
     Raises:
@@ -154,56 +188,45 @@ def _columns(name: str, results: list[Result]) -> Values:
     return {metric: [result.metrics[metric] for result in results] for metric in names}
 
 
-class Progress:
-    """One line per arm and seed on standard error, with the time that is left.
+def _seeds(claim: Claim, asked: int | Sequence[int] | None) -> tuple[int, ...]:
+    if asked is None:
+        return claim.declared_seeds
+    chosen = claim.first_seeds(asked) if isinstance(asked, int) else tuple(asked)
+    if claim.tune is not None and (both := sorted({*chosen} & {*claim.tune.seeds})):
+        raise ConfigError(f"claim {claim.slug!r}: seed {both[0]} served to choose settings; ask for others")
+    return chosen
 
-    Args:
-        claim: what is run.
-        seeds: its seeds.
-        shown: False prints nothing.
+
+def _why_not_written(claim: Claim, path: Path, seeds: Sequence[int], quick: bool) -> str:
+    """Why a run leaves the record as it is: what was declared replaces it, and what says more than it does."""
+    if quick:
+        return "smoke run: every part works; the figures mean nothing and nothing was written"
+    before = recorded(path)
+    if before is None or set(seeds) == set(claim.declared_seeds) or set(before["seeds"]) <= set(seeds):
+        return ""
+    return (
+        f"nothing was written: {path} is of the seeds {_listed(before['seeds'])}, which these are not; it is replaced "
+        "by a run with the declared seeds, or with its own and more"
+    )
+
+
+def _command(slug: str, seeds: int | Sequence[int] | None) -> str:
+    if seeds is None:
+        return f"accord claims run {slug}"
+    return f"accord claims run {slug} " + (
+        f"--seeds {seeds}" if isinstance(seeds, int) else f"--seed-list {_listed(seeds)}"
+    )
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """Seeds as they are written.
+
+    >>> _listed([20, 21, 22, 30])
+    '20,21,22,30'
     """
-
-    def __init__(self, claim: Claim, seeds: tuple[int, ...], shown: bool) -> None:
-        self.names, self.seeds = _names(claim), seeds
-        self.console = Console(stderr=True, highlight=False, quiet=not shown)
-        self.seconds: dict[str, list[float]] = {name: [] for name in self.names}
-        self.left = {name: len(seeds) for name in self.names}
-
-    @contextmanager
-    def waiting(self, arm: str, seed: int) -> Iterator[None]:
-        """Show what is being trained, on a terminal."""
-        shown = self.console.is_terminal and not self.console.quiet
-        with self.console.status(self._place(arm, seed)) if shown else nullcontext():
-            yield
-
-    def done(self, arm: str, seed: int, result: Result, *, kept: bool) -> None:
-        """Print the line of a result."""
-        self.left[arm] -= 1
-        self.seconds[arm].append(result.seconds)
-        metrics = "  ".join(f"{metric} {value:.4g}" for metric, value in result.metrics.items())
-        cost = "kept from an earlier run" if kept else f"{result.seconds:.0f} s"
-        left = self.remaining()
-        more = f", {_minutes(left)} left" if left else ""
-        self.console.print(f"{self._place(arm, seed)}: {metrics}  [dim]({cost}{more})[/dim]", soft_wrap=True)
-
-    def remaining(self) -> float:
-        """Seconds still to go, were nothing else kept: each arm as long as it has been, or as the others have."""
-        known = [value for values in self.seconds.values() for value in values]
-        usual = sum(known) / max(1, len(known))
-        means = {name: sum(values) / len(values) if values else usual for name, values in self.seconds.items()}
-        return sum(number * means[name] for name, number in self.left.items())
-
-    def _place(self, arm: str, seed: int) -> str:
-        number = self.seeds.index(seed) + 1
-        return f"seed {number} of {len(self.seeds)}  [bold]{arm}[/bold]"
+    return ",".join(map(str, seeds))
 
 
-def _minutes(seconds: float) -> str:
-    """A duration in words.
-
-    >>> _minutes(40), _minutes(200), _minutes(7300)
-    ('40 s', '3 min', '2.0 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _result(done: Done) -> Result:
+    assert done.result is not None  # only a trial that diverged has none
+    return done.result

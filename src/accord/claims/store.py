@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ class Result:
         metrics: metric -> value.
         seconds: wall time of building, training and measuring.
         training_seconds: wall time of the training alone; None for a function.
-        steps: optimiser steps made; None for a function.
-        epochs: passes over the training rows; None for a function.
+        steps: optimiser steps made; None for a function that does not say.
+        epochs: passes over the training rows; likewise.
+        place: machine, versions and commit of the training.
     """
 
     metrics: Mapping[str, float]
@@ -30,6 +31,7 @@ class Result:
     training_seconds: float | None = None
     steps: int | None = None
     epochs: int | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from accord.claims.names import baseline_name, interval, method_name
-from accord.claims.record import read_records
+from accord.claims.record import outdated, read_records
 
-HEADER = ("statement", "method against baseline", "effect [95 % interval]", "verdict", "seeds", "measured in")
+HEADER = (
+    "statement",
+    "method against baseline",
+    "effect [95 % interval]",
+    "smallest of interest",
+    "answer",
+    "floor, ceiling",
+    "seeds",
+    "measured in",
+)
 
 
 def page(results: Path, figures: str = "claims") -> str:
@@ -20,32 +29,31 @@ def page(results: Path, figures: str = "claims") -> str:
         results: the folder of the records.
         figures: where the page finds the figures.
     """
-    records = read_records(results)
+    records, older = read_records(results), outdated(results)
+    again = f"Measured by an older version, and to be measured again: {', '.join(older)}." if older else ""
     if not records:
-        return "No claim has been measured yet."
+        return again or "No claim has been measured yet."
     sections = [section(record, f"{figures}/{record['slug']}.png") for record in records]
-    return "\n\n".join([summary(records), *sections])
+    return "\n\n".join(part for part in (summary(records), again, *sections) if part)
 
 
 def summary(records: Iterable[Mapping[str, Any]]) -> str:
     """How many statements came out how.
 
-    >>> summary([{"questions": [{"verdict": "holds"}, {"verdict": "undecided"}]}])
-    'Statements: 2 (papers: 1). Hold: 1, do not hold: 0, undecided: 1.'
+    >>> summary([{"questions": [{"answer": "holds"}, {"answer": "undecided"}]}])
+    'Statements: 2 (papers: 1). Hold: 1, do not hold: 0, undecided: 1, without room: 0.'
     """
     records = list(records)
-    verdicts = Counter(question["verdict"] for record in records for question in record["questions"])
+    answers = Counter(question["answer"] for record in records for question in record["questions"])
     return (
-        f"Statements: {verdicts.total()} (papers: {len(records)}). Hold: {verdicts['holds']}, "
-        f"do not hold: {verdicts['does not hold']}, undecided: {verdicts['undecided']}."
+        f"Statements: {answers.total()} (papers: {len(records)}). Hold: {answers['holds']}, do not hold: "
+        f"{answers['does not hold']}, undecided: {answers['undecided']}, without room: {answers['no room']}."
     )
 
 
 def section(record: Mapping[str, Any], figure: str) -> str:
     """Everything about one claim."""
     questions = record["questions"]
-    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in record["machine"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     parts = [
         f"### {record['slug']}",
         record["paper"],
@@ -53,9 +61,25 @@ def section(record: Mapping[str, Any], figure: str) -> str:
         "\n".join(f"- {line}" for line in _remarks(record)),
         f"![Each seed's pair of values, and the mean advantage with its interval: {record['slug']}]({figure})",
         f"*How the settings were chosen.* {record['tuning']}" if record["tuning"] else "",
-        f"`{record['command']}` · {machine} · {versions}",
+        f"`{record['command']}` · {_measured_at(record)}",
+        *(_place(place) for place in record["places"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _measured_at(record: Mapping[str, Any]) -> str:
+    """Commit and date, and what was not as declared."""
+    commit = f"commit {record['commit'][:10]}" if record["commit"] else "no commit"
+    changed = "" if record["clean"] or not record["commit"] else ", with changes that are not in it"
+    declared = "" if record["seeds"] == record["declared_seeds"] else f" · declared seeds: {record['declared_seeds']}"
+    return f"{commit}{changed} · {record['date']}{declared}"
+
+
+def _place(place: Mapping[str, Any]) -> str:
+    """Machine and versions of trainings."""
+    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in place["machine"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    return f"{machine}, {place['device']}, threads {place['threads']} · {versions}"
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -70,10 +94,27 @@ def _row(record: Mapping[str, Any], question: Mapping[str, Any]) -> tuple[str, .
         f"`{question['name']}`: {question['statement']}",
         _sides(question),
         f"{interval(question)} {question['unit']}",
-        f"**{question['verdict']}**",
-        str(len(record["seeds"])),
-        f"{question['seconds'] / 60:.1f} min, {record['machine']['cores']} cores",
+        "" if question["every"] else f"{question['smallest']:g}: {question['because']}",
+        f"**{question['answer']}** ({question['verdict']})",
+        _levels(question),
+        _seeds(record, question),
+        f"{question['seconds'] / 60:.1f} min",
     )
+
+
+def _levels(question: Mapping[str, Any]) -> str:
+    """Floor and ceiling, or why there are none."""
+    if question["floor"] is None:
+        return question["no_scale"]
+    room = "" if question["room"] is None else f" ({question['room']:.1f} widths)"
+    return f"{question['floor']['value']:.3g}, {question['ceiling']['value']:.3g}{room}"
+
+
+def _seeds(record: Mapping[str, Any], question: Mapping[str, Any]) -> str:
+    """How many, and how many would decide."""
+    if question["answer"] != "undecided" or question["p"] is None:
+        return str(len(record["seeds"]))
+    return f"{len(record['seeds'])}; {question['seeds_needed'] or 'more than 200'} would decide"
 
 
 def _sides(question: Mapping[str, Any]) -> str:

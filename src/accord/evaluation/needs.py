@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from accord.data.fields import declared
 from accord.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,6 +108,25 @@ class Maps(Need):
         return None
 
 
+@dataclass(frozen=True)
+class Taught(Need):
+    """The method learns from a target, so that what it says of rows can be held against theirs."""
+
+    target: str
+
+    @property
+    def words(self) -> str:
+        """Such as "a method that learns from mask"."""
+        return f"a method that learns from {self.target}"
+
+    def lack(self, model: Any, prepared: Prepared) -> str | None:
+        """Names the method, and what it learns from."""
+        method = model.method
+        if self.target in method.targets:
+            return None
+        return f"{method.name} learns from {' and '.join(method.targets) or 'no target'}"
+
+
 # --- of the rows ---
 
 
@@ -126,6 +146,29 @@ class Rows(Need):
         return _missing(prepared.test, self.fields)
 
 
+class Either(Need):
+    """The rows have one of several columns; the first of them is taken."""
+
+    def __init__(self, *fields: str) -> None:
+        self.fields = fields
+
+    @property
+    def words(self) -> str:
+        """Such as "rows with instances or boxes"."""
+        return f"rows with {' or '.join(self.fields)}"
+
+    def of(self, corpus: Corpus) -> str:
+        """The first that the rows have; where they have none, the last."""
+        return next((field for field in self.fields if getattr(corpus.columns, field, None)), self.fields[-1])
+
+    def lack(self, model: Any, prepared: Prepared) -> str | None:
+        """Names the options of all."""
+        if _missing(prepared.test, [self.of(prepared.test)]) is None:
+            return None
+        options = " or ".join(f"{declared(field).option} COL" for field in self.fields)
+        return f"{_has(prepared.test)}; name a column with {options}"
+
+
 class Subjects(Need):
     """The rows have what the method looks at: pictures, of a method of pictures."""
 
@@ -134,6 +177,16 @@ class Subjects(Need):
     def lack(self, model: Any, prepared: Prepared) -> str | None:
         """Names the first that is missing, and the option that names it."""
         return _missing(prepared.test, model.method.subjects)
+
+
+class Makes(Need):
+    """The rows have what the method makes: pictures, of a method that makes pictures."""
+
+    words = "rows with what the method makes"
+
+    def lack(self, model: Any, prepared: Prepared) -> str | None:
+        """Names it, and the option that names its column."""
+        return _missing(prepared.test, [model.method.makes])
 
 
 @dataclass(frozen=True)
@@ -239,7 +292,7 @@ def main_modality(model: Any, corpus: Corpus) -> str:
 
 def _missing(corpus: Corpus, fields: Any) -> str | None:
     missing = next((field for field in fields if not getattr(corpus.columns, field, None)), None)
-    return missing and f"{_has(corpus)}; name the column with --{missing} COL"
+    return missing and f"{_has(corpus)}; name the column with {declared(missing).option} COL"
 
 
 def _has(corpus: Corpus) -> str:

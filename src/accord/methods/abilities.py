@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -198,7 +198,10 @@ class Segments(Ability):
 
     @abstractmethod
     def segment(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        """The part ``(B, H, W)``, a number, that each pixel of each picture belongs to."""
+        """The part ``(B, H, W)``, a number, that each pixel of each picture belongs to.
+
+        Of a method that learns from masks the number is that of the class.
+        """
 
 
 @dataclass
@@ -209,7 +212,7 @@ class Detections:
         boxes: ``(n, 4)`` x0, y0, x1, y1, relative to the view.
         scores: ``(n,)``, higher is surer.
         labels: ``(n,)`` int64 index of the class, or of the phrase that was asked for.
-        masks: ``(n, H, W)`` bool, or None.
+        masks: ``(n, H, W)`` bool on the pixels of the view, or None.
     """
 
     boxes: Tensor
@@ -236,7 +239,7 @@ class Tracked:
         present: ``(n, T)`` bool, whether track i is there in frame t.
         boxes: ``(n, T, 4)`` x0, y0, x1, y1, relative to the view.
         scores: ``(n, C)`` of the classes.
-        masks: ``(n, T, H, W)`` bool, or None.
+        masks: ``(n, T, H, W)`` bool on the pixels of the view, or None.
     """
 
     present: Tensor
@@ -286,9 +289,14 @@ class Generates(Ability):
 
     does = "make pictures or clips"
 
+    makes: ClassVar[Literal["image", "video"]] = "image"
+
     @abstractmethod
     def generate(self, batch: Batch, seed: int = 0, **how: Any) -> dict[str, Tensor]:
-        """Things made for what each row of the batch asks: ``{"image": (B, 3, H, W)}`` in [0, 1], or ``"video"``."""
+        """Things made for what each row of the batch asks, in [0, 1]: ``{"image": (B, 3, H, W)}``.
+
+        Clips are ``{"video": (B, T, 3, H, W)}``; :attr:`makes` says which of the two.
+        """
 
 
 class Tokenizes(Ability):

@@ -459,6 +459,19 @@ class Model:
         fits = [able.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
 
+    def beside(self, name: str | Path) -> Model:
+        """Another model, on the same device: what judges things that this one made.
+
+        Args:
+            name: of a run, of a model that ships, or of a bundle, see :func:`accord.training.named.named_model`.
+
+        Raises:
+            AccordError: there is no such model.
+        """
+        from accord.training.named import named_model  # which makes models of this class
+
+        return named_model(name, self.method.device)
+
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
         """Cosine similarity ``(N, M)`` of unit-norm ``a (N, D)`` and ``b (M, D)``."""

@@ -1,5 +1,6 @@
 """What a set of embeddings looks like: alignment, uniformity, rank, the gap between modalities and ways across it."""
 
+from accord.functional.measures.frechet import frechet_distance
 from accord.functional.measures.gap import (
     GapClosingLoss,
     embedding_arithmetic,
@@ -47,6 +48,7 @@ __all__ = [
     "embedding_arithmetic",
     "entropy",
     "fit_gap",
+    "frechet_distance",
     "gap_closing_loss",
     "gap_geometry",
     "marginal_entropy",
