@@ -1,8 +1,9 @@
 """GRAM on stamps: a picture, its English caption, and its French caption read aloud.
 
 The three repeat each other, where the views of ``claims/gram.py`` complement each other. The encoders are frozen
-(EfficientNet, MiniLM, Whisper); a hidden layer and a projection of each are learnt. The caption is the anchor, and every
-concept occurs once. The ceiling is what contrasts of cosines find when the test rows were among those for training.
+(EfficientNet, MiniLM, Whisper); a hidden layer and a projection of each are learnt. The caption is the anchor, and
+every concept occurs once. The ceiling is what contrasts of cosines find when the test rows were among those for
+training.
 
 1. Asked by a caption, picture and speech are found better by GRAM's volume than by the mean cosine after contrasts of
    the caption with each. It could fail because volumes do not see signs: a caption may lie opposite to its picture, and

@@ -30,8 +30,8 @@ TUNE = Tuning(trials=5, seeds=(100, 101), metric="recall")
 SEARCH = {"temperature": [0.05, 0.1, 0.2, 0.4, 0.8]}
 TUNING = (
     "What decides a trial is the mean recall between anchor and tuple in both directions under the rule that the arm's "
-    "loss has. The temperature is learnt from the chosen one. Towers, batch, rate, steps and smoothing are the same for "
-    "all and were not tuned. Recall is the mean of R@1, R@5 and R@10."
+    "loss has. The temperature is learnt from the chosen one. Towers, batch, rate, steps and smoothing are the same "
+    "for all and were not tuned. Recall is the mean of R@1, R@5 and R@10."
 )
 TASKS = ("anchor to tuple", "tuple to anchor", "anchor to incomplete tuple", "other to other", "one to one")
 

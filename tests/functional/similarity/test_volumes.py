@@ -142,7 +142,9 @@ def joint_reference(anchor: Tensor, m1: Tensor, m2: Tensor, m3: Tensor, *, score
             whole = torch.linalg.det(gram(anchor[i], m1[i], *found)).sqrt()
             power = 3 / (1 + len(found))
             own = torch.linalg.det(gram(*found)).sqrt()
-            rows.append({"volume": whole**power, "distance": whole / own, "logvol": whole.log() * power}[score])
+            rows.append(
+                {"volume": whole**power, "distance": (whole / own) ** power, "logvol": whole.log() * power}[score]
+            )
     return torch.stack(rows).view(len(anchor), -1)
 
 

@@ -117,10 +117,10 @@ def log_volume(anchor: Tensor, *others: Tensor, eps: float = LOG_EPS, present: T
 def tuple_scores(anchor: Tensor, *others: Tensor, score: Score = "volume", present: Tensor | None = None) -> Tensor:
     """A score of every anchor with every tuple, small for agreement, comparable between tuples of different size.
 
-    A volume with k vectors is a product of k sines, and the fewer there are, the larger it is. Of tuples that lack some
-    of the K modalities it is raised to the power K / k, the volume of K sines that are their geometric mean; complete
-    tuples have their volume as it is. A distance to a span is one sine whatever the span. The power is ours, not the
-    paper's.
+    A volume with k vectors is a product of k sines, and the fewer there are, the larger it is; so is the distance to a
+    span of fewer dimensions. Of tuples that lack some of the K modalities both are raised to the power K / k, as if the
+    missing ones agreed as well as those that are there; complete tuples have their score as it is. The power is ours,
+    not the paper's.
 
     Args:
         anchor: ``(B1, D)`` unit norm.
@@ -345,7 +345,7 @@ def _equal_sized(scores: Tensor, score: Score, present: Tensor | None, asked: in
 
     ``asked`` vectors stand beside each tuple; the volume of n vectors has n - 1 sines.
     """
-    if present is None or score == "distance":
+    if present is None:
         return scores
     power = (present.shape[1] + asked - 1) / (present.sum(dim=1) + asked - 1).clamp(min=1)  # (B2,)
     return scores * power if score == "logvol" else scores ** power.to(scores)
