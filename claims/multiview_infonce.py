@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from shared.digits import few_of_each, labelled_digits
+from shared.digits import labelled_digits
 from shared.interest import POINT
+from shared.probes import few_label_accuracy
 
 from accord.claims import Arm, Claim, Question
 from accord.data.corpus import Corpus
@@ -36,13 +37,8 @@ RANK, FEW, ALL = "effective rank", "accuracy, 10 labels each", "accuracy, all la
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Rank of the projections, and accuracy of a probe with few labels and with all."""
     known, asked = (model.embed_corpus(corpus, "image") for corpus in (train, test))
-    few = few_of_each(train.labels)
-    accuracy = {}
-    for name, rows in ((FEW, few), (ALL, range(len(train)))):
-        chosen = torch.as_tensor(list(rows))
-        probe = fit_probe(known[chosen], train.labels[chosen.numpy()], 10, strengths=(10.0,))
-        right = probe.logits(asked).argmax(dim=1).numpy() == test.labels
-        accuracy[name] = 100 * float(right.mean())
+    right = fit_probe(known, train.labels, 10, strengths=(10.0,)).logits(asked).argmax(dim=1).numpy() == test.labels
+    accuracy = {FEW: few_label_accuracy(model, train, test), ALL: 100 * float(right.mean())}
     return {RANK: projected_rank(model, test), **accuracy}
 
 

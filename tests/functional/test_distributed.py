@@ -60,7 +60,10 @@ def everything(process: int, given: dict[str, Tensor]) -> dict[str, Any]:
         "FT": own_gradients(AF.ClipLoss(False, True), process, given),
         "TT": own_gradients(AF.ClipLoss(), process, given),
         "TF": own_gradients(query_side_only, process, given),
-        "ids": own_gradients(lambda *x: AF.ClipLoss()(*x, ids=mine(IDS, process)), process, soft),
+        **{
+            choice: own_gradients(lambda *x, c=choice: AF.ClipLoss()(*x, mine(IDS, process), c), process, soft)
+            for choice in ("positives", "ignored", "dropped")
+        },
         "queue": [queue.features, queue.ids, queue.pointer],
         "bank": [started, bank.prototypes],
     }
@@ -104,13 +107,19 @@ def test_gradients_of_keys_are_missing_without_the_differentiable_gather(golden,
     assert not torch.allclose(2 * golden("clip")["grad_image"], joined(ranks, "TF", "image"), rtol=1e-2)
 
 
-def test_ids_across_processes_equal_the_single_process_targets(ranks) -> None:
+@pytest.mark.parametrize("choice", ["positives", "ignored", "dropped"])
+def test_duplicates_across_processes_count_as_in_a_single_process(ranks, choice: str) -> None:
     image, text = features(0).requires_grad_(), features(1).requires_grad_()
-    loss = AF.info_nce(image, text, torch.tensor(8.0).double(), targets=AF.targets_from_ids(IDS))
+    loss = AF.info_nce(image, text, torch.tensor(8.0).double(), ids=IDS, duplicates=choice)
     loss.backward()
-    torch.testing.assert_close(joined(ranks, "ids", "loss").mean(), loss.detach(), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(joined(ranks, "ids", "image"), 2 * image.grad, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(joined(ranks, "ids", "text"), 2 * text.grad, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(joined(ranks, choice, "loss").mean(), loss.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(joined(ranks, choice, "image"), 2 * image.grad, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(joined(ranks, choice, "text"), 2 * text.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_ids_are_the_targets_that_share_the_mass(ranks) -> None:
+    loss = AF.info_nce(features(0), features(1), 8.0, targets=AF.targets_from_ids(IDS))
+    torch.testing.assert_close(joined(ranks, "positives", "loss").mean(), loss, rtol=1e-6, atol=1e-6)
 
 
 def test_both_processes_hold_the_queue_of_one_process(ranks) -> None:

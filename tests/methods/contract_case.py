@@ -122,9 +122,9 @@ class Case:
 
     def batch(self) -> dict[str, Any]:
         """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
-        inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
-        rows, targets = self.corpus.select(range(4)), self.kind.targets
-        return next(iter(eval_loader(rows, inputs, batch_size=4, targets=targets)))  # type: ignore[arg-type]
+        method, rows = self.trained.method, self.corpus.select(range(4))
+        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.raw_inputs)
+        return next(iter(loader))
 
 
 def said_of_rows() -> set[str]:

@@ -28,6 +28,18 @@ def test_loss_is_symmetric_info_nce_of_the_embeddings(clip, batch):
     torch.testing.assert_close(clip.loss(batch, Step())["total"], expected)
 
 
+@pytest.mark.parametrize("choice", ["positives", "ignored", "dropped"])
+def test_rows_with_the_same_caption_need_not_be_negatives(towers, batch, choice):
+    torch.manual_seed(0)
+    clip = get_method("clip")({"dim": 8, "duplicates": choice}, towers, DataInfo())
+    embedded = clip.embed(batch)  # rows 0 and 3 have the same caption
+    ids = torch.tensor([0, 1, 2, 0])
+    expected = info_nce(embedded["image"], embedded["text"], clip.logit_scale(), ids=ids, duplicates=choice)
+    torch.testing.assert_close(clip.loss(batch, Step())["total"], expected)
+    cached = {"image": batch["image"], "text": towers["text"](batch["text"], batch["text_mask"])}
+    torch.testing.assert_close(clip.loss(cached, Step())["total"], expected)
+
+
 def test_embeddings_have_unit_norm_and_follow_the_batch(clip, batch):
     assert set(clip.embed({"image": batch["image"]})) == {"image"}
     for vectors in clip.embed(batch).values():

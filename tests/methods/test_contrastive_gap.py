@@ -50,6 +50,35 @@ def test_a_weight_of_zero_leaves_a_term_out(towers, batch):
     torch.testing.assert_close(terms["total"], terms["contrastive"])
 
 
+def repeated(towers):
+    """Four rows, of which the last has the caption of the first."""
+    torch.manual_seed(1)
+    return {"image": torch.randn(4, 3, 16, 16), **text_batch(towers, [*WORDS[:3], WORDS[0]])}
+
+
+def test_a_caption_that_comes_again_in_a_batch_is_dropped(towers):
+    batch, method = repeated(towers), built(towers)
+    x, y = (rows[:3] for rows in method.embed(batch).values())
+    torch.testing.assert_close(method.loss(batch, Step())["total"], GapClosingLoss()(x, y)["total"])
+
+
+def test_a_caption_that_comes_again_can_be_a_positive_or_ignored_or_a_negative(towers):
+    batch, ids = repeated(towers), torch.tensor([0, 1, 2, 0])
+    for choice in ("positives", "ignored", "negatives"):
+        method = built(towers, duplicates=choice, gap={"uniformity": 0, "alignment": 0})
+        given = {} if choice == "negatives" else {"ids": ids, "duplicates": choice}
+        expected = info_nce(*method.embed(batch).values(), 100.0, **given)
+        torch.testing.assert_close(method.loss(batch, Step())["total"], expected)
+        closed = built(towers, duplicates=choice).loss(batch, Step())
+        torch.testing.assert_close(closed["alignment"], GapClosingLoss()(*method.embed(batch).values())["alignment"])
+
+
+def test_pictures_are_seen_as_in_evaluation_unless_a_crop_is_asked_for(towers):
+    assert built(towers).views == ()
+    (view,) = built(towers, crop_scale=(0.8, 1.0)).views
+    assert view.scale == (0.8, 1.0)
+
+
 def test_the_temperature_is_fixed_unless_asked_for(towers, batch):
     method = built(towers)
     method.loss(batch, Step())["total"].backward()

@@ -96,6 +96,36 @@ def test_a_duplicate_caption_is_no_longer_a_negative() -> None:
     assert AF.info_nce(image, apart, 100.0, targets=AF.targets_from_ids(torch.tensor([4, 4, 9]))) <= plain
 
 
+def pairs_apart(ids: Tensor) -> Tensor:
+    """Which other rows stand in the softmax of each row where those of its own id are ignored."""
+    return (ids[:, None] != ids) | torch.eye(len(ids), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("tile", [None, 2])
+def test_ignored_duplicates_are_neither_positives_nor_negatives(tile: int | None, smoothing: float) -> None:
+    image, text, ids = unit(5), unit(5, seed=1), torch.tensor([4, 9, 4, 4, 2])
+    image.requires_grad_()
+    logits = (7.0 * image @ text.T).masked_fill(~pairs_apart(ids), -torch.inf)
+    expected = torch.zeros(()).double()
+    for each in (logits, logits.T):
+        log_p = each.log_softmax(dim=1)
+        even = log_p.masked_fill(~pairs_apart(ids), 0.0).sum(dim=1) / pairs_apart(ids).sum(dim=1)
+        expected = expected - ((1 - smoothing) * log_p.diagonal() + smoothing * even).mean() / 2
+    given_ = {"ids": ids, "duplicates": "ignored", "label_smoothing": smoothing, "tile": tile}
+    loss = AF.info_nce(image, text, 7.0, **given_)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(value, image)[0] for value in (loss, expected)))
+
+
+def test_of_dropped_duplicates_the_first_stays() -> None:
+    image, text, ids = unit(5), unit(5, seed=1), torch.tensor([4, 9, 4, 4, 2])
+    assert AF.first_of_each(ids).tolist() == [True, True, False, False, True]
+    alone = AF.info_nce(image[[0, 1, 4]], text[[0, 1, 4]], 7.0)
+    for loss in (AF.info_nce, AF.ClipLoss()):
+        torch.testing.assert_close(loss(image, text, 7.0, ids=ids, duplicates="dropped"), alone)
+
+
 def test_targets_of_a_row_without_positives_leave_it_out_in_tiles_too() -> None:
     image, text = unit(5), unit(5, seed=1)
     targets = torch.eye(5).double()
@@ -292,6 +322,7 @@ def test_local_loss_without_gathered_gradients_is_refused() -> None:
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, targets=unit(3)), r"targets has shape \(3, 6\)"),
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, ids=torch.zeros(2)), r"ids has shape \(2,\)"),
         (lambda: AF.info_nce(unit(3), unit(3), 1.0, ids=torch.zeros(3), targets=torch.eye(3)), "expected one of them"),
+        (lambda: AF.info_nce(unit(3), unit(3), 1.0, ids=torch.zeros(3), duplicates="kept"), "duplicates = 'kept'"),
         (lambda: AF.info_nce(unit(3), unit(3), torch.ones(2)), r"logit_scale has shape \(2,\): expected a scalar"),
         (lambda: AF.queue_nce(unit(3), unit(3), unit(4, 5), 0.1), "queue has shape .* expected 6 columns"),
         (lambda: AF.queue_nce(unit(3), unit(3), unit(4), 0.0), "temperature = 0.0"),

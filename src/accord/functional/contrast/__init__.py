@@ -11,6 +11,7 @@ from accord.functional.contrast.memory import (
 from accord.functional.contrast.pairs import (
     ClipLoss,
     contrastive_logits,
+    first_of_each,
     indexed_nce,
     info_nce,
     sigmoid_contrast,
@@ -47,6 +48,7 @@ __all__ = [
     "dhel",
     "distill_targets",
     "distilled_cross_entropy",
+    "first_of_each",
     "indexed_nce",
     "info_nce",
     "multi_positive_nce",

@@ -6,12 +6,15 @@ take unit-norm vectors, compute in float32 at least, also under autocast, and re
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accord.functional.checks import (
     as_float,
+    check_choice,
     check_ndim,
     check_positive,
     check_same_shape,
@@ -24,11 +27,14 @@ from accord.functional.distributed import gather_features, rank, world_size
 from accord.functional.engine import contrastive_loss, row_normalize
 from accord.functional.tiled import (
     BLOCK_ELEMENTS,
+    PairWeight,
     default_tile,
     tiled_logsumexp,
     tiled_logsumexp_both,
     tiled_pair_terms,
 )
+
+Duplicates = Literal["positives", "ignored", "dropped"]
 
 
 def contrastive_logits(
@@ -84,6 +90,23 @@ def targets_from_ids(ids: Tensor, key_ids: Tensor | None = None) -> Tensor:
     return row_normalize((ids[:, None] == key_ids[None, :]).float())
 
 
+def first_of_each(ids: Tensor) -> Tensor:
+    """Which rows are the first of their id: ``(B,)`` bool.
+
+    Args:
+        ids: ``(B,)`` integers.
+
+    Example:
+        >>> first_of_each(torch.tensor([7, 8, 7]))
+        tensor([ True,  True, False])
+    """
+    check_ndim(1, ids=ids)
+    groups, member = ids.unique(return_inverse=True)
+    place = torch.arange(len(ids), device=ids.device)
+    first = torch.full_like(groups, len(ids)).scatter_reduce(0, member, place, "amin")
+    return first[member] == place
+
+
 def info_nce(
     image: Tensor,
     text: Tensor,
@@ -91,6 +114,7 @@ def info_nce(
     *,
     logit_bias: Tensor | float | None = None,
     ids: Tensor | None = None,
+    duplicates: Duplicates = "positives",
     targets: Tensor | None = None,
     targets_t2i: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -106,8 +130,10 @@ def info_nce(
         logit_scale: factor on the cosine, already exponentiated (1 / temperature).
         logit_bias: added to every logit; it cancels in a softmax and exists for one signature with
             :func:`sigmoid_contrast`.
-        ids: ``(B,)`` integers; rows of equal id are positives of each other, as duplicate captions are. The targets
-            of :func:`targets_from_ids` without their matrix.
+        ids: ``(B,)`` integers, equal for rows that belong together, as those with the same caption do.
+        duplicates: what other rows of the same id are: ``positives``, the targets of :func:`targets_from_ids` without
+            their matrix; ``ignored``, neither positives nor negatives; ``dropped``: of each id only the first row is
+            in the batch.
         targets: ``(B, B)`` row-stochastic image→text targets instead of the identity.
         targets_t2i: ``(B, B)`` row-stochastic text→image targets; by default ``targets`` transposed, with its rows
             normalised again.
@@ -120,7 +146,8 @@ def info_nce(
 
     Raises:
         ShapeError: not two matrices of the same shape, or targets that do not fit.
-        ValueError: a scale that is not finite and positive, smoothing outside [0, 1], both ids and targets.
+        ValueError: a scale that is not finite and positive, smoothing outside [0, 1], both ids and targets, an unknown
+            choice for duplicates.
 
     Example:
         >>> x = F.normalize(torch.randn(4, 8), dim=1)
@@ -131,6 +158,7 @@ def info_nce(
     check_same_shape(image=image, text=text)
     check_positive(logit_scale=logit_scale)
     check_share(label_smoothing=label_smoothing)
+    check_choice(get_args(Duplicates), duplicates=duplicates)
     for name, given in {"targets": targets, "targets_t2i": targets_t2i}.items():
         if given is not None:
             check_shape((len(image), len(text)), **{name: given})
@@ -138,15 +166,21 @@ def info_nce(
         check_shape((len(image),), ids=ids)
         if targets is not None or targets_t2i is not None:
             raise ValueError("ids and targets both say what belongs together: expected one of them")
+        if duplicates == "dropped":
+            first = first_of_each(ids)
+            image, text, ids = image[first], text[first], None
     tile = default_tile(len(text), text.device.type) if tile is None else tile
     if tile >= len(image):
-        if ids is not None:
+        negatives = None
+        if ids is not None and duplicates == "ignored":
+            negatives = ids[:, None] != ids
+        elif ids is not None:
             targets = targets_t2i = ids[:, None] == ids
         elif targets is not None and targets_t2i is None:
             targets_t2i = row_normalize(targets.T)
         logits = contrastive_logits(image, text, logit_scale, logit_bias)
-        rows = contrastive_loss(logits, targets, label_smoothing=label_smoothing)
-        return (rows + contrastive_loss(logits.T, targets_t2i, label_smoothing=label_smoothing)) / 2
+        rows = contrastive_loss(logits, targets, negatives, label_smoothing=label_smoothing)
+        return (rows + contrastive_loss(logits.T, targets_t2i, negatives, label_smoothing=label_smoothing)) / 2
     if ids is None and targets is None and targets_t2i is None and not label_smoothing:
         rows, columns, own = tiled_pair_terms(image, text, logit_scale, tile=tile)
         return (rows.mean() + columns.mean()) / 2 - own.mean()
@@ -154,7 +188,11 @@ def info_nce(
         image, text = as_float(image), as_float(text)
         if targets is not None and targets_t2i is None:
             targets_t2i = row_normalize(targets.T)
-        rows, columns = tiled_logsumexp_both(image, text, logit_scale, tile=tile)
+        others = None if ids is None or duplicates != "ignored" else _apart_or_own(ids, ids)
+        rows, columns = tiled_logsumexp_both(image, text, logit_scale, pair_weight=others, tile=tile)
+        if others is not None and ids is not None:
+            forth = _from_levels(rows, image, text, text, None, logit_scale, label_smoothing, ids)
+            return (forth + _from_levels(columns, text, image, image, None, logit_scale, label_smoothing, ids)) / 2
         wanted = [_wanted(text, targets, ids), _wanted(image, targets_t2i, ids)]
         forth = _from_levels(rows, image, text, *wanted[0], logit_scale, label_smoothing)
         return (forth + _from_levels(columns, text, image, *wanted[1], logit_scale, label_smoothing)) / 2
@@ -227,14 +265,22 @@ class ClipLoss(nn.Module):
             )
         self.local_loss, self.gather_with_grad = local_loss, gather_with_grad
 
-    def forward(self, image: Tensor, text: Tensor, logit_scale: Tensor | float, ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        image: Tensor,
+        text: Tensor,
+        logit_scale: Tensor | float,
+        ids: Tensor | None = None,
+        duplicates: Duplicates = "positives",
+    ) -> Tensor:
         """The loss of this process.
 
         Args:
             image: ``(b, D)`` unit norm.
             text: ``(b, D)`` unit norm.
             logit_scale: factor on the cosine, already exponentiated.
-            ids: ``(b,)`` integers; rows of equal id are positives of each other (duplicate captions).
+            ids: ``(b,)`` integers, equal for rows of all processes that belong together (duplicate captions).
+            duplicates: what other rows of the same id are, see :func:`info_nce`.
 
         Returns:
             Scalar.
@@ -249,13 +295,17 @@ class ClipLoss(nn.Module):
         all_ids = None if ids is None else gather_features(ids, with_grad=False)
         both = gather_features(torch.cat([image, text], dim=1), with_grad=self.gather_with_grad)
         all_image, all_text = both.chunk(2, dim=1)  # one collective instead of two
-        if not self.local_loss or world_size() == 1:
-            return info_nce(all_image, all_text, logit_scale, ids=all_ids)
+        if not self.local_loss or world_size() == 1 or (all_ids is not None and duplicates == "dropped"):
+            return info_nce(all_image, all_text, logit_scale, ids=all_ids, duplicates=duplicates)
         with torch.autocast(image.device.type, enabled=False):
             image, text, all_image, all_text = (as_float(x) for x in (image, text, all_image, all_text))
             here = slice(rank() * len(image), (rank() + 1) * len(image))
+            others = None
+            if all_ids is not None and duplicates == "ignored":
+                others, all_ids = _apart_or_own(all_ids[here], all_ids, here.start), None
             own_text, own_image = (_wanted(keys, None, all_ids)[0][here] for keys in (all_text, all_image))
-            rows, columns = tiled_logsumexp(image, all_text, logit_scale), tiled_logsumexp(text, all_image, logit_scale)
+            rows = tiled_logsumexp(image, all_text, logit_scale, pair_weight=others)
+            columns = tiled_logsumexp(text, all_image, logit_scale, pair_weight=others)
             forth = _from_levels(rows, image, all_text, own_text, None, logit_scale)
             return (forth + _from_levels(columns, text, all_image, own_image, None, logit_scale)) / 2
 
@@ -300,6 +350,17 @@ def _wanted(key: Tensor, targets: Tensor | None, ids: Tensor | None) -> tuple[Te
     return class_means(key, member, len(groups))[0][member], None
 
 
+def _apart_or_own(ids: Tensor, key_ids: Tensor, start: int = 0) -> PairWeight:
+    """Pairs of different ids, and of a row with its own key; row i is that of key ``start + i``."""
+
+    def counts(rows: slice, columns: slice) -> Tensor:
+        place = torch.arange(len(key_ids), device=ids.device)
+        own = place[start : start + len(ids)][rows, None] == place[columns]
+        return own | (ids[rows, None] != key_ids[columns])
+
+    return counts
+
+
 def _from_levels(
     level: Tensor,
     query: Tensor,
@@ -308,11 +369,24 @@ def _from_levels(
     mass: Tensor | None,
     scale: Tensor | float,
     label_smoothing: float = 0.0,
+    ignored: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy from log-sum-exps: ``Σ_j t_ij Z_ij`` is by linearity the logit with the mean positive key."""
+    """Cross-entropy from log-sum-exps: ``Σ_j t_ij Z_ij`` is by linearity the logit with the mean positive key.
+
+    Smoothing spreads over all keys, or over those that are not of the same ``ignored (B,)`` id as the row's own.
+    """
     count = len(level) if mass is None else (mass > 0).sum().clamp(min=1)
     if label_smoothing:
-        wanted = torch.lerp(wanted, key.mean(dim=0).expand_as(wanted), label_smoothing)
+        even = key.mean(dim=0).expand_as(wanted) if ignored is None else _mean_of_candidates(key, ignored)
+        wanted = torch.lerp(wanted, even, label_smoothing)
         mass = None if mass is None else torch.lerp(mass, torch.ones_like(mass), label_smoothing)
     gain = scale * (query * wanted).sum(dim=1)
     return ((level if mass is None else level * mass) - gain).sum() / count
+
+
+def _mean_of_candidates(key: Tensor, ids: Tensor) -> Tensor:
+    """Mean of each row's own key and of those of other ids ``(B, D)``."""
+    groups, member = ids.unique(return_inverse=True)
+    size = torch.bincount(member, minlength=len(groups))[member, None]
+    same = key.new_zeros(len(groups), key.shape[1]).index_add(0, member, key)[member]
+    return (key.sum(dim=0) - same + key) / (len(key) - size + 1)

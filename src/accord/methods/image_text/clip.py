@@ -18,6 +18,7 @@ from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.functional import ClipLoss
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
+from accord.methods.duplicates import Choice, caption_ids
 from accord.state import LogitScale
 
 
@@ -31,6 +32,9 @@ class ClipConfig(settings.Config):
     local_loss: bool = Field(True, description="each process scores its own rows only: O(bB) memory, same gradient")
     gather_with_grad: bool = Field(True, description="gradient flows through gathered features (needed for local_loss)")
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
+    duplicates: Choice = Field(
+        "negatives", description="what rows of a batch with the same caption are to each other; dropped: one is left"
+    )
 
 
 class Clip(TwoTower):
@@ -83,8 +87,12 @@ class Clip(TwoTower):
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Symmetric InfoNCE over the global batch."""
-        scale = self.logit_scale()
-        loss = self.contrast(towers["image"], towers["text"], scale)
+        scale, choice = self.logit_scale(), self.config.duplicates
+        pairs = towers["image"], towers["text"]
+        if choice == "negatives":
+            loss = self.contrast(*pairs, scale)
+        else:
+            loss = self.contrast(*pairs, scale, caption_ids(batch), choice)
         return {"total": loss, "contrastive": loss.detach(), "logit_scale": scale.detach()}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ method (:class:`GapClosing`); with CLIP under a fixed temperature they are the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -17,9 +17,11 @@ from pydantic import Field
 from torch import Tensor
 
 from accord import config as settings
+from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
-from accord.functional import alignment, cross_uniformity, gather_features, uniformity
-from accord.methods.base import DataInfo, Objective, Step
+from accord.functional import alignment, cross_uniformity, first_of_each, gather_features, uniformity
+from accord.methods.base import Batch, DataInfo, Objective, Step
+from accord.methods.duplicates import Choice, caption_ids
 from accord.methods.image_text.clip import Clip, ClipConfig
 
 
@@ -50,7 +52,10 @@ class GapClosing(Objective):
 
     def forward(self, embeddings: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         """The terms in use, unweighted, and their weighted ``total``."""
-        sides = [gather_features(rows.float(), with_grad=True) for rows in embeddings.values()]  # each (N, D)
+        return self.terms([gather_features(rows.float(), with_grad=True) for rows in embeddings.values()])
+
+    def terms(self, sides: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The same of all rows of all processes, ``(N, D)`` of each modality."""
         pairs = list(combinations(sides, 2))
         t, weights = self.config.t, self.config.model_dump(exclude={"t"})
         terms: dict[str, Tensor] = {}
@@ -65,14 +70,21 @@ class GapClosing(Objective):
 
 
 class ContrastiveGapConfig(ClipConfig):
-    """Settings of :class:`ContrastiveGap`; defaults from the paper's CUA, with its released code's temperature.
+    """Settings of :class:`ContrastiveGap`; defaults from the paper's CUA, and from its released code.
 
-    A learned temperature changes the balance with the other terms, which are of order 1 whatever it is.
+    That code sees whole pictures, holds the temperature fixed, and takes one row of each caption in a batch. A learned
+    temperature changes the balance with the other terms, which are of order 1 whatever it is.
     """
 
     dim: int = Field(128, ge=1, description="size of the shared embedding space (32, 64 and 128 in the paper)")
     temperature: float = Field(0.01, gt=0, description="softmax temperature")
     learn_temperature: bool = Field(False, description="train the logit scale")
+    crop_scale: tuple[float, float] = Field(
+        (1.0, 1.0), description="area range of the training crop; (1, 1): pictures as evaluation sees them"
+    )
+    duplicates: Choice = Field(
+        "dropped", description="what rows of a batch with the same caption are to each other; dropped: one is left"
+    )
     gap: GapClosingConfig = Field(default_factory=GapClosingConfig, description="the terms that close the gap")
 
 
@@ -101,9 +113,22 @@ class ContrastiveGap(Clip):
         super().__init__(config, encoders, data)
         self.closing = GapClosing(self.config.gap)
 
-    def objective(self, towers: dict[str, Tensor], batch: dict[str, Any], step: Step) -> dict[str, Tensor]:
+    @property
+    def views(self) -> tuple[View, ...]:
+        """A mild crop, if there is one."""
+        return () if self.config.crop_scale == (1.0, 1.0) else super().views
+
+    def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """``L_CLIP + w_U L_U + w_A L_A + w_XU L_XU``."""
         terms = super().objective(towers, batch, step)
-        closing = self.closing(self.embeddings(towers), step)
+        closing = self.closing.terms(self._counted(towers, batch))
         total = terms.pop("total") + closing.pop("total")
         return {"total": total, **terms, **{name: term.detach() for name, term in closing.items()}}
+
+    def _counted(self, towers: dict[str, Tensor], batch: Batch) -> list[Tensor]:
+        """The embeddings of all processes that the added terms are of, image and text."""
+        sides = [gather_features(rows, with_grad=True) for rows in self.embeddings(towers).values()]
+        if self.config.duplicates != "dropped":
+            return sides
+        first = first_of_each(gather_features(caption_ids(batch), with_grad=False))
+        return [side[first] for side in sides]
