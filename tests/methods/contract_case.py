@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accord.config import Config
 from accord.data.corpus import Corpus
-from accord.data.fields import declarations
+from accord.data.fields import declarations, declared
 from accord.data.loading.loader import eval_loader
 from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError
@@ -123,13 +123,16 @@ class Case:
     def batch(self) -> dict[str, Any]:
         """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
         method, rows = self.trained.method, self.corpus.select(range(4))
+        if "graph" not in method.needs:  # where training reads no texts, a finished model may be given some
+            held = {field: (field,) if declared(field).several else field for field in method.needs}
+            rows = replace(rows, columns=rows.columns.model_copy(update=held))
         loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.raw_inputs)
         return next(iter(loader))
 
 
 def said_of_rows() -> set[str]:
     """The columns that are neither read by a modality nor by a target, such as labels: every method gets them."""
-    said = {field for field, declared in declarations().items() if declared.modality is None}
+    said = {field for field, made in declarations().items() if made.modality is None}
     return said - set(fields_of(TARGETS))
 
 
