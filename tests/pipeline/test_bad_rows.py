@@ -44,7 +44,7 @@ def test_an_item_that_cannot_be_read_is_named_and_gets_no_answer(trained, shapes
 def test_an_item_that_cannot_be_read_is_named_where_features_are_stored(trained, shapes, monkeypatch):
     model = accord.load(trained.path, "cpu")
     model.method.encoders["image"].freeze("all")
-    monkeypatch.setattr("accord.training.artifact._WORTH_STORING", 1)
+    monkeypatch.setattr("accord.training.model._WORTH_STORING", 1)
     with pytest.raises(DataError, match=r"images\[1\] \(none\.png\) cannot be read: missing file"):
         model.embed(images=[str(shapes / "00.png"), "none.png"])
 

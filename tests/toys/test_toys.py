@@ -12,6 +12,7 @@ from contract_case import TRAINING, Killed, killed_at, same, state_of
 
 import accord
 from accord.data.columns import Columns
+from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.abilities import Detects, Embeds, FindsMoments, Generates, Segments, Tracks
 from accord.pipeline.config import RunConfig
@@ -21,6 +22,7 @@ from tiny_bundles import save_clip
 KINDS = {
     "untrained": Embeds,
     "generator": Generates,
+    "painter": Generates,
     "segmenter": Segments,
     "detector": Detects,
     "tracker": Tracks,
@@ -117,6 +119,22 @@ def test_training_brings_each_nearer_to_what_it_is_taught(toy):
     lines = toy.fit(toy.built(), "longer", epochs=8, lr=1e-2)
     first, last = (sum(line["total"] for line in part) for part in (lines[:3], lines[-3:]))
     assert last < 0.9 * first
+
+
+def test_pixels_are_there_beside_stored_features_and_where_no_encoder_reads(toys, monkeypatch):
+    toy, seen = toys("painter"), []
+    method = toy.built()
+    monkeypatch.setattr(
+        method, "loss", lambda batch, step: seen.append(batch) or type(method).loss(method, batch, step)
+    )
+    toy.fit(method, "watched", epochs=1)
+    assert seen
+    for batch in seen:
+        rows = [toy.corpus.sample(int(row))["image"] for row in batch["index"]]
+        colours = torch.tensor([row.resize((1, 1), 4).getpixel((0, 0)) for row in rows]) / 255
+        assert isinstance(batch["image"], Features)
+        assert batch["image_raw"].shape == batch["reference"].shape == (8, 3, 8, 8)
+        torch.testing.assert_close(batch["image_raw"].mean(dim=(2, 3)), colours, atol=0.02, rtol=0)
 
 
 def test_a_run_from_a_bundle_goes_the_same_way(toys, tmp_path):

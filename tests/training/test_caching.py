@@ -26,7 +26,7 @@ from accord.encoders.base import Encoder
 from accord.errors import DataError
 from accord.methods.abilities import Embeds
 from accord.methods.base import DataInfo, Method
-from accord.training import artifact, caching
+from accord.training import caching, model
 from accord.training.caching import feature_caches
 from accord.training.config import TrainingConfig
 from accord.training.feature_store import FeatureStore, content_key
@@ -192,6 +192,13 @@ def test_features_are_not_cached_when(reason, corpus, tmp_path, monkeypatch):
     assert encoder.calls == 2 * 2 * 4 * 3  # epochs, batches, rows, views
 
 
+@pytest.mark.parametrize("views", [(), Pair.views])
+def test_features_of_views_are_not_cached_beside_the_pixels_of_these_views(views, corpus, monkeypatch):
+    monkeypatch.setattr(Pair, "raw", classmethod(lambda cls, config: {"image": None}))
+    monkeypatch.setattr(Pair, "views", views)
+    assert set(feature_caches(Pair(frozen()), corpus, CONFIG)) == (set() if views else {"image"})
+
+
 def test_a_cache_that_is_too_large_is_announced(corpus, monkeypatch, capsys):
     monkeypatch.setattr(caching, "_LARGEST", 100)
     assert feature_caches(Pair(frozen()), corpus, CONFIG, Console(stderr=True)) == {}
@@ -354,24 +361,24 @@ def test_the_store_holds_nothing_but_whole_files(tmp_path):
 
 
 def test_evaluation_reads_what_training_stored(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
     encoder = frozen()
     method = Pair(encoder)
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     calls = encoder.calls
-    stored = artifact.Model(method).embed_corpus(corpus, "image")
+    stored = model.Model(method).embed_corpus(corpus, "image")
     assert encoder.calls == calls
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 10**6)
-    torch.testing.assert_close(artifact.Model(method).embed_corpus(corpus, "image"), stored)
+    monkeypatch.setattr(model, "_WORTH_STORING", 10**6)
+    torch.testing.assert_close(model.Model(method).embed_corpus(corpus, "image"), stored)
     assert encoder.calls > calls
 
 
 def test_features_of_a_trained_encoder_are_not_stored_by_evaluation(corpus, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
-    monkeypatch.setattr(artifact, "stored_features", None)  # would fail if called
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "stored_features", None)  # would fail if called
     encoder = frozen()
     encoder.requires_grad_(True)
-    assert len(artifact.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)
+    assert len(model.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)
 
 
 class Patches(Thumbnail):
@@ -421,12 +428,12 @@ def test_tokens_of_images_are_cached_in_half_precision(corpus):
 
 
 def test_training_and_evaluation_by_tokens_run_the_encoder_once_per_picture(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
     method = Grid(frozen_patches())
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     calls = method.encoders["image"].calls
     fit(Grid(method.encoders["image"]), corpus, CONFIG, tmp_path / "again", progress=False)
-    artifact.Model(method).embed_corpus(corpus, "image")
+    model.Model(method).embed_corpus(corpus, "image")
     assert method.encoders["image"].calls - calls <= 2  # one blank picture each time, to count the tokens
 
 

@@ -82,10 +82,9 @@ def average_precision(what: str, rows: Sequence[Guesses], groups: NDArray[Any] |
 def precision_curves(found: dict[str, Sequence[Guesses]], title: str) -> list[Curves]:
     """Precision over recall at IoU 0.5, of every way to compare; a mean over classes."""
     lines = {what: _Ranked(rows).curve() for what, rows in found.items() if any(len(row.truth) for row in rows)}
-    lead = "Right guesses of all, and things found of all, from the surest guess on: a mean over classes, at IoU 0.5."
-    return (
-        [Curves(lead, lines, x="percent of things found", y="percent of guesses right", title=title)] if lines else []
-    )
+    lead = "How many guesses are right, down to the one that finds so many of the things: mean over classes, IoU 0.5."
+    drawn = Curves(lead, lines, x="percent of things found", y="percent of guesses right", title=title)
+    return [drawn] if lines else []
 
 
 def box_overlap(first: Tensor, second: Tensor) -> Floats:
@@ -220,10 +219,8 @@ def _matched(row: Guesses) -> _Matched:
     free = np.ones((len(THRESHOLDS), len(truth)), dtype=np.bool_)
     right = np.zeros((len(order), len(THRESHOLDS)), dtype=np.bool_)
     place = np.array([(labels[:rank] == label).sum() for rank, label in enumerate(labels)], dtype=np.int64)
-    for rank, guess in enumerate(order):
+    for rank, guess in enumerate(order if len(truth) else ()):
         overlap = np.where(free & (truth == labels[rank]), row.overlap[guess], -1.0)  # (K, m)
-        if not len(truth):
-            break
         best = overlap.argmax(axis=1)
         right[rank] = overlap[np.arange(len(best)), best] >= THRESHOLDS - 1e-10
         free[right[rank], best[right[rank]]] = False

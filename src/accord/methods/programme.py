@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from accord.config import OptimizerName, ScheduleName
 from accord.data.loading.order import (
     QUERY,
     SUPPORT,
@@ -77,14 +78,14 @@ class Optimiser:
 
     name: str = MAIN
     parameters: tuple[str, ...] = ()
-    kind: Literal["adamw", "adam", "sgd", "lars", "lamb"] | None = None
+    kind: OptimizerName | None = None
     lr: float | None = None
     weight_decay: float | None = None
     betas: tuple[float, float] | None = None
     eps: float | None = None
     momentum: float | None = None
     grad_clip: float | None = None
-    schedule: Literal["cosine", "poly", "step", "constant"] | None = None
+    schedule: ScheduleName | None = None
     warmup: float | None = None
     lr_floor: float | None = None
     power: float | None = None

@@ -23,7 +23,7 @@ from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
 from accord.pipeline.choose import require_fit
-from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, brought_encoders
 
 
 def prepare_run(
@@ -86,7 +86,7 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
         have, wanted = ", ".join(bundle.encoders), ", ".join(kind.wants(parsed))
         raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
-    choices = _choices(config, kind, parsed, corpus, bundle)
+    choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
     encoders = {
         name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle) for name in kind.wants(parsed)
@@ -119,15 +119,13 @@ def _start_from(method: Method, bundle: Bundle) -> None:
     )
 
 
-def _choices(
-    config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus, bundle: Bundle | None
-) -> dict[str, Choice]:
+def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
     """Modality -> the encoder that the user names, or else that of the bundle, the method's own, or the usual one.
 
     Settings of an encoder without a name are for the one that would be taken anyway.
     """
     own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    brought = {} if bundle is None else {modality: EncoderConfig(name=bundle.name) for modality in bundle.encoders}
+    brought = {name: EncoderConfig.parse(dict(wish)) for name, wish in brought_encoders(config, parsed).items()}
     usual = {**default_encoders(corpus), **own, **brought}
     choices = {}
     for modality in {**usual, **config.encoders}:

@@ -14,8 +14,8 @@ from accord.searching.index import Hit, build_index
 from accord.searching.query import search as query_index
 from accord.searching.query import search_altered, search_jointly, search_like
 from accord.searching.rows import row_named
-from accord.training.artifact import Model as TrainedModel
 from accord.training.device import resolve_device
+from accord.training.model import Model as TrainedModel
 from accord.training.named import named_model
 
 
@@ -36,7 +36,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
 
 
 class Model(TrainedModel):
-    """A trained model, see :class:`accord.training.artifact.Model`, that also searches."""
+    """A trained model, see :class:`accord.training.model.Model`, that also searches."""
 
     def search(
         self,

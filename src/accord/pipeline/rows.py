@@ -23,7 +23,7 @@ from accord.errors import ConfigError, DataError
 from accord.pipeline.build import prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
 from accord.pipeline.folder import SPLITS
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 T = TypeVar("T")
 Rows = TypeVar("Rows", Corpus, Prepared)

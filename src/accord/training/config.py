@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from accord.config import Config
+from accord.config import Config, OptimizerName, ScheduleName
 
 # What may change between a run and its resumption without changing the result that is computed.
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
@@ -50,16 +50,14 @@ class TrainingConfig(Config):
         (0.9, 0.98), description="averaging of gradient and square in AdamW, Adam and LAMB, in [0, 1)"
     )
     eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW, Adam and LAMB")
-    optimizer: Literal["adamw", "adam", "sgd", "lars", "lamb"] = Field(
+    optimizer: OptimizerName = Field(
         "adamw",
         description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS and LAMB: SGD and "
         "AdamW whose step on a matrix is relative to its norm",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")
-    schedule: Literal["cosine", "poly", "step", "constant"] = Field(
-        "cosine", description="how the learning rate goes on after that"
-    )
+    schedule: ScheduleName = Field("cosine", description="how the learning rate goes on after that")
     lr_floor: float = Field(0.0, ge=0, lt=1, description="share of the peak at which cosine and poly end")
     power: float = Field(0.9, gt=0, description="poly: exponent of the share of steps that is left")
     milestones: tuple[float, ...] = Field(

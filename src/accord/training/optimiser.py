@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 import torch
 from timm.optim import Lamb, Lars
@@ -63,16 +64,25 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The configured optimiser over ``named`` parameters, with few kernel launches."""
     groups = parameter_groups(named, config.weight_decay, group)
-    if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
-    if config.optimizer in ("lars", "lamb"):  # their steps on vectors, which do not decay, are those of SGD and AdamW
-        adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
-        if config.optimizer == "lars":
-            return Lars(adapted, lr=config.lr, momentum=config.momentum)
-        return Lamb(adapted, lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)  # see grad_clip
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    match config.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+        case "adam":
+            return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+        case "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+        case "lars":  # its step on vectors, which do not decay, is that of SGD
+            return Lars(_adapted(groups), lr=config.lr, momentum=config.momentum)
+        case "lamb":  # likewise that of AdamW; it clips by itself unless told not to
+            return Lamb(_adapted(groups), lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
+        case _:
+            assert_never(config.optimizer)
+
+
+def _adapted(groups: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The groups of an optimiser whose steps on matrices, and on nothing else, are relative to their norms."""
+    return [{**each, "always_adapt": each["decays"]} for each in groups]
 
 
 def schedule(step: int, total: int, config: TrainingConfig) -> float:
@@ -98,12 +108,15 @@ def schedule(step: int, total: int, config: TrainingConfig) -> float:
     warmup = round(config.warmup * total)
     if step < warmup:
         return (step + 1) / warmup
-    if config.schedule == "constant":
-        return 1.0
-    if config.schedule == "step":
-        return config.gamma ** sum(step >= round(share * total) for share in config.milestones)
-    if config.schedule == "cosine":
-        falling = warmup_cosine_at(step, warmup, total, base=1.0)
-    else:
-        falling = (1 - (step - warmup) / (total - warmup)) ** config.power
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "step":
+            return config.gamma ** sum(step >= round(share * total) for share in config.milestones)
+        case "cosine":
+            falling = warmup_cosine_at(step, warmup, total, base=1.0)
+        case "poly":
+            falling = (1 - (step - warmup) / (total - warmup)) ** config.power
+        case _:
+            assert_never(config.schedule)
     return config.lr_floor + (1 - config.lr_floor) * falling

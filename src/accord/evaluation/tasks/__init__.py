@@ -31,7 +31,7 @@ class Options(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One way to score a model (:class:`accord.training.artifact.Model`).
+    """One way to score a model (:class:`accord.training.model.Model`).
 
     Args:
         name: what the user calls it.
