@@ -199,6 +199,7 @@ def accurate(
         because="the paper's gains are one to two points",
         equal=equal,
         expects=expects,
+        unequal_trials="with two views the temperature is that of half of the steps" if equal == "nothing" else "",
     )
 
 
