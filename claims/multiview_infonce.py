@@ -26,11 +26,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from shared.digits import Digits, few_of_each, split_digits
+from shared.digits import Digits, split_digits
 from shared.encoders import ConvDigits
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
+from accord.evaluation.few_labels import few_of_each
 from accord.evaluation.linear_probe import fit_probe
 from accord.functional import effective_rank, supcon, warmup_cosine_at
 from accord.methods import DataInfo, Step
@@ -133,8 +134,7 @@ def measure(method: MultiView, train: Digits, test: Digits) -> dict[str, float]:
 
 def probed(known: Tensor, asked: Tensor, labels: NDArray[np.int64], truth: NDArray[np.int64], draw: int) -> float:
     """Accuracy of a probe that knows ten labels of each digit."""
-    order = np.random.default_rng(draw).permutation(len(labels))
-    chosen = order[few_of_each(labels[order])]
+    chosen = few_of_each(labels, 10, draw)
     with torch.inference_mode(False):
         probe = fit_probe(known[torch.from_numpy(chosen)].clone(), labels[chosen], 10, strengths=(10.0,))
     return 100 * float((probe.logits(asked).argmax(dim=1).numpy() == truth).mean())

@@ -18,13 +18,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from shared.digits import few_of_each, labelled_digits
+from shared.digits import labelled_digits
 from shared.interest import POINT
+from shared.probes import few_label_accuracy
 
 from accord.claims import Arm, Claim, Measured, Question
 from accord.data.corpus import Corpus
 from accord.data.loading.loader import eval_loader
-from accord.evaluation.linear_probe import fit_probe
 from accord.methods.base import Batch, Step
 from accord.methods.image.swav import Swav
 from accord.pipeline.build import build_method
@@ -54,10 +54,7 @@ SMALL_BATCH = {"training.batch_size": 16, "training.epochs": 8, "method.freeze_p
 
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Accuracy of a probe with few labels, and how many prototypes held-out digits are assigned to."""
-    known, asked = (model.embed_corpus(corpus, "image") for corpus in (train, test))
-    rows = torch.from_numpy(few_of_each(train.labels))
-    probe = fit_probe(known[rows], train.labels[rows.numpy()], 10, strengths=(10.0,))
-    found = {FEW: 100 * float((probe.logits(asked).argmax(dim=1).numpy() == test.labels).mean())}
+    found = {FEW: few_label_accuracy(model, train, test)}
     if isinstance(model.method, Swav):
         batches = eval_loader(test, model.inputs, batch_size=128, modalities=("image",))
         found[USED] = float(torch.cat([model.method.assign(batch) for batch in batches]).unique().numel())

@@ -19,7 +19,10 @@ def test_a_former_name_is_the_very_module(before, monkeypatch):
 
 def test_names_are_imported_from_where_they_were():
     code = (
-        "from accord.functional.multiview import nt_xent; from accord.data.views import View; print(View(size=8).size)"
+        "from accord.functional.multiview import nt_xent; from accord.data.views import View; print(View(size=8).size);"
+        "from accord.data.corpus import Corpus, corpus_from_graph, corpus_from_items, open_corpus, survey, undecoded;"
+        "from accord.encoders.heads import MLPHead, PairWeightMLP, SharedGCN, prepend;"
+        "from accord.training.artifact import Model, load_model, save_model"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "8"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from accord.errors import ConfigError, did_you_mean
+
+# Named alike by the settings of training and by what a method declares; `accord.training.optimiser` makes them.
+OptimizerName = Literal["adamw", "adam", "sgd", "lars", "lamb"]
+ScheduleName = Literal["cosine", "poly", "step", "constant"]
 
 
 class Config(BaseModel):

@@ -237,3 +237,17 @@ def test_a_column_without_any_value_says_so(folder: Path) -> None:
     )
     with pytest.raises(DataError, match="has no rows: 10 rows without image"):
         open_corpus(folder / "a.parquet", columns={"image": "file_name"}, quiet=True)
+
+
+def test_what_other_code_has_judged_is_judged_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    write_metadata(folder, b"9.png,again,x")
+    judged: list[int] = []
+    monkeypatch.setattr(Corpus, "check", lambda corpus, position: judged.append(position) or {})
+    monkeypatch.setattr("accord.data.check._ROOMS", [tmp_path])
+    counts = []
+    for version, code in (("1", "a"), ("1", "a"), ("1", "b"), ("2", "b"), ("2", "b")):
+        (tmp_path / "smell.py").write_text(code)
+        monkeypatch.setattr("accord.data.check.__version__", version)
+        open_corpus(folder, quiet=True)
+        counts.append(len(judged))
+    assert counts == [11, 11, 22, 33, 33]

@@ -69,5 +69,5 @@ def test_an_encoder_without_equal_layers_says_so():
 
 def test_layers_that_were_not_asked_for_are_missed_with_a_hint():
     encoder, (x, _) = CASES["tiny_vit"].build(), CASES["tiny_vit"].inputs()
-    with pytest.raises(ShapeError, match=r"no stream 'layers'; there are: patches, map8; .* with layers=True"):
+    with pytest.raises(ShapeError, match=r"no stream 'layers'; there are: patches, prenorm, map8; .* with layers=True"):
         encoder(x).stream("layers")

@@ -77,7 +77,7 @@ class Case:
         reads = self.kind.reads(parsed)
         rows, graph = self.places
         learnt = [field for target in self.kind.targets for field in get_target(target).fields]
-        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *learnt}
+        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *reads, *learnt}
         columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
@@ -123,9 +123,9 @@ class Case:
 
     def batch(self) -> dict[str, Any]:
         """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
-        inputs = {modality: encoder.input for modality, encoder in self.trained.method.encoders.items()}
-        rows, targets = self.corpus.select(range(4)), self.kind.targets
-        return next(iter(eval_loader(rows, inputs, batch_size=4, targets=targets)))  # type: ignore[arg-type]
+        method, rows = self.trained.method, self.corpus.select(range(4))
+        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.raw_inputs)
+        return next(iter(loader))
 
 
 @dataclass(frozen=True)

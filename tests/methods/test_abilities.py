@@ -49,6 +49,15 @@ def test_every_ability_says_in_words_what_it_does():
         assert kind.__doc__
 
 
+def test_logits_are_of_the_scale_that_a_method_has_learnt_and_else_of_the_largest(towers):
+    clip = get_method("clip")({"temperature": 0.05}, towers, DataInfo())
+    swav = get_method("swav")({"dim": 8, "hidden": 8, "prototypes": 4}, towers, DataInfo())
+    assert clip.cosine_scale == pytest.approx(20)
+    assert swav.cosine_scale == 100
+    assert Model(clip).logit_scale == pytest.approx(20)
+    assert (clip.cosine_bias, clip.templates, Model(clip).templates) == (None, (), "plain")
+
+
 class Silent(Method):
     """Trains, and can do nothing besides."""
 

@@ -37,7 +37,7 @@ def test_it_is_the_space_of_the_bundle():
     picture = torch.randn(2, 3, 16, 16)
     expected = of.encoders["image"](picture).pooled @ of.projections["image"].T
     torch.testing.assert_close(method.embed({"image": picture})["image"], expected / expected.norm(dim=1)[:, None])
-    assert (method.logit_scale().item(), method.logit_bias, method.templates) == (50.0, -3.0, ("a {}",))
+    assert (method.cosine_scale, method.cosine_bias, method.templates) == (50.0, -3.0, ("a {}",))
     assert method.stages == ()
     assert not any(parameter.requires_grad for parameter in method.parameters())
 

@@ -70,7 +70,7 @@ def test_adameow_is_contrast_from_fine_to_coarse_with_learned_weights(graph, nor
 
 @pytest.mark.parametrize(("name", "settings"), [("meow", MEOW), ("adameow", ADA)])
 def test_no_tensor_of_all_pairs_is_kept_for_the_backward_pass(graph, monkeypatch, name, settings):
-    monkeypatch.setattr("accord.encoders.heads.CHUNK_ELEMENTS", 16 * PAPERS * 4)
+    monkeypatch.setattr("accord.encoders.heads.pairs.CHUNK_ELEMENTS", 16 * PAPERS * 4)
     monkeypatch.setattr("accord.functional.tiled.DENSE_ROWS", 8)
     method, saved = built(name, graph, **settings), []
     method.loss({"graph": graph}, Step())  # what is read of the graph once, is read

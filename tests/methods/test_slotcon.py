@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path):
 
 
 def test_training_tells_colours_apart_and_segments(tmp_path):
-    slotcon = trained("slotcon", tmp_path, training={"epochs": 6}, momentum=0.9, **SMALL)
+    slotcon = trained("slotcon", tmp_path, training={"epochs": 6}, momentum=0.99, **SMALL)
     assert told_apart(slotcon) > 0.8  # chance 0.25
     found = slotcon.segment({"image": torch.randn(2, 3, 32, 32)}, (20, 30))
     assert found.shape == (2, 20, 30)

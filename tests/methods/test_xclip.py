@@ -169,7 +169,7 @@ def test_it_starts_from_a_clip_whose_texts_and_scale_stay_as_they_are(tmp_path, 
     bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip')}")
     kind = get_method("xclip")
     settings = kind.Config.parse(kind.settings_from(bundle))
-    tower = build_encoder("video", dict(kind.default_encoders(settings)["video"]))
+    tower = build_encoder("video", dict(kind.encoders_from(settings, bundle.name)["video"]))
     xclip = kind(settings, {"video": tower, "text": bundle.encoders["text"]}, DATA)
     assert xclip.start_from(bundle) == ("text projection", "logit scale")
     torch.testing.assert_close(xclip.logit_scale().item(), bundle.logit_scale)

@@ -50,7 +50,7 @@ def test_the_example_can_be_pasted_into_a_shell(card) -> None:
 def test_page_shows_facts_settings_traps_and_claims() -> None:
     card = get_card("capro")
     text = " ".join(printed(card_page(card, [Setting("temperature", "0.1", "> 0", "softmax")]), width=300).split())
-    for part in (card.title, card.url, card.use, card.inputs, card.gives, *card.traps, *card.claims):
+    for part in (card.title, card.url, card.use, card.inputs, card.gives, card.recipe, *card.traps, *card.claims):
         assert " ".join(part.split()) in text
     assert "temperature 0.1 softmax (> 0)" in text
 

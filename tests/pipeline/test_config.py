@@ -6,7 +6,7 @@ import pytest
 from small import small_run
 
 from accord.errors import ConfigError
-from accord.pipeline.config import RunConfig, merged, with_encoders
+from accord.pipeline.config import RunConfig, brought_encoders, merged, with_encoders
 
 RUN = small_run("pictures")
 
@@ -82,6 +82,24 @@ def test_a_wish_reaches_the_encoders_that_the_run_does_not_name():
         "text": (None, "none", "random"),
     }
     assert with_encoders(run).encoders == {}
+
+
+def test_a_wish_reaches_what_a_bundle_brings_in_the_place_of_a_network_that_starts_at_random():
+    alone = RunConfig.parse(merged(RUN, {"method": "swav", "encoders": {}}))
+    assert freezing(alone, freeze=1) == {}
+    assert freezing(alone.model_copy(update={"bundle": "clip:models/vit"}), freeze=1) == {"image": 1}
+
+
+def test_a_method_may_make_an_encoder_of_one_of_the_bundles():
+    run = RunConfig.parse(merged(RUN, {"method": "xclip", "encoders": {}, "bundle": "clip:models/vit"}))
+    brought = brought_encoders(run, run.kind.Config.parse({}))
+    assert {name: wish["name"] for name, wish in brought.items()} == {
+        "image": "clip:models/vit",
+        "text": "clip:models/vit",
+        "video": "cross_frame:clip:models/vit",
+    }
+    assert freezing(run, freeze=1) == {"video": 1, "text": 1}
+    assert brought_encoders(run.model_copy(update={"bundle": None}), run.kind.Config.parse({})) == {}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def summary_of(run):
 
 def retrieval_examples(model, test):
     find = captions_found if "text" in model.modalities else rows_found
-    return pictured(find(model, test, "image"))
+    return pictured(find(model, test, "image"), ("image",))
 
 
 def plain(html):

@@ -7,6 +7,7 @@ from pathlib import Path
 TOYS = {
     "toy_untrained": "untrained:Untrained",
     "toy_generator": "generator:Generator",
+    "toy_painter": "painter:Painter",
     "toy_segmenter": "segmenter:Segmenter",
     "toy_detector": "detector:Detector",
     "toy_tracker": "tracker:Tracker",

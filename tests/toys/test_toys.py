@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,15 +13,19 @@ from contract_case import TRAINING, Killed, killed_at, same, state_of
 
 import accord
 from accord.data.columns import Columns
+from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.abilities import Detects, Embeds, FindsMoments, Generates, Segments, Tracks
 from accord.pipeline.config import RunConfig
+from accord.pipeline.rows import held_out
 from accord.pipeline.run import execute
+from accord.pipeline.summary import next_steps
 from tiny_bundles import save_clip
 
 KINDS = {
     "untrained": Embeds,
     "generator": Generates,
+    "painter": Generates,
     "segmenter": Segments,
     "detector": Detects,
     "tracker": Tracks,
@@ -33,6 +38,7 @@ MEASURED = {  # toy -> a metric of each task that fits it, and what the report s
     "tracker": (["box AP"], ["Things followed"]),
     "finder": (["mean IoU"], ["Moments"]),
     "generator": (["relative Fréchet distance"], ["Made"]),
+    "painter": (["relative Fréchet distance"], ["Made"]),
 }
 
 
@@ -102,6 +108,24 @@ def test_where_no_task_fits_a_sentence_says_so(run, toy, tmp_path):
         accord.evaluate(run, folder)
 
 
+@pytest.mark.parametrize("toy", ["detector"], indirect=True)
+def test_what_embeds_nothing_says_so_where_vectors_are_wanted(run, toy, tmp_path):
+    sentence = "method toy_detector does not embed anything; methods that do: "
+    with pytest.raises(ConfigError, match=sentence):
+        accord.embed(run, toy.places[0], tmp_path / "vectors.parquet")
+    with pytest.raises(ConfigError, match=sentence):
+        accord.search(run, "a ball", toy.places[0])
+
+
+@pytest.mark.parametrize("toy", ["detector"], indirect=True)
+def test_an_evaluation_is_proposed_where_a_task_fits(run, toy):
+    model = accord.load(run)
+    prepared = held_out(model)
+    plain = replace(prepared.test, columns=Columns(image="image"), labels=None)
+    assert next_steps(model, prepared, run) == (f"accord evaluate {run}",)
+    assert next_steps(model, replace(prepared, test=plain), run) == ()
+
+
 @pytest.mark.parametrize("toy", ["generator"], indirect=True)
 def test_a_bundle_judges_what_a_generator_makes(run, tmp_path):
     judge = f"clip:{save_clip(tmp_path / 'bundle')}"
@@ -117,6 +141,22 @@ def test_training_brings_each_nearer_to_what_it_is_taught(toy):
     lines = toy.fit(toy.built(), "longer", epochs=8, lr=1e-2)
     first, last = (sum(line["total"] for line in part) for part in (lines[:3], lines[-3:]))
     assert last < 0.9 * first
+
+
+def test_pixels_are_there_beside_stored_features_and_where_no_encoder_reads(toys, monkeypatch):
+    toy, seen = toys("painter"), []
+    method = toy.built()
+    monkeypatch.setattr(
+        method, "loss", lambda batch, step: seen.append(batch) or type(method).loss(method, batch, step)
+    )
+    toy.fit(method, "watched", epochs=1)
+    assert seen
+    for batch in seen:
+        rows = [toy.corpus.sample(int(row))["image"] for row in batch["index"]]
+        colours = torch.tensor([row.resize((1, 1), 4).getpixel((0, 0)) for row in rows]) / 255
+        assert isinstance(batch["image"], Features)
+        assert batch["image_raw"].shape == batch["reference"].shape == (8, 3, 8, 8)
+        torch.testing.assert_close(batch["image_raw"].mean(dim=(2, 3)), colours, atol=0.02, rtol=0)
 
 
 def test_a_run_from_a_bundle_goes_the_same_way(toys, tmp_path):

@@ -26,13 +26,13 @@ from accord.encoders.base import Encoder
 from accord.errors import DataError
 from accord.methods.abilities import Embeds
 from accord.methods.base import DataInfo, Method
-from accord.training import artifact, caching
+from accord.training import caching, model
 from accord.training.caching import feature_caches
 from accord.training.config import TrainingConfig
 from accord.training.feature_store import FeatureStore, content_key
 from accord.training.fit import fit
 
-CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=9, accelerator="cpu")
+CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=3, accelerator="cpu")
 
 
 class Thumbnail(Encoder):
@@ -143,7 +143,7 @@ def test_other_weights_views_or_sizes_give_other_features(change, corpus):
     if change == "views":
         method.__class__ = type("Other", (Pair,), {"views": (View(scale=(0.1, 0.2)), *Pair.views[1:])})
     if change == "augmentations":
-        config = config.model_copy(update={"cached_augmentations": 6})
+        config = config.model_copy(update={"cached_augmentations": 2})
     if change == "size":
         encoder.input = ImageInput(size=6)
     calls = method.encoders["image"].calls
@@ -190,6 +190,13 @@ def test_features_are_not_cached_when(reason, corpus, tmp_path, monkeypatch):
         monkeypatch.setattr(caching, "_LARGEST", 100)
     fit(method, corpus, config, tmp_path, progress=False)
     assert encoder.calls == 2 * 2 * 4 * 3  # epochs, batches, rows, views
+
+
+@pytest.mark.parametrize("views", [(), Pair.views])
+def test_features_of_views_are_not_cached_beside_the_pixels_of_these_views(views, corpus, monkeypatch):
+    monkeypatch.setattr(Pair, "raw", classmethod(lambda cls, config: {"image": None}))
+    monkeypatch.setattr(Pair, "views", views)
+    assert set(feature_caches(Pair(frozen()), corpus, CONFIG)) == (set() if views else {"image"})
 
 
 def test_a_cache_that_is_too_large_is_announced(corpus, monkeypatch, capsys):
@@ -255,7 +262,7 @@ def test_weights_of_a_frozen_encoder_are_not_in_the_checkpoint_but_are_compared_
 def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch):
     monkeypatch.setattr(caching, "_FILE", 4)
     monkeypatch.setattr(caching, "_BATCH", 2)
-    everything = len(corpus) * (1 + CONFIG.cached_augmentations)  # plain, and three copies of three views
+    everything = len(corpus) * (1 + 3 * CONFIG.cached_augmentations)  # plain, and three copies of three views
     encoder = frozen()
     encode, done = encoder.encode, []
 
@@ -271,7 +278,7 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch
     healthy = frozen()
     cache = feature_caches(Pair(healthy), corpus, CONFIG)["image"]
     lost = healthy.calls + sum(done[:-1]) - everything
-    assert 0 <= lost <= 4 * CONFIG.cached_augmentations  # at most the file under way
+    assert 0 <= lost <= 4 * 3 * CONFIG.cached_augmentations  # at most the file under way
     assert len(cache) == 9
 
 
@@ -354,24 +361,24 @@ def test_the_store_holds_nothing_but_whole_files(tmp_path):
 
 
 def test_evaluation_reads_what_training_stored(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
     encoder = frozen()
     method = Pair(encoder)
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     calls = encoder.calls
-    stored = artifact.Model(method).embed_corpus(corpus, "image")
+    stored = model.Model(method).embed_corpus(corpus, "image")
     assert encoder.calls == calls
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 10**6)
-    torch.testing.assert_close(artifact.Model(method).embed_corpus(corpus, "image"), stored)
+    monkeypatch.setattr(model, "_WORTH_STORING", 10**6)
+    torch.testing.assert_close(model.Model(method).embed_corpus(corpus, "image"), stored)
     assert encoder.calls > calls
 
 
 def test_features_of_a_trained_encoder_are_not_stored_by_evaluation(corpus, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
-    monkeypatch.setattr(artifact, "stored_features", None)  # would fail if called
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "stored_features", None)  # would fail if called
     encoder = frozen()
     encoder.requires_grad_(True)
-    assert len(artifact.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)
+    assert len(model.Model(Pair(encoder)).embed_corpus(corpus, "image")) == len(corpus)
 
 
 class Patches(Thumbnail):
@@ -421,12 +428,12 @@ def test_tokens_of_images_are_cached_in_half_precision(corpus):
 
 
 def test_training_and_evaluation_by_tokens_run_the_encoder_once_per_picture(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "_WORTH_STORING", 1)
+    monkeypatch.setattr(model, "_WORTH_STORING", 1)
     method = Grid(frozen_patches())
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     calls = method.encoders["image"].calls
     fit(Grid(method.encoders["image"]), corpus, CONFIG, tmp_path / "again", progress=False)
-    artifact.Model(method).embed_corpus(corpus, "image")
+    model.Model(method).embed_corpus(corpus, "image")
     assert method.encoders["image"].calls - calls <= 2  # one blank picture each time, to count the tokens
 
 

@@ -19,7 +19,7 @@ from accord.training.artifact import _load_weights, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.module import encoder_inputs
-from accord.training.optimiser import schedule
+from accord.training.optimiser import build_optimizer, schedule
 from accord.training.start import rows_per_step
 
 EVERYTHING = {"epochs": 1, "batch_size": 16, "checkpoint_every": 3, "log_every": 3, "lr": 0.01, "ema": 0.9}
@@ -143,6 +143,14 @@ def test_learning_rates_fall_as_they_are_told_to() -> None:
     plain, lifted = factors(warmup=0.1), factors(warmup=0.1, lr_floor=0.2)
     assert lifted[0] == plain[0]
     assert lifted[1:] == pytest.approx([0.2 + 0.8 * factor for factor in plain[1:]], abs=1e-4)
+
+
+def test_a_schedule_or_an_optimiser_that_nobody_makes_is_no_other() -> None:
+    weight = ("weight", torch.nn.Parameter(torch.zeros(2, 2)))
+    with pytest.raises(AssertionError, match="linear"):
+        schedule(9, 10, TrainingConfig().model_copy(update={"schedule": "linear"}))
+    with pytest.raises(AssertionError, match="lion"):
+        build_optimizer([weight], TrainingConfig().model_copy(update={"optimizer": "lion"}))
 
 
 @pytest.mark.parametrize("milestones", [(0.5, 0.2), (0.0, 0.5), (1.5,)])

@@ -63,7 +63,7 @@ from accord.errors import ConfigError
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.encoders.base import Encoder
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 Metrics = Mapping[str, float]
 Data = Mapping[str, Any] | Callable[[int], "tuple[Corpus, Corpus]"]

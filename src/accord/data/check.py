@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -15,10 +17,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from accord import __version__
 from accord.data.cache import dispensable
+from accord.data.modalities import modality_of
 from accord.data.quarantine import BadRow, RowError
 from accord.data.reading.media import quiet_pillow
 from accord.data.reading.sources import cache_folder
+from accord.data.targets import get_target
 from accord.files import write_atomically
 
 if TYPE_CHECKING:
@@ -26,13 +31,15 @@ if TYPE_CHECKING:
 
 _SHOW_PROGRESS_FROM = 2000  # rows; fewer are checked before a bar can be read
 _BLOCK = 512  # rows under way at once
+_ROOMS = [Path(__file__).parent / room for room in ("reading", "modalities", "targets")]  # what judges cells
 
 
 def check_media(corpus: Corpus, *, quiet: bool = False) -> list[BadRow]:
     """Decode every row's media once and list those that fail.
 
     The verdict is cached under the corpus's fingerprint, which covers size and time of every file, together with
-    Pillow's pixel limit and whether empty cells are bad, so that an unchanged corpus is not decoded again.
+    Pillow's pixel limit, whether empty cells are bad, and the code that judges: an unchanged corpus is not decoded
+    again before that code changes.
     """
     if not (corpus.columns.media or corpus.targets) or not len(corpus):
         return []
@@ -83,7 +90,18 @@ def _odd(corpus: Corpus, position: int, field: str, reason: str) -> BadRow:
 
 def _verdict_path(corpus: Corpus) -> Path:
     rule = "incomplete" if corpus.incomplete else "complete"
-    return cache_folder("checks", f"{corpus.fingerprint}-{Image.MAX_IMAGE_PIXELS}-{rule}.json")
+    return cache_folder("checks", f"{corpus.fingerprint}-{Image.MAX_IMAGE_PIXELS}-{rule}-{_code(corpus)}.json")
+
+
+def _code(corpus: Corpus) -> str:
+    """Hash of the version and of the sources of what judges these rows, those of other packages among it."""
+    media = [type(modality_of(field)) for field in corpus.columns.media]
+    kinds = [*media, *(get_target(name) for name in corpus.targets)]
+    files = {path for room in _ROOMS for path in room.glob("*.py")} | {Path(inspect.getfile(kind)) for kind in kinds}
+    digest = hashlib.blake2b(__version__.encode(), digest_size=8)
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _read_verdict(path: Path) -> list[BadRow] | None:

@@ -123,7 +123,9 @@ class Prepared:
     gone: Quarantine = field(default_factory=Quarantine)
 
     def __len__(self) -> int:
-        return len(self.reference) + len(self.test) + len(self.val)
+        """The rows of the source that can be used, with those that a method cannot learn from."""
+        held = np.concatenate(list(self.splits.rows.values()))
+        return len(np.setdiff1d(held, [bad.row for bad in self.left_out]))
 
     @property
     def left_out(self) -> Quarantine:

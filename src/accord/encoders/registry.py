@@ -79,7 +79,7 @@ DECLARATIONS = (
         name="tiny_vit",
         make=_IMAGE.format("build_tiny_vit"),
         config=_IMAGE.format("TinyViTConfig"),
-        gives=_PATCHES | {"map8", "layers"},
+        gives=_PATCHES | {"prenorm", "map8", "layers"},
         about="small vision transformer, for training from scratch at 64 px",
     ),
     Declaration(

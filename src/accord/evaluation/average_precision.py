@@ -82,10 +82,9 @@ def average_precision(what: str, rows: Sequence[Guesses], groups: NDArray[Any] |
 def precision_curves(found: dict[str, Sequence[Guesses]], title: str) -> list[Curves]:
     """Precision over recall at IoU 0.5, of every way to compare; a mean over classes."""
     lines = {what: _Ranked(rows).curve() for what, rows in found.items() if any(len(row.truth) for row in rows)}
-    lead = "Right guesses of all, and things found of all, from the surest guess on: a mean over classes, at IoU 0.5."
-    return (
-        [Curves(lead, lines, x="percent of things found", y="percent of guesses right", title=title)] if lines else []
-    )
+    lead = "How many guesses are right, down to the one that finds so many of the things: mean over classes, IoU 0.5."
+    drawn = Curves(lead, lines, x="percent of things found", y="percent of guesses right", title=title)
+    return [drawn] if lines else []
 
 
 def box_overlap(first: Tensor, second: Tensor) -> Floats:
@@ -100,10 +99,11 @@ def box_overlap(first: Tensor, second: Tensor) -> Floats:
         >>> box_overlap(moving, torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])).tolist()
         [[0.5]]
     """
+    first, second = first.cpu().double(), second.cpu().double()
     start = torch.maximum(first[:, None, :, :2], second[None, :, :, :2])
     end = torch.minimum(first[:, None, :, 2:], second[None, :, :, 2:])
-    both = (end - start).clamp(min=0).double().prod(dim=3).sum(dim=2)  # (n, m)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).double().prod(dim=2).sum(dim=1) for boxes in (first, second)]
+    both = (end - start).clamp(min=0).prod(dim=3).sum(dim=2)  # (n, m)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=2).sum(dim=1) for boxes in (first, second)]
     return _share(both, areas[0][:, None] + areas[1] - both)
 
 
@@ -119,7 +119,8 @@ def mask_overlap(first: Tensor, second: Tensor) -> Floats:
 
 
 def _share(both: Tensor, either: Tensor) -> Floats:
-    return np.asarray((both.double() / either.double().clamp(min=1e-12)).cpu().numpy())
+    both, either = both.cpu().double(), either.cpu().double()  # double on the CPU: not every device has it
+    return np.asarray((both / either.clamp(min=1e-12)).numpy())
 
 
 def classes_as(corpus: Corpus, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -220,10 +221,8 @@ def _matched(row: Guesses) -> _Matched:
     free = np.ones((len(THRESHOLDS), len(truth)), dtype=np.bool_)
     right = np.zeros((len(order), len(THRESHOLDS)), dtype=np.bool_)
     place = np.array([(labels[:rank] == label).sum() for rank, label in enumerate(labels)], dtype=np.int64)
-    for rank, guess in enumerate(order):
+    for rank, guess in enumerate(order if len(truth) else ()):
         overlap = np.where(free & (truth == labels[rank]), row.overlap[guess], -1.0)  # (K, m)
-        if not len(truth):
-            break
         best = overlap.argmax(axis=1)
         right[rank] = overlap[np.arange(len(best)), best] >= THRESHOLDS - 1e-10
         free[right[rank], best[right[rank]]] = False

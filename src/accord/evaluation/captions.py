@@ -23,7 +23,7 @@ from accord.evaluation.metric import Metric, ratio_metric
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.encoders.generation import Decoding
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 Words = tuple[str, ...]
 Floats = NDArray[np.float64]

@@ -15,6 +15,7 @@ from accord.evaluation.bootstrap import bootstrap_totals, percentile_interval
 from accord.evaluation.classification import group_rows, scored_rows
 from accord.evaluation.embedder import Embedder
 from accord.evaluation.metric import Metric
+from accord.evaluation.needs import main_modality
 from accord.functional import kmeans
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ Floats = NDArray[np.float64]
 RUNS = 10
 
 
-def evaluate_clustering(model: Embedder, corpus: Corpus, modality: str = "image", runs: int = RUNS) -> list[Metric]:
+def evaluate_clustering(model: Embedder, corpus: Corpus, modality: str | None = None, runs: int = RUNS) -> list[Metric]:
     """k-means with as many clusters as there are classes, against the classes; mean over ``runs`` random starts.
 
     Args:
         model: embeds ``modality``.
         corpus: one label a row; rows of none of the classes are left out.
-        modality: what is embedded.
+        modality: what is embedded; None for what the model looks at.
         runs: number of starts.
 
     Returns:
@@ -39,6 +40,7 @@ def evaluate_clustering(model: Embedder, corpus: Corpus, modality: str = "image"
     Raises:
         DataError: there are no labels, several a row, or only one class.
     """
+    modality = modality or main_modality(model, corpus)
     corpus = corpus.having(modality)
     rows, labels = scored_rows(corpus)
     if labels.ndim > 1 or len(np.unique(labels)) < 2:

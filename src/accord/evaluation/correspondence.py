@@ -28,7 +28,7 @@ from accord.evaluation.metric import Metric, mean_metric, ratio_metric
 from accord.methods.base import map_encoder
 
 if TYPE_CHECKING:
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 NEAR = 1  # cells to any side that count as the same place
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)

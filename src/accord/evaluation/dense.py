@@ -27,7 +27,7 @@ from accord.methods.abilities import Segments
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 TRAINED, COMPARED = 40_000, 20_000  # cells that a probe is fitted on, and that are searched, at most
 CELL = 16  # pixels of a side that stand for a cell when masks are reduced

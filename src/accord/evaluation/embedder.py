@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -73,6 +73,15 @@ class Rescorer(Embedder, Protocol):
         ...
 
 
+@runtime_checkable
+class HasAbilities(Protocol):
+    """A model that says what else it can do; what is an embedder alone can do nothing besides."""
+
+    def can(self, kind: type[Ability]) -> bool:
+        """Whether it has this ability."""
+        ...
+
+
 def by_joint_score(model: Embedder) -> bool:
     """Whether the model compares by a score of its own instead of the cosine."""
     return _can(model, ScoresTuples)
@@ -84,9 +93,7 @@ def rescorer(model: Embedder) -> Rescorer | None:
 
 
 def _can(model: Embedder, kind: type[Ability]) -> bool:
-    """Whether a model has an ability; what is only an embedder has none besides."""
-    ask: Callable[[type[Ability]], bool] | None = getattr(model, "can", None)
-    return ask is not None and ask(kind)
+    return isinstance(model, HasAbilities) and model.can(kind)
 
 
 def check_finite(name: str, embeddings: Tensor) -> None:

@@ -17,7 +17,7 @@ from accord.methods.abilities import Rescores, ScoresTuples
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 _QUERIES, _BACK, _HITS = 6, 4, 6  # queries, those of the other direction, and answers of each
 

@@ -19,6 +19,7 @@ from accord.evaluation.classification import check_same_classes, given_labels, g
 from accord.evaluation.embedder import Embedder
 from accord.evaluation.linear_probe import fit_probe
 from accord.evaluation.metric import Metric, mean_metric, ratio_metric
+from accord.evaluation.needs import main_modality
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -30,7 +31,7 @@ def evaluate_few_labels(
     model: Embedder,
     corpus: Corpus,
     reference: Corpus,
-    modality: str = "image",
+    modality: str | None = None,
     per_class: Sequence[int] = PER_CLASS,
     draws: int = DRAWS,
 ) -> list[Metric]:
@@ -40,7 +41,7 @@ def evaluate_few_labels(
         model: embeds ``modality``; it is not trained.
         corpus: one label a row; scored.
         reference: labelled with the same classes; the labels are drawn from it, all where a class has fewer.
-        modality: what is embedded.
+        modality: what is embedded; None for what the model looks at.
         per_class: labels of each class.
         draws: how often they are drawn.
 
@@ -51,6 +52,7 @@ def evaluate_few_labels(
         DataError: labels are missing or several a row, the reference is empty, or the two corpora have other classes.
     """
     check_same_classes(corpus, reference)
+    modality = modality or main_modality(model, corpus)
     corpus, reference = corpus.having(modality), reference.having(modality)
     rows, labels = scored_rows(corpus)
     known = given_labels(reference)

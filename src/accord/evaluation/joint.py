@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.loading.tokens import TokenRows
     from accord.methods.abilities import RescoresTuples
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 RERANKED = " (re-ranked)"
 _BLOCK = 256  # queries scored at a time

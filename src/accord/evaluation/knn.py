@@ -24,6 +24,7 @@ from accord.evaluation.classification import (
 )
 from accord.evaluation.embedder import Embedder, check_finite
 from accord.evaluation.metric import Metric
+from accord.evaluation.needs import main_modality
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -152,7 +153,7 @@ def evaluate_knn(
     reference: Corpus | None = None,
     k: int | None = None,
     votes: Votes = "weighted",
-    modality: str = "image",
+    modality: str | None = None,
 ) -> list[Metric]:
     """k-NN accuracy on a corpus, its neighbours taken from ``reference``, or from its own other groups.
 
@@ -162,12 +163,13 @@ def evaluate_knn(
         reference: labelled; votes with its given labels. None leaves the own group of each scored row out.
         k: number of neighbours; None takes 20, or all there are when they are fewer.
         votes: as for :func:`knn_scores`.
-        modality: what is embedded.
+        modality: what is embedded; None for what the model looks at.
 
     Raises:
         ConfigError: there are fewer than k neighbours, or none at all.
         DataError: labels are missing, or the two corpora have different classes.
     """
+    modality = modality or main_modality(model, corpus)
     corpus = corpus.having(modality)
     rows, labels = scored_rows(corpus)
     mine = group_rows(corpus, rows)

@@ -21,6 +21,7 @@ from accord.errors import ShapeError
 from accord.evaluation.classification import check_same_classes, given_labels, group_rows, label_metrics, scored_rows
 from accord.evaluation.embedder import Embedder, check_finite
 from accord.evaluation.metric import Metric
+from accord.evaluation.needs import main_modality
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -93,7 +94,7 @@ def fit_probe(
 
 
 def evaluate_linear_probe(
-    model: Embedder, corpus: Corpus, reference: Corpus, modality: str = "image", seed: int = 0
+    model: Embedder, corpus: Corpus, reference: Corpus, modality: str | None = None, seed: int = 0
 ) -> list[Metric]:
     """Fit a probe on ``reference`` and score it on ``corpus``.
 
@@ -101,13 +102,14 @@ def evaluate_linear_probe(
         model: embeds ``modality``; it is not trained.
         corpus: labelled; scored, against the hidden truth where it is known.
         reference: labelled with the same classes; fitted on, with its given labels.
-        modality: what is embedded.
+        modality: what is embedded; None for what the model looks at.
         seed: seed of the inner split that chooses C.
 
     Raises:
         DataError: labels are missing, the reference is empty, or the two corpora have different classes.
     """
     check_same_classes(corpus, reference)
+    modality = modality or main_modality(model, corpus)
     corpus, reference = corpus.having(modality), reference.having(modality)
     rows, labels = scored_rows(corpus)
     targets = given_labels(reference)

@@ -7,6 +7,7 @@ from them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 class Need(ABC):
     """Something without which a task cannot be run."""
 
+    fields: Sequence[str] = ()  # columns of the rows that it asks for
+
     @property
     @abstractmethod
     def words(self) -> str:
@@ -32,7 +35,7 @@ class Need(ABC):
         """What there is instead and what to do, as a clause; None where the need is met.
 
         Args:
-            model: an :class:`accord.training.artifact.Model`.
+            model: an :class:`accord.training.model.Model`.
             prepared: the corpora; the rows that are scored are ``prepared.test``.
         """
 
@@ -288,6 +291,22 @@ def main_modality(model: Any, corpus: Corpus) -> str:
     """
     shared = [name for name in model.modalities if name in corpus.modalities]
     return next((name for name in shared if name != "text"), "text")
+
+
+def beside_text(model: Any, corpus: Corpus) -> str:
+    """What texts are compared with: the model's first modality besides text, one that the rows have before others.
+
+    Args:
+        model: an embedder.
+        corpus: the rows.
+
+    Raises:
+        ConfigError: the model embeds texts alone.
+    """
+    others = [name for name in model.modalities if name != "text"]
+    if not others:
+        raise ConfigError(f"{_embedded(model)}, with nothing to compare texts with: choose a model of pairs")
+    return str(next((name for name in others if name in corpus.modalities), others[0]))
 
 
 def _missing(corpus: Corpus, fields: Any) -> str | None:

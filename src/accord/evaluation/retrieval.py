@@ -24,6 +24,7 @@ from accord.errors import ConfigError, DataError, ShapeError
 from accord.evaluation.bootstrap import bootstrap_interval, bootstrap_totals, percentile_interval
 from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, check_finite, rescorer
 from accord.evaluation.metric import Metric, mean_metric
+from accord.evaluation.needs import beside_text
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -356,7 +357,7 @@ def distinct_texts(captions: Sequence[Sequence[str]]) -> tuple[list[str], list[l
 def evaluate_retrieval(
     model: Embedder,
     corpus: Corpus,
-    modality: str = "image",
+    modality: str | None = None,
     ks: Sequence[int] = KS,
     candidates: int = CANDIDATES,
 ) -> list[Metric]:
@@ -365,7 +366,7 @@ def evaluate_retrieval(
     Args:
         model: embeds both modalities.
         corpus: has a column for ``modality`` and at least one caption a row.
-        modality: ``"image"``, ``"video"`` or ``"audio"``.
+        modality: such as ``"image"`` or ``"video"``; None for the model's first besides text.
         ks: cut-offs of the recalls.
         candidates: for a model with a second stage, how many items it scores for each query; 0 leaves it out.
 
@@ -378,6 +379,7 @@ def evaluate_retrieval(
         DataError: the corpus has no captions.
         ShapeError: a row has none.
     """
+    modality = modality or beside_text(model, corpus)
     corpus = corpus.having(modality, "text")
     texts, img2txt = distinct_texts(corpus.texts())
     if not texts:

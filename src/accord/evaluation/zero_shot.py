@@ -24,6 +24,7 @@ from accord.evaluation.classification import (
 )
 from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, rescorer
 from accord.evaluation.metric import Metric
+from accord.evaluation.needs import beside_text
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -164,7 +165,7 @@ def class_examples(corpus: Corpus, count: int) -> list[list[str]]:
 
 
 def zero_shot(
-    model: Embedder, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str = "image"
+    model: Embedder, corpus: Corpus, templates: str | Sequence[str] = "plain", modality: str | None = None
 ) -> Classification:
     """Classify the labelled rows of a single-label corpus by its class names."""
     rows, labels = scored_rows(corpus)
@@ -176,7 +177,7 @@ def evaluate_zero_shot(
     model: Embedder,
     corpus: Corpus,
     templates: str | Sequence[str] = "plain",
-    modality: str = "image",
+    modality: str | None = None,
     examples: Sequence[Sequence[str]] | None = None,
 ) -> list[Metric]:
     """Zero-shot metrics of a model on a corpus, single-label or multi-label as the corpus is.
@@ -185,9 +186,10 @@ def evaluate_zero_shot(
         model: embeds text and ``modality`` into one space.
         corpus: labelled.
         templates: see :func:`resolve_templates`.
-        modality: what is classified.
+        modality: what is classified; None for the model's first besides text.
         examples: further texts of each class, see :func:`build_zero_shot_classifier`.
     """
+    modality = modality or beside_text(model, corpus)
     corpus = corpus.having(modality)
     return evaluate_classification(class_scores(model, corpus, corpus.classes, templates, modality, examples), corpus)
 
@@ -197,7 +199,7 @@ def class_scores(
     corpus: Corpus,
     classes: Sequence[str],
     templates: str | Sequence[str] = "plain",
-    modality: str = "image",
+    modality: str | None = None,
     examples: Sequence[Sequence[str]] | None = None,
 ) -> Tensor:
     """Similarity ``(N, C)`` of every row of a corpus with every class, by the closest score that the model has.
@@ -207,7 +209,7 @@ def class_scores(
         corpus: the rows.
         classes: names of the classes.
         templates: see :func:`resolve_templates`.
-        modality: what is classified.
+        modality: what is classified; None for the model's first besides text.
         examples: further texts of each class, see :func:`build_zero_shot_classifier`.
 
     Raises:
@@ -219,6 +221,7 @@ def class_scores(
     if second is not None:
         return ensembled_scores(second, corpus, classes, templates, modality)
     classifier = build_zero_shot_classifier(lambda texts: model.embed(texts=texts), classes, templates, examples)
+    modality = modality or beside_text(model, corpus)
     rows = model.embed_corpus(corpus, modality)
     if by_joint_score(model):
         scores: Tensor = model.score_tuples({modality: rows}, {"text": classifier.T})  # type: ignore[attr-defined]
@@ -231,7 +234,7 @@ def ensembled_scores(
     corpus: Corpus,
     classes: Sequence[str],
     templates: str | Sequence[str] = "plain",
-    modality: str = "image",
+    modality: str | None = None,
 ) -> Tensor:
     """``(N, C)`` the mean over a class's texts of each row's score with them (FILIP).
 
@@ -240,8 +243,9 @@ def ensembled_scores(
         corpus: the rows.
         classes: names of the classes.
         templates: see :func:`resolve_templates`.
-        modality: what is classified.
+        modality: what is classified; None for the model's first besides text.
     """
+    modality = modality or beside_text(model, corpus)
     prompts = model.tokens(texts=class_prompts(classes, templates))
     rows = model.tokens_corpus(corpus, modality)
     scores = []

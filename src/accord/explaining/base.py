@@ -12,7 +12,7 @@ from accord.methods.abilities import Ability
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class Explanation(ABC):

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
-from accord.data.loading.loader import eval_loader
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 _ROWS = 2000  # of the corpus that are looked at
 _BATCH = 32
@@ -266,7 +265,7 @@ def _corpus_words(model: Model, corpus: Corpus, entries: Tensor, wanted: int = 4
 def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Iterator[Concepts]:
     """The chosen concepts of every row, batch by batch, on the CPU."""
     able = model.able(SpeaksInConcepts)
-    for batch in eval_loader(corpus, model.inputs, batch_size=_BATCH, modalities=(modality,)):
+    for batch in model.loader(corpus, (modality,), batch_size=_BATCH):
         found = able.concepts(move_data_to_device(batch, model.method.device))[modality]
         mask = None if found.mask is None else found.mask.cpu()
         yield Concepts(found.weights.cpu()[:, entries], found.relevance.cpu()[:, :, entries], mask)

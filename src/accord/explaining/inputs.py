@@ -17,7 +17,7 @@ from accord.data.inputs import ImageInput, TextInput
 from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.base import Batch
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 _SHOWN = 192  # side of a picture that is looked at, pixels
 _PUNCTUATION = ".,;:!?\"'()[]{}“”‘’«»…"

@@ -13,7 +13,7 @@ from accord.data.inputs import ImageInput
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import seen
 from accord.methods.abilities import Segments
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 SIDE = 192  # pixels of the map of parts
 

@@ -16,7 +16,7 @@ from accord.data.inputs import TextInput
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, pair_batch, strongest, words_of
 from accord.methods.abilities import LocatesWords
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 
 @dataclass(frozen=True)

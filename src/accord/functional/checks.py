@@ -146,8 +146,8 @@ def check_share(**values: float) -> None:
             raise ValueError(f"{name} = {value}: expected a number in [0, 1]")
 
 
-def check_range(low: int, high: int, **values: int) -> None:
-    """Every integer lies in [low, high].
+def check_range(low: float, high: float, **values: float) -> None:
+    """Every number lies in [low, high]; bounds that are integers are those of integers.
 
     Raises:
         ValueError: one does not.
@@ -156,10 +156,14 @@ def check_range(low: int, high: int, **values: int) -> None:
         >>> check_range(1, 3, k=4)
         Traceback (most recent call last):
         ValueError: k = 4: expected an integer in [1, 3]
+        >>> check_range(0.0, 1.5, margin=2)
+        Traceback (most recent call last):
+        ValueError: margin = 2: expected a number in [0.0, 1.5]
     """
+    kind = "an integer" if isinstance(low, int) and isinstance(high, int) else "a number"
     for name, value in values.items():
         if not low <= value <= high:
-            raise ValueError(f"{name} = {value}: expected an integer in [{low}, {high}]")
+            raise ValueError(f"{name} = {value}: expected {kind} in [{low}, {high}]")
 
 
 def check_choice(allowed: tuple[str, ...], **values: str) -> None:

@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.data.loading.features import Features
 from accord.methods.programme import Batch
 
 if TYPE_CHECKING:
     from accord.encoders.generation import Caption, CaptionFit, Decoding
+
+
+_LARGEST_SCALE = 100.0  # that CLIP lets its own grow to
 
 
 class Ability(ABC):
@@ -52,6 +55,22 @@ class Embeds(Ability):
     def embeds(self) -> tuple[str, ...]:
         """Modalities that :meth:`embed` can return."""
         return tuple(self.needs)
+
+    @property
+    def cosine_scale(self) -> float:
+        """Factor on cosines that makes them logits: that of its part ``logit_scale``, or CLIP's largest without one."""
+        parts = dict(self.named_children()) if isinstance(self, nn.Module) else {}
+        return float(parts["logit_scale"]().detach()) if "logit_scale" in parts else _LARGEST_SCALE
+
+    @property
+    def cosine_bias(self) -> float | None:
+        """What is added to such a logit before a sigmoid; None where classes are weighed by a softmax."""
+        return None
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """How class names are written for it where the user does not say; none for as they are."""
+        return ()
 
     @abstractmethod
     def embed(self, batch: Batch) -> dict[str, Tensor]:

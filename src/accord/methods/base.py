@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from accord.config import Config
 from accord.data.augmenting.views import View
+from accord.data.fields import declarations
+from accord.data.inputs import Input
+from accord.data.modalities import modality_of
 from accord.encoders.base import Encoder, Freeze
 from accord.encoders.registry import giving
-from accord.errors import ConfigError
+from accord.errors import ConfigError, no_such
 from accord.methods.abilities import Embeds
 from accord.methods.programme import (
     Batch,
@@ -62,6 +65,7 @@ class Method(nn.Module):
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
     targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
+    target_fields: ClassVar[tuple[str, ...]] = ()  # further columns of these that it has to fill, such as moment_text
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class Method(nn.Module):
                     f"only {given}: choose another {modality} encoder{f', such as {others[0]}' if others else ''}"
                 )
         self.encoders = nn.ModuleDict({modality: encoders[modality] for modality in self.needs})
+        _check_raw(self)
 
     @classmethod
     def wants(cls, config: Any) -> Mapping[str, frozenset[str]]:
@@ -88,11 +93,21 @@ class Method(nn.Module):
 
     @classmethod
     def reads(cls, config: Any) -> tuple[str, ...]:
-        """The modalities that a row must have; those of :meth:`wants`.
+        """The fields that a row must have; those of :meth:`wants` and :meth:`raw`.
 
         Fewer where an encoder reads what no row holds, such as a text encoder the names of the classes.
         """
-        return tuple(cls.wants(config))
+        return tuple(dict.fromkeys([*cls.wants(config), *cls.raw(config)]))
+
+    @classmethod
+    def raw(cls, config: Any) -> Mapping[str, Input | None]:
+        """Fields that are wanted as they are read (pixels, samples, words), and how they are prepared.
+
+        What no encoder reads stands in a batch under its own name, as for an encoder. What one reads stands beside it
+        as ``FIELD_raw``, whether its features are cached or not; None prepares it as the encoder is fed. Both show the
+        same: no features are cached where there are ``views`` of the field.
+        """
+        return {}
 
     @classmethod
     def locks(cls, config: Any) -> tuple[str, ...]:
@@ -104,6 +119,14 @@ class Method(nn.Module):
         """Encoders to take where the user names none and the usual ones do not fit.
 
         Modality -> ``name``, ``freeze`` and ``options``, as in :class:`accord.pipeline.config.EncoderConfig`.
+        """
+        return {}
+
+    @classmethod
+    def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
+        """Encoders to take besides those of the pretrained joint space that a run starts from, given by its name.
+
+        As :meth:`default_encoders`, which stand behind them: for an encoder that is made of one of the bundle's.
         """
         return {}
 
@@ -122,6 +145,18 @@ class Method(nn.Module):
         return inherit(self, bundle)
 
     @property
+    def inputs(self) -> dict[str, Input]:
+        """Field -> what it is prepared for: what its encoder is fed, or what :meth:`raw` says where it has none."""
+        fed = {field: encoder.input for field, encoder in self.encoders.items() if isinstance(encoder, Encoder)}
+        return {**{field: spec for field, spec in self.raw(self.config).items() if spec is not None}, **fed}
+
+    @property
+    def raw_inputs(self) -> dict[str, Input]:
+        """Field -> what it is prepared for besides, as ``FIELD_raw``: those of :meth:`raw` that an encoder reads."""
+        fed, wanted = self.inputs, self.raw(self.config).items()
+        return {field: fed[field] if spec is None else spec for field, spec in wanted if field in self.encoders}
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """What a row is besides its texts: the modalities that classes, captions and masks are about."""
         read = self.reads(self.config)
@@ -131,6 +166,10 @@ class Method(nn.Module):
     def views(self) -> tuple[View, ...]:
         """Augmented views of training images, or of clips where no images are read; ``batch["image"]`` is the first."""
         return ()
+
+    def one_size(self, side: int) -> str:
+        """The option that gives all views this size, for an encoder that takes no other; nothing without such one."""
+        return ""
 
     @property
     def text_views(self) -> tuple[TextView, ...]:
@@ -225,6 +264,30 @@ class Method(nn.Module):
     def device(self) -> torch.device:
         """Where the method's parameters are."""
         return next(self.parameters()).device
+
+
+def _check_raw(method: Method) -> None:
+    """Refuse raw fields that no batch could hold.
+
+    Raises:
+        ConfigError: there is no such field, it is not read row by row, or nothing says how it is prepared.
+    """
+    read = [field for field, made in declarations().items() if made.modality]
+    for field, spec in method.raw(method.config).items():
+        if field not in read:
+            raise ConfigError(f"method {method.name} takes {field} raw: {no_such('field', field, read)}")
+        if not modality_of(field).by_row:
+            raise ConfigError(
+                f"method {method.name} takes {field} raw, which is not read row by row: leave it out, since a batch "
+                "holds it as it is"
+            )
+        if field not in method.reads(method.config):
+            raise ConfigError(f"method {method.name} takes {field} raw and does not read it: add it to `reads`")
+        if spec is None and field not in method.encoders:
+            raise ConfigError(
+                f"method {method.name} takes {field} raw and has no encoder for it: say in `raw` how it is prepared, "
+                "such as ImageInput(size=64)"
+            )
 
 
 class Objective(nn.Module):

@@ -27,7 +27,8 @@ def inherit(method: Method, bundle: Bundle) -> tuple[str, ...]:
         What was taken, in words.
     """
     taken = []
-    layers = getattr(method, "projections", None)
+    parts = dict(method.named_children())
+    layers, scale = parts.get("projections"), parts.get("logit_scale")
     for modality, layer in layers.items() if isinstance(layers, nn.ModuleDict) else ():
         matrix = _matrix(method, bundle, modality)
         if isinstance(layer, nn.Linear) and matrix is not None and layer.weight.shape == matrix.shape:
@@ -35,7 +36,6 @@ def inherit(method: Method, bundle: Bundle) -> tuple[str, ...]:
             if layer.bias is not None:
                 layer.bias.zero_()
             taken.append(f"{modality} projection")
-    scale = getattr(method, "logit_scale", None)
     if isinstance(scale, LogitScale) and "temperature" not in method.config.model_fields_set:
         factor = min(max(bundle.logit_scale, scale.min), scale.max)
         scale.log_scale.fill_(math.log(factor))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from accord.config import OptimizerName, ScheduleName
 from accord.data.loading.order import (
     QUERY,
     SUPPORT,
@@ -58,8 +59,8 @@ class Optimiser:
         kind: ``optimizer`` of the configuration.
         lr: peak learning rate.
         weight_decay: of the matrices.
-        betas: of AdamW and Adam.
-        eps: of AdamW and Adam.
+        betas: of AdamW, Adam and LAMB.
+        eps: likewise.
         momentum: of SGD and LARS.
         grad_clip: largest norm of the gradient of its parameters.
         schedule: how the learning rate falls after the warm-up.
@@ -77,14 +78,14 @@ class Optimiser:
 
     name: str = MAIN
     parameters: tuple[str, ...] = ()
-    kind: Literal["adamw", "adam", "sgd", "lars"] | None = None
+    kind: OptimizerName | None = None
     lr: float | None = None
     weight_decay: float | None = None
     betas: tuple[float, float] | None = None
     eps: float | None = None
     momentum: float | None = None
     grad_clip: float | None = None
-    schedule: Literal["cosine", "poly", "step", "constant"] | None = None
+    schedule: ScheduleName | None = None
     warmup: float | None = None
     lr_floor: float | None = None
     power: float | None = None

@@ -14,7 +14,9 @@ from accord.data.corpus import Corpus
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.data.targets import fields_of
+from accord.data.targets import fields_of, get_target
+from accord.data.targets.base import listed
+from accord.data.targets.rows import is_empty
 from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
 from accord.encoders.build import as_asked
@@ -23,7 +25,7 @@ from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
 from accord.pipeline.choose import require_fit
-from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, brought_encoders
 
 
 def prepare_run(
@@ -46,8 +48,8 @@ def prepare_run(
     kind, train = config.kind, prepared.train
     if kind.learns_labels and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
-    for name in kind.targets:
-        if name in train.targets:  # without a column, the method is refused when it is built
+    for name in (*kind.targets, *kind.target_fields):
+        if getattr(train.columns, name):  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)
 
@@ -86,10 +88,11 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
         have, wanted = ", ".join(bundle.encoders), ", ".join(kind.wants(parsed))
         raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
-    choices = _choices(config, kind, parsed, corpus, bundle)
+    choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
     encoders = {
-        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle) for name in kind.wants(parsed)
+        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, kind)
+        for name in kind.wants(parsed)
     }
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     if bundle is not None:
@@ -119,15 +122,13 @@ def _start_from(method: Method, bundle: Bundle) -> None:
     )
 
 
-def _choices(
-    config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus, bundle: Bundle | None
-) -> dict[str, Choice]:
+def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus) -> dict[str, Choice]:
     """Modality -> the encoder that the user names, or else that of the bundle, the method's own, or the usual one.
 
     Settings of an encoder without a name are for the one that would be taken anyway.
     """
     own = {modality: EncoderConfig.parse(dict(wish)) for modality, wish in kind.default_encoders(parsed).items()}
-    brought = {} if bundle is None else {modality: EncoderConfig(name=bundle.name) for modality in bundle.encoders}
+    brought = {name: EncoderConfig.parse(dict(wish)) for name, wish in brought_encoders(config, parsed).items()}
     usual = {**default_encoders(corpus), **own, **brought}
     choices = {}
     for modality in {**usual, **config.encoders}:
@@ -162,22 +163,31 @@ def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> 
     return "by default" if method is None else f"as method {method} has it"
 
 
-def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None) -> Encoder:
+def _encoder(
+    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, kind: type[Method]
+) -> Encoder:
     if modality not in choices:
         raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
     config, because = choices[modality].config, choices[modality].because
     if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
         return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
-    captions = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
-    texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
         _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=texts if modality == "text" else None,
+        texts=_texts(kind, corpus) if modality == "text" else None,
         because=because,
     )
+
+
+def _texts(kind: type[Method], corpus: Corpus) -> list[str]:
+    """What a tokenizer learns from: captions and what targets say in words; without these, the names of classes."""
+    captions = [caption for row in corpus.texts() for caption in row]
+    fields = dict.fromkeys(field for name in kind.targets if (field := get_target(name).texts))
+    cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
+    said = [str(text) for field, cell in cells for text in listed(cell, field) if text]
+    return captions + said or [readable(name) for name in (*corpus.classes, *corpus.instance_classes)]
 
 
 def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from accord.data.modalities import get_modality
 from accord.evaluation.metric import Metric
 from accord.files import write_atomically
 from accord.papers.catalogue import get_card
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 
 def write_card(folder: Path, model: Model, metrics: Sequence[Metric], notes: Sequence[str] = ()) -> Path:

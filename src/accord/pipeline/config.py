@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from accord.config import Config
 from accord.data.recipe import DataConfig
 from accord.encoders.freezing import Freeze, parse_freeze
-from accord.encoders.registry import modalities, starts_at_random
+from accord.encoders.registry import find, modalities, starts_at_random
 from accord.errors import ConfigError, no_such
 from accord.evaluation.tasks import parse_options
 from accord.methods import Method, get_method, get_objective
@@ -166,10 +166,23 @@ def _by_modality(run: RunConfig, option: str, wish: Any, wanted: Sequence[str]) 
 
 
 def _starts_at_random(run: RunConfig, modality: str) -> bool:
-    asked = run.encoders.get(modality, EncoderConfig())
-    own = run.kind.default_encoders(run.kind.Config.parse(run.method_settings, "method")).get(modality, {})
-    name = asked.name or own.get("name")
+    asked, settings = run.encoders.get(modality, EncoderConfig()), run.kind.Config.parse(run.method_settings, "method")
+    usual = {**run.kind.default_encoders(settings), **brought_encoders(run, settings)}
+    name = asked.name or usual.get(modality, {}).get("name")
     return name is not None and starts_at_random({**asked.options, "name": name})
+
+
+def brought_encoders(run: RunConfig, settings: Config) -> dict[str, Mapping[str, Any]]:
+    """Modality -> the encoder that the run's bundle brings, or that the method makes of one of them.
+
+    Args:
+        run: the run; without a bundle nothing is brought.
+        settings: the method's, parsed.
+    """
+    if run.bundle is None:
+        return {}
+    towers = {modality: {"name": run.bundle} for modality in modalities() if find(modality, run.bundle) is not None}
+    return {**towers, **run.kind.encoders_from(settings, run.bundle)}
 
 
 def read_config(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

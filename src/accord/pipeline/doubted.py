@@ -12,7 +12,7 @@ from accord.data.corpus import Corpus
 from accord.files import replacing
 from accord.methods.abilities import JudgesRows, Verdicts
 from accord.searching.rows import file_paths, label_names
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 DOUBTED = "doubted.csv"
 _HEADER = ("row", "file", "text", "label", "proposed label", "score", "reason")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,32 +16,38 @@ from accord.searching.rows import file_paths, has_node_ids
 Shown = TypeVar("Shown", bound=Section)
 
 
-def pictured(section: Shown) -> Shown:
-    """A section with the pictures of its rows, and with the names of those that have no text."""
-    return section if section.corpus is None else _filled(section, section.corpus)
+def pictured(section: Shown, of: Collection[str]) -> Shown:
+    """A section with the pictures of its rows, and with the names of those that have no text.
+
+    Args:
+        section: with rows of its corpus by their positions.
+        of: media that are shown before others, those that the model looks at.
+    """
+    return section if section.corpus is None else _filled(section, section.corpus, of)
 
 
-def _filled(value: Any, corpus: Corpus, alt: str = "") -> Any:
+def _filled(value: Any, corpus: Corpus, of: Collection[str], alt: str = "") -> Any:
     """The same with every item of a row filled in, however deep."""
     if isinstance(value, Item):
-        return value if value.row is None else _with_picture(value, corpus, alt)
+        return value if value.row is None else _with_picture(value, corpus, of, alt)
     if isinstance(value, tuple):
-        return tuple(_filled(part, corpus, alt) for part in value)
+        return tuple(_filled(part, corpus, of, alt) for part in value)
     if is_dataclass(value) and not isinstance(value, type | Corpus):
         alt = value.name if isinstance(value, ClassRow) else alt
-        return replace(value, **{part.name: _filled(getattr(value, part.name), corpus, alt) for part in fields(value)})
+        filled = {part.name: _filled(getattr(value, part.name), corpus, of, alt) for part in fields(value)}
+        return replace(value, **filled)
     return value
 
 
-def _with_picture(item: Item, corpus: Corpus, alt: str) -> Item:
+def _with_picture(item: Item, corpus: Corpus, of: Collection[str], alt: str) -> Item:
     row = int(item.row or 0)
-    return replace(item, picture=thumbnail(corpus, row, alt), text=item.text or row_name(corpus, row))
+    return replace(item, picture=thumbnail(corpus, row, of, alt), text=item.text or row_name(corpus, row))
 
 
-def thumbnail(corpus: Corpus, row: int, alt: str = "") -> Picture | None:
-    """A small picture of a row, of a clip a film strip; None where there is none to show."""
+def thumbnail(corpus: Corpus, row: int, of: Collection[str] = (), alt: str = "") -> Picture | None:
+    """A small picture of a row, of a clip a film strip; of the first medium ``of`` these; None where there is none."""
     try:
-        shown = corpus.picture(int(row), side=96)
+        shown = corpus.picture(int(row), side=96, of=of)
     except RowError:  # went bad since it was checked: the report does without it
         return None
     return Picture.of(shown, alt or caption(corpus, row) or row_name(corpus, row), side=96) if shown else None

@@ -10,7 +10,7 @@ from accord.files import FIGURE, check_replaceable
 from accord.methods import named_with
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like, require_data
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 
 def explain(

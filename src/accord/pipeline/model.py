@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accord.errors import ConfigError, listed
+from accord.methods.abilities import Embeds
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, own_data, require_data
 from accord.searching.index import Hit, build_index
 from accord.searching.query import search as query_index
 from accord.searching.query import search_altered, search_jointly, search_like
 from accord.searching.rows import row_named
-from accord.training.artifact import Model as TrainedModel
 from accord.training.device import resolve_device
+from accord.training.model import Model as TrainedModel
 from accord.training.named import named_model
 
 
@@ -36,7 +37,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
 
 
 class Model(TrainedModel):
-    """A trained model, see :class:`accord.training.artifact.Model`, that also searches."""
+    """A trained model, see :class:`accord.training.model.Model`, that also searches."""
 
     def search(
         self,
@@ -90,6 +91,7 @@ class Model(TrainedModel):
             raise ConfigError("search: plus and minus change a query, not a row")
         if self.path is None:
             raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
+        self.able(Embeds)
         require_data(data, columns)
         folder = self.path
         corpus = open_like(self, own_data(self).place if data is None else data, columns)

@@ -14,7 +14,7 @@ from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
 from accord.evaluation.tasks import Options, Task, fitting_tasks, get_task, parse_options
 from accord.methods.abilities import JudgesRows
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 Asked = Sequence[str] | Mapping[str, Mapping[str, Any]]  # names of tasks, or name -> options
 EVERY = "*"  # stands for every task that has the options

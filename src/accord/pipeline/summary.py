@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -46,8 +46,8 @@ from accord.report.summary import (
     Section,
 )
 from accord.searching.rows import file_paths
-from accord.training.artifact import Model
 from accord.training.config import TrainingConfig
+from accord.training.model import Model
 from accord.training.start import rows_per_step
 
 _DOUBTS, _LEFT_OUT = 18, 10  # shown: doubted rows, rows left out
@@ -96,7 +96,7 @@ def summarise(
         sections=_sections(model, prepared, tasks),
         noise=_noise(model, prepared.train, link=_link(folder / DOUBTED, beside or folder)),
         left_out=_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
-        both_sides=_both_sides(prepared.train, prepared.test),
+        both_sides=_both_sides(prepared.train, prepared.test, model.method.subjects),
         next_steps=next_steps(model, prepared, folder),
     )
 
@@ -111,8 +111,11 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
     """
     test = prepared.test if len(prepared.test) else prepared.train
     embeds = bool(model.modalities)  # else nothing can be searched or exported
-    first = ("search", str(folder), *_query(model, test)) if embeds else ("evaluate", str(folder))
-    commands: list[tuple[str, ...]] = [first]
+    commands: list[tuple[str, ...]] = []
+    if embeds:
+        commands.append(("search", str(folder), *_query(model, test)))
+    elif chosen_tasks(model, prepared):
+        commands.append(("evaluate", str(folder)))
     further = [task for task in get_tasks() if task.suggested and task.fits_needs(model, prepared)]
     commands += [("evaluate", str(folder), "--task", task.name) for task in further]
     if embeds:
@@ -181,14 +184,14 @@ def _noise(model: Model, train: Corpus, link: str) -> Noise | None:
         dropped=len(doubts) - corrected,
         corrected=corrected,
         metrics=tuple(judgement(model, train)),
-        pairs=tuple(_noisy_pair(one, train) for one in doubts[:_DOUBTS]),
+        pairs=tuple(_noisy_pair(one, train, model.method.subjects) for one in doubts[:_DOUBTS]),
         link=link,
     )
 
 
-def _noisy_pair(doubt: Doubt, train: Corpus) -> NoisyPair:
+def _noisy_pair(doubt: Doubt, train: Corpus, of: Collection[str]) -> NoisyPair:
     return NoisyPair(
-        picture=thumbnail(train, doubt.position),
+        picture=thumbnail(train, doubt.position, of),
         text=doubt.text,
         web_label=doubt.label or _OWN,
         judged_label=doubt.proposed or None,
@@ -220,7 +223,7 @@ def _left_out(path: Path, link: str) -> LeftOut | None:
     )
 
 
-def _both_sides(train: Corpus, test: Corpus) -> BothSides | None:
+def _both_sides(train: Corpus, test: Corpus, of: Collection[str]) -> BothSides | None:
     """What held-out rows have in common with training rows; None where that is nothing."""
     if not len(train) or not len(test):
         return None
@@ -229,7 +232,7 @@ def _both_sides(train: Corpus, test: Corpus) -> BothSides | None:
         return None
     lines = [*describe_leakage(leakage, train, test), *([leakage.sampled] if leakage.sampled else [])]
     pairs = tuple(
-        (_shown(test, twin.held_out, "held out"), _shown(train, twin.training, "trained on"))
+        (_shown(test, twin.held_out, "held out", of), _shown(train, twin.training, "trained on", of))
         for twin in leakage.pictures[:EXAMPLES]
     )
     return BothSides(tuple(_sentence(line) for line in lines), pairs)
@@ -239,9 +242,9 @@ def _sentence(line: str) -> str:
     return line[0].upper() + line[1:] + ("" if line.endswith("…") else ".")
 
 
-def _shown(corpus: Corpus, row: int, side: str) -> Item:
+def _shown(corpus: Corpus, row: int, side: str, of: Collection[str]) -> Item:
     position = corpus.position_of(row)
-    return Item(thumbnail(corpus, position), f"{side}: {row_name(corpus, position)}")
+    return Item(thumbnail(corpus, position, of), f"{side}: {row_name(corpus, position)}")
 
 
 def _link(file: Path, beside: Path) -> str:
@@ -257,7 +260,8 @@ def _sections(model: Model, prepared: Prepared, tasks: Asked) -> tuple[Section, 
             sections.append(replace(section, title=f"{section.title}, {task.name}") if taken else section)
     if not any(isinstance(section, Retrieval) for section in sections):
         sections[:0] = _nearest(model, prepared.test)
-    return (*map(pictured, sections), *_geometry(model, prepared.test))
+    shown = (pictured(section, model.method.subjects) for section in sections)
+    return (*shown, *_geometry(model, prepared.test))
 
 
 def _nearest(model: Model, test: Corpus) -> list[Section]:

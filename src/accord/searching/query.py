@@ -23,7 +23,7 @@ from accord.searching.index import Hit, SearchIndex
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 FEWEST, FACTOR = 100, 10  # candidates of a second stage: so many at least, and so many times the answers
 SAME = 1 - 1e-4  # cosine from which a row is the query itself

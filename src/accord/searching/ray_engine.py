@@ -28,11 +28,11 @@ from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.handover import Handover, hand_over, take_over
-from accord.data.loading.loader import EpochLoader, eval_loader
+from accord.data.loading.loader import EpochLoader
 from accord.errors import ConfigError, require
 from accord.searching.rows import rows_at_once
 from accord.shipped import absolute_name, is_export
-from accord.training.artifact import Model
+from accord.training.model import Model
 from accord.training.named import named_model
 from accord.training.onnx import OnnxModel
 
@@ -159,7 +159,7 @@ class Worker:
     def loader(self, modality: str) -> EpochLoader:
         """Makes the batches of a modality."""
         if modality not in self._loaders:
-            self._loaders[modality] = eval_loader(self.corpus, self.model.inputs, modalities=(modality,))
+            self._loaders[modality] = self.model.loader(self.corpus, (modality,))
         return self._loaders[modality]
 
     def __call__(self, table: pa.Table) -> pa.Table:

@@ -58,8 +58,8 @@ def feature_caches(
 
     Texts of which the method declares augmented views are left out: there are too many different ones; so is what it
     mixes. Features are read from the user's cache folder; missing ones are computed and added. No cache is made of what
-    the method's targets lie on, since they follow the pixels, nor one that would take more than 8 GiB: the encoder then
-    runs in every step.
+    the method's targets lie on, since they follow the pixels, nor of views that it wants raw as well, nor one that
+    would take more than 8 GiB: the encoder then runs in every step.
 
     Args:
         method: its encoders, views and needs decide.
@@ -79,13 +79,15 @@ def feature_caches(
     for modality, encoder in fixed_encoders(method).items():
         if modality in method.mixes:
             continue
-        views = expand(method.views) if modality == viewed_field(method.needs) else ()
+        views = expand(method.views) if modality == viewed_field(method.reads(method.config)) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)
         if modality in followed or modality not in corpus.modalities or layout is None:
             continue
+        if views and modality in method.raw_inputs:
+            continue
         if modality == "text" and method.text_views:
             continue
-        copies = max(1, config.cached_augmentations // max(1, len(views)))
+        copies = config.cached_augmentations
         size = len(corpus) * (1 + len(views) * copies) * layout.bytes
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")

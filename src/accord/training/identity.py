@@ -12,7 +12,7 @@ from torch import nn
 from accord.data.corpus import Corpus
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
-from accord.methods.base import Method
+from accord.methods.base import Method, Objective, Paired
 from accord.training.config import TrainingConfig
 
 
@@ -46,7 +46,7 @@ def identity_of(method: Method, corpus: Corpus, config: TrainingConfig) -> dict[
         **{f"method.{name}": value for name, value in method.config.model_dump(mode="json").items()},
         **{
             f"objective_add.{added}.{name}": value
-            for added, objective in getattr(method, "added", {}).items()
+            for added, objective in _objectives(method).items()
             for name, value in objective.config.model_dump(mode="json").items()
         },
         **{f"training.{name}": value for name, value in config.decisive().items()},
@@ -55,6 +55,12 @@ def identity_of(method: Method, corpus: Corpus, config: TrainingConfig) -> dict[
             for modality, encoder in fixed_encoders(method).items()
         },
     }
+
+
+def _objectives(method: Method) -> dict[str, Objective]:
+    """The objectives that were added to the method's own."""
+    added = method.added.items() if isinstance(method, Paired) else ()
+    return {name: objective for name, objective in added if isinstance(objective, Objective)}
 
 
 def check_identity(before: dict[str, Any], now: dict[str, Any], run: str) -> None:

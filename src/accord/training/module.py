@@ -27,7 +27,6 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import Input, VideoInput
 from accord.data.loading.features import FeatureCache
 from accord.data.loading.loader import EpochLoader, hook_loader, train_loader
-from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional.distributed import world_size
 from accord.methods.base import Batch, Method, Stage, Step, TwoTower
@@ -76,11 +75,13 @@ class Run:
 
 
 def encoder_inputs(method: Method) -> dict[str, Input]:
-    """Modality that rows have -> what its encoder is fed."""
-    encoders = dict(method.encoders.items())
-    held = {modality: encoders[modality] for modality in method.reads(method.config)}
-    inputs = {modality: encoder.input for modality, encoder in held.items() if isinstance(encoder, Encoder)}
-    return {modality: _around(spec, method.clips) for modality, spec in inputs.items()}
+    """Field that rows have -> what it is prepared for, in training."""
+    return {field: _around(method.inputs[field], method.clips) for field in method.reads(method.config)}
+
+
+def raw_inputs(method: Method) -> dict[str, Input]:
+    """Field that is wanted raw beside its features -> what it is prepared for, in training."""
+    return {field: _around(spec, method.clips) for field, spec in method.raw_inputs.items()}
 
 
 def _around(spec: Input, clips: ClipsAround | None) -> Input:
@@ -102,7 +103,12 @@ class HookLoader:
     def __init__(self, method: Method, run: Run, place: Callable[[], int]) -> None:
         self._method, self._run, self._place, self._device = method, run, place, method.device
         self._loader = hook_loader(
-            run.corpus, encoder_inputs(method), workers=run.config.workers, cache=run.caches, targets=method.targets
+            run.corpus,
+            encoder_inputs(method),
+            workers=run.config.workers,
+            cache=run.caches,
+            targets=method.targets,
+            raw=raw_inputs(method),
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -140,6 +146,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         world_size=world_size,
         cache=run.caches,
         sampling=lambda: method.sampling,
+        raw=raw_inputs(method),
     )
 
 

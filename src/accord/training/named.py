@@ -10,7 +10,8 @@ from accord.data.reading.sources import cache_folder
 from accord.encoders.bundles import bundle_key, load_bundle
 from accord.methods import DataInfo, get_method
 from accord.shipped import is_bundle, require_model, run_folder
-from accord.training.artifact import Model, load_model
+from accord.training.artifact import load_model
+from accord.training.model import Model
 
 
 def named_model(name: str | Path, device: str | torch.device = "cpu") -> Model:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from accord.data.inputs import ImageInput, Input
-from accord.data.loading.loader import eval_loader
+from accord.data.loading.loader import EpochLoader, eval_loader
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, StorageError, require
 from accord.files import reading, replacing, storage_of, write_atomically
 from accord.methods.abilities import Embeds
 from accord.methods.base import Batch
 from accord.shipped import EXPORTED
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -208,8 +209,11 @@ class OnnxModel:
         """
         if modality != "image":
             raise ConfigError(f"an exported model embeds images, not {modality}")
-        loader = eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=(modality,))
-        return torch.cat([self.embed_batch(batch) for batch in loader])
+        return torch.cat([self.embed_batch(batch) for batch in self.loader(corpus, (modality,), batch_size=batch_size)])
+
+    def loader(self, corpus: Corpus, modalities: Collection[str], *, batch_size: int = 64) -> EpochLoader:
+        """Rows in order as the network reads them."""
+        return eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=modalities)
 
     def embed_batch(self, batch: Batch, modality: str = "image") -> Tensor:
         """Unit vectors ``(B, D)`` of the images of a loader's batch."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 import torch
-from timm.optim import Lars
+from timm.optim import Lamb, Lars
 from torch import nn
 
 from accord.functional.schedule import warmup_cosine_at
@@ -14,16 +15,18 @@ from accord.methods.base import Group
 from accord.training.config import TrainingConfig
 
 _NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
-_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token")
+_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token|\b(positions|query)$")
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies: matrices only, and none of norms, biases, scales, position or class embeddings.
+    """Whether weight decay applies: matrices only, and none of norms, biases, scales, positions, class tokens, queries.
 
     Example:
         >>> decays("head.weight", torch.zeros(2, 2)), decays("head.bias", torch.zeros(2))
         (True, False)
         >>> decays("vit.pos_embed", torch.zeros(1, 9, 4)), decays("subnet.weight", torch.zeros(2, 2))
+        (False, True)
+        >>> decays("encoders.text.positions", torch.zeros(9, 4)), decays("attention.query.weight", torch.zeros(4, 4))
         (False, True)
     """
     words = re.split(r"[._]|(?<=\D)(?=\d)", name)
@@ -61,14 +64,25 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The configured optimiser over ``named`` parameters, with few kernel launches."""
     groups = parameter_groups(named, config.weight_decay, group)
-    if config.optimizer == "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
-    if config.optimizer == "lars":  # its step on vectors, which do not decay, is that of SGD
-        adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
-        return Lars(adapted, lr=config.lr, momentum=config.momentum)
     fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    match config.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+        case "adam":
+            return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+        case "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+        case "lars":
+            return Lars(_adapted(groups), lr=config.lr, momentum=config.momentum)
+        case "lamb":  # max_grad_norm is grad_clip's business
+            return Lamb(_adapted(groups), lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
+        case _:
+            assert_never(config.optimizer)
+
+
+def _adapted(groups: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Groups for LARS and LAMB, whose steps on vectors, which do not decay, are those of SGD and AdamW."""
+    return [{**each, "always_adapt": each["decays"]} for each in groups]
 
 
 def schedule(step: int, total: int, config: TrainingConfig) -> float:
@@ -94,12 +108,15 @@ def schedule(step: int, total: int, config: TrainingConfig) -> float:
     warmup = round(config.warmup * total)
     if step < warmup:
         return (step + 1) / warmup
-    if config.schedule == "constant":
-        return 1.0
-    if config.schedule == "step":
-        return config.gamma ** sum(step >= round(share * total) for share in config.milestones)
-    if config.schedule == "cosine":
-        falling = warmup_cosine_at(step, warmup, total, base=1.0)
-    else:
-        falling = (1 - (step - warmup) / (total - warmup)) ** config.power
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "step":
+            return config.gamma ** sum(step >= round(share * total) for share in config.milestones)
+        case "cosine":
+            falling = warmup_cosine_at(step, warmup, total, base=1.0)
+        case "poly":
+            falling = (1 - (step - warmup) / (total - warmup)) ** config.power
+        case _:
+            assert_never(config.schedule)
     return config.lr_floor + (1 - config.lr_floor) * falling

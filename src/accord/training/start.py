@@ -63,7 +63,7 @@ def check_views(method: Method) -> None:
         try:
             encoder.eval()(torch.zeros(2, 3, size, size, device=method.device))
         except Exception as error:  # whatever the layers of an architecture say of a picture that does not fit them
-            own = f", or --set method.small_size={side}" if hasattr(method.config, "small_size") else ""
+            own = f", or {remedy}" if (remedy := method.one_size(side)) else ""
             raise ConfigError(
                 f"method {method.name} shows the image encoder crops of {size} pixels, which it cannot take "
                 f"({str(error).splitlines()[0]}): take an encoder of any size, such as --image-encoder tiny_resnet{own}"

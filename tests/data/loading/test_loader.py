@@ -426,3 +426,64 @@ def test_a_batch_of_photographs_is_never_held_whole(
         assert len(batch["image"]) == 10
     assert len(whole_pictures) == 20
     assert max(whole_pictures) <= 2  # the one at work, and the next
+
+
+PIXELS = ImageInput(size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def shown(batch: dict[str, Any], key: str) -> torch.Tensor:
+    """A normalised picture in [0, 1]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (INPUTS["image"].mean, INPUTS["image"].std))
+    return torch.as_tensor(batch[key] * std + mean)
+
+
+def test_raw_pixels_show_the_same_crop_as_the_encoder_sees_however_they_are_prepared(make_corpus: Make) -> None:
+    views = (View(scale=(0.2, 0.5), count=2),)
+    options = {"batch_size": 6, "seed": 0, "raw": {"image": PIXELS}}
+    batch = next(iter(train_loader(make_corpus(), INPUTS, views, **options)))
+    torch.testing.assert_close(batch["image_raw"], shown(batch, "image"), atol=1e-5, rtol=0)
+    for seen, raw in zip(batch["image_views"], batch["image_raw_views"], strict=True):
+        torch.testing.assert_close(raw, shown({"image": seen}, "image"), atol=1e-5, rtol=0)
+    assert batch["view_boxes"].shape == (6, 2, 4)
+
+
+def test_what_is_wanted_raw_as_the_encoder_is_fed_is_read_once(make_corpus: Make, monkeypatch: Any) -> None:
+    corpus, read = make_corpus(), []
+    plain = Corpus.sample
+    monkeypatch.setattr(Corpus, "sample", lambda *given: read.append(given[1]) or plain(*given))
+    batch = next(iter(train_loader(corpus, INPUTS, VIEWS, batch_size=6, seed=0, raw=INPUTS)))
+    assert batch["image_raw"] is batch["image"]
+    assert batch["image_raw_views"] is batch["image_views"]
+    assert batch["text_raw_mask"] is batch["text_mask"]
+    assert sorted(read) == sorted(batch["index"].tolist())
+
+
+def test_raw_pixels_stand_beside_cached_features(make_corpus: Make) -> None:
+    corpus = make_corpus()
+    cache = {"image": FeatureCache(torch.arange(len(corpus)).float()[:, None])}
+    live = next(iter(eval_loader(corpus, INPUTS)))
+    for batch in (
+        next(iter(eval_loader(corpus, INPUTS, cache=cache, raw={"image": PIXELS}))),
+        next(iter(hook_loader(corpus, INPUTS, cache=cache, raw={"image": PIXELS}))),
+        next(iter(train_loader(corpus, INPUTS, batch_size=4, seed=0, cache=cache, raw={"image": PIXELS}))),
+    ):
+        assert torch.equal(batch["image"].pooled[:, 0].long(), batch["index"])
+        torch.testing.assert_close(batch["image_raw"], shown(live, "image")[batch["index"]], atol=1e-5, rtol=0)
+
+
+def test_raw_words_are_those_of_the_caption_whose_features_were_drawn(make_corpus: Make) -> None:
+    corpus = make_corpus()
+    corpus = corpus.with_texts([[f"{row} a", f"{row} b"] for row in range(len(corpus))])
+    features = torch.stack([INPUTS["text"].tokenizer([text for row in corpus.texts() for text in row])[0].float()])
+    variants = features[0].unflatten(0, (len(corpus), 1, 2))
+    cache = {"text": FeatureCache(variants[:, 0, 0], variants, torch.full((len(corpus),), 2))}
+    for batch in train_loader(corpus, INPUTS, batch_size=4, seed=0, cache=cache, raw={"text": INPUTS["text"]}):
+        torch.testing.assert_close(batch["text_raw"].float(), batch["text"].pooled)
+        assert batch["text_raw_mask"].any(dim=1).all()
+
+
+def test_cached_views_of_what_is_wanted_raw_are_refused(make_corpus: Make) -> None:
+    corpus = make_corpus()
+    cache = {"image": FeatureCache(torch.zeros(len(corpus), 3), torch.zeros(len(corpus), 1, 2, 3))}
+    with pytest.raises(DataError, match="views of image are wanted raw, and cached features are of others"):
+        train_loader(corpus, INPUTS, VIEWS[:1], batch_size=4, seed=0, cache=cache, raw={"image": PIXELS})

@@ -165,6 +165,21 @@ def test_a_whole_episode_is_drawn_whatever_the_batch_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sampling", "known", "error"),
+    [
+        (ClassBalanced(4), Known(48, name="pets"), DataError),
+        (Weighted(by="label"), Known(48, name="pets"), DataError),
+        (Weighted(by="dataset", shares=(1,)), KNOWN, ConfigError),
+        (SupportQuery(3, 7), KNOWN, DataError),
+        (SupportQuery(3, 7), Known(48, name="pets"), DataError),
+    ],
+)
+def test_what_the_rows_lack_is_said_before_anything_is_drawn(sampling, known, error) -> None:
+    with pytest.raises(error, match=r"pets has|of pets"):
+        sampling.rows_per_batch(8, known)
+
+
+@pytest.mark.parametrize(
     ("sampling", "known", "error", "sentence"),
     [
         (ClassBalanced(4), Known(48, name="pets"), DataError, r"pets has no labels: ClassBalanced needs one a row"),

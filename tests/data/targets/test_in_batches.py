@@ -242,11 +242,26 @@ def test_each_kind_of_target_is_checked(folder, tmp_path, cells, reason):
     assert bad["reason"].startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("cells", "file"),
+    [
+        ({"boxes": [[0, 0, 9]]}, "2.png"),
+        ({"moments": [[2, 1]]}, "2.png"),  # on no pixels: the first medium
+        ({"tracked": "gone"}, "gone"),
+    ],
+)
+def test_a_wrong_target_is_said_of_the_file_that_it_is_about(folder, tmp_path, cells, file):
+    (bad,) = wrong(folder, tmp_path, **cells)
+    assert Path(bad["file"].split(",")[0]).name == file
+
+
 def test_targets_of_rows_without_media_are_checked_too(tmp_path):
     rows = [{"text": "a", "role": "query"}, {"text": "b", "role": "judge"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = open_corpus(tmp_path / "rows.jsonl", columns={"role": "role"}, max_bad=0.5, quiet=True)
     assert corpus.ids.tolist() == [0]
+    (bad,) = corpus.left_out
+    assert (bad.row, bad.file) == (1, "rows.jsonl")
 
 
 def test_a_row_that_says_nothing_stays_and_is_blank(folder, tmp_path):
@@ -265,6 +280,8 @@ def test_views_that_turn_pictures_are_refused_and_so_is_what_is_not_there(corpus
     turned = (View(rand_augment=(2, 0.5)),)
     with pytest.raises(ConfigError, match="views with rand_augment shear, shift and turn pictures, where boxes cannot"):
         batches(corpus, views=turned, targets=("boxes",))
+    with pytest.raises(ConfigError, match="views with auto_augment shear, shift and turn pictures, where boxes cannot"):
+        batches(corpus, views=(View(auto_augment=True),), targets=("boxes",))
     assert batches(corpus, views=turned, targets=("moments",))
     with pytest.raises(ConfigError, match="boxes lie on pixels of image, which is not read for this method"):
         batches(corpus, VIDEO, targets=("boxes",))

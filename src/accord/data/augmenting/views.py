@@ -35,6 +35,7 @@ _COLOUR_AXES = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )  # (RGB, component)
 
+BLUR = (0.1 / 224, 2.0 / 224)  # range of the blur's standard deviation over the side: 0.1 to 2 pixels of 224 (SimCLR)
 OVERLAP_TRIES = 10  # draws of a crop that should overlap the first (SlotCon)
 # Changes of colour as in SimCLR (Chen et al. 2020) at the strength of MoCo v2: settings of a :class:`View`.
 STRONG_COLOURS: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
@@ -52,11 +53,13 @@ class View:
         jitter: colour jitter (brightness, contrast, saturation, hue) or None.
         jitter_p: probability of the colour jitter.
         gray: probability of dropping colour.
-        blur: probability of a Gaussian blur.
+        blur: probability of a Gaussian blur, whose width is a share of the view's side.
         solarize: probability of solarisation.
         lighting: standard deviation of PCA colour noise (AlexNet), 0 for none.
         rand_augment: how many random operations follow and how strong they are, in (0, 1]; None for none. The view's
             box does not know that some of them move the picture.
+        auto_augment: whether two of the operations follow that AutoAugment learnt for ImageNet (Cubuk et al. 2019);
+            they change colours, and some move the picture.
         count: how many such views (multi-crop).
         overlap: share of the crop's area that the first view's crop should have in common with it; ten draws are made
             for it, and if none meets it the crop is drawn without it.
@@ -73,6 +76,7 @@ class View:
     solarize: float = 0.0
     lighting: float = 0.0
     rand_augment: tuple[int, float] | None = None
+    auto_augment: bool = False
     count: int = 1
     overlap: float = 0.0
 
@@ -185,6 +189,8 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first
         crop = _colours(F.horizontal_flip(crop) if flip else crop, view)
         if view.rand_augment:
             crop = _rand_augment(crop, *view.rand_augment, spec.background)
+        if view.auto_augment:
+            crop = v2.AutoAugment(interpolation=InterpolationMode.BILINEAR, fill=list(spec.background))(crop)
         lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
     box = (left / width, top / height, (left + w) / width, (top + h) / height)
     return Crop(to_pixels(crop), box, flip, lighting)
@@ -270,8 +276,8 @@ def _colours(image: Image.Image, view: View) -> Image.Image:
     if _happens(view.gray):
         image = F.rgb_to_grayscale(image, num_output_channels=3)
     if _happens(view.blur):
-        sigma = 0.1 + 1.9 * float(torch.rand(()))  # pixels, as SimCLR
-        image = image.filter(ImageFilter.GaussianBlur(sigma))
+        low, high = BLUR
+        image = image.filter(ImageFilter.GaussianBlur(image.width * (low + (high - low) * float(torch.rand(())))))
     if _happens(view.solarize):
         image = F.solarize(image, threshold=128)
     return image

@@ -6,7 +6,7 @@ Everything random is a function of (seed, epoch, row), see :mod:`accord.data.dra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,12 @@ class Recipe:
         cache: field -> features that replace its raw input.
         text_views: declared views of the training captions.
         targets: what rows say beside their media, carried through the views.
+        raw: field -> what it is prepared for besides, as ``FIELD_raw``, whatever is cached of it.
 
     Raises:
         ConfigError: targets lie on what is not read, or views move pixels where they cannot follow.
-        DataError: the cache holds fewer views than declared, or texts of which views are declared.
+        DataError: the cache holds fewer views than declared, texts of which views are declared, or views of what is
+            wanted raw as well.
     """
 
     inputs: Mapping[str, Input]
@@ -64,6 +66,7 @@ class Recipe:
     cache: Mapping[str, FeatureCache] | None = None
     text_views: tuple[TextView, ...] = ()
     targets: tuple[Target[Any], ...] = ()
+    raw: Mapping[str, Input] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.training and self.text_views and "text" in self.cached:
@@ -72,6 +75,8 @@ class Recipe:
         held, wanted = self.cached.get(self.viewed or ""), len(expand(self.views))
         if self.training and held is not None and held.variants is not None and held.views < wanted:
             raise DataError(f"the feature cache holds {held.views} views, the method declares {wanted}: rebuild it")
+        if self.training and held is not None and self.viewed in self.raw and wanted:
+            raise DataError(f"views of {self.viewed} are wanted raw, and cached features are of others: leave it out")
 
     def _require_places(self) -> None:
         """Check that the pixels that targets lie on are cut here, and only so that they can follow.
@@ -82,11 +87,13 @@ class Recipe:
         for target in self.targets:
             if target.medium is not None and target.medium not in self.decoded:
                 raise ConfigError(f"{target.name} lie on pixels of {target.medium}, which is not read for this method")
-            if target.medium is not None and any(view.rand_augment for view in self.views_of(target.medium)):
-                raise ConfigError(
-                    f"views with rand_augment shear, shift and turn pictures, where {target.name} cannot follow: "
-                    "turn it off for a method with such targets"
-                )
+            views = () if target.medium is None else self.views_of(target.medium)
+            for moving in ("rand_augment", "auto_augment"):
+                if any(getattr(view, moving) for view in views):
+                    raise ConfigError(
+                        f"views with {moving} shear, shift and turn pictures, where {target.name} cannot follow: "
+                        "turn it off for a method with such targets"
+                    )
 
     @property
     def cached(self) -> dict[str, FeatureCache]:
@@ -97,6 +104,17 @@ class Recipe:
     def decoded(self) -> tuple[str, ...]:
         """Fields that have to be read from the corpus, row by row."""
         return tuple(field for field in self.inputs if field not in self.cached and modality_of(field).by_row)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows have to be read at all."""
+        return bool(self.decoded or self.targets or self.raw)
+
+    @property
+    def apart(self) -> dict[str, Input]:
+        """Those of ``raw`` that are prepared for themselves; the others are what the encoder is fed."""
+        fed = {field: self.inputs[field] for field in self.decoded}
+        return {field: spec for field, spec in self.raw.items() if fed.get(field) != spec}
 
     @property
     def viewed(self) -> str | None:
@@ -114,6 +132,24 @@ class Recipe:
         """What the random choices for a row, or for those of a batch, hang on."""
         return Draws(self.seed, epoch, row, self.training)
 
+    def read(self, sample: Callable[..., dict[str, Any]], row: Any, draws: Draws) -> dict[str, Any]:
+        """A row, decoded: its fields, and as ``FIELD_raw`` what is prepared besides.
+
+        Args:
+            sample: reads fields of a row, as :meth:`accord.data.corpus.Corpus.sample` does.
+            row: which.
+            draws: of the row.
+        """
+        found = sample(row, self.decoded, self.inputs, draws)
+        for field, spec in self.apart.items():
+            found[f"{field}_raw"] = sample(row, (field,), {field: spec}, self._as_cached(field, draws))[field]
+        return found
+
+    def _as_cached(self, field: str, draws: Draws) -> Draws:
+        """The draws that show raw what cached features are of: none, where only the un-augmented ones are held."""
+        held = self.cached.get(field)
+        return dataclasses.replace(draws, training=False) if held is not None and held.variants is None else draws
+
     def cut(self, sample: Mapping[str, Any], key: int, epoch: int) -> dict[str, Any]:
         """A decoded sample with its pictures and clips cut to what the views show: a list of crops each.
 
@@ -122,23 +158,36 @@ class Recipe:
         """
         cut, draws = dict(sample), self.draws(key, epoch)
         for field in self.decoded:
-            modality, spec = modality_of(field), self.inputs[field]
-            value = modality.blank(spec) if sample[field] is None else sample[field]
-            cut[field] = modality.cut(value, spec, self.views_of(field), draws)
+            cut[field] = self._cut(field, sample[field], self.inputs[field], draws)
+        for field, spec in self.apart.items():
+            cut[f"{field}_raw"] = self._cut(field, sample[f"{field}_raw"], spec, self._as_cached(field, draws))
         for target in self.targets:
             value, crops = sample[target.name], cut[target.medium] if target.medium else []
             cut[target.name] = [target.through(value, Place.of(crop)) for crop in crops] or [value]
         return cut
 
+    def _cut(self, field: str, value: Any, spec: Input, draws: Draws) -> Any:
+        modality = modality_of(field)
+        return modality.cut(modality.blank(spec) if value is None else value, spec, self.views_of(field), draws)
+
     def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: int) -> Batch:
         """The batch of samples that were :meth:`cut` with ``keys (B,)``."""
         batch: Batch = {}
+        draws, apart = self.draws(keys, epoch), self.apart
         for field in self.decoded:
-            values, draws = [sample[field] for sample in samples], self.draws(keys, epoch)
-            batch |= modality_of(field).collate(field, values, self.inputs[field], self.views_of(field), draws)
+            made = self._collated(field, field, samples, self.inputs[field], draws)
+            batch |= made
+            if field in self.raw and field not in apart:
+                batch |= {key.replace(field, f"{field}_raw", 1): made[key] for key in made if key.startswith(field)}
+        for field, spec in apart.items():
+            batch |= self._collated(field, f"{field}_raw", samples, spec, self._as_cached(field, draws))
         for target in self.targets:
             batch |= entries(target, [sample[target.name] for sample in samples])
         return batch
+
+    def _collated(self, field: str, key: str, samples: Sequence[Mapping[str, Any]], spec: Input, draws: Draws) -> Batch:
+        values = [sample[key] for sample in samples]
+        return modality_of(field).collate(key, values, spec, self.views_of(field), draws)
 
     def recall(self, rows: np.ndarray, epoch: int) -> Batch:
         """The cached features of these rows, without a loop over them."""

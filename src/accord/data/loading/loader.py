@@ -66,7 +66,7 @@ class ViewedDataset(Dataset[Fetched]):
     def _fetch(self, epoch: int, positions: np.ndarray) -> Fetched:
         rows, samples = positions, []
         replaced: list[BadRow] = []
-        if self.recipe.decoded or self.recipe.targets:
+        if self.recipe.reads_rows:
             with quiet_pillow():
                 read = (self._read(epoch, int(position), replaced) for position in positions)
                 found = [(row, self.recipe.cut(sample, row, epoch)) for row, sample in read]
@@ -110,7 +110,7 @@ class ViewedDataset(Dataset[Fetched]):
 
     def _sample(self, row: int, epoch: int) -> dict[str, Any]:
         with self.watch.reading(str(row)):
-            sample = self.corpus.sample(row, self.recipe.decoded, self.recipe.inputs, self.recipe.draws(row, epoch))
+            sample = self.recipe.read(self.corpus.sample, row, self.recipe.draws(row, epoch))
         if self.recipe.training and sample.get("text") == [] and not self.corpus.incomplete:
             raise RowError(int(self.corpus.ids[row]), self.corpus.where, "empty text")
         names = [target.name for target in self.recipe.targets]
@@ -258,6 +258,7 @@ def train_loader(
     cache: Mapping[str, FeatureCache] | None = None,
     steps: int | None = None,
     sampling: Callable[[], Sampling | None] | None = None,
+    raw: Mapping[str, Input] | None = None,
 ) -> EpochLoader:
     """Augmented batches in shuffled order.
 
@@ -289,6 +290,8 @@ def train_loader(
         steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
         sampling: how rows are drawn, asked at the start of every epoch; None for every row once. What a sampling
             adds to the batch is said there (:mod:`accord.data.loading.order`).
+        raw: field -> what it is prepared for besides, under keys that begin with ``FIELD_raw``, whatever is cached of
+            it; of the same view, so that features of views are not to be cached of it.
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
@@ -308,7 +311,7 @@ def train_loader(
     if "graph" in inputs and world_size > 1:
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
     if isinstance(corpus, StreamCorpus):
-        recipe = Recipe(inputs, views, seed, text_views=text_views)
+        recipe = Recipe(inputs, views, seed, text_views=text_views, raw=raw or {})
         if steps is None or cache or targets or (sampling is not None and sampling() is not None):
             raise ConfigError(
                 "a stream needs steps=, the number of batches of an epoch, and takes no feature cache, sampling or "
@@ -317,7 +320,7 @@ def train_loader(
         share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
         return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
     read = tuple(corpus.target_reader(name) for name in targets)
-    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read)
+    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read, raw=raw or {})
     if steps is not None:
         raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
     known, every = Known.of(corpus), EveryRow(shuffle)
@@ -346,6 +349,7 @@ def eval_loader(
     modalities: Collection[str] | None = None,
     cache: Mapping[str, FeatureCache] | None = None,
     targets: Collection[str] = (),
+    raw: Mapping[str, Input] | None = None,
 ) -> EpochLoader:
     """Every row once, in order, without augmentation, with its first caption.
 
@@ -359,12 +363,13 @@ def eval_loader(
         modalities: those wanted; None for all that both corpus and inputs have.
         cache: modality -> features instead of raw input.
         targets: as for :func:`train_loader`, in the evaluation view.
+        raw: as for :func:`train_loader`, of the modalities wanted.
 
     Raises:
         DataError: the corpus lacks a modality or target asked for.
         RowError: while iterating, a row cannot be read any more.
     """
-    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, substitute=False)
+    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, raw, substitute=False)
 
 
 def hook_loader(
@@ -374,6 +379,7 @@ def hook_loader(
     workers: int = 0,
     cache: Mapping[str, FeatureCache] | None = None,
     targets: Collection[str] = (),
+    raw: Mapping[str, Input] | None = None,
 ) -> EpochLoader:
     """The training rows for a method's hooks: as :func:`eval_loader`, but no corrupt row stops the training.
 
@@ -385,8 +391,9 @@ def hook_loader(
         workers: processes that read ahead.
         cache: modality -> features instead of raw input.
         targets: as for :func:`eval_loader`.
+        raw: likewise.
     """
-    return _in_order(corpus, inputs, 64, workers, None, cache, targets, substitute=True)
+    return _in_order(corpus, inputs, 64, workers, None, cache, targets, raw, substitute=True)
 
 
 def _in_order(
@@ -397,6 +404,7 @@ def _in_order(
     modalities: Collection[str] | None,
     cache: Mapping[str, FeatureCache] | None,
     targets: Collection[str],
+    raw: Mapping[str, Input] | None,
     substitute: bool,
 ) -> EpochLoader:
     if modalities is None:
@@ -406,16 +414,16 @@ def _in_order(
     batch_size = max(1, len(corpus)) if "graph" in wanted else batch_size
     order = Order(Known.of(corpus), batch_size, 0, lambda: EveryRow(shuffle=False), drop_last=False)
     read = tuple(corpus.target_reader(name) for name in targets)
-    return _loader(corpus, Recipe(wanted, training=False, cache=cache, targets=read), order, workers, substitute)
+    beside = {field: spec for field, spec in (raw or {}).items() if field in wanted}
+    recipe = Recipe(wanted, training=False, cache=cache, targets=read, raw=beside)
+    return _loader(corpus, recipe, order, workers, substitute)
 
 
 def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitute: bool = True) -> EpochLoader:
     for modality, cache in recipe.cached.items():
         if len(cache) != len(corpus):
             raise DataError(f"the {modality} cache has {len(cache)} rows, {corpus.name} has {len(corpus)}")
-    workers = (
-        workers if recipe.decoded or recipe.targets else 0
-    )  # tensors are indexed faster than sent between processes
+    workers = workers if recipe.reads_rows else 0  # tensors are indexed faster than sent between processes
     return EpochLoader(ViewedDataset(corpus, recipe, workers, substitute), order, workers)
 
 

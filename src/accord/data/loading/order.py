@@ -58,14 +58,23 @@ class Drawn:
 
 
 class Sampling:
-    """How the rows of an epoch are drawn. A method declares one of the kinds below, or a subclass of its own."""
+    """How the rows of an epoch are drawn. A method declares one of the kinds below, or a subclass of its own.
+
+    What is known of the rows may not do, such as labels that are not there: :meth:`rows_per_batch` refuses it, which is
+    asked before anything is computed. Two epochs differ, unless rows are to come in one order.
+    """
 
     def rows_per_epoch(self, known: Known) -> int:
         """Rows that an epoch goes through."""
         return known.rows
 
     def rows_per_batch(self, wanted: int, known: Known) -> int:
-        """Rows of a global batch where the settings ask for ``wanted``."""
+        """Rows of a global batch where the settings ask for ``wanted``.
+
+        Raises:
+            ConfigError: the batches that are declared cannot be drawn.
+            DataError: the rows are not such that they can.
+        """
         return wanted
 
     def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
@@ -191,17 +200,16 @@ class Weighted(Sampling):
     shares: tuple[float, ...] = ()
     mixed: bool = True
 
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """``wanted``, where each group has a share."""
+        self._shared(self._groups(known), known)
+        return wanted
+
     def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
         """Batches of rows whose groups are drawn by their shares."""
         generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch))
         of_row = self._groups(known)
-        groups = np.unique(of_row[of_row >= 0])
-        shares = np.array(self.shares or [1.0] * len(groups))
-        if len(shares) != len(groups) or not (shares >= 0).all() or not shares.sum() > 0:
-            raise ConfigError(
-                f"Weighted(by={self.by!r}) has shares {self.shares}: expected {len(groups)} that are not negative, "
-                f"one for each group of {known.name}"
-            )
+        groups, shares = self._shared(of_row, known)
         chosen = generator.choice(len(groups), count * size if self.mixed else count, p=shares / shares.sum())
         chosen = chosen if self.mixed else chosen.repeat(size)
         rows = np.empty(len(chosen), dtype=np.int64)
@@ -209,6 +217,17 @@ class Weighted(Sampling):
             wanted = np.flatnonzero(chosen == number)
             rows[wanted] = _rounds(np.flatnonzero(of_row == group), len(wanted), generator)
         return [Drawn(batch) for batch in _cut(rows, size, count)]
+
+    def _shared(self, of_row: np.ndarray, known: Known) -> tuple[np.ndarray, np.ndarray]:
+        """The groups ``(G,)`` in ascending order, and the share of each."""
+        groups = np.unique(of_row[of_row >= 0])
+        shares = np.array(self.shares or [1.0] * len(groups))
+        if len(shares) != len(groups) or not (shares >= 0).all() or not shares.sum() > 0:
+            raise ConfigError(
+                f"Weighted(by={self.by!r}) has shares {self.shares}: expected {len(groups)} that are not negative, "
+                f"one for each group of {known.name}"
+            )
+        return groups, shares
 
     def _groups(self, known: Known) -> np.ndarray:
         """``(N,)`` the group of every row."""
@@ -242,6 +261,7 @@ class SupportQuery(Sampling):
 
     def rows_per_batch(self, wanted: int, known: Known) -> int:
         """Whole episodes, at least one."""
+        self._able(_members(known, self), known)
         return max(1, wanted // self._rows) * self._rows
 
     @property
@@ -253,13 +273,18 @@ class SupportQuery(Sampling):
         """Episode after episode."""
         generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch))
         members = _members(known, self)
+        able = self._able(members, known)
+        return [self._batch(members, able, size // self._rows, generator) for _ in range(count)]
+
+    def _able(self, members: dict[int, np.ndarray], known: Known) -> list[int]:
+        """The classes that have rows enough."""
         able = [label for label, rows in members.items() if len(rows) >= self.shots + self.queries]
         if len(able) < self.ways:
             raise DataError(
                 f"{known.name} has {len(able)} classes of at least {self.shots + self.queries} rows: "
                 f"episodes of {self.ways} classes need more, or fewer shots and queries"
             )
-        return [self._batch(members, able, size // self._rows, generator) for _ in range(count)]
+        return able
 
     def _batch(
         self, members: dict[int, np.ndarray], able: list[int], episodes: int, generator: np.random.Generator

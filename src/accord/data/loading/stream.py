@@ -242,7 +242,7 @@ class StreamedDataset(Dataset[Fetched]):
             try:
                 with self.watch.reading(f"{candidate['__shard__']}: {candidate['__key__']}"):
                     draws = self.recipe.draws(key, epoch)
-                    sample = self.corpus.sample(candidate, self.recipe.decoded, self.recipe.inputs, draws)
+                    sample = self.recipe.read(self.corpus.sample, candidate, draws)
             except RowError as error:
                 first = first or error
                 continue

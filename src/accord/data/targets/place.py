@@ -1,4 +1,4 @@
-"""The place of a view: maps and boxes as the view shows them, cut as its pixels are."""
+"""The place of a view: maps, boxes and points as the view shows them, cut as its pixels are."""
 
 from __future__ import annotations
 
@@ -65,6 +65,25 @@ class Place:
         left = _areas(cut) / _areas(boxes)
         moved = F.resize(cut, list(self.size))
         return (F.horizontal_flip(moved) if self.flip else moved), left
+
+    def points(self, points: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Points ``(N, 2)``, x and y in pixels of the picture, in those of the view, and which ``(N,)`` it shows.
+
+        Args:
+            points: the points.
+            canvas: height and width of the picture.
+
+        Example:
+            >>> left = Place((0, 0, 0.5, 1), True, (32, 32))
+            >>> left.points(torch.tensor([[10.0, 40.0], [60.0, 40.0]]), (80, 80))
+            (tensor([[ 24.,  16.],
+                    [-16.,  16.]]), tensor([ True, False]))
+        """
+        top, left, height, width = self.window(*canvas)
+        rows, columns = self.size
+        moved = (points - torch.tensor([left, top])) * torch.tensor([columns / width, rows / height])
+        shown = ((moved >= 0) & (moved <= torch.tensor([columns, rows]))).all(dim=1)
+        return torch.stack([columns - moved[:, 0], moved[:, 1]], dim=1) if self.flip else moved, shown
 
 
 def _areas(boxes: tv_tensors.BoundingBoxes) -> Tensor:

@@ -31,7 +31,7 @@ class Options(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One way to score a model (:class:`accord.training.artifact.Model`).
+    """One way to score a model (:class:`accord.training.model.Model`).
 
     Args:
         name: what the user calls it.
@@ -67,6 +67,15 @@ class Task:
             lack = need.lack(model, prepared)
             if lack is not None:
                 raise ConfigError(f"task {self.name} does not fit: it needs {need.words}; {lack}")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that its needs name.
+
+        >>> get_task("segmentation").reads
+        ('image', 'mask', 'mask')
+        """
+        return tuple(field for need in self.needs for field in need.fields)
 
     def fits_needs(self, model: Any, prepared: Prepared) -> bool:
         """Whether it can be run at all."""

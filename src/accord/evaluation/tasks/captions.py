@@ -15,7 +15,7 @@ from accord.methods.abilities import Captions
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class CaptionsOptions(Options):

@@ -13,7 +13,7 @@ from accord.evaluation.tasks import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class FewLabelsOptions(Options):

@@ -6,8 +6,9 @@ that were seen by the same eyes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 Seen = TypeVar("Seen")
+Things = list[list[Image.Image]]  # the frames of each; a picture has one
 Eyes = Callable[[list[Image.Image]], Tensor]  # pictures -> vectors (N, D)
 CELLS = 8  # a side of what is looked at without an encoder
-_SHOWN = 12
+_SHOWN = 12  # in the report
+_TOGETHER = 64  # rows that are looked at together
 
 
 class GenerationOptions(Options):
@@ -52,21 +55,18 @@ class GenerationOptions(Options):
 
 def run(model: Model, prepared: Prepared, options: GenerationOptions) -> list[Metric]:
     """How far the things made lie from the held-out ones, and how well they fit their texts."""
-    judge = None if options.encoder is None else model.beside(options.encoder)
-    if judge is not None and "image" not in judge.modalities:
-        embedded = ", ".join(judge.modalities) or "nothing"
-        raise ConfigError(f"generation.encoder = {options.encoder!r} embeds {embedded}: name one that embeds image")
+    judge = None if options.encoder is None else _judge(model, options.encoder)
     eyes: Eyes = _colours if judge is None else lambda pictures: judge.embed(images=pictures)
-    kind = model.able(Generates).makes
-    test = prepared.test.having(*model.method.subjects, kind)
-    made = _made(model, test, options.seed, eyes)  # N of (T, D)
-    real = _looked_at(test, kind, eyes, len(made[0]) if made else 1)
+    test, kind = _rows(model, prepared), model.able(Generates).makes
+    made = _made(model, test, options.seed, partial(_seen, eyes))  # N of (T, D)
+    frames = len(made[0]) if made else 1
+    real = _looked_at(test, kind, eyes, frames)
     metrics = [_distance("relative Fréchet distance", made, real)]
     known = prepared.reference.having(kind)
     if len(known):
         drawn = np.random.default_rng(options.seed).permutation(len(known))[: len(test)]
-        seen = _looked_at(known.select(np.sort(drawn)), kind, eyes, len(made[0]) if made else 1)
-        metrics.append(_distance("relative Fréchet distance (training rows)", seen, real))
+        trained = _looked_at(known.select(np.sort(drawn)), kind, eyes, frames)
+        metrics.append(_distance("relative Fréchet distance (training rows)", trained, real))
     if kind == "video":
         metrics += [_steadiness("frame agreement", made), _steadiness("frame agreement (held-out rows)", real)]
     if judge is not None and "text" in judge.modalities and "text" in test.modalities:
@@ -77,32 +77,52 @@ def run(model: Model, prepared: Prepared, options: GenerationOptions) -> list[Me
 
 def shows(model: Model, prepared: Prepared, options: GenerationOptions) -> list[Retrieval]:
     """Rows, and what is made for them; of a clip the first frame."""
-    test = prepared.test.having(*model.method.subjects, model.able(Generates).makes)
+    test = _rows(model, prepared)
     test = test.select(range(min(_SHOWN, len(test))))
-    made = _made(model, test, options.seed, lambda frames: Picture.of(frames[0], "made by the model"))
+    made = _made(model, test, options.seed, lambda things: [Picture.of(thing[0], "made by it") for thing in things])
     examples = [Example(Item(row=row), (Item(picture, text="made"),)) for row, picture in enumerate(made)]
     lead = "Held-out rows, and beside each what the model makes for it."
     return [Retrieval(lead, tuple(examples), title="Made", corpus=test)] if examples else []
 
 
-def _made(model: Model, test: Corpus, seed: int, look: Callable[[list[Image.Image]], Seen]) -> list[Seen]:
-    """What is seen in the frames of the thing made for each row; of a picture there is one frame."""
+def _rows(model: Model, prepared: Prepared) -> Corpus:
+    return prepared.test.having(*model.method.subjects, model.able(Generates).makes)
+
+
+def _judge(model: Model, name: str) -> Model:
+    judge = model.beside(name)
+    if "image" not in judge.modalities:
+        embedded = ", ".join(judge.modalities) or "nothing"
+        raise ConfigError(f"generation.encoder = {name!r} embeds {embedded}: name one that embeds image")
+    return judge
+
+
+def _made(model: Model, test: Corpus, seed: int, look: Callable[[Things], Sequence[Seen]]) -> list[Seen]:
+    """What is seen of the thing made for each row."""
     able = model.able(Generates)
 
-    def of_batch(batch: Batch) -> list[Seen]:
+    def of_batch(batch: Batch) -> Sequence[Seen]:
         first = int(batch["index"][0])  # else the same noise would be drawn for every batch
-        things = able.generate(batch, seed=seed + first)[able.makes].float().cpu()  # (B, 3, H, W) or (B, T, 3, H, W)
-        return [look([to_pil_image(frame) for frame in thing.view(-1, *thing.shape[-3:])]) for thing in things]
+        made = able.generate(batch, seed=seed + first)[able.makes].float().cpu()  # (B, 3, H, W) or (B, T, 3, H, W)
+        return look([[to_pil_image(frame) for frame in thing.view(-1, *thing.shape[-3:])] for thing in made])
 
     return [thing for part in model.over_batches(test, of_batch) for thing in part]
 
 
 def _looked_at(corpus: Corpus, kind: str, eyes: Eyes, frames: int) -> list[Tensor]:
-    """The same of the rows themselves, of as many frames of a clip."""
-    if kind == "image":
-        return [eyes([corpus.sample(row, ("image",))["image"]]) for row in range(len(corpus))]
+    """What is seen of the rows themselves, of as many frames of a clip."""
     fed = {"video": VideoInput(frames=frames)}
-    return [eyes(list(corpus.sample(row, ("video",), fed)["video"])) for row in range(len(corpus))]
+    vectors: list[Tensor] = []
+    for start in range(0, len(corpus), _TOGETHER):
+        rows = range(start, min(start + _TOGETHER, len(corpus)))
+        shown = [corpus.sample(row, (kind,), fed)[kind] for row in rows]
+        vectors += _seen(eyes, [[thing] if kind == "image" else list(thing) for thing in shown])
+    return vectors
+
+
+def _seen(eyes: Eyes, things: Things) -> Sequence[Tensor]:
+    """Vectors ``(T, D)`` of the frames of each thing; a picture has one."""
+    return eyes([frame for thing in things for frame in thing]).split([len(thing) for thing in things])
 
 
 def _colours(pictures: list[Image.Image]) -> Tensor:

@@ -14,7 +14,7 @@ from accord.methods.abilities import Classifies
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class KnnOptions(Options):

@@ -15,7 +15,7 @@ from accord.evaluation.tasks import Options, Task
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
     from accord.evaluation.sections import Section
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class RetrievalOptions(Options):

@@ -11,7 +11,7 @@ from accord.evaluation.tasks import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:

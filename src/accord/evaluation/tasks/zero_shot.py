@@ -13,7 +13,7 @@ from accord.evaluation.zero_shot import class_examples, evaluate_zero_shot, reso
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class ZeroShotOptions(Options):

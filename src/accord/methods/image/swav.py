@@ -113,6 +113,10 @@ class Swav(Method, Embeds):
         )
         return tuple(crop for crop in crops if crop.count)
 
+    def one_size(self, side: int) -> str:
+        """The size of the small crops."""
+        return f"--set method.small_size={side}"
+
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """One iteration of the paper's algorithm: normalise, score, assign the large crops, predict."""
         cfg, views = self.config, batch["image_views"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -40,6 +39,7 @@ class JointSpace(Method, Embeds):
         ConfigError: an encoder's vectors are not of the size of the space, and nothing projects them.
 
     Example:
+        >>> import torch
         >>> from accord.encoders import build_encoder
         >>> space = JointSpace({"modalities": ["image"]}, {"image": build_encoder("image", "tiny_vit")}, DataInfo())
         >>> space.stages, space.embed({"image": torch.zeros(1, 3, 64, 64)})["image"].shape
@@ -92,12 +92,13 @@ class JointSpace(Method, Embeds):
         """How class names are written where the user does not say."""
         return self.config.templates
 
-    def logit_scale(self) -> Tensor:
-        """Factor on cosines, a scalar."""
-        return torch.tensor(self.config.scale)
+    @property
+    def cosine_scale(self) -> float:
+        """Factor on cosines that makes them logits."""
+        return self.config.scale
 
     @property
-    def logit_bias(self) -> float | None:
+    def cosine_bias(self) -> float | None:
         """What is added to the logit of a pair before the sigmoid; None where classes are weighed by a softmax."""
         return self.config.bias
 

@@ -52,7 +52,7 @@ class XclipConfig(settings.Config):
     crop_scale: tuple[float, float] = Field((0.44, 1.0), description="area range of the training crop")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring; 0 where left and right differ")
     colour: bool = Field(True, description="jitter of colours, and sometimes none")
-    clip: str | None = Field(None, description="the CLIP whose image tower the usual video encoder is; set by --bundle")
+    clip: str | None = Field(None, description="a CLIP whose image tower the video encoder is, without --bundle")
 
 
 class Xclip(Method, Rescores, Classifies):
@@ -104,13 +104,13 @@ class Xclip(Method, Rescores, Classifies):
 
     @classmethod
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
-        """The tower whose frames exchange messages, that of a CLIP where there is one."""
+        """The tower whose frames exchange messages."""
         return {"video": {"name": "cross_frame" if config.clip is None else f"cross_frame:{config.clip}"}}
 
     @classmethod
-    def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
-        """Whose image tower the usual video encoder is."""
-        return {"clip": bundle.name if bundle.name.startswith("clip:") else None}
+    def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
+        """That tower as a CLIP has it."""
+        return {"video": {"name": f"cross_frame:{bundle}"}} if bundle.startswith("clip:") else {}
 
     def start_from(self, bundle: Bundle) -> tuple[str, ...]:
         """CLIP's text projection and logit scale, which stay as they are: the one with the text encoder."""

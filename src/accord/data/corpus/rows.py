@@ -1,10 +1,8 @@
-"""A corpus: rows of a source with their modalities, labels and groups, every one of them known to be readable."""
+"""A corpus: rows of a source with their modalities, labels and groups, read one by one when they are wanted."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,26 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
-from accord.data.cache import dispensable
-from accord.data.check import check_media, unreadable_rows
-from accord.data.columns import NONE, Columns, describe_columns, guess_columns
+from accord.data.check import unreadable_rows
+from accord.data.columns import Columns, describe_columns
+from accord.data.corpus.contents import filled, fingerprint_of
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declared
 from accord.data.inputs import Input
-from accord.data.modalities import Reading, get_modality, modality_of
+from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.reading.cells import EMPTY_TEXT, caption_fault, read_captions
-from accord.data.reading.graphs import ID, ROW, add_features, graph_digest, graph_of_columns
-from accord.data.reading.labels import MISSING_LABEL, Labels, read_labels
-from accord.data.reading.media import NO_VALUE, Unreadable, cell_name, cell_path
-from accord.data.reading.sources import Source, announce, cache_folder, read_source
+from accord.data.reading.cells import read_captions
+from accord.data.reading.media import Unreadable, cell_name, cell_path
 from accord.data.targets import TARGETS, get_target
 from accord.data.targets.base import BoxFormat
-from accord.data.targets.rows import canvas_of, has_value, is_empty, things_classes
+from accord.data.targets.rows import canvas_of, has_value, is_empty
 from accord.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -125,7 +118,7 @@ class Corpus:
         if not self.incomplete:
             return everywhere
         table = self._cells.with_format("arrow")[:] if self.columns.media and len(self) else None
-        found = {field: _filled(table.column(column)) for field, column in self.columns.media.items() if table}
+        found = {field: filled(table.column(column)) for field, column in self.columns.media.items() if table}
         texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
         return everywhere | found | texts
 
@@ -296,11 +289,20 @@ class Corpus:
         for name in names:
             reader = self.target_reader(name)
             cells = self.cells(position, reader.fields)
-            with self._named(position, cells[name]):
+            try:
                 canvas = canvas_of(self, position, reader.medium, media or {}, inputs or {})
                 says = canvas.there and not is_empty(cells[name])
                 found[name] = reader.read(cells, canvas) if says else reader.blank(canvas)
+            except Unreadable as error:
+                file = self._file(cells[name]) if declared(name).files else self._beside(position, reader.medium)
+                raise RowError(int(self.ids[position]), file, str(error)) from None
         return found
+
+    def _beside(self, position: int, medium: str | None) -> str:
+        """The file that a row's numbers are said of, or where the row stands, for messages."""
+        media = self.columns.media
+        field = medium if medium in media else next(iter(media), None)
+        return self.where or self.name if field is None else self.file_of(position, field)
 
     def target_reader(self, name: str) -> Target[Any]:
         """What reads a target of these rows, and carries it through views.
@@ -314,7 +316,7 @@ class Corpus:
         return get_target(name)(root=self.root, classes=classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:
-        """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
+        """Which rows ``(N,)`` have a target, or fill a column of it; that a picture has no boxes is one too."""
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)
@@ -329,6 +331,11 @@ class Corpus:
             self._selections[names] = self.rows.select_columns(list(dict.fromkeys(names)))
         row = self._selections[names][position]
         return {field: row[column] for field, column in used.items()}
+
+    def cells_of(self, field: str) -> Sequence[Any]:
+        """The cells ``(N,)`` of a field; none where it has no column."""
+        column = getattr(self.columns, field)
+        return list(self.rows[column]) if column else []
 
     @cached_property
     def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:
@@ -399,21 +406,7 @@ class Corpus:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of what the corpus says: mapping, cells, labels, captions, and size and time of every file."""
-        digest = hashlib.blake2b(digest_size=16)
-        used = sorted({column for _, columns in self.columns.items() for column in columns})
-        digest.update(json.dumps([self.columns.stamp, self.classes, self.captions]).encode())
-        if self.graph is not None:
-            digest.update(graph_digest(self.graph).encode())
-        for array in (self.ids, self.labels, self.truth):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        if self.box_format != "xyxy" or self.mask_classes:
-            digest.update(json.dumps([self.box_format, self.mask_classes]).encode())
-        for table in self.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(self) else ():
-            digest.update(table.combine_chunks().to_batches()[0].serialize())
-            for column in self.columns.files:
-                for name in _file_names(table.column(column)):
-                    digest.update(_stamp(cell_path(name, self.root)).encode())
-        return digest.hexdigest()
+        return fingerprint_of(self)
 
     @cached_property
     def _cells(self) -> datasets.Dataset:
@@ -431,292 +424,3 @@ class Corpus:
     def _file(self, cell: Any) -> str:
         name = cell_name(cell)
         return f"{name}, {self.where}" if cell_path(cell, self.root) is None and self.where else name
-
-
-def open_corpus(
-    source: str | Path,
-    *,
-    columns: Mapping[str, str | Sequence[str] | None] | None = None,
-    max_bad: float = 0.2,
-    check: bool = True,
-    quarantine: Path | None = None,
-    classes: Sequence[str] | None = None,
-    incomplete: bool = False,
-    target: str | None = None,
-    mask_classes: Sequence[str] = (),
-    box_format: BoxFormat = "xyxy",
-    wanted: Collection[str] = (),
-    quiet: bool = False,
-) -> Corpus:
-    """Open a source and leave out the rows that cannot be used.
-
-    Args:
-        source: a folder (with ``metadata.csv|jsonl|parquet``, class sub-folders, or a graph's ``nodes`` and ``edges``),
-            a CSV, TSV, JSON Lines or Parquet file, tar shards (read into a local table;
-            :func:`accord.data.open_stream` streams them instead), ``pack:NAME``, or ``hf:NAME`` of the hub.
-        columns: modality -> column name(s), over what is guessed; None or ``"none"`` takes a modality out.
-        max_bad: largest share of bad rows accepted, in [0, 1]. Rows with an empty media cell are left out and counted
-            apart: a caption that nobody has read aloud is no damage. Rows without a label stay, with the label -1;
-            where a row may have several labels, they are left out and counted apart as well.
-        check: decode every picture, clip and recording once now; texts and labels are always checked.
-        quarantine: where to list the bad rows; None lists them in the cache when there are any.
-        classes: the classes to use, in order; a row of another class is bad. None takes those that occur.
-        incomplete: keep rows that lack some of their modalities, for methods that can use them.
-        target: in a folder of nodes and edges, the node type whose nodes are the rows; None decides by the labels.
-        mask_classes: names of the classes in masks, by grey value from 0; a row with another value is bad.
-        box_format: what the four numbers of a box are.
-        wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
-        quiet: print nothing.
-
-    Raises:
-        DataError: the source cannot be read, a column does not exist, or too many rows are bad.
-
-    Example:
-        >>> open_corpus("pack:emoji", check=False, quiet=True)
-        Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
-    """
-    corpus, found, labels = _unchecked(source, columns, classes, target, wanted)
-    graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
-    corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
-    corpus = replace(corpus, mask_classes=tuple(mask_classes), box_format=box_format)
-    bad = _bad_rows(corpus, labels, found.bad, check=check, quiet=quiet)
-    loose = found.graph.bad if found.graph else Quarantine()
-    if quarantine or len(bad) or len(loose):
-        listed = quarantine or cache_folder("quarantine", f"{corpus.fingerprint}.jsonl")
-        with dispensable("the list of bad rows"):
-            Quarantine([*bad, *loose]).write(listed)
-            bad.path = loose.path = listed
-    loose.enforce(max_bad, found.graph.edges if found.graph else 0)
-    damaged = Quarantine(entry for entry in bad if entry.reason not in (NO_VALUE, MISSING_LABEL))
-    damaged.path, empty = bad.path, len(bad) - len(damaged)
-    damaged.enforce(max_bad, len(corpus) - empty)
-    if len(bad):
-        corpus = replace(corpus.select(np.setdiff1d(corpus.ids, [entry.row for entry in bad])), left_out=bad)
-    without = f"{empty:,} rows without {_lacking(bad, mapping)}"
-    if not len(corpus):
-        raise DataError(f"{corpus.name} has no rows" + (f": {without}" if empty else ""))
-    if not quiet:
-        for line in found.notes:
-            announce(line)
-        listing = f", listed in {bad.path}" if bad.path else ""
-        note = f"; {len(damaged)} bad row{'s' * (len(damaged) > 1)} left out{listing}" if len(damaged) else ""
-        note += f"; {without} left out" if empty else ""
-        note += f"; {corpus.unlabelled:,} rows have no label" if corpus.unlabelled else ""
-        note += f"; {len(loose)} edges name nodes that are not there{listing}" if len(loose) else ""
-        note += f"; {_graph_size(corpus.graph)}" if corpus.graph is not None else ""
-        if incomplete:
-            lacking = ", ".join(f"{(~there).sum():,} without {name}" for name, there in corpus.present.items())
-            note += f"; of them {lacking}"
-        announce(f"{corpus.name}: {len(corpus):,} rows, {describe_columns(mapping)}{note}")
-    return corpus
-
-
-def survey(
-    source: str | Path,
-    *,
-    columns: Mapping[str, str | Sequence[str] | None] | None = None,
-    target: str | None = None,
-    wanted: Collection[str] = (),
-) -> Corpus:
-    """What a source holds, before any of its rows is looked at: modalities, columns and classes, bad rows included.
-
-    Args:
-        source: as for :func:`open_corpus`, and so are the others.
-        columns: modality -> column name(s), over what is guessed.
-        target: in a folder of nodes and edges, the node type whose nodes are the rows.
-        wanted: as for :func:`open_corpus`.
-
-    Raises:
-        DataError: the source cannot be read, or a column does not exist.
-    """
-    return _unchecked(source, columns, None, target, wanted)[0]
-
-
-def corpus_from_graph(
-    graph: HeteroData, target: str, classes: Sequence[str] | None = None, name: str = "graph"
-) -> Corpus:
-    """A corpus whose rows are the nodes of one type of a PyG graph.
-
-    Args:
-        graph: features ``x`` (dense or sparse), or ``num_nodes`` alone for types without; labels ``y (N,)`` of the
-            target, -1 for none.
-        target: the node type.
-        classes: names of the labels; None takes their numbers.
-        name: how to call it.
-
-    Raises:
-        DataError: there is no such node type.
-
-    Example:
-        >>> import torch
-        >>> from torch_geometric.data import HeteroData
-        >>> graph = HeteroData(paper={"num_nodes": 2, "y": torch.tensor([0, 1])})
-        >>> corpus_from_graph(graph, "paper")
-        Corpus(graph, 2 rows, graph=id)
-    """
-    if target not in graph.node_types:
-        raise DataError(f"no node type {target!r} in the graph; there are: {', '.join(graph.node_types)}")
-    count = int(graph[target].num_nodes)
-    ids = np.arange(count, dtype=np.int64)
-    rows = datasets.Dataset.from_dict({ID: [str(node) for node in ids]})
-    corpus = Corpus(name, rows, Columns(graph=(ID,)), ids, graph=graph, target=target)
-    y = graph[target].get("y")
-    if y is None:
-        return corpus
-    named = classes or tuple(str(number) for number in range(int(y.max()) + 1))
-    return corpus.with_labels(y.cpu().numpy(), classes=named)
-
-
-def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
-    """A corpus of one modality from things in memory.
-
-    Args:
-        modality: its name.
-        items: paths, encoded bytes, or things that the modality makes cells of: PIL pictures, arrays; strings for text.
-
-    Raises:
-        DataError: an item is none of these.
-
-    Example:
-        >>> corpus_from_items("text", ["a cat", "a dog"]).texts()
-        [['a cat'], ['a dog']]
-    """
-    kind = get_modality(modality)
-    cells = [kind.cell(item, i) for i, item in enumerate(items)]
-    if not kind.medium:
-        return Corpus(kind.items, datasets.Dataset.from_dict({modality: cells}), _only(modality), np.arange(len(items)))
-    feature = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
-    rows = datasets.Dataset.from_dict({modality: cells}, features=datasets.Features({modality: feature}))
-    return Corpus("items", rows, _only(modality), np.arange(len(items)))
-
-
-def _only(modality: str) -> Columns:
-    return Columns.parse({modality: (modality,) if declared(modality).several else modality})
-
-
-def _unchecked(
-    source: str | Path,
-    columns: Mapping[str, str | Sequence[str] | None] | None,
-    classes: Sequence[str] | None,
-    target: str | None,
-    wanted: Collection[str],
-) -> tuple[Corpus, Source, Labels | None]:
-    """All rows of a source, the bad ones among them, without its graph; where they came from; their labels."""
-    found = read_source(source, target)
-    mapping = guess_columns(found.rows, {**found.columns, **(columns or {})}, wanted)
-    rows = undecoded(found.rows, mapping)
-    labels = _labels_of(rows, mapping, classes)
-    corpus = Corpus(
-        name=found.name,
-        rows=rows,
-        columns=mapping,
-        ids=np.arange(len(rows), dtype=np.int64),
-        classes=labels.classes if labels else (),
-        labels=labels.values if labels and labels.classes else None,
-        root=found.root,
-        where=found.where,
-        target=found.graph.target if found.graph else ROW,
-        instance_classes=things_classes(rows, mapping.instance_label) if mapping.instance_label else (),
-    )
-    return corpus, found, labels
-
-
-def undecoded(rows: datasets.Dataset, columns: Columns) -> datasets.Dataset:
-    """Media columns as stored: decoding is ours, so that one bad row is one bad row."""
-    for column in columns.files:
-        feature = rows.features[column]
-        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
-            rows = rows.cast_column(column, type(feature)(decode=False))
-    return rows
-
-
-def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] | None) -> Labels | None:
-    if not columns.label:
-        return None
-    feature = rows.features[columns.label]
-    inner = getattr(feature, "feature", feature)
-    names = inner.names if isinstance(inner, datasets.ClassLabel) else None
-    values = list(rows[columns.label])
-    if names is None and classes is not None and all(isinstance(value, int | None) for value in values):
-        numbers = {str(value) for value in values if value is not None}
-        names = None if numbers <= set(classes) else list(classes)  # 0, 1, 2 ... index the given classes
-    return read_labels(values, names, classes)
-
-
-def _graph_of(found: Source, rows: datasets.Dataset, columns: Columns) -> HeteroData | None:
-    """The graph that came with the source, or the one that its columns make."""
-    if found.graph is not None:
-        add_features(found.graph.graph, found.graph.target, rows, columns)
-        return found.graph.graph
-    return graph_of_columns(rows, columns) if columns.graph else None
-
-
-def _graph_size(graph: HeteroData) -> str:
-    nodes = ", ".join(f"{graph[name].num_nodes:,} {name}" for name in graph.node_types)
-    edges = ", ".join(f"{graph[name].edge_index.shape[1]:,} {'-'.join(name)}" for name in graph.edge_types)
-    return f"nodes: {nodes}; edges: {edges}"
-
-
-def _lacking(bad: Quarantine, columns: Columns) -> str:
-    """What rows that are left out without being damaged do not have."""
-    reasons = {entry.reason for entry in bad}
-    label = [f"a label (--label {NONE} keeps them)"] if MISSING_LABEL in reasons else []
-    return " or ".join([*(columns.media if NO_VALUE in reasons else ()), *label])
-
-
-def _bad_rows(
-    corpus: Corpus, labels: Labels | None, unread: Mapping[int, str], *, check: bool, quiet: bool
-) -> Quarantine:
-    reasons = dict(labels.bad) if labels else {}
-    if not corpus.multi_label:  # -1 says that there is none
-        reasons = {row: reason for row, reason in reasons.items() if reason != MISSING_LABEL}
-    if corpus.columns.text:
-        faults = enumerate(map(caption_fault, corpus._texts))
-        anything = np.logical_or.reduce(list(corpus.present.values()))
-        optional = (corpus.incomplete or corpus.graph is not None) & anything
-        reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
-    reasons |= unread
-    bad = Quarantine()
-    for position, reason in sorted(reasons.items()):
-        bad.add(position, corpus.where, reason)
-    if check:
-        readable = corpus.select(np.setdiff1d(corpus.ids, list(reasons))) if reasons else corpus
-        for entry in check_media(readable, quiet=quiet):
-            bad.add(entry.row, entry.file, entry.reason)
-    return bad
-
-
-def _filled(cells: pa.ChunkedArray) -> np.ndarray:
-    """Which cells hold something."""
-    if pa.types.is_struct(cells.type):
-        parts = [pc.struct_field(cells, name) for name in ("bytes", "path")]
-        return np.logical_or(*(_filled(part) for part in parts))
-    there = pc.is_valid(cells).to_numpy(zero_copy_only=False)
-    if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
-        lengths = pc.list_value_length(cells)
-    elif pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
-        lengths = pc.utf8_length(cells)
-    else:
-        return np.asarray(there)
-    return np.asarray(there & (pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False) > 0))
-
-
-def _file_names(cells: pa.ChunkedArray) -> list[str]:
-    """The files that cells name, without looking at those that hold their bytes."""
-    if pa.types.is_struct(cells.type):
-        outside = pc.is_null(pc.struct_field(cells, "bytes"))
-        cells = pc.struct_field(cells, "path").filter(outside)
-    if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
-        cells = pc.list_flatten(cells)
-    is_text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-    return cells.drop_null().to_pylist() if is_text else []
-
-
-def _stamp(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        status = path.stat()
-    except OSError:
-        return f"{path.name} missing;"
-    return f"{path.name} {status.st_size} {status.st_mtime_ns};"

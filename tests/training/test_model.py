@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from accord.data.loading.features import Features, Stream
 from accord.methods.abilities import Embeds
-from accord.training.artifact import Model
+from accord.training.model import Model
 
 
 class Elsewhere(nn.Module, Embeds):

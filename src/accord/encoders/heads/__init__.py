@@ -1,0 +1,29 @@
+"""Learnable parts between an encoder and a loss: projectors, poolers, gates, grouping layers, matchers, graph layers.
+
+Each is a thin module around mathematics that is written elsewhere or in a few lines here; none knows of a method.
+Masks are True on real positions.
+"""
+
+from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
+from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
+from accord.encoders.heads.pairs import LabelMatcher, PairGate, PairWeightMLP
+from accord.encoders.heads.projectors import Activation, ConvHead, MLPHead
+from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
+
+__all__ = [
+    "Activation",
+    "AttentionalPooler",
+    "ConvHead",
+    "LabelMatcher",
+    "MLPHead",
+    "MetaPathContext",
+    "PairGate",
+    "PairWeightMLP",
+    "PixelPropagation",
+    "PrefixProjector",
+    "QueryMLP",
+    "SemanticAttention",
+    "SemanticGrouping",
+    "SharedGCN",
+    "prepend",
+]

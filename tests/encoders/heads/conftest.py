@@ -1,0 +1,9 @@
+"""The same random numbers for every test."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
