@@ -55,7 +55,7 @@ def test_the_choice_is_said_with_what_else_would_fit() -> None:
     said = fitting_method(corpus("image", classes=2, name="x"))[1]
     assert said == (
         "rows has image and labels of 2 classes (not used so far: name): the method is cross_entropy, a classifier of "
-        "its labels; others that fit: multiview_infonce, pixpro, prototypical, slotcon, swav (--method NAME)"
+        "its labels; others that fit: deepcluster_v2, multiview_infonce, pixpro, prototypical, slotcon, swav (--method NAME)"
     )
 
 
@@ -88,7 +88,7 @@ def test_a_named_method_that_lacks_something_is_refused_before_anything_is_read_
     with pytest.raises(
         ConfigError,
         match=r"^method clip needs text, and sorted has image and labels of 3 classes: choose one that fits them with "
-        r"--method \(cross_entropy, multiview_infonce, pixpro, prototypical, slotcon, swav\)$",
+        r"--method \(cross_entropy, deepcluster_v2, multiview_infonce, pixpro, prototypical, slotcon, swav\)$",
     ):
         pipeline.train(classes, "clip", config=BRIEF, encoders=TINY, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
