@@ -55,7 +55,8 @@ def test_the_choice_is_said_with_what_else_would_fit() -> None:
     said = fitting_method(corpus("image", classes=2, name="x"))[1]
     assert said == (
         "rows has image and labels of 2 classes (not used so far: name): the method is cross_entropy, a classifier of "
-        "its labels; others that fit: deepcluster_v2, multiview_infonce, pixpro, prototypical, slotcon, swav (--method NAME)"
+        "its labels; others that fit: deepcluster_v2, multiview_infonce, pixpro, prototypical, slotcon, swav "
+        "(--method NAME)"
     )
 
 

@@ -1,8 +1,8 @@
 """DeepCluster-v2: k-means once an epoch instead of SwAV's online assignment (Caron et al. 2020, NeurIPS, section 4).
 
-The projections of each large crop are kept for the whole data set. Before every epoch they are clustered, once for each
-of several heads, and in the epoch all crops of a picture are classified among the centroids, which no gradient moves. It
-shares everything with SwAV but where the targets come from, and is the yardstick for that.
+The projections of each large crop are kept for the whole data set. Before every epoch they are clustered, once for
+each of several heads, and in the epoch all crops of a picture are classified among the centroids, which no gradient
+moves. It shares everything with SwAV but where the targets come from, and is the yardstick for that.
 """
 
 from __future__ import annotations

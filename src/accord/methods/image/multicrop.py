@@ -1,4 +1,4 @@
-"""Multi-crop (Caron et al. 2020, NeurIPS, section 3.2): what methods share that compare a few large and many small crops.
+"""Multi-crop (Caron et al. 2020, NeurIPS, section 3.2): what methods of a few large and many small crops share.
 
 Large crops are what targets are made of; small, cheap ones only predict. Crops of one size go through the encoder
 together, then the projection head sees all crops at once.

@@ -138,8 +138,8 @@ class Swav(MultiCrop):
         cfg, rows = self.config, batch * world_size()
         if self.training and not self._warned and rank() == 0 and rows + cfg.queue < cfg.prototypes:
             _log.warning(
-                "method.prototypes = %d, and a batch and its queue have %d + %d rows, so that a prototype gets less than "
-                "one: take fewer prototypes, a larger batch or a longer queue (method.queue)",
+                "method.prototypes = %d, and a batch and its queue have %d + %d rows, so that each gets less than one: "
+                "take fewer prototypes, a larger batch or a longer queue (method.queue)",
                 *(cfg.prototypes, rows, cfg.queue),
             )
         self._warned = True
