@@ -26,6 +26,7 @@ from two_processes import run_two_processes
 ROOT = Path(__file__).parents[2]
 _NORMS = "batch norm in its heads takes the statistics of each process"
 APART = {  # methods of which two processes are not one, and why
+    "deepcluster_v2": _NORMS,
     "gram": "hard negatives are drawn from the rows of a process",
     "improved_vlp_baselines": _NORMS,
     "multiview_infonce": _NORMS,

@@ -72,16 +72,16 @@ def build_optimizer(
             return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
         case "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
             return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
-        case "lars":
+        case "lars":  # its step on vectors, which do not decay, is that of SGD
             return Lars(_adapted(groups), lr=config.lr, momentum=config.momentum)
-        case "lamb":  # max_grad_norm is grad_clip's business
+        case "lamb":  # likewise that of AdamW; it clips by itself unless told not to
             return Lamb(_adapted(groups), lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
         case _:
             assert_never(config.optimizer)
 
 
 def _adapted(groups: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Groups for LARS and LAMB, whose steps on vectors, which do not decay, are those of SGD and AdamW."""
+    """The groups of an optimiser whose steps on matrices, and on nothing else, are relative to their norms."""
     return [{**each, "always_adapt": each["decays"]} for each in groups]
 
 
