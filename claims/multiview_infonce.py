@@ -37,7 +37,7 @@ from accord.functional import effective_rank, supcon, warmup_cosine_at
 from accord.methods import DataInfo, Step
 from accord.methods.multimodal.multiview import MultiView
 
-EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 25, 128, 1e-3, 0.05, 32, 10
+EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 16, 128, 1e-3, 0.05, 32, 10
 OBJECTIVES = {"MV-DHEL": "mv_dhel", "MV-InfoNCE": "mv_infonce", "pairwise": "nt_xent"}
 SEARCH = {"temperature": [0.1, 0.2, 0.5, 1.0]}
 RANK, FEW = "effective rank", "accuracy, 10 labels each"
