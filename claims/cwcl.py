@@ -125,6 +125,7 @@ def better(kernel: str, features: str, where: str) -> Question:
 
 CLAIM = Claim(
     slug="cwcl",
+    kind_of_data="composed",
     paper="Weights from the frozen encoder's own similarities pass its structure on, so that zero-shot classification "
     "is 5 to 8 points better than with locked tuning.",
     data=MANY,

@@ -39,6 +39,7 @@ LONGER, LONGER_TEMPERATURES = 3 * EPOCHS, {"GRAM": 0.05, "anchor cosines": 0.2, 
 
 CLAIM = Claim(
     slug="gram",
+    kind_of_data="composed",
     paper="The volume that the vectors of a row span compares any number of modalities at once. As the logit of a "
     "contrast it finds more than cosines with an anchor do, and aligns the other modalities with each other too.",
     arms=arms(DIGITS, TEMPERATURES) | arms(DIGITS, LONGER_TEMPERATURES, ", longer", LONGER),

@@ -41,6 +41,7 @@ BY_DIRECTION = ("direction", "direction")
 
 CLAIM = Claim(
     slug="gram_speech",
+    kind_of_data="real",
     paper="Volumes find more than cosines with an anchor do in video, sound and text together, also for single "
     "directions between them, and best when training starts from a model of cosines.",
     arms=arms(LAYER, TEMPERATURES) | arms(LINEAR, LINEAR_TEMPERATURES, ", linear"),

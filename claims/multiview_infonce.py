@@ -69,6 +69,7 @@ def question(name: str, statement: str, method: str, baseline: str, metric: str)
 
 CLAIM = Claim(
     slug="multiview_infonce",
+    kind_of_data="real",
     paper="One loss term over all views of an instance is better than a sum over pairs; with uniformity inside each "
     "view it uses nearly all dimensions, more the more views there are, and is more accurate.",
     data=labelled_digits,
