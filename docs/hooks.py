@@ -26,8 +26,7 @@ from pydantic.fields import FieldInfo
 from accord.claims.figure import draw_all
 from accord.claims.overview import Declared, Line, declared, overview
 from accord.claims.record import read_records
-from accord.claims.table import FOREST, anchor, badge, in_forest, table
-from accord.claims.table import page as claims_page
+from accord.claims.table import FOREST, anchor, badge, details, in_forest, opening, table
 from accord.config import Config
 from accord.data.fields import declarations
 from accord.data.packs import available_packs, get_pack
@@ -285,9 +284,14 @@ def today() -> dict[str, Declared]:
     return declared(CLAIMS)
 
 
+def all_claims() -> str:
+    """All questions in one table, and the figure of all effects, which comes in through :func:`on_files`."""
+    return opening(CLAIMS, FIGURES, today())
+
+
 def claims() -> str:
-    """All questions, and a section per claim, from the records; their figures come in through :func:`on_files`."""
-    return claims_page(CLAIMS, FIGURES, today())
+    """A section per claim that was measured; the figures come in through :func:`on_files`."""
+    return details(CLAIMS, FIGURES) or "No claim has been measured yet."
 
 
 def benchmarks() -> str:
@@ -337,6 +341,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "packs": packs,
     "encoders": encoders,
     "encoder settings": encoder_settings,
+    "all claims": all_claims,
     "claims": claims,
     "benchmarks": benchmarks,
     "comparison": comparison,

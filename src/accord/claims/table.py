@@ -15,7 +15,7 @@ from accord.claims.plot import effect_plot
 from accord.claims.record import outdated, read_records
 from accord.papers.verdicts import effect
 
-OVERVIEW = ("question", "data", "verdict", "effect [95 % interval]", "floor, ceiling", "seeds", "commit")
+COLUMNS = ("question", "data", "verdict", "effect [95 % interval]", "floor, ceiling", "seeds", "commit")
 DETAILS = (
     "statement",
     "method against baseline",
@@ -31,7 +31,12 @@ BADGES = {"holds": "holds", "does not hold": "fails", "undecided": "undecided", 
 
 
 def page(folder: Path, figures: str = "claims", today: Mapping[str, Declared] | None = None) -> str:
-    """One table of all questions and a figure of all effects; then a section per claim with the details folded.
+    """All questions, and then the details of each claim: see :func:`opening` and :func:`details`."""
+    return "\n\n".join(part for part in (opening(folder, figures, today), details(folder, figures)) if part)
+
+
+def opening(folder: Path, figures: str = "claims", today: Mapping[str, Declared] | None = None) -> str:
+    """How the statements came out, one table of all questions, and a figure of all effects.
 
     Args:
         folder: of the claim files, with their records in ``results``.
@@ -45,11 +50,16 @@ def page(folder: Path, figures: str = "claims", today: Mapping[str, Declared] | 
     parts = [summary(records) if records else "No claim has been measured yet."]
     if older:
         parts.append(f"Measured by an older version, and to be measured again: {', '.join(older)}.")
-    parts.append(table(OVERVIEW, [_line(line) for line in lines]))
+    parts.append(table(COLUMNS, [_line(line) for line in lines]))
     if in_forest(records):
         parts.append(f"![All effects in units of the smallest one that matters]({figures}/{FOREST})")
-    parts += [section(record, f"{figures}/{record['slug']}.png") for record in records]
     return "\n\n".join(parts)
+
+
+def details(folder: Path, figures: str = "claims") -> str:
+    """A section per claim that was measured: what the paper says, and folded below it every question and its figure."""
+    records = read_records(folder / "results")
+    return "\n\n".join(section(record, f"{figures}/{record['slug']}.png") for record in records)
 
 
 def in_forest(records: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -99,9 +109,9 @@ def summary(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def section(record: Mapping[str, Any], figure: str) -> str:
-    """Everything about one claim."""
+    """Everything about one claim, folded but for what the paper says."""
     questions = record["questions"]
-    details = [
+    parts = [
         table(DETAILS, [_row(record, question) for question in questions]),
         "\n".join(f"- {line}" for line in _remarks(record)),
         f"![Each seed's pair of values, and the mean advantage with its interval: {record['slug']}]({figure})",
@@ -109,7 +119,7 @@ def section(record: Mapping[str, Any], figure: str) -> str:
         f"`{record['command']}` · {_measured_at(record)}",
         *(_place(place) for place in record["places"]),
     ]
-    folded = "\n\n".join(part for part in details if part)
+    folded = "\n\n".join(part for part in parts if part)
     told = f'<details markdown="1">\n<summary>Every question, seed by seed</summary>\n\n{folded}\n\n</details>'
     return f"### {record['slug']}\n\n{record['paper']}\n\n{told}"
 
