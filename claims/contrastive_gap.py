@@ -161,6 +161,7 @@ def kept(name: str, statement: str, method: str, baseline: str, rows: int) -> Qu
 
 CLAIM = Claim(
     slug="contrastive_gap",
+    kind_of_data="real",
     paper="The gap between two towers' embeddings comes from the contrastive loss and not from the modalities; terms "
     "for uniformity and alignment close it without loss of retrieval.",
     data=twins,

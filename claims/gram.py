@@ -33,6 +33,7 @@ CLEAN = Data(partial(digit_views, noise=0.0), hidden=128, dim=32)
 
 CLAIM = Claim(
     slug="gram",
+    kind_of_data="composed",
     paper="The volume that the vectors of a row span compares any number of modalities at once. As the logit of a "
     "contrast it finds more than cosines with an anchor do, and aligns the other modalities with each other too.",
     arms={**arms(DIGITS), "no noise": ceiling(CLEAN, "anchor cosines on views without noise")},

@@ -31,6 +31,7 @@ STAMPS, SEEN = (Data(rows, hidden=256, dim=64) for rows in (stamp_features, stam
 
 CLAIM = Claim(
     slug="gram_speech",
+    kind_of_data="real",
     paper="Volumes find more than cosines with an anchor do in video, sound and text together, also for single "
     "directions between them, and best when training starts from a model of cosines.",
     arms={**arms(STAMPS), "seen": ceiling(SEEN, "anchor cosines trained on the test rows as well")},

@@ -205,6 +205,7 @@ def accurate(
 
 CLAIM = Claim(
     slug="multiview_infonce",
+    kind_of_data="real",
     paper="One loss term over all views of an instance is better than a sum over pairs; with uniformity inside each "
     "view it uses nearly all dimensions, more the more views there are, and is more accurate.",
     arms=dict(arms()),

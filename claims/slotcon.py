@@ -57,6 +57,7 @@ def simclr(colour: float) -> Arm:
 
 CLAIM = Claim(
     slug="slotcon",
+    kind_of_data="composed",
     paper="Semantic grouping and contrast of the groups, learnt together, give better features for dense tasks than "
     "either part or than contrast of whole crops, and groups that mean things.",
     data=masked_scenes,

@@ -109,6 +109,7 @@ SIMCLR = {
 }
 CLAIM = Claim(
     slug="swav",
+    kind_of_data="real",
     paper="Predicting balanced cluster assignments of other views learns features as good as contrast, in small "
     "batches too, and better ones with small crops beside the large ones.",
     data=labelled_digits,

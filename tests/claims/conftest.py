@@ -46,6 +46,7 @@ def helper(value):
 
 CLAIM = Claim(
     slug="toy",
+    kind_of_data="synthetic",
     paper="Toys differ.",
     data=pairs,
     run={
