@@ -62,7 +62,8 @@ def draw_all(questions: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
         if low is not None and high is not None:
             axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
         axes.scatter([effect], [row], color=colour, s=16, zorder=3)
-    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_yticks(range(len(questions)), [name for name, _ in questions], fontsize=7)
     axes.set_ylim(len(questions) - 0.4, -0.6)
     axes.set_xlabel(
