@@ -72,7 +72,7 @@ CLAIM = Claim(
                 "options": {"width": 64, "depth": 1, "heads": 4, "length": 16, "vocabulary": 1000},
             },
         },
-        "training": {"epochs": 20, "batch_size": 128, "lr": 1e-3, "cached_augmentations": 6},
+        "training": {"epochs": 20, "batch_size": 128, "lr": 1e-3, "cached_augmentations": 2},
     },
     arms={
         "clip": Arm(note="plain recipe: one mild crop, the caption as it is"),

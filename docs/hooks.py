@@ -219,6 +219,7 @@ def card_section(card: PaperCard) -> str:
         "For": card.use,
         "Takes": card.inputs,
         "Gives": card.gives,
+        "The paper trains with": card.recipe,
         "Measured against": ", ".join(f"`{slug}`" for slug in card.baselines),
         "Status": card.status,
     }

@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
             "options": {"width": 64, "depth": 1, "heads": 4, "length": 16, "vocabulary": 1000},
         },
     },
-    "training.cached_augmentations": 6,
+    "training.cached_augmentations": 2,
 }
 WEIGHTS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 

@@ -190,3 +190,13 @@ def test_a_narrow_network_takes_every_other_cell_before_its_shortcut_and_compute
         if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels < 8
     ]
     assert set(narrow_strides) == {(1, 1)}  # oneDNN's strided kernel for AVX2 would write beyond its array
+
+
+def test_a_vit_also_gives_its_patches_before_the_last_norm() -> None:
+    vit = build_encoder("image", {"name": "tiny_vit", "size": 16, "patch": 4, "width": 16, "depth": 2, "heads": 2})
+    features = vit.eval()(torch.randn(2, 3, 16, 16))
+    before, behind = features.stream("prenorm"), features.stream("patches")
+    torch.testing.assert_close(vit.model.norm(before.values), behind.values)
+    assert before.grid == behind.grid == (4, 4)
+    torch.testing.assert_close(features.stream("map4").values, behind.values)
+    assert "prenorm" not in build_encoder("image", "tiny_convnet").gives

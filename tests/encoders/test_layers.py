@@ -13,7 +13,7 @@ LAYERED = [name for name, case in CASES.items() if "layers" in case.build().give
 def test_transformers_of_every_modality_have_layers():
     assert set(LAYERED) == {
         *("tiny_vit", "hf_mean", "hf_cls", "hf_pooler", "tiny_text_end", "tiny_text_class", "tiny_text_mean"),
-        *("frames_mean", "frames_transformer", "tiny_audio", "whisper"),
+        *("frames_mean", "frames_transformer", "tiny_audio", "whisper", "tiny_sequence"),
     }
 
 
@@ -32,7 +32,7 @@ def test_padding_and_neighbours_do_not_reach_the_layers(name):
     encoder, (x, mask) = CASES[name].build().eval(), CASES[name].inputs()
     together = encoder(x, mask, layers=True).stream("layers").values
     for row in range(3):
-        single = encoder(*alone(x, mask, row), layers=True).stream("layers").values
+        single = encoder(*alone(CASES[name], x, mask, row), layers=True).stream("layers").values
         torch.testing.assert_close(together[row], single[0], atol=1e-5, rtol=1e-5)
 
 
@@ -69,5 +69,5 @@ def test_an_encoder_without_equal_layers_says_so():
 
 def test_layers_that_were_not_asked_for_are_missed_with_a_hint():
     encoder, (x, _) = CASES["tiny_vit"].build(), CASES["tiny_vit"].inputs()
-    with pytest.raises(ShapeError, match=r"no stream 'layers'; there are: patches, map8; .* with layers=True"):
+    with pytest.raises(ShapeError, match=r"no stream 'layers'; there are: patches, prenorm, map8; .* with layers=True"):
         encoder(x).stream("layers")

@@ -12,7 +12,14 @@ from accord.methods import DataInfo, Step, get_method
 
 ROWS = 4
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star"]
-SETTINGS = {"dim": 8, "queue_size": 12, "itm_weight": 0, "mlm_weight": 0, "lmi_weight": 0}  # what pairs all rows
+SETTINGS = {
+    "dim": 8,
+    "queue_size": 12,
+    "text_dropout": 0,
+    "itm_weight": 0,
+    "mlm_weight": 0,
+    "lmi_weight": 0,
+}  # what pairs all rows
 
 
 def share_of(rank: int, settings: dict[str, Any], rows: int = ROWS // 2) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -21,7 +28,7 @@ def share_of(rank: int, settings: dict[str, Any], rows: int = ROWS // 2) -> tupl
     image = build_encoder("image", {"name": "tiny_vit", "size": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2})
     text = {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2, "pool": "mean"}
     towers = {"image": image, "text": build_encoder("text", text, texts=WORDS)}
-    tcl = get_method("tcl")({**SETTINGS, **settings}, towers, DataInfo(rows=100))
+    tcl = get_method("tcl")({**SETTINGS, **settings}, towers, DataInfo(rows=120))
     with torch.no_grad():
         for parameter in tcl.momentum.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

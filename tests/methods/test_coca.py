@@ -75,6 +75,20 @@ def test_captioning_is_one_mean_over_words_and_padding_is_known_by_the_mask(towe
     torch.testing.assert_close(coca.loss(batch, Step())["captioning"], torch.stack(each).mean())
 
 
+@pytest.mark.parametrize("choice", ["positives", "ignored", "dropped"])
+def test_rows_with_the_same_caption_need_not_be_negatives_of_each_other(towers, choice):
+    torch.manual_seed(1)
+    batch = {"image": torch.randn(4, 3, 16, 16), **text_batch(towers, [WORDS[0], WORDS[1], WORDS[0], WORDS[2]])}
+    coca, plain = built(towers, duplicates=choice).eval(), built(towers).eval()
+    found, usual = coca.loss(batch, Step()), plain.loss(batch, Step())
+    towers_ = coca.towers(batch)
+    ids = torch.tensor([0, 1, 0, 2])
+    expected = info_nce(towers_["image"], towers_["text"], coca.logit_scale(), ids=ids, duplicates=choice)
+    torch.testing.assert_close(found["contrastive"], expected)
+    assert found["captioning"] == usual["captioning"]  # each picture still learns its caption
+    assert found["contrastive"] != usual["contrastive"]
+
+
 def test_smoothing_spreads_a_share_of_each_target(towers, batch):
     smooth = built(towers, label_smoothing=0.2)
     log_p = predicted(smooth, batch).log_softmax(dim=-1)[:, :-1]

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from method_parts import FixedLoader, text_batch
 from PIL import Image
 
 from accord.data.columns import Columns
 from accord.data.corpus import corpus_from_items
+from accord.encoders import build_encoder
 from accord.errors import ConfigError
 from accord.explaining import explain_concepts
 from accord.functional import codebook_orthogonality, ground, info_nce
 from accord.methods import DataInfo, Stage, Step, get_method
 from accord.methods.abilities import SpeaksInConcepts
-from accord.training.artifact import Model
+from accord.training.artifact import Model, load_model, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.gradcache import cached_backward
@@ -54,7 +56,8 @@ def test_embeddings_are_the_grounded_tokens_at_unit_norm(fdt, batch):
     for modality, encoder in fdt.encoders.items():
         features = encoder(batch[modality], batch.get(f"{modality}_mask"))
         query_map = fdt.head.queries[modality]
-        _, e = ground(features.tokens, fdt.head.codebook, query_map, features.mask, fdt.head.temperature)
+        tokens = features.stream("prenorm").values if modality == "image" else features.tokens
+        _, e = ground(tokens, fdt.head.codebook, query_map, features.mask, fdt.head.temperature)
         expected[modality] = F.normalize(e, dim=-1)
         torch.testing.assert_close(fdt.embed(batch)[modality], expected[modality])
     loss = fdt.loss(batch, Step())
@@ -84,6 +87,40 @@ def test_both_encoders_and_both_query_maps_learn(fdt, batch):
     for modality, encoder in fdt.encoders.items():
         assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in encoder.parameters())
         assert all(weight.grad is not None for weight in fdt.head.queries[modality].parameters())
+
+
+def test_patches_come_before_a_vits_last_norm_or_behind_it(towers, batch):
+    found, behind = built(copy.deepcopy(towers)), built(copy.deepcopy(towers), last_norm=True)
+    tokens = found._tokens(batch)["image"].values
+    torch.testing.assert_close(found.encoders["image"].model.norm(tokens), behind._tokens(batch)["image"].values)
+    assert not torch.allclose(tokens, behind._tokens(batch)["image"].values)
+    assert torch.equal(found._tokens(batch)["text"].values, behind._tokens(batch)["text"].values)
+    net = build_encoder("image", "tiny_convnet")  # what it gives has no norm behind it
+    assert built({**towers, "image": net}).needs["image"] == {"tokens"}
+
+
+def test_the_patch_convolution_is_held_unless_that_is_switched_off(towers):
+    held = built(copy.deepcopy(towers)).encoders["image"]
+    norm = ["model.norm.weight", "model.norm.bias"]  # patches come before it
+    still = [name for name, p in held.named_parameters() if not p.requires_grad]
+    assert still == ["model.patch_embed.proj.weight", *norm]
+    free = built(copy.deepcopy(towers), freeze_patches=False).encoders["image"]
+    assert [name for name, p in free.named_parameters() if not p.requires_grad] == norm
+    free = built(towers, freeze_patches=False, last_norm=True).encoders["image"]
+    assert all(p.requires_grad for p in free.parameters())
+    net = built({**towers, "image": build_encoder("image", "tiny_convnet")}).encoders["image"]
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_run_of_before_these_choices_is_what_it_was(towers, batch, tmp_path):
+    old = built(towers, last_norm=True, freeze_patches=False).eval()
+    save_model(tmp_path, old, {})
+    record = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del record["method"]["last_norm"], record["method"]["freeze_patches"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
+    loaded = load_model(tmp_path).method
+    torch.testing.assert_close(loaded.embed(batch)["image"], old.embed(batch)["image"])
+    assert get_method("fdt").Config.parse({"dim": 8}).last_norm is False
 
 
 def test_padding_changes_nothing(fdt, batch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from filip_share import ROWS, share_of, small
+from filip_share import CHOICES, ROWS, share_of, small
 from method_parts import text_batch
 from PIL import Image
 from torch import nn
@@ -21,6 +21,7 @@ from accord.methods import DataInfo, Objective, Step, get_method
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.gradcache import cached_backward
+from accord.training.optimiser import parameter_groups
 from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree by the house", "one star"]
@@ -115,6 +116,22 @@ def test_label_smoothing_spreads_the_target(towers, batch):
     torch.testing.assert_close(smooth.loss(batch, Step())["total"], expected)
 
 
+def test_rows_with_the_same_caption_can_be_positives_or_ignored(towers):
+    torch.manual_seed(1)
+    batch = {"image": torch.randn(4, 3, 16, 16), **text_batch(towers, [WORDS[0], WORDS[1], WORDS[0], WORDS[2]])}
+    filip = built(towers)
+    local = filip.token_features(batch)
+    scores = late_interaction_pair(local["image"].tokens, local["text"].tokens, local["text"].mask)
+    log_p = [(filip.logit_scale() * score).log_softmax(dim=1) for score in scores]
+    both = [-(row[0, [0, 2]].mean() + row[1, 1] + row[2, [0, 2]].mean() + row[3, 3]) / 4 for row in log_p]
+    found = built(towers, duplicates="positives").loss(batch, Step())["total"]
+    torch.testing.assert_close(found, sum(both) / 2)
+    alone = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
+    ignored = [F.cross_entropy((filip.logit_scale() * s).masked_fill(alone, -1e9), torch.arange(4)) for s in scores]
+    found = built(towers, duplicates="ignored").loss(batch, Step())["total"]
+    torch.testing.assert_close(found, sum(ignored) / 2)
+
+
 # --- token selection ---
 
 
@@ -145,9 +162,29 @@ def test_embedding_and_scores_use_all_tokens_whatever_the_loss_keeps(towers, bat
     assert few.token_features(batch)["image"].tokens.shape[1] == 4
 
 
+def test_unless_it_is_told_otherwise_the_loss_sees_every_token(towers):
+    torch.manual_seed(0)
+    assert get_method("filip")({"dim": 8}, towers, DataInfo()).config.keep == 1
+
+
+def test_padding_takes_no_part_of_the_share_that_is_kept(towers, batch):
+    filip = built(towers, keep=0.5)
+    longer = {
+        **batch,
+        "text": F.pad(batch["text"], (0, 9), value=7),
+        "text_mask": F.pad(batch["text_mask"], (0, 9), value=False),
+    }
+    torch.testing.assert_close(filip.loss(longer, Step())["total"], filip.loss(batch, Step())["total"])
+
+
 def test_a_short_caption_keeps_at_least_one_token(towers, batch):
     one = {**batch, "text": batch["text"][:, :1], "text_mask": batch["text_mask"][:, :1]}
     assert built(towers, keep=0.1).loss(one, Step())["total"].isfinite()
+
+
+def test_pictures_are_augmented_as_in_the_paper_where_that_is_asked_for(towers):
+    assert not built(towers).views[0].auto_augment
+    assert built(towers, auto_augment=True).views[0].auto_augment
 
 
 # --- gradients, scale, added objectives ---
@@ -210,16 +247,28 @@ def test_gradient_caching_gives_the_same_gradient_and_terms(towers, batch, micro
 
 def test_two_processes_with_captions_of_different_length_equal_one():
     ranks = run_two_processes(share_of)
-    filip, batch = small()
-    terms = filip.loss(batch, Step())
-    terms["total"].backward()
-    torch.testing.assert_close((ranks[0][0] + ranks[1][0]) / 2, terms["total"].detach())
-    assert ranks[0][2] != ranks[1][2]  # lengths
-    for name, parameter in filip.named_parameters():
-        if parameter.grad is not None:
-            mean = (ranks[0][1][name] + ranks[1][1][name]) / 2  # as DistributedDataParallel averages it
-            torch.testing.assert_close(mean, parameter.grad, atol=1e-6, rtol=1e-3, msg=name)
-    assert len(batch["text"]) == ROWS
+    for choice in CHOICES:
+        filip, batch = small(choice)
+        terms = filip.loss(batch, Step())
+        terms["total"].backward()
+        one, other = ranks[0][choice], ranks[1][choice]
+        torch.testing.assert_close((one[0] + other[0]) / 2, terms["total"].detach())
+        assert one[2] != other[2]  # lengths
+        for name, parameter in filip.named_parameters():
+            if parameter.grad is not None:
+                mean = (one[1][name] + other[1][name]) / 2  # as DistributedDataParallel averages it
+                torch.testing.assert_close(mean, parameter.grad, atol=1e-6, rtol=1e-3, msg=name)
+        assert len(batch["text"]) == ROWS
+
+
+def test_tokens_positions_norms_and_the_scale_go_without_decay(towers):
+    filip = built(towers)
+    groups = parameter_groups(list(filip.named_parameters()), 0.1, filip.group)
+    spared = {id(parameter) for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    names = {name for name, parameter in filip.named_parameters() if id(parameter) in spared and parameter.ndim > 1}
+    text, image = "encoders.text.", "encoders.image.model."
+    assert names == {f"{text}embedding.weight", f"{text}positions", f"{image}cls_token", f"{image}pos_embed"}
+    assert id(filip.logit_scale.log_scale) in spared
 
 
 # --- what it gives ---
@@ -301,7 +350,7 @@ def test_training_pulls_pairs_together(towers, batch):
     filip = built(towers, keep=0.5)
     optimiser = torch.optim.AdamW(filip.parameters(), lr=1e-2)
     first = filip.loss(batch, Step())["total"].item()
-    for index in range(40):
+    for index in range(80):
         optimiser.zero_grad()
         filip.loss(batch, Step(index=index))["total"].backward()
         optimiser.step()

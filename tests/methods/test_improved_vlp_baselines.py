@@ -225,6 +225,14 @@ def test_byolip_takes_its_targets_from_slow_towers_that_follow_after_each_step(t
     assert not torch.equal(method.extra.slow.module["text"][0].weight, method.extra.heads["text"][0].weight)
     method.train()
     assert method.extra.slow.module["text"].training
+    assert method.slow.module["text"].training
+
+
+def test_byolips_slow_towers_drop_out_what_the_towers_do(towers, batch) -> None:
+    method = built(towers, objective="byolip", text_dropout=0.3).train()
+    outputs = method.towers(batch)  # the slow towers equal the towers so far
+    assert torch.equal(outputs["slow text 0"], outputs["text 0"])
+    assert not torch.allclose(outputs["slow text 1"], outputs["text 1"])
 
 
 def test_byolip_targets_equal_siamlips_before_the_first_step(towers, batch) -> None:

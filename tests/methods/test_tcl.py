@@ -29,7 +29,7 @@ from accord.training.optimiser import build_optimizer
 from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star"]
-SMALL = {"dim": 8, "fusion_depth": 1, "queue_size": 12}
+SMALL = {"dim": 8, "fusion_depth": 1, "queue_size": 12, "text_dropout": 0}
 ALIGN_ONLY = {"itm_weight": 0, "mlm_weight": 0}
 
 
@@ -48,7 +48,7 @@ def batch(towers):
     return {"image": views[0], "image_views": views, **text_batch(towers, WORDS), "index": torch.arange(4)}
 
 
-def built(towers, rows=100, **settings):
+def built(towers, rows=120, **settings):
     torch.manual_seed(0)
     return get_method("tcl")({**SMALL, **settings}, towers, DataInfo(rows=rows))
 
@@ -237,9 +237,10 @@ def test_queues_take_the_teachers_features_after_the_loss_was_computed_against_t
         assert queue.ids.tolist() == [0, 1, 2, 3] + 8 * [-1]
 
 
-def test_a_queue_holds_at_most_half_of_the_rows(towers):
-    assert {len(queue) for queue in built(towers, rows=20).queues.values()} == {10}
+def test_a_queue_holds_at_most_a_tenth_of_the_rows(towers):
+    assert {len(queue) for queue in built(towers, rows=50).queues.values()} == {5}
     assert len(built(towers, rows=1000).queues["text"]) == 12
+    assert len(built(towers, rows=3).queues["text"]) == 1
 
 
 def test_the_teacher_follows_once_per_optimiser_step_before_it_is_asked_again(towers, batch):
@@ -266,6 +267,25 @@ def test_the_teacher_starts_equal_and_the_first_view_is_not_what_it_sees(towers,
     assert torch.equal(mine["image"], slow["image"])
 
 
+def test_model_and_teacher_see_a_text_through_dropout_of_their_own(towers, batch):
+    tcl = built(towers, text_dropout=0.2).train()
+    assert not tcl.momentum.module["text"].embedding.weight.requires_grad
+    torch.manual_seed(3)
+    mine, slow = sides(tcl, batch)  # the teacher equals the model so far
+    assert not torch.allclose(mine["text"], slow["text"])
+    assert tcl.loss(batch, Step())["imc_text"] > 0
+    mine, slow = sides(tcl.eval(), batch)
+    assert torch.equal(mine["text"], slow["text"])
+
+
+def test_texts_have_dropout_unless_the_encoder_has_its_own_or_none_is_wanted(towers):
+    assert built(towers, text_dropout=None).text_dropout == 0.1
+    assert built(towers, text_dropout=0.3).text_dropout == 0.3
+    towers["text"].transformer.layers[0].dropout.p = 0.1  # as BERT's
+    assert built(towers, text_dropout=None).text_dropout == 0
+    assert built(towers, text_dropout=0).text_dropout == 0
+
+
 def test_frozen_encoders_are_shared_with_the_teacher_and_read_a_text_once(towers, batch):
     towers["text"].freeze("all")
     tcl = built(towers, mlm_weight=0).train()
@@ -283,7 +303,28 @@ def test_the_temperature_is_brought_back_to_its_range(towers):
     with torch.no_grad():
         tcl.temperature.value.fill_(-3.0)
     tcl.after_step(Step())
-    torch.testing.assert_close(tcl.temperature(), torch.tensor(0.001))
+    torch.testing.assert_close(tcl.temperature(), torch.tensor(0.01))
+
+
+def test_the_temperature_can_be_held_and_its_floor_is_no_higher_than_its_start(towers):
+    held = built(towers, learn_temperature=False)
+    assert not held.temperature.value.requires_grad
+    assert built(towers).temperature.value.requires_grad
+    low = built(towers, temperature=0.005)
+    low.after_step(Step())
+    torch.testing.assert_close(low.temperature(), torch.tensor(0.005))
+    lowest = built(towers, min_temperature=0.001)
+    with torch.no_grad():
+        lowest.temperature.value.fill_(-3.0)
+    lowest.after_step(Step())
+    torch.testing.assert_close(lowest.temperature(), torch.tensor(0.001))
+
+
+def test_a_rate_for_small_data_does_not_carry_the_temperature_across_its_range(towers):
+    tcl = built(towers)
+    with torch.no_grad():
+        moved_by = [1e-3 * tcl.lr_factor("temperature", Step(index=index, total=1000), 50) for index in range(1000)]
+    assert sum(moved_by) < 0.01  # AdamW moves it by its learning rate at every step
 
 
 def test_the_temperature_has_a_learning_rate_of_its_own(towers):
@@ -296,7 +337,7 @@ def test_the_temperature_has_a_learning_rate_of_its_own(towers):
     groups = {group["name"]: group["params"] for group in optimiser.param_groups}
     assert [id(parameter) for parameter in groups["temperature"]] == [id(tcl.temperature.value)]
     factors = [tcl.lr_factor("temperature", Step(index=index, total=10), 2) for index in (0, 1, 6, 10)]
-    assert factors == pytest.approx([0.05, 0.1, 0.05, 0.0])
+    assert factors == pytest.approx([0.005, 0.01, 0.005, 0.0])
     assert built(towers, temperature_lr=1.0).lr_factor("temperature", Step(index=1, total=10), 2) == 1
 
 
@@ -524,7 +565,7 @@ def test_a_killed_run_resumes_to_the_same_bits(towers, tmp_path):
         trained(towers, tmp_path / "killed", kill_at=7)
     again = trained(towers, tmp_path / "killed", resume=True).state_dict()
     assert whole["momentum.step"] == 9
-    assert whole["queues.text.filled"] == 12
+    assert whole["queues.text.filled"] == 4
     for name, value in whole.items():
         assert torch.equal(value, again[name]), name
 

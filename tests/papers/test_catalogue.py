@@ -40,6 +40,7 @@ def test_cards_are_complete_and_their_example_trains_the_method(card: catalogue.
     assert words[:2] == ["accord", "train"]
     assert words[words.index("--method") + 1] == card.slug
     assert card.kind == "baseline" or (card.authors and card.year and card.venue and card.url and card.claims)
+    assert card.kind != "paper" or len(card.recipe) > 40  # what training.optimizer, lr and the rest are in the paper
     assert all(get_card(slug) and slug != card.slug for slug in card.baselines)
 
 

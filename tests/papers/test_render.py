@@ -58,6 +58,7 @@ def test_page_shows_facts_settings_traps_and_claims() -> None:
         card.use,
         card.inputs,
         card.gives,
+        card.recipe,
         *card.traps,
         *(claim.says for claim in card.claims),
     ):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from accord.encoders import build_encoder
 from accord.errors import ShapeError
 from accord.functional import queue_nce
 from accord.functional.dense.slots import semantic_grouping
@@ -158,6 +159,24 @@ def test_the_slow_copy_moves_by_its_share_and_is_never_trained() -> None:
     torch.testing.assert_close(slow.module[0].weight, online[0].weight)
     assert not any(parameter.requires_grad for parameter in slow.parameters())
     assert not slow(torch.randn(4, 3, requires_grad=True)).requires_grad
+
+
+def test_the_slow_copy_drops_out_and_normalises_as_what_it_follows_and_rests_where_that_was_frozen() -> None:
+    stem, block = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    stem.requires_grad_(False)
+    slow = MomentumEncoder(nn.Sequential(stem, nn.Dropout(0.5), block)).eval()
+    assert not any(part.training for part in slow.modules())
+    slow.train()
+    assert [part.training for part in slow.module] == [False, True, True]
+    assert [slow.module[0][1].training, slow.module[2][1].training] == [False, True]
+    assert not MomentumEncoder(nn.Linear(3, 3).requires_grad_(False)).train().module.training
+
+
+def test_the_slow_copy_of_an_encoder_that_is_trained_does_not_rest() -> None:
+    encoder = build_encoder("image", {"name": "tiny_resnet", "width": 8, "size": 16})
+    slow = MomentumEncoder(encoder).train()
+    assert all(part.training for part in slow.module.modules())
+    assert not any(part.training for part in MomentumEncoder(encoder.freeze("all")).train().module.modules())
 
 
 @pytest.mark.parametrize("buffers", [False, True])

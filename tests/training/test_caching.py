@@ -20,6 +20,7 @@ from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput
 from accord.data.loading.features import Features
 from accord.data.loading.loader import eval_loader, train_loader
+from accord.data.modalities import get_modality
 from accord.data.quarantine import RowError
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
@@ -32,7 +33,7 @@ from accord.training.config import TrainingConfig
 from accord.training.feature_store import FeatureStore, content_key
 from accord.training.fit import fit
 
-CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=9, accelerator="cpu")
+CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=3, accelerator="cpu")
 
 
 class Thumbnail(Encoder):
@@ -143,7 +144,7 @@ def test_other_weights_views_or_sizes_give_other_features(change, corpus):
     if change == "views":
         method.__class__ = type("Other", (Pair,), {"views": (View(scale=(0.1, 0.2)), *Pair.views[1:])})
     if change == "augmentations":
-        config = config.model_copy(update={"cached_augmentations": 6})
+        config = config.model_copy(update={"cached_augmentations": 2})
     if change == "size":
         encoder.input = ImageInput(size=6)
     calls = method.encoders["image"].calls
@@ -161,6 +162,20 @@ def test_a_run_on_cached_features_never_calls_the_encoder(corpus, tmp_path):
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     assert encoder.calls == made
     assert not torch.equal(method.head.weight, before)
+
+
+def test_views_that_have_no_place_in_pixels_are_cached_without_one(corpus, monkeypatch):
+    pictures = type(get_modality("image"))
+    collate = pictures.collate
+
+    def without_places(*args):
+        return {key: value for key, value in collate(*args).items() if not key.startswith("view_")}
+
+    monkeypatch.setattr(pictures, "collate", without_places)
+    held = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    assert held.variants.shape[:2] == (len(corpus), 3)
+    assert held.boxes is None
+    assert held.flips is None
 
 
 def test_training_draws_among_the_stored_augmentations(corpus):
@@ -262,7 +277,7 @@ def test_weights_of_a_frozen_encoder_are_not_in_the_checkpoint_but_are_compared_
 def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch):
     monkeypatch.setattr(caching, "_FILE", 4)
     monkeypatch.setattr(caching, "_BATCH", 2)
-    everything = len(corpus) * (1 + CONFIG.cached_augmentations)  # plain, and three copies of three views
+    everything = len(corpus) * (1 + 3 * CONFIG.cached_augmentations)  # plain, and three copies of three views
     encoder = frozen()
     encode, done = encoder.encode, []
 
@@ -278,7 +293,7 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(corpus, monkeypatch
     healthy = frozen()
     cache = feature_caches(Pair(healthy), corpus, CONFIG)["image"]
     lost = healthy.calls + sum(done[:-1]) - everything
-    assert 0 <= lost <= 4 * CONFIG.cached_augmentations  # at most the file under way
+    assert 0 <= lost <= 4 * 3 * CONFIG.cached_augmentations  # at most the file under way
     assert len(cache) == 9
 
 

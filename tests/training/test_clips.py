@@ -24,7 +24,7 @@ from accord.training.caching import feature_caches
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
-CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=6, accelerator="cpu")
+CONFIG = TrainingConfig(epochs=2, batch_size=4, cached_augmentations=3, accelerator="cpu")
 
 
 class MeanFrame(Encoder):

@@ -88,7 +88,8 @@ class TimmEncoder(Encoder):
 
     ``pooled`` is what the model's classifier would see; the main sequence ``patches`` are those of a ViT or the cells
     of the last map; ``map4``, ``map8``, … are the outputs of its stages by stride, where timm offers them; all with
-    their grid ``(h, w)``. Where all blocks have one width, as in a ViT, there are ``layers``.
+    their grid ``(h, w)``. Where all blocks have one width, as in a ViT, there are ``layers``; a ViT's patches before
+    its last norm are ``prenorm``.
 
     Args:
         model: a timm model without classifier.
@@ -113,8 +114,10 @@ class TimmEncoder(Encoder):
         moving = not getattr(getattr(model, "patch_embed", None), "strict_img_size", True)  # option dynamic_img_size
         self._side: int | str = image.size if fixed_size and not moving else "H"
         self._strides = _strides(model)
-        layers = {"layers"} if _of_one_width(model) else set()
-        self.gives = frozenset({"pooled", "tokens", "patches", *layers, *(f"map{stride}" for stride in self._strides)})
+        self._normed = isinstance(model, VisionTransformer)  # at the end; timm can leave that out of its levels
+        more = {"layers"} if _of_one_width(model) else set()
+        more |= {"prenorm"} if self._normed else set()
+        self.gives = frozenset({"pooled", "tokens", "patches", *more, *(f"map{stride}" for stride in self._strides)})
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Features of normalised images ``(B, 3, H, W)``; images have no mask.
@@ -127,12 +130,17 @@ class TimmEncoder(Encoder):
         x = x.contiguous(memory_format=torch.channels_last)
         levels: list[Tensor] = []  # (B, C, h, w) each
         if self._strides:
-            last, levels = self.model.forward_intermediates(x, indices=list(self._strides.values()), norm=True)
+            indices = list(self._strides.values())
+            last, levels = self.model.forward_intermediates(x, indices=indices, norm=not self._normed)
         else:
             last = self.model.forward_features(x)
         pooled = self.model.forward_head(last, pre_logits=True)  # (B, D)
-        maps = {f"map{stride}": Stream.of_map(level) for stride, level in zip(self._strides, levels, strict=True)}
-        return Features(pooled, streams={"patches": self._patches(last, x, levels), **maps}, main="patches")
+        patches, maps = self._patches(last, x, levels), [Stream.of_map(level) for level in levels]
+        streams = {"patches": patches}
+        if self._normed:
+            streams["prenorm"], maps = maps[-1], [patches]
+        streams |= {f"map{stride}": stream for stride, stream in zip(self._strides, maps, strict=True)}
+        return Features(pooled, streams=streams, main="patches")
 
     def _patches(self, last: Tensor, x: Tensor, levels: Sequence[Tensor]) -> Stream:
         if last.ndim == 3:  # (B, class and register tokens + N, D)

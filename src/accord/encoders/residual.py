@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from accord.encoders.base import Encoder
 from accord.encoders.stages import repeated
@@ -56,6 +57,17 @@ def residual_blocks(encoder: Encoder) -> list[nn.Module]:
         2
     """
     return repeated(encoder.blocks())
+
+
+def has_dropout(encoder: Encoder) -> bool:
+    """Whether an encoder drops something itself in training, as BERT does and CLIP's text tower does not.
+
+    Example:
+        >>> from accord.encoders import build_encoder
+        >>> has_dropout(build_encoder("text", "tiny_text", texts=["a red ball"]))
+        False
+    """
+    return any(isinstance(part, _DropoutNd) and part.p > 0 for part in encoder.modules())
 
 
 def _dropped(p: float) -> Any:

@@ -123,6 +123,11 @@ class Method(nn.Module):
         return {}
 
     @classmethod
+    def default_training(cls, config: Any) -> Mapping[str, Any]:
+        """Settings of training, by name, to take where the user names none and the usual ones teach nothing."""
+        return {}
+
+    @classmethod
     def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
         """Encoders to take besides those of the pretrained joint space that a run starts from, given by its name.
 

@@ -59,8 +59,8 @@ class Optimiser:
         kind: ``optimizer`` of the configuration.
         lr: peak learning rate.
         weight_decay: of the matrices.
-        betas: of AdamW and Adam.
-        eps: of AdamW and Adam.
+        betas: of AdamW, Adam and LAMB.
+        eps: likewise.
         momentum: of SGD and LARS.
         grad_clip: largest norm of the gradient of its parameters.
         schedule: how the learning rate falls after the warm-up.

@@ -51,6 +51,7 @@ class PaperCard(Config):
     use: str = Field(description="what it is for, in words of someone who has data and a wish")
     inputs: str = Field(description="what a training row must hold")
     gives: str = Field(description="what the trained model can do")
+    recipe: str = Field("", description="optimiser, rates and length of the paper's training; passed in, never assumed")
     status: Literal["ready", "partial", "planned"] = Field("ready", description="how much of it is implemented")
     example: str = Field(description="a command that runs as printed")
     baselines: tuple[str, ...] = Field((), description="slugs of what it is measured against")

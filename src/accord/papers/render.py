@@ -55,6 +55,7 @@ def _facts(card: PaperCard) -> list[tuple[str, str]]:
         ("for", card.use),
         ("takes", card.inputs),
         ("gives", card.gives),
+        ("the paper trains", card.recipe),
         ("status", card.status),
         ("measured against", ", ".join(card.baselines)),
     ]

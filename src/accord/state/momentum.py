@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -17,7 +17,8 @@ class MomentumEncoder(nn.Module):
     """An exponential moving average of a module, without gradient: ``slow <- m slow + (1 - m) online``.
 
     The copy starts equal to the module. Its buffers (batch-norm statistics) are its own unless ``buffers`` is
-    set. The updates are counted in a buffer, so that a schedule goes on where a checkpoint left it.
+    set. In training it drops out and normalises as the module does; what of it was not trained when it was copied rests
+    in eval mode. The updates are counted in a buffer, so that a schedule goes on where a checkpoint left it.
 
     Args:
         module: the online module; copied, not held.
@@ -49,6 +50,7 @@ class MomentumEncoder(nn.Module):
         check_share(momentum=momentum)
         if total_steps is not None:
             check_range(1, max(total_steps, 1), total_steps=total_steps)
+        self._resting = tuple(_resting(module))
         self.module = deepcopy(module).requires_grad_(False)
         self.momentum, self.buffers_too, self.total_steps = momentum, buffers, total_steps
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -82,6 +84,15 @@ class MomentumEncoder(nn.Module):
         if self.total_steps is None:
             return self.momentum
         return cosine_momentum(self.step, self.total_steps, self.momentum)
+
+    def train(self, mode: bool = True) -> MomentumEncoder:
+        """As :meth:`torch.nn.Module.train`; an encoder without gradient would rest, but this one follows another."""
+        super().train(mode)
+        for part in self.module.modules():
+            part.training = mode
+        for name in self._resting:
+            self.module.get_submodule(name).eval()
+        return self
 
     def extra_repr(self) -> str:
         """For ``print``."""
@@ -119,6 +130,16 @@ class MomentumParts(MomentumEncoder):
     def follow(self, parts: Mapping[str, nn.Module], momentum: float | None = None) -> None:
         """:meth:`update` from the online parts."""
         self.update(nn.ModuleDict({name: parts[name] for name in self.followed}), momentum)
+
+
+def _resting(module: nn.Module, name: str = "") -> Iterator[str]:
+    """Names of the largest parts that have parameters, none of which is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    if any(trained):
+        for child, part in module.named_children():
+            yield from _resting(part, f"{name}.{child}".lstrip("."))
+    elif trained:
+        yield name
 
 
 def _blend(slow: dict[str, Tensor], online: dict[str, Tensor], share: float | Tensor) -> None:

@@ -1,7 +1,7 @@
 """How long, how fast and on what a method is trained: the settings that do not depend on the method.
 
 The defaults are the small-CPU profile of CLIP (Radford et al. 2021, with a learning rate and a batch that fit
-two cores); what a method's paper asks for instead stands on its card and is passed in.
+two cores); what a method's paper asks for instead stands on its card, as its recipe, and is passed in.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ class TrainingConfig(Config):
         1, ge=1, description="batches of one optimiser step, each with a loss of its own; their gradients are averaged"
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; vectors and embeddings have none")
-    betas: tuple[float, float] = Field(
-        (0.9, 0.98), description="averaging of gradient and square in AdamW and Adam, in [0, 1)"
+    weight_decay: float = Field(
+        0.1, ge=0, description="decay of the matrices; vectors, positions and learned queries have none"
     )
-    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW and Adam")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.98), description="averaging of gradient and square in AdamW, Adam and LAMB, in [0, 1)"
+    )
+    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW, Adam and LAMB")
     optimizer: OptimizerName = Field(
         "adamw",
-        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS: SGD whose step on "
-        "a matrix is relative to its norm",
+        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS and LAMB: SGD and "
+        "AdamW whose step on a matrix is relative to its norm",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")
@@ -85,7 +87,7 @@ class TrainingConfig(Config):
     )
     cache_features: bool = Field(True, description="compute the features of frozen encoders once and store them")
     cached_augmentations: int = Field(
-        4, ge=1, description="augmented copies of an image stored for a frozen encoder, shared out among its views"
+        4, ge=1, description="augmented copies of an image stored for a frozen encoder, for each of the method's views"
     )
 
     @model_validator(mode="before")

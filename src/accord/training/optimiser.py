@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 import torch
-from timm.optim import Lars
+from timm.optim import Lamb, Lars
 from torch import nn
 
 from accord.functional.schedule import warmup_cosine_at
@@ -15,16 +15,18 @@ from accord.methods.base import Group
 from accord.training.config import TrainingConfig
 
 _NO_DECAY_WORDS = frozenset({"bn", "ln", "bias"})
-_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token")
+_NO_DECAY_NAMES = re.compile(r"logit_scale|pos(ition(al)?)?_emb|class_(emb|token)|cls_token|\b(positions|query)$")
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies: matrices only, and none of norms, biases, scales, position or class embeddings.
+    """Whether weight decay applies: matrices only, and none of norms, biases, scales, positions, class tokens, queries.
 
     Example:
         >>> decays("head.weight", torch.zeros(2, 2)), decays("head.bias", torch.zeros(2))
         (True, False)
         >>> decays("vit.pos_embed", torch.zeros(1, 9, 4)), decays("subnet.weight", torch.zeros(2, 2))
+        (False, True)
+        >>> decays("encoders.text.positions", torch.zeros(9, 4)), decays("attention.query.weight", torch.zeros(4, 4))
         (False, True)
     """
     words = re.split(r"[._]|(?<=\D)(?=\d)", name)
@@ -71,10 +73,16 @@ def build_optimizer(
         case "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
             return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
         case "lars":  # its step on vectors, which do not decay, is that of SGD
-            adapted = [{**each, "always_adapt": each["decays"]} for each in groups]
-            return Lars(adapted, lr=config.lr, momentum=config.momentum)
+            return Lars(_adapted(groups), lr=config.lr, momentum=config.momentum)
+        case "lamb":  # likewise that of AdamW; it clips by itself unless told not to
+            return Lamb(_adapted(groups), lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
         case _:
             assert_never(config.optimizer)
+
+
+def _adapted(groups: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The groups of an optimiser whose steps on matrices, and on nothing else, are relative to their norms."""
+    return [{**each, "always_adapt": each["decays"]} for each in groups]
 
 
 def schedule(step: int, total: int, config: TrainingConfig) -> float:

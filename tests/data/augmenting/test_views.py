@@ -156,6 +156,17 @@ def test_random_operations_follow_the_seed_and_grow_with_their_strength() -> Non
     assert change(1.0, 0, operations=0) == 0
 
 
+def test_auto_augment_follows_the_seed_and_recolours_moves_or_leaves_a_picture() -> None:
+    still = View(scale=(1.0, 1.0), ratio=(200 / 120, 200 / 120), flip=0.0)
+    learnt, state = replace(still, auto_augment=True), torch.get_rng_state()
+    plain = make_crop(gradient(), still, SPEC, 0).pixels
+    found = [make_crop(gradient(), learnt, SPEC, seed).pixels for seed in range(30)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(make_crop(gradient(), learnt, SPEC, seed).pixels, found[seed]) for seed in range(5))
+    assert 15 < sum(not torch.equal(pixels, plain) for pixels in found) <= 30
+    assert len({pixels.numpy().tobytes() for pixels in found}) > 10
+
+
 @pytest.mark.parametrize("operation", views._OPERATIONS)
 def test_no_random_operation_tints_a_grey_picture_and_what_comes_in_is_background(operation) -> None:
     picture = Image.new("RGB", (40, 40), (90, 90, 90))

@@ -280,6 +280,8 @@ def test_views_that_turn_pictures_are_refused_and_so_is_what_is_not_there(corpus
     turned = (View(rand_augment=(2, 0.5)),)
     with pytest.raises(ConfigError, match="views with rand_augment shear, shift and turn pictures, where boxes cannot"):
         batches(corpus, views=turned, targets=("boxes",))
+    with pytest.raises(ConfigError, match="views with auto_augment shear, shift and turn pictures, where boxes cannot"):
+        batches(corpus, views=(View(auto_augment=True),), targets=("boxes",))
     assert batches(corpus, views=turned, targets=("moments",))
     with pytest.raises(ConfigError, match="boxes lie on pixels of image, which is not read for this method"):
         batches(corpus, VIDEO, targets=("boxes",))

@@ -363,6 +363,19 @@ def test_padding_is_taken_last_and_marked() -> None:
     assert valid.tolist() == [[True, True], [True, False]]
 
 
+def test_a_share_is_one_of_each_samples_own_tokens_rounded_up() -> None:
+    query = torch.rand(4, 12, 1, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([12, 7, 1, 0])
+    mask = torch.arange(12) < lengths[:, None]
+    for keep, wanted in {0.5: [6, 4, 1, 0], 0.25: [3, 2, 1, 0], 0.1: [2, 1, 1, 0], 1.0: [12, 7, 1, 0]}.items():
+        index, valid = select_tokens(query, torch.ones(1, 1, 1), keep, query_mask=mask)
+        assert valid.sum(dim=1).tolist() == wanted
+        for row, count in enumerate(wanted):
+            best = query[row, : lengths[row], 0].argsort(descending=True)[:count]
+            assert index[row][valid[row]].tolist() == best.tolist()
+    assert select_tokens(query[:, :10], torch.ones(1, 1, 1), 0.7)[1].sum(dim=1).tolist() == [7] * 4  # 7.000000000000001
+
+
 def test_keeping_all_tokens_changes_nothing() -> None:
     inputs = masked(5, torch.Generator().manual_seed(9))
     index, mask = select_tokens(inputs["key"], inputs["query"], 1.0, query_mask=inputs["key_mask"])

@@ -58,6 +58,8 @@ class View:
         lighting: standard deviation of PCA colour noise (AlexNet), 0 for none.
         rand_augment: how many random operations follow and how strong they are, in (0, 1]; None for none. The view's
             box does not know that some of them move the picture.
+        auto_augment: whether two of the operations follow that AutoAugment learnt for ImageNet (Cubuk et al. 2019);
+            they change colours, and some move the picture.
         count: how many such views (multi-crop).
         overlap: share of the crop's area that the first view's crop should have in common with it; ten draws are made
             for it, and if none meets it the crop is drawn without it.
@@ -74,6 +76,7 @@ class View:
     solarize: float = 0.0
     lighting: float = 0.0
     rand_augment: tuple[int, float] | None = None
+    auto_augment: bool = False
     count: int = 1
     overlap: float = 0.0
 
@@ -186,6 +189,8 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first
         crop = _colours(F.horizontal_flip(crop) if flip else crop, view)
         if view.rand_augment:
             crop = _rand_augment(crop, *view.rand_augment, spec.background)
+        if view.auto_augment:
+            crop = v2.AutoAugment(interpolation=InterpolationMode.BILINEAR, fill=list(spec.background))(crop)
         lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
     box = (left / width, top / height, (left + w) / width, (top + h) / height)
     return Crop(to_pixels(crop), box, flip, lighting)

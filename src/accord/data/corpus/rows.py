@@ -316,7 +316,7 @@ class Corpus:
         return get_target(name)(root=self.root, classes=classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:
-        """Which rows ``(N,)`` have a target, or fill a column of it; that there are no boxes in a picture is one too."""
+        """Which rows ``(N,)`` have a target, or fill a column of it; that a picture has no boxes is one too."""
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)

@@ -87,11 +87,13 @@ class Recipe:
         for target in self.targets:
             if target.medium is not None and target.medium not in self.decoded:
                 raise ConfigError(f"{target.name} lie on pixels of {target.medium}, which is not read for this method")
-            if target.medium is not None and any(view.rand_augment for view in self.views_of(target.medium)):
-                raise ConfigError(
-                    f"views with rand_augment shear, shift and turn pictures, where {target.name} cannot follow: "
-                    "turn it off for a method with such targets"
-                )
+            views = () if target.medium is None else self.views_of(target.medium)
+            for moving in ("rand_augment", "auto_augment"):
+                if any(getattr(view, moving) for view in views):
+                    raise ConfigError(
+                        f"views with {moving} shear, shift and turn pictures, where {target.name} cannot follow: "
+                        "turn it off for a method with such targets"
+                    )
 
     @property
     def cached(self) -> dict[str, FeatureCache]:

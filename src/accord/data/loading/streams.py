@@ -119,8 +119,9 @@ class Features:
     """What an encoder returns: a vector for each item, and named streams of vectors.
 
     Canonical names of streams: ``patches`` (of a picture, or of every frame of a clip), ``words``, ``frames``,
-    ``steps`` (of sound), ``nodes``, ``layers`` (the pooled output of every layer), and ``map4``, ``map8``, … (the map
-    of a picture at that stride). One of them is the main sequence: what a method means that asks for ``tokens``.
+    ``steps`` (of sound), ``nodes``, ``layers`` (the pooled output of every layer), ``prenorm`` (patches before a ViT's
+    last norm), and ``map4``, ``map8``, … (the map of a picture at that stride). One of them is the main sequence: what
+    a method means that asks for ``tokens``.
 
     Args:
         pooled: ``(B, D)`` one vector per item.

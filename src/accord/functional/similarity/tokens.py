@@ -7,6 +7,7 @@ the maxima and the partners' numbers are kept, so memory is linear in the number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -159,15 +160,16 @@ def select_tokens(
     Args:
         query: ``(A, n, D)`` tokens to choose from.
         key: ``(B, m, D)`` tokens of the other side; B = A with ``scope="pair"``.
-        keep: number of tokens per sample, or, as a float, their share in (0, 1].
+        keep: number of tokens per sample, or, as a float, their share in (0, 1]: of each sample's own valid tokens,
+            rounded up, so that padding takes no part of it.
         rule: score of a token, the ``max`` or the ``sum`` of its similarities with the key tokens.
         scope: the key tokens of the whole ``batch``, or of the ``pair`` only.
         query_mask: ``(A, n)`` bool, False for padding, which is taken last.
         key_mask: ``(B, m)`` bool, False for padding, which does not count.
 
     Returns:
-        ``(A, keep)`` token numbers, highest score first, without gradient, and ``(A, keep)`` bool, False where a
-        sample has fewer valid tokens: the mask of the chosen tokens for :func:`late_interaction`.
+        ``(A, k)`` token numbers, highest score first, without gradient, and ``(A, k)`` bool, False where a sample
+        keeps fewer: the mask of the chosen tokens for :func:`late_interaction`. k is ``keep``, or that share of n.
 
     Raises:
         ShapeError: shapes that do not fit together.
@@ -186,19 +188,23 @@ def select_tokens(
     check_choice(("batch", "pair"), scope=scope)
     if scope == "pair":
         check_shape((len(query), None, None), key=key)
-    if isinstance(keep, float):
-        if not 0 < keep <= 1:
-            raise ValueError(f"keep = {keep}: expected a share in (0, 1], or a whole number of tokens")
-        keep = max(1, int(keep * query.shape[1]))
-    check_range(1, query.shape[1], keep=keep)
+    if isinstance(keep, float) and not 0 < keep <= 1:
+        raise ValueError(f"keep = {keep}: expected a share in (0, 1], or a whole number of tokens")
+    if not isinstance(keep, float):
+        check_range(1, query.shape[1], keep=keep)
     with torch.autocast(query.device.type, enabled=False):
         score = _token_scores(as_float(query), as_float(key), key_mask, rule, scope)
     valid = torch.ones_like(score, dtype=torch.bool) if query_mask is None else query_mask
+    if isinstance(keep, float):
+        count = (valid.sum(dim=1) * keep - 1e-4).ceil()  # (A,): 0.7 of 10 is 7, whatever the last bit of the product
+        most = math.ceil(query.shape[1] * keep - 1e-4)
+    else:
+        count, most = valid.sum(dim=1), keep
     # sorted twice instead of filled with -inf: a score may be -inf itself, where no key token is valid
     order = score.argsort(dim=1, descending=True, stable=True)
     order = order.gather(1, (~valid).gather(1, order).int().argsort(dim=1, stable=True))
-    index = order[:, :keep]
-    return index, valid.gather(1, index)
+    index = order[:, :most]
+    return index, valid.gather(1, index) & (torch.arange(most, device=index.device) < count[:, None])
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from accord.errors import ConfigError
 from accord.functional import ClipLoss, caption_nll, token_mean
 from accord.methods.abilities import Captions
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
+from accord.methods.duplicates import Choice, caption_ids
 from accord.state import LogitScale
 
 NO_TARGET = -100  # in place of padding, which in some tokenizers has the id of a word
@@ -56,6 +57,10 @@ class CocaConfig(settings.Config):
     local_loss: bool = Field(True, description="each process scores its own rows only: O(bB) memory, same gradient")
     gather_with_grad: bool = Field(True, description="gradient flows through gathered features (needed for local_loss)")
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
+    duplicates: Choice = Field(
+        "negatives",
+        description="what rows of a batch with the same caption are to each other; dropped: contrast leaves one",
+    )
 
 
 class Coca(TwoTower, Captions):
@@ -152,8 +157,9 @@ class Coca(TwoTower, Captions):
         """``λ_cap L_cap + λ_con L_con``; captioning is one mean over all tokens, contrast goes over all pairs."""
         tokens = _real(batch)[:, 1:].sum()
         captioning = token_mean(towers["caption"].sum(), tokens, across_processes=self.config.global_token_mean)
-        scale = self.logit_scale()
-        contrastive = self.contrast(towers["image"], towers["text"], scale)
+        scale, choice = self.logit_scale(), self.config.duplicates
+        same = () if choice == "negatives" else (caption_ids(batch), choice)
+        contrastive = self.contrast(towers["image"], towers["text"], scale, *same)
         return {
             "total": self.config.caption_weight * captioning + self.config.contrastive_weight * contrastive,
             "captioning": captioning.detach(),

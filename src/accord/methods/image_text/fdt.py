@@ -13,14 +13,15 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from accord import config as settings
 from accord.data.augmenting.views import STRONG_COLOURS, View
-from accord.data.loading.features import Features
+from accord.data.loading.features import Stream
 from accord.encoders.base import Encoder
 from accord.encoders.codebook import FDTHead
+from accord.encoders.freezing import freeze_patch_convolution
 from accord.errors import ConfigError
 from accord.functional import ClipLoss, codebook_orthogonality
 from accord.methods.abilities import Concepts, SpeaksInConcepts
@@ -57,6 +58,10 @@ class FdtConfig(settings.Config):
     min_temperature: float = Field(0.01, gt=0, description="where the decay ends")
     min_logit_scale: float = Field(math.exp(3), ge=1, description="lower clamp of the logit scale after each step")
     max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
+    last_norm: bool = Field(
+        False, description="take the patches of a ViT behind its last norm; the paper takes them before it"
+    )
+    freeze_patches: bool = Field(True, description="hold a ViT's patch convolution as it is at the start")
     orthogonality: float = Field(0.0, ge=0, description="weight of the penalty on codebook entries that look alike")
     local_loss: bool = Field(True, description="each process scores its own rows only: O(bB) memory, same gradient")
     gather_with_grad: bool = Field(True, description="gradient flows through gathered features (needed for local_loss)")
@@ -64,11 +69,21 @@ class FdtConfig(settings.Config):
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring; 0 where captions tell left from right")
     colours: bool = Field(True, description="colour jitter, grey and blur; off where captions name colours")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _before_there_was_a_choice(cls, values: Any) -> Any:
+        """Finished runs of before say all that there was to say; their patches came behind the norm."""
+        new = {"last_norm", "freeze_patches"}
+        if isinstance(values, dict) and not new & values.keys() and cls.model_fields.keys() - new <= values.keys():
+            return {**values, "last_norm": True, "freeze_patches": False}
+        return values
+
 
 class Fdt(TwoTower, SpeaksInConcepts):
     """CLIP whose embeddings are sparse combinations of one codebook, over any encoders that give tokens.
 
-    Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``.
+    Batch keys: ``image (B, 3, H, W)``, ``text (B, L)``, ``text_mask (B, L)``. Words come behind the text encoder's last
+    norm, patches before that of a ViT; those of other networks have none.
 
     The loss terms ``active_image`` and ``active_text`` are the share of the codebook that an input activates, and
     ``unused`` is the share that no input of the batch does.
@@ -94,7 +109,12 @@ class Fdt(TwoTower, SpeaksInConcepts):
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
-        config = self.config
+        config, image = self.config, encoders["image"]
+        if not config.last_norm and "prenorm" in image.gives:
+            self.needs = {**self.needs, "image": frozenset({"prenorm"})}
+            image.get_submodule("model.norm").requires_grad_(False)  # what comes behind it is not used
+        if config.freeze_patches and "layers" in image.gives:
+            freeze_patch_convolution(image)
         if config.temperature is None and config.activation != "sparsemax":
             raise ConfigError(
                 f"temperature = None is set by how much sparsemax leaves active, and {config.activation} leaves all: "
@@ -124,16 +144,16 @@ class Fdt(TwoTower, SpeaksInConcepts):
     def before_stage(self, stage: Stage, loader: Loader) -> None:
         """Set the temperature on the first batch of rows, so that ``initial_support`` of the codebook is active."""
         if self.config.temperature is None:
-            features = self._features(next(iter(loader)))
+            features = self._tokens(next(iter(loader)))
             self.head.calibrate_(
-                {m: (_tokens(found), found.mask) for m, found in features.items()}, self.config.initial_support
+                {m: (found.values, found.mask) for m, found in features.items()}, self.config.initial_support
             )
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``image (B, D)``, ``text (B, D)``, and their weights ``image_weights (B, C)`` …"""
         outputs = {}
-        for modality, found in self._features(batch).items():
-            weights, embedding = self.head(modality, _tokens(found), found.mask)
+        for modality, found in self._tokens(batch).items():
+            weights, embedding = self.head(modality, found.values, found.mask)
             outputs[modality] = F.normalize(embedding, dim=-1)
             outputs[f"{modality}_weights"] = weights.detach()
         return outputs
@@ -160,11 +180,11 @@ class Fdt(TwoTower, SpeaksInConcepts):
         """The entries that the inputs activate, and their relevance over the temperature to each patch and word."""
         return {
             modality: Concepts(
-                weights=self.head(modality, _tokens(found), found.mask)[0],
-                relevance=self.head.relevance(modality, _tokens(found)),
+                weights=self.head(modality, found.values, found.mask)[0],
+                relevance=self.head.relevance(modality, found.values),
                 mask=found.mask,
             )
-            for modality, found in self._features(batch).items()
+            for modality, found in self._tokens(batch).items()
         }
 
     def after_step(self, step: Step) -> None:
@@ -173,16 +193,10 @@ class Fdt(TwoTower, SpeaksInConcepts):
         if self.config.temperature_decay < 1 and (step.index + 1) % self.config.decay_steps == 0:
             self.head.decay_(self.config.temperature_decay, self.config.min_temperature)
 
-    def _features(self, batch: Batch) -> dict[str, Features]:
-        """What the encoders make of the modalities in the batch."""
+    def _tokens(self, batch: Batch) -> dict[str, Stream]:
+        """What is looked up in the codebook, of the modalities in the batch."""
         return {
-            modality: encoder(batch[modality], batch.get(f"{modality}_mask"))
+            modality: encoder(batch[modality], batch.get(f"{modality}_mask")).stream(*self.needs[modality])
             for modality, encoder in self.encoders.items()
             if modality in batch
         }
-
-
-def _tokens(features: Features) -> Tensor:
-    """Tokens ``(B, n, width)``: :class:`Fdt` takes no encoder without."""
-    assert features.tokens is not None
-    return features.tokens

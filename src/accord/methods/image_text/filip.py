@@ -8,7 +8,7 @@ joins the towers, so tokens can be computed once and stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from accord.encoders.base import Encoder
 from accord.encoders.pooling import masked_mean
 from accord.functional import (
     contrastive_loss,
+    gather_features,
     gather_tokens,
     late_interaction,
     late_interaction_pair,
@@ -30,24 +31,33 @@ from accord.functional import (
     world_size,
 )
 from accord.methods.abilities import LocatesWords, Rescores
-from accord.methods.base import Batch, DataInfo, Step, TwoTower
+from accord.methods.base import Batch, DataInfo, Group, Step, TwoTower
+from accord.methods.duplicates import caption_ids
 from accord.state import LogitScale
 
 
 class FilipConfig(settings.Config):
-    """Settings of :class:`Filip`; defaults from the paper.
+    """Settings of :class:`Filip`; defaults from the paper, but for ``keep``.
 
-    The paper keeps a quarter of the tokens to afford batches of thousands. Set ``keep=1`` for batches of hundreds, and
-    always where a caption has few words.
+    The paper keeps a quarter of the tokens to afford batches of thousands of rows with hundreds of patches each. With
+    few patches, short captions or batches of hundreds that costs recall and saves nothing.
     """
 
     dim: int = Field(256, ge=1, description="size of the space that tokens are compared in")
     temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
     learn_temperature: bool = Field(True, description="train the logit scale")
     max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
-    keep: float = Field(0.25, gt=0, le=1, description="share of each row's tokens that the loss sees; 1 for all")
+    keep: float = Field(
+        1.0, gt=0, le=1, description="share of each row's real tokens, rounded up, that the loss sees (paper: 0.25)"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over the other pairs")
+    duplicates: Literal["negatives", "positives", "ignored"] = Field(
+        "negatives", description="what rows of a batch with the same caption are to each other"
+    )
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
+    auto_augment: bool = Field(
+        False, description="AutoAugment on pictures (paper: true); not where captions name colours or places"
+    )
 
 
 class Filip(TwoTower, Rescores, LocatesWords):
@@ -92,8 +102,12 @@ class Filip(TwoTower, Rescores, LocatesWords):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """One mild crop, nothing else."""
-        return (View(scale=self.config.crop_scale, flip=0.0),)
+        """One mild crop, and AutoAugment where it is asked for."""
+        return (View(scale=self.config.crop_scale, flip=0.0, auto_augment=self.config.auto_augment),)
+
+    def group(self, name: str) -> Group:
+        """Tables of tokens and positions go without decay, which in the paper keeps half precision finite."""
+        return Group(decay=not isinstance(self.get_submodule(name.rpartition(".")[0]), nn.Embedding))
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """For each modality its embedding ``(B, D)``, ``_tokens (B, N, D)`` of unit norm and ``_mask (B, N)``."""
@@ -111,16 +125,14 @@ class Filip(TwoTower, Rescores, LocatesWords):
         image, text = ((towers[f"{name}_tokens"], towers[f"{name}_mask"]) for name in ("image", "text"))
         if self.config.keep < 1:
             image, text = self._kept(image, text), self._kept(text, image)
-        targets = None
         if world_size() == 1:
             scores = late_interaction_pair(image[0], text[0], text[1], image[1])
         else:
             all_image, all_text = gather_tokens(*image, with_grad=True), gather_tokens(*text, with_grad=True)
             scores = (_late_interaction(image, all_text), _late_interaction(text, all_image))  # each (b, W·b)
-            own = torch.eye(*scores[0].shape, dtype=torch.bool, device=self.device)
-            targets = own.roll(rank() * len(own), dims=1)
         scale = self.logit_scale()
-        loss = contrastive_loss(scale * torch.stack(scores), targets, label_smoothing=self.config.label_smoothing)
+        pairs = self._pairs(scores[0], batch)
+        loss = contrastive_loss(scale * torch.stack(scores), *pairs, label_smoothing=self.config.label_smoothing)
         return {"total": loss, "contrastive": loss.detach(), "logit_scale": scale.detach()}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
@@ -150,6 +162,19 @@ class Filip(TwoTower, Rescores, LocatesWords):
     def after_step(self, step: Step) -> None:
         """Clamp the logit scale."""
         self.logit_scale.clamp_()
+
+    def _pairs(self, scores: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Which pairs ``(b, W·b)`` of own and all rows are positives, and which are negatives; None for the usual."""
+        choice = self.config.duplicates
+        if choice == "negatives" and world_size() == 1:
+            return None, None
+        own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+        own = own.roll(rank() * len(own), dims=1)
+        if choice == "negatives":
+            return own, None
+        ids = caption_ids(batch)
+        same = ids[:, None] == gather_features(ids, with_grad=False)
+        return (same, None) if choice == "positives" else (own, ~same)
 
     def _kept(self, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens and mask of what stays of one modality, chosen by the other."""

@@ -190,14 +190,13 @@ class ImprovedVLP(TwoTower):
         views |= {f"text {place}": view for place, view in enumerate(texts)}
         towers = {}
         for name, view in views.items():
-            encoder = self.encoders[name.split()[0]]
-            with residual_dropout(encoder, drop if name.startswith("text") and name != "text 0" else 0.0):  # type: ignore[arg-type]
-                towers[name] = encoder(*view).pooled
+            towers[name] = self._pooled(self.encoders[name.split()[0]], name, view, drop)  # type: ignore[arg-type]
         if self.slow is not None:
             slow = self.slow.among(dict(self.encoders.items()))
             for name, view in views.items():
                 shared = name.split()[0] not in self.slow.followed  # frozen, so its features are those at hand
-                towers[f"slow {name}"] = towers[name].detach() if shared else slow[name.split()[0]](*view).pooled
+                seen = towers[name].detach() if shared else self._pooled(slow[name.split()[0]], name, view, drop)  # type: ignore[arg-type]
+                towers[f"slow {name}"] = seen
         return {**towers, **{modality: self._global(modality, towers[f"{modality} 0"]) for modality in MODALITIES}}
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -247,6 +246,11 @@ class ImprovedVLP(TwoTower):
             self.slow.follow(dict(self.encoders.items()))
         if self.extra is not None:
             self.extra.update()
+
+    def _pooled(self, encoder: Encoder, name: str, view: tuple[Any, Tensor | None], dropout: float) -> Tensor:
+        """What an encoder, or its slow copy, makes of a view; strong texts go through dropout."""
+        with residual_dropout(encoder, dropout if name.startswith("text") and name != "text 0" else 0.0):
+            return encoder(*view).pooled
 
     def _repeated(self, prefix: str, towers: dict[str, Tensor]) -> list[Tensor]:
         """Features of the weak and all strong views; a side without strong ones repeats the weak one."""

@@ -22,6 +22,7 @@ from accord.data.augmenting.views import STRONG_COLOURS, View
 from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder, TokenHead, score_pairs, token_table
+from accord.encoders.residual import has_dropout, residual_dropout
 from accord.encoders.tokenizer import SpecialTokens
 from accord.errors import ConfigError
 from accord.functional import (
@@ -42,6 +43,7 @@ from accord.methods.abilities import Ability, Rescores
 from accord.methods.base import Batch, DataInfo, Group, Paired, Step
 from accord.state import FeatureQueue, MomentumParts, Temperature
 
+TEXT_DROPOUT = 0.1  # that of BERT
 Parts = Mapping[str, Any]  # name -> encoder, projections, fusion encoder or word head, of the model or of its teacher
 
 
@@ -53,13 +55,15 @@ class TclConfig(settings.Config):
     """
 
     dim: int = Field(256, ge=1, description="size of the shared embedding space")
-    temperature: float = Field(
-        0.07, ge=0.001, le=0.5, description="initial softmax temperature; it stays in that range"
+    temperature: float = Field(0.07, ge=0.001, le=0.5, description="initial softmax temperature")
+    learn_temperature: bool = Field(True, description="train the temperature, as it is and not as a logarithm")
+    min_temperature: float = Field(
+        0.01, ge=0.001, le=0.5, description="lower clamp of the temperature after each step (paper: 0.001)"
     )
     temperature_lr: float = Field(
-        0.1, ge=0, description="its learning rate over that of the rest: 1 in the paper, where the rest has 1e-4"
+        0.01, ge=0, description="its learning rate over that of the rest: 1 in the paper, where the rest has 1e-4"
     )
-    queue_size: int = Field(65536, ge=1, description="momentum features kept per modality, at most half the rows")
+    queue_size: int = Field(65536, ge=1, description="momentum features kept per modality, at most a tenth of the rows")
     momentum: float = Field(0.995, ge=0, le=1, description="EMA factor of the momentum model")
     alpha: float = Field(0.4, ge=0, le=1, description="the teacher's share of the targets, from 0 over the first epoch")
     cma_weight: float = Field(1.0, ge=0, description="weight of cross-modal alignment in the weighted mean L_align")
@@ -69,6 +73,13 @@ class TclConfig(settings.Config):
     mlm_weight: float = Field(1.0, ge=0, description="weight of masked language modelling; 0 leaves it out")
     same_row: bool = Field(False, description="all keys of the same row are positives (the paper's fine-tuning)")
     grid: int = Field(4, ge=1, description="side of the grid that image tokens are averaged to, 16 local features")
+    text_dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="dropout before each block of the text encoder, for model and teacher alike: what two views are to "
+        "pictures; none: 0.1, unless the encoder drops something itself",
+    )
     mask_share: float = Field(0.15, gt=0, lt=1, description="share of the words that are hidden")
     fusion_depth: int = Field(6, ge=1, description="layers of the fusion encoder")
     fusion_heads: int | None = Field(None, ge=1, description="its attention heads; None for one per 64 dimensions")
@@ -90,7 +101,7 @@ class Tcl(Paired, Rescores):
     """TCL over any image and text encoder that gives a vector and tokens of the same width.
 
     The paper's teacher moves before each forward pass; here it moves after each step, which is the same sequence, as it
-    starts equal. Frozen encoders are shared with the teacher instead of copied.
+    starts equal. It drops out what the model does. Frozen encoders are shared with the teacher instead of copied.
 
     Batch keys: ``image_views`` [x1, x2], ``text (B, L)``, ``text_mask (B, L)``, ``index (B,)``; ``image`` alone stands
     for both views.
@@ -135,10 +146,14 @@ class Tcl(Paired, Rescores):
         if cfg.mlm_weight:
             size = text.input.tokenizer.vocabulary  # type: ignore[union-attr]
             self.words = TokenHead(text.dim, size, tied=token_table(text, size) is not None)
-        self.temperature = Temperature(cfg.temperature, 0.001, 0.5)
+        dropout = 0.0 if has_dropout(text) else TEXT_DROPOUT
+        self.text_dropout: float = dropout if cfg.text_dropout is None else cfg.text_dropout
+        self.temperature = Temperature(cfg.temperature, min(cfg.min_temperature, cfg.temperature), 0.5)
+        self.temperature.requires_grad_(cfg.learn_temperature)
         self.momentum = MomentumParts(self._online(), cfg.momentum, buffers=True)
-        # A queue longer than the data would hold every row several times, each time as a negative of itself.
-        size = min(cfg.queue_size, max(1, data.rows // 2))
+        # Keys are as many steps old as the queue is long, while the teacher is an average over few of them; and a queue
+        # longer than the data would hold every row several times, each time as a negative of itself.
+        size = min(cfg.queue_size, max(1, data.rows // 10))
         self.queues = nn.ModuleDict({name: FeatureQueue(size, cfg.dim) for name in self.needs})
 
     def _check(self, encoders: Mapping[str, Encoder]) -> None:
@@ -245,11 +260,17 @@ class Tcl(Paired, Rescores):
         for name in self.needs:
             if name in batch:
                 raw = batch["image_views"][view] if name == "image" and "image_views" in batch else batch[name]
-                features = parts[name](raw, batch.get(f"{name}_mask"))
+                features = self._read(parts, name, raw, batch.get(f"{name}_mask"))
                 towers[name] = _unit(parts["projections"][name](features.pooled))
                 towers[f"{name}_pooled"] = features.pooled
                 towers[f"{name}_tokens"], towers[f"{name}_mask"] = features.sequence()
         return towers
+
+    def _read(self, parts: Parts, name: str, x: Any, mask: Tensor | None) -> Features:
+        """What an encoder makes of its input, with the dropout of texts where it is in training."""
+        with residual_dropout(parts[name], self.text_dropout if name == "text" else 0.0):
+            features: Features = parts[name](x, mask)
+        return features
 
     def _read_once(self, towers: dict[str, Tensor], batch: Batch) -> Batch:
         """The batch for the teacher: a frozen text encoder would make the same features of the text again."""
@@ -296,7 +317,7 @@ class Tcl(Paired, Rescores):
         hidden, labels = mlm_mask(ids, fixed, size, self.config.mask_share, mask_id=self.special.mask)
 
         def named(parts: Parts, image: Features) -> Tensor:
-            fused = parts["fusion"](parts["text"](hidden, towers["text_mask"]), image)
+            fused = parts["fusion"](self._read(parts, "text", hidden, towers["text_mask"]), image)
             return parts["words"](fused[labels >= 0], token_table(parts["text"], size))  # (M, V)
 
         with torch.no_grad():
