@@ -131,7 +131,7 @@ def _line(line: Line) -> tuple[str, ...]:
     asked = f'<span id="{anchor(line.name)}"></span>{linked} {line.statement}'
     if found is None:
         return asked, line.kind_of_data, badge(line), "", "", str(line.seeds or ""), ""
-    shown = f"{effect_plot(found)} {effect(found)}"
+    shown = f"{effect_plot(found)}<br>{effect(found)}"
     return asked, line.kind_of_data, badge(line), shown, levels(found), seeds(line.seeds, found), _commit(line)
 
 
