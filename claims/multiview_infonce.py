@@ -37,7 +37,7 @@ from accord.functional import effective_rank, supcon, warmup_cosine_at
 from accord.methods import DataInfo, Step
 from accord.methods.multimodal.multiview import MultiView
 
-EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 25, 128, 1e-3, 0.05, 32, 10
+EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 16, 128, 1e-3, 0.05, 32, 10
 OBJECTIVES = {"MV-DHEL": "mv_dhel", "MV-InfoNCE": "mv_infonce", "pairwise": "nt_xent"}
 SEARCH = {"temperature": [0.1, 0.2, 0.5, 1.0]}
 RANK, FEW = "effective rank", "accuracy, 10 labels each"
@@ -61,7 +61,7 @@ def outcome(
     train, test = parts(seed, share)
     torch.manual_seed(seed)
     config = {"objective": objective, "views": views, "dim": DIM, "temperature": temperature, **(settings or {})}
-    method = MultiView(config, {"image": ConvDigits()}, DataInfo(rows=len(train.labels)))
+    method = MultiView(config, {"image": ConvDigits(32)}, DataInfo(rows=len(train.labels)))
     passes = min(epochs, 1) if quick else epochs
     steps = passes * (len(train.labels) // BATCH)
     fitted(method, train, steps, labelled_loss if by_labels else method_loss)
@@ -187,13 +187,14 @@ def accurate(
 
 CLAIM = Claim(
     slug="multiview_infonce",
+    kind_of_data="real",
     paper="One loss term over all views of an instance is better than a sum over pairs; with uniformity inside each "
     "view it uses nearly all dimensions, more the more views there are, and is more accurate.",
     arms=dict(arms()),
     seeds=10,
     headline=True,
     scales={FEW: Scale("untrained", "by labels")},
-    tune=Tuning(trials=4, seeds=(100, 101, 102), metric=FEW),
+    tune=Tuning(trials=4, seeds=(100, 101), metric=FEW),
     questions=[
         rank(
             "rank above MV-InfoNCE",

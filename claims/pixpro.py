@@ -45,6 +45,7 @@ INSTANCE = {"method.pixel_weight": 0.0, "method.instance_weight": 1.0}
 
 CLAIM = Claim(
     slug="pixpro",
+    kind_of_data="composed",
     paper="Consistency between cells that show the same place learns better features for dense tasks than contrast or "
     "consistency between whole crops; propagation is what makes it work without negatives.",
     data=masked_scenes,

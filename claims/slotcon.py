@@ -63,6 +63,7 @@ def question(name: str, statement: str, method: str, baseline: str, metric: str 
 GROUPS = {"unit": "points of NMI", "because": "the same groups of another k-means start differ by a point"}
 CLAIM = Claim(
     slug="slotcon",
+    kind_of_data="composed",
     paper="Semantic grouping and contrast of the groups, learnt together, give better features for dense tasks than "
     "either part or than contrast of whole crops, and groups that mean things.",
     data=masked_scenes,

@@ -191,6 +191,7 @@ SAME = "both have the settings that were chosen for the baseline"
 
 CLAIM = Claim(
     slug="swav",
+    kind_of_data="real",
     paper="Predicting balanced cluster assignments of other views learns features as good as contrast, in small "
     "batches too, and better ones with small crops beside the large ones.",
     arms={
