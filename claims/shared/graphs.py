@@ -58,9 +58,8 @@ def made(seed: int, linked: bool = True) -> Made:
 def papers(seed: int, linked: bool = True) -> tuple[Corpus, Corpus]:
     """The papers as a graph; one half gives labels, the other is scored."""
     drawn = made(seed, linked)
-    graph = HeteroData(
-        paper={"x": torch.from_numpy(drawn.words).float().to_sparse(), "y": torch.from_numpy(drawn.labels)}
-    )
+    words, labels = torch.from_numpy(drawn.words), torch.from_numpy(drawn.labels)
+    graph = HeteroData(paper={"x": words.float().to_sparse(), "y": labels})
     for kind, counts in drawn.links.items():
         graph[kind].num_nodes = counts.shape[1]
         graph["paper", "to", kind].edge_index = torch.from_numpy(np.stack(np.nonzero(counts)))
