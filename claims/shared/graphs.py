@@ -89,7 +89,7 @@ class Vectors:
 
 
 def _chances(count: int, own: float) -> NDArray[np.float64]:
-    """``(C, count)`` chances of each thing in each class: things are shared out among classes, which prefer their own."""
+    """``(C, count)`` chances of each thing in each class; things are shared out, and a class prefers its own."""
     mine = np.arange(count) % len(CLASSES) == np.arange(len(CLASSES))[:, None]
     each = count / len(CLASSES)
     return np.where(mine, own / each, (1 - own) / (count - each))
