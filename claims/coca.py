@@ -41,7 +41,7 @@ from accord.training.artifact import Model
 
 CONTENT = {*WORDS, *" ".join(CELLS).split()}  # words that no grammar gives
 IGNORED = -100
-LENGTH, VOCABULARY, WIDTH, DEPTH = 24, 400, 64, 1
+LENGTH, VOCABULARY, WIDTH, DEPTH = 24, 400, 64, 2
 
 
 def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:

@@ -140,7 +140,7 @@ CLAIM = Claim(
                 "options": {"width": 64, "depth": 1, "heads": 4, "length": 24, "vocabulary": 400},
             },
         },
-        "training": {"epochs": 16, "batch_size": 64, "lr": 2e-3},
+        "training": {"epochs": 12, "batch_size": 64, "lr": 3e-3},
     },
     arms={
         "clip": Arm(note="one vector a side"),
