@@ -165,6 +165,7 @@ def reader(seed: int) -> dict[str, float]:
 
 CLAIM = Claim(
     slug="coca",
+    kind_of_data="composed",
     paper="Captioning and contrast can be trained in one pass through a decoder whose first half reads no picture, at "
     "little more than the cost of the captioner, and each is as good as with its own loss alone.",
     data=digit_scenes,

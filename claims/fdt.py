@@ -128,6 +128,7 @@ ONE_DIGIT = {"encoders.image.options.size": 8, "encoders.image.options.patch": 2
 
 CLAIM = Claim(
     slug="fdt",
+    kind_of_data="composed",
     paper="Embeddings that are sparse combinations of one codebook for pictures and texts retrieve better than those "
     "of CLIP with the same towers, tell complete captions from incomplete ones, and can be read.",
     data=digit_scenes,

@@ -76,6 +76,7 @@ TUNED = "the losses alone have a weight to choose; their best is compared with w
 
 CLAIM = Claim(
     slug="improved_vlp_baselines",
+    kind_of_data="real",
     paper="With augmented pictures and texts and separate heads, plain CLIP matches the variants with non-contrastive "
     "losses, which beat it only without that recipe.",
     data=few,

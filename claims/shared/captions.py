@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import torch
 from sklearn.metrics import adjusted_rand_score
 
 from accord.data.corpus import Corpus
 from accord.data.making.corruption import shuffle_captions
-from accord.evaluation.few_labels import few_of_each
-from accord.evaluation.linear_probe import fit_probe
 from accord.functional import kmeans
 from accord.training.artifact import Model
 from shared.digits import Digits, cell_digits, mentions, split_digits, with_texts
+from shared.probes import few_label_accuracy
 
 NAMES = (
     ("zero", "null", "cero", "nul"),
@@ -36,7 +34,6 @@ NAMES = (
 )
 OPENINGS = ("a picture of", "here we see", "look at", "my", "this is", "another")
 ENDINGS = ("on paper", "in ink", "from the archive", "by hand", "again", "at school", "in a letter", "", "on a cheque")
-LABELS, DRAWS = 10, 10  # labels of each class, and how often they are drawn
 NEAREST = 10
 
 
@@ -73,16 +70,10 @@ def _captioned(name: str, digits: Digits, random: np.random.Generator, languages
 
 def told_apart(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Accuracy of a probe on a hundred labels, mean over ten draws of them, and k-means against the classes (ARI)."""
-    known, asked = (model.embed_corpus(corpus, "image") for corpus in (train, test))
-    assert train.labels is not None
+    asked = model.embed_corpus(test, "image")
     assert test.labels is not None
-    right = []
-    for draw in range(DRAWS):
-        chosen = few_of_each(train.labels, LABELS, draw)
-        probe = fit_probe(known[torch.from_numpy(chosen)], train.labels[chosen], len(test.classes), strengths=(10.0,))
-        right.append(100 * float((probe.logits(asked).argmax(dim=1).numpy() == test.labels).mean()))
     found, _, _ = kmeans(asked, len(test.classes), n_iter=100, n_redo=5)
-    return {"probe": float(np.mean(right)), "ARI": 100 * adjusted_rand_score(test.labels, found)}
+    return {"probe": few_label_accuracy(model, train, test), "ARI": 100 * adjusted_rand_score(test.labels, found)}
 
 
 def right_among_nearest(model: Model, test: Corpus) -> float:

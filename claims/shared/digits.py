@@ -98,11 +98,6 @@ def labelled_digits(seed: int) -> tuple[Corpus, Corpus]:
     return train, test
 
 
-def few_of_each(labels: NDArray[np.int64], count: int = 10) -> NDArray[np.int64]:
-    """Positions of the first ``count`` rows of each class."""
-    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)])
-
-
 def digit_scenes(seed: int, train: int = 4096, test: int = 1000) -> tuple[Corpus, Corpus]:
     """Captioned 16×16 pictures of four digits on a 2×2 grid, for training and for testing.
 

@@ -42,6 +42,36 @@ class DigitEncoder(Encoder):
         return {"name": "digit_mlp", "width": self.dim}
 
 
+class ConvDigits(Encoder):
+    """Three convolutions on the grey values of 8×8 digits, and the mean over the map."""
+
+    modality = "image"
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.input = ImageInput(size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+        self.dim = width
+        widths, strides = (1, width // 2, width, width), (1, 2, 1)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(given, made, 3, stride, 1, bias=False), nn.BatchNorm2d(made), nn.ReLU())
+                for given, made, stride in zip(widths, widths[1:], strides, strict=False)
+            )
+        )
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of pictures ``(B, 3, 8, 8)`` in grey."""
+        return Features(pooled=self.layers(x.mean(dim=1, keepdim=True)).mean(dim=(2, 3)))
+
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions."""
+        return list(self.layers)
+
+    def spec(self) -> dict[str, Any]:
+        """The width."""
+        return {"name": "conv_digits", "width": self.dim}
+
+
 class TableEncoder(Encoder):
     """A frozen sentence encoder that knows its sentences by heart.
 

@@ -34,12 +34,12 @@ FROZEN: dict[str, dict[str, Any]] = {
 }
 
 
-def digit_views(seed: int) -> tuple[Rows, Rows]:
+def digit_views(seed: int, noise: float = NOISE) -> tuple[Rows, Rows]:
     """Three views of each digit for training, without their noise, and for testing, with it."""
     random = torch.Generator().manual_seed(seed)
     mixing = torch.randn(64, DISTORTED, generator=random) / 4
     train, test = (_views(digits, mixing) for digits in split_digits(seed))
-    return train, {name: x + NOISE * torch.randn(x.shape, generator=random) for name, x in test.items()}
+    return train, {name: x + noise * torch.randn(x.shape, generator=random) for name, x in test.items()}
 
 
 def _views(digits: Digits, mixing: Tensor) -> Rows:
@@ -53,6 +53,12 @@ def stamp_features(seed: int) -> tuple[Rows, Rows]:
     every = _features()
     train, test = ({name: x[chosen] for name, x in every.items()} for chosen in split_stamps(seed))
     return train, test
+
+
+def stamps_seen(seed: int) -> tuple[Rows, Rows]:
+    """The same with the test rows among those for training: what a model finds that has seen them."""
+    train, test = stamp_features(seed)
+    return {name: torch.cat([x, test[name]]) for name, x in train.items()}, test
 
 
 def split_stamps(seed: int) -> tuple[Tensor, Tensor]:

@@ -21,20 +21,23 @@ SYNONYMS = tuple(tuple(f"{word}{letter}" for letter in "abcdef") for word in WOR
 PLACE = 2  # of the synonym among the four words of a phrase
 
 
-def phrase(random: np.random.Generator, digit: int) -> str:
+def phrase(random: np.random.Generator, digit: int, synonyms: int = 6) -> str:
     """``filler filler synonym filler``."""
     words = list(random.choice(FILLERS, 4))
-    words[PLACE] = str(random.choice(SYNONYMS[digit]))
+    words[PLACE] = str(random.choice(SYNONYMS[digit][:synonyms]))
     return " ".join(words)
 
 
-def described_digits(seed: int, pairs: int | None = None, captions: int = 1) -> tuple[Corpus, Corpus]:
+def described_digits(
+    seed: int, pairs: int | None = None, captions: int = 1, synonyms: int = 6
+) -> tuple[Corpus, Corpus]:
     """Digits with phrases that say which they are, for training and for testing.
 
     Args:
         seed: of split and phrases.
         pairs: training rows; None for all 1,257.
         captions: phrases of each training row.
+        synonyms: words for each digit.
     """
     random = np.random.default_rng(seed)
     parts = []
@@ -43,20 +46,24 @@ def described_digits(seed: int, pairs: int | None = None, captions: int = 1) -> 
     ):
         rows = random.permutation(len(digits.labels))[:count]
         labels = digits.labels[rows]
-        texts = [[phrase(random, digit) for _ in range(each)] for digit in labels]
+        texts = [[phrase(random, digit, synonyms) for _ in range(each)] for digit in labels]
         corpus = with_texts(f"described digits, {name}", digits.pixels[rows], [text[0] for text in texts])
         corpus = replace(corpus.with_texts(texts), classes=WORDS)
         parts.append(corpus.with_labels(labels))
     return parts[0], parts[1]
 
 
-def class_phrases(seed: int) -> list[str]:
+def class_phrases(seed: int, synonyms: int = 6) -> list[str]:
     """One phrase for each class: the same random fillers for all, and one random synonym each."""
     random = np.random.default_rng(seed)
     fillers = list(random.choice(FILLERS, 4))
-    return [
-        " ".join([*fillers[:PLACE], str(random.choice(SYNONYMS[digit])), *fillers[PLACE + 1 :]]) for digit in range(10)
-    ]
+    chosen = [str(random.choice(SYNONYMS[digit][:synonyms])) for digit in range(10)]
+    return [" ".join([*fillers[:PLACE], word, *fillers[PLACE + 1 :]]) for word in chosen]
+
+
+def words_of_each(corpus: Corpus) -> int:
+    """How many synonyms of a digit occur in its phrases, at most."""
+    return len({text.split()[PLACE][-1] for texts in corpus.texts() for text in texts})
 
 
 class PrincipalDigits(Encoder):

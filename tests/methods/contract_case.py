@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from accord.config import Config
-from accord.data.columns import Columns
 from accord.data.corpus import Corpus
+from accord.data.fields import declarations, declared
 from accord.data.loading.loader import eval_loader
-from accord.data.targets import get_target
+from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError
 from accord.methods import Method, get_method
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
@@ -76,9 +76,8 @@ class Case:
         parsed = self.kind.Config.parse(self.settings)
         reads = self.kind.reads(parsed)
         rows, graph = self.places
-        learnt = [field for target in self.kind.targets for field in get_target(target).fields]
-        fields = {"label", "group", "dataset", *self.kind.wants(parsed), *reads, *learnt}
-        columns = {field: field if field in fields and field != "track_ids" else None for field in Columns.model_fields}
+        fields = {*said_of_rows(), *reads, *fields_of(self.kind.targets)}
+        columns = {field: field if field in fields else None for field in declarations()}
         data: dict[str, Any] = {"source": str(rows), "columns": columns, "split": {"test": 0.25}}
         if "graph" in reads:
             data = {"source": str(graph), "columns": {"label": "label"}, "split": {"test": 0.25}}
@@ -124,8 +123,17 @@ class Case:
     def batch(self) -> dict[str, Any]:
         """Four rows as they are shown to a finished model, with all that it has an encoder for, and its targets."""
         method, rows = self.trained.method, self.corpus.select(range(4))
-        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.beside)
+        if "graph" not in method.needs:  # where training reads no texts, a finished model may be given some
+            held = {field: (field,) if declared(field).several else field for field in method.needs}
+            rows = replace(rows, columns=rows.columns.model_copy(update=held))
+        loader = eval_loader(rows, method.inputs, batch_size=4, targets=self.kind.targets, raw=method.raw_inputs)
         return next(iter(loader))
+
+
+def said_of_rows() -> set[str]:
+    """The columns that are neither read by a modality nor by a target, such as labels: every method gets them."""
+    said = {field for field, made in declarations().items() if made.modality is None}
+    return said - set(fields_of(TARGETS))
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from accord.training.seeding import seed_everything
 from accord.training.stages import trained_in
 
 
-def pair(rank: int, places: list[str], cache: str) -> dict[str, dict[str, Tensor]]:
-    """Method -> what :func:`alone` gives, of this process's share of the rows."""
+def half(rank: int, name: str, places: list[str], cache: str) -> dict[str, Tensor]:
+    """What :func:`alone` gives of a method, of this process's share of the rows."""
     import platformdirs
 
     platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
     rows, graph = (Path(place) for place in places)
-    return {name: alone(Case(name, (rows, graph), Path(cache)), rank, 2) for name in shared_out()}
+    return alone(Case(name, (rows, graph), Path(cache)), rank, 2)
 
 
 def shared_out() -> list[str]:

@@ -1,7 +1,8 @@
 """Rows that hold whatever a method may read or learn from, few and small, and a graph whose nodes are rows.
 
-Every field of a row has a column that is called as the field is. A picture shows up to two squares on a noisy ground
-whose colour is its label; a clip shows the same squares on their way to the right.
+Every field that is declared in ``accord.data.fields`` has a column that is called as the field is. A picture shows up
+to two squares on a noisy ground whose colour is its label; a clip shows the same squares on their way to the right.
+Some rows have more of these and more moments than others, or none: the mean over a batch is not that of its halves'.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def media(folder: Path, drawn: Drawn) -> dict[str, str]:
 def said(folder: Path, drawn: Drawn) -> dict[str, Any]:
     """The cells that say something of the row."""
     row, names = drawn.row, list(drawn.corners)
+    moments = (0, 1, 3)[row % 3]
     drawn.numbers().save(folder / f"{row} numbers.png")
     frames(folder / f"{row} tracks", [drawn.numbers(frame) for frame in range(FRAMES)])
     return {
@@ -102,11 +104,12 @@ def said(folder: Path, drawn: Drawn) -> dict[str, Any]:
         "boxes": json.dumps(drawn.boxes()),
         "instances": f"{row} numbers.png",
         "tracks": json.dumps([drawn.boxes(frame) for frame in range(FRAMES)]),
+        "track_ids": json.dumps([list(range(len(names)))] * FRAMES),
         "track_masks": f"{row} tracks",
         "instance_label": json.dumps(names),
         "instance_text": json.dumps([f"a {name} square" for name in names]),
-        "moments": json.dumps([[0.5 * number, 0.5 * number + 1] for number in range(1 + row % 2)]),
-        "moment_text": json.dumps([f"a {name} square" for name in list(SQUARES)[: 1 + row % 2]]),
+        "moments": json.dumps([[0.5 * number, 0.5 * number + 1] for number in range(moments)]),
+        "moment_text": json.dumps([f"a {name} square" for name in ("white", "black", "green")[:moments]]),
         "duration": 2.0,
     }
 

@@ -36,7 +36,7 @@ def test_what_has_an_encoder_stands_beside_it_and_what_has_none_in_its_place():
     method = built(taking({"image": None, "reference": PIXELS, "video": VideoInput(frames=2)}))
     seen = method.encoders["image"].input
     assert method.inputs == {"image": seen, "reference": PIXELS, "video": VideoInput(frames=2)}
-    assert method.beside == {"image": seen}
+    assert method.raw_inputs == {"image": seen}
     assert method.reads({}) == ("image", "reference", "video")
     assert method.subjects == ("image", "reference", "video")
 
@@ -45,7 +45,7 @@ def test_a_method_without_any_encoder_reads_what_it_takes_raw():
     method = built(taking({"image": PIXELS}, needs={}))
     assert len(method.encoders) == 0
     assert method.inputs == {"image": PIXELS}
-    assert method.beside == {}
+    assert method.raw_inputs == {}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_step_of_a_batch_is_on_pixels_where_there_is_no_encoder():
 
     method = Mean({}, {}, DataInfo())
     corpus = corpus_from_items("image", [Image.new("RGB", (9, 9), (10 * n, 0, 0)) for n in range(4)])
-    batch = next(iter(train_loader(corpus, method.inputs, batch_size=4, seed=0, raw=method.beside)))
+    batch = next(iter(train_loader(corpus, method.inputs, batch_size=4, seed=0, raw=method.raw_inputs)))
     assert batch["image"].shape == (4, 3, 8, 8)
     assert "image_raw" not in batch
     assert isinstance(batch["image"], torch.Tensor)

@@ -19,6 +19,19 @@ def test_cross_entropy_is_the_loss_of_the_classifier(towers):
     )
 
 
+def test_the_head_is_that_of_capro_without_a_bias_and_a_model_that_has_one_keeps_it(towers):
+    data = DataInfo(4, ("a", "b", "c"), ("a", "b", "c"), label_counts=(2, 1, 1))
+    method, capro = get_method("cross_entropy")({}, towers, data), get_method("capro")({}, towers, data)
+    assert [name for name, part in method.classifier.named_parameters() if part.requires_grad] == [
+        name for name, part in capro.classifier.named_parameters() if part.requires_grad
+    ]
+    capro.classifier.weight.data.copy_(method.classifier.weight)
+    batch = {"image": torch.randn(4, 3, 16, 16)}
+    torch.testing.assert_close(method.classify(batch), capro.classify(batch))
+    method.load_state_dict(method.state_dict() | {"classifier.bias": torch.tensor([1.0, 2.0, 3.0])})
+    torch.testing.assert_close(method.classify(batch), capro.classify(batch) + torch.tensor([1.0, 2.0, 3.0]))
+
+
 def test_several_labels_use_binary_cross_entropy(towers):
     method = get_method("cross_entropy")({}, towers, DataInfo(4, ("a", "b"), multi_label=True))
     batch = {"image": torch.randn(2, 3, 16, 16), "label": torch.tensor([[1, 0], [1, 1]])}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,15 @@ from torch import nn
 
 from accord.encoders.base import Features
 from accord.errors import ConfigError
+from accord.functional import collective_bootstrap
 from accord.methods import DataInfo, Stage, Step, get_method
-from accord.methods.noisy.text_matching import clean_text, definition_distance, enhance_texts, trusted_rows
+from accord.methods.noisy.text_matching import (
+    clean_text,
+    definition_distance,
+    definition_margin,
+    enhance_texts,
+    trusted_rows,
+)
 
 SMALL = {"dim": 6, "queue_size": 16, "init_epoch": 0, "clean_epoch": 0, "prototype_epochs": 4, "few_shot": 2}
 
@@ -34,6 +42,15 @@ class Given(nn.Module):
 
     def forward(self, *_):
         return self.value
+
+
+class FirstPixels(nn.Module):
+    """An encoder whose features are sixteen pixels."""
+
+    frozen = True
+
+    def forward(self, image, *_):
+        return Features(image.flatten(1)[:, :16])
 
 
 def test_a_training_step_of_the_method_equals_the_reference_implementation(towers, golden):
@@ -94,6 +111,97 @@ def test_text_picks_rows_whose_label_is_true(towers, noisy):
     trusted = capro.select_trusted(FixedLoader(rows))
     assert trusted.sum() == 10
     assert (rows["label"] == truth)[trusted].all()
+
+
+def trusted_by(towers, noisy, **settings):
+    rows, _, info = noisy
+    capro = get_method("capro")({**SMALL, "smooth_texts": False, **settings}, towers, info)
+    return capro.select_trusted(FixedLoader(rows))
+
+
+def test_trusted_rows_are_a_number_or_a_share_of_each_class_and_at_most_half_of_it(towers, noisy):
+    label = noisy[0]["label"]
+    assert torch.bincount(label[trusted_by(towers, noisy, few_shot=2)]).tolist() == [2, 2]
+    assert torch.bincount(label[trusted_by(towers, noisy, few_shot=0.25)]).tolist() == [3, 3]
+    assert torch.bincount(label[trusted_by(towers, noisy, few_shot=50)]).tolist() == [6, 6]
+    assert torch.bincount(label[trusted_by(towers, noisy, few_shot=50, few_shot_cap=0.75)]).tolist() == [9, 9]
+    with pytest.raises(ConfigError, match=r"few_shot = 2.5: expected a whole number of images, or a share below 1"):
+        trusted_by(towers, noisy, few_shot=2.5)
+
+
+def test_with_a_margin_only_texts_that_fit_their_own_class_best_are_trusted(towers, noisy):
+    rows, truth, _ = noisy
+    trusted = trusted_by(towers, noisy, few_shot=50, few_shot_cap=1.0, few_shot_margin=0.0)
+    assert torch.equal(trusted, rows["label"] == truth)  # texts tell the truth
+    none = trusted_by(towers, noisy, few_shot=50, few_shot_margin=2.0)
+    assert torch.bincount(rows["label"][none]).tolist() == [1, 1]  # prototypes have to start somewhere
+    assert (rows["label"] == truth)[none].all()
+
+
+def test_a_class_that_is_trusted_whole_is_named(towers, noisy):
+    with pytest.warns(UserWarning, match=r"trusts every row of ball, tree, .*: lower method.few_shot"):
+        trusted_by(towers, noisy, few_shot=50, few_shot_cap=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trusted_by(towers, noisy, few_shot=50)
+        trusted_by(towers, noisy, few_shot=50, few_shot_cap=1.0, protect=False)
+
+
+def test_the_margin_of_several_labels_is_against_classes_that_a_row_does_not_carry():
+    texts, labels = (
+        F.normalize(torch.tensor([[1.0, 0.9, 0.0], [0.5, 0.0, 1.0]]), dim=1),
+        torch.tensor([[1, 1, 0], [1, 0, 0]]),
+    )
+    margin = definition_margin(texts, torch.eye(3), labels)
+    torch.testing.assert_close(margin[0, :2], texts[0, :2])
+    torch.testing.assert_close(margin[1, 0], texts[1, 0] - texts[1, 2])
+
+
+@pytest.mark.parametrize("step", [Step("vanilla"), Step("prototypes", epoch=0)])
+def test_collective_bootstrapping_begins_with_the_first_step(towers, noisy, step):
+    rows, _, info = noisy
+    batch = {key: value[:8] for key, value in rows.items()} | {"image_views": [rows["image"][:8], rows["image"][:8]]}
+
+    def low(beta):
+        torch.manual_seed(0)
+        return get_method("capro")({**SMALL, "init_epoch": 1, "clean_epoch": 1, "beta": beta}, towers, info)
+
+    plain, bootstrapped = low(0.0), low(0.5)
+    bootstrapped.load_state_dict(plain.state_dict())
+    loss, mixed = plain.loss(batch, step)["low"], bootstrapped.loss(batch, step)["low"]
+    with torch.no_grad():
+        z = plain.project(plain.encoders["image"](batch["image"]).pooled)
+        opinion = (plain.head(plain.queue.features).softmax(dim=1) + 0.5) / 2  # prototypes that are zero know nothing
+        target = collective_bootstrap(z, plain.queue.features, opinion)
+        expected = (loss + F.cross_entropy(plain.head(z), target)) / 2
+    torch.testing.assert_close(mixed, expected)
+
+
+def test_the_last_stage_moves_the_classifier_to_the_cleaned_labels(towers, noisy):
+    rows, truth, info = noisy
+    capro = get_method("capro")(SMALL, towers, info)
+    capro.encoders["image"] = FirstPixels()
+    capro.cleaned_label.copy_(truth)
+    capro.classifier.weight.data.copy_(torch.tensor([[0.02], [-0.02]]).expand(2, 16))  # the opposite of the truth
+    assert (capro.classify(rows).argmax(dim=1) == truth).float().mean() < 0.1
+    stage = capro.stages[-1]
+    capro.before_stage(stage, FixedLoader(rows))
+    optimiser = torch.optim.AdamW(capro.classifier.parameters(), lr=2e-3 * stage.lr_scale)
+    for _ in range(stage.epochs):
+        for batch in FixedLoader(rows, size=12):
+            optimiser.zero_grad()
+            capro.loss(batch, Step(stage.name))["total"].backward()
+            optimiser.step()
+    assert (capro.classify(rows).argmax(dim=1) == truth).all()
+
+
+def test_the_last_stage_can_begin_with_a_classifier_that_saw_no_wrong_label(towers, noisy):
+    rows, _, info = noisy
+    for fresh in (False, True):
+        capro = get_method("capro")({**SMALL, "finetune_fresh": fresh}, towers, info)
+        before = capro.classifier.weight.detach().clone()
+        capro.before_stage(Stage("finetune"), FixedLoader(rows))
+        assert torch.equal(capro.classifier.weight, before) is not fresh
 
 
 def test_prototypes_start_from_the_trusted_rows_only(towers, noisy):
@@ -244,7 +352,7 @@ def test_trusted_negatives_of_a_class_fit_it_worst():
     definitions = F.normalize(torch.randn(2, 4), dim=1)
     labels = (torch.rand(30, 2) > 0.5).long()
     distance = definition_distance(texts, definitions, labels, k1=5, k2=2)
-    chosen = trusted_rows(distance, labels, 3, 2)
+    chosen = trusted_rows(distance, labels, 3)
     assert chosen.sum(0).tolist() == [6, 6]
     for index in range(2):
         negatives = ~labels[:, index].bool()

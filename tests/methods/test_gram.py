@@ -11,13 +11,21 @@ from method_parts import text_batch
 
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
-from accord.functional import gram_contrastive_loss, info_nce, span_distance, tuple_volume, volume
+from accord.functional import (
+    contrastive_loss,
+    gram_contrastive_loss,
+    info_nce,
+    span_distance,
+    tuple_volume,
+    volume,
+)
 from accord.methods import DataInfo, Step, get_method
 from accord.methods.abilities import RescoresTuples
+from accord.methods.multimodal.gram import GramConfig
 from two_processes import run_two_processes
 
 WORDS = ["a red ball", "a blue cup", "the green tree", "one yellow star", "two red cups"]
-SMALL = {"dim": 8, "fusion_depth": 1, "fusion_heads": 2}
+SMALL = {"dim": 8, "fusion_depth": 1, "fusion_heads": 2, "warm_start": 0.0}
 
 
 def towers():
@@ -78,7 +86,7 @@ def test_gradient_reaches_every_part(gram, batch):
 def test_the_matching_loss_trains_encoders_but_its_choice_of_negatives_does_not(gram, batch):
     features = {name: gram.encoders[name](batch[name], batch.get(f"{name}_mask")) for name in gram.needs}
     z = {name: gram._project(name, features[name].pooled) for name in gram.needs}
-    gram._matching_loss(features, z, gram._present(batch)).backward()
+    gram._matching_loss(features, z, gram._present(batch), warm=False).backward()
     assert all(projection.weight.grad is None for projection in gram.projections.values())
     assert gram.encoders["image"].model.patch_embed.proj.weight.grad.any()
     assert gram.kinds["audio"].grad.any()
@@ -197,12 +205,133 @@ def test_a_candidate_that_lacks_a_modality_is_scored_by_the_rest(gram, batch):
     z = gram.eval().embed(batch)
     present = torch.tensor([[True, True], [True, False], [True, True], [False, True], [True, True]])
     scores = gram.score_tuples({"text": z["text"]}, {"image": z["image"], "audio": z["audio"]}, present)
-    torch.testing.assert_close(scores[:, 1], -volume(z["text"], z["image"])[:, 1])
-    torch.testing.assert_close(scores[:, 3], -volume(z["text"], z["audio"])[:, 3])
+    torch.testing.assert_close(scores[:, 1], -(volume(z["text"], z["image"])[:, 1] ** 2))  # of the size of two sines
+    torch.testing.assert_close(scores[:, 3], -(volume(z["text"], z["audio"])[:, 3] ** 2))
     both = {"text": z["text"][:2], "image": z["image"][:2]}
     pairs = gram.score_tuples(both, {"image": z["image"], "audio": z["audio"]}, present)
-    expected = tuple_volume(z["text"][:1], z["image"][:1], z["image"][1:2])
+    expected = tuple_volume(z["text"][:1], z["image"][:1], z["image"][1:2]) ** 1.5  # of the size of three
     torch.testing.assert_close(-pairs[0, 1], expected[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", ["volume", "distance", "logvol"])
+def test_search_scores_as_the_loss_does(batch, score):
+    gram = built(score=score, matching_weight=0.0)
+    z = gram.embed(batch)
+    candidates = {"image": z["image"], "audio": z["audio"]}
+    logits = gram.score_tuples({"text": z["text"]}, candidates) / 0.07
+    expected = contrastive_loss(logits, label_smoothing=0.1, direction="both")
+    torch.testing.assert_close(gram.loss(batch, Step())["total"], expected)
+    torch.testing.assert_close(gram.score_tuples(candidates, {"text": z["text"]}), 0.07 * logits.T)
+
+
+def test_distance_leaves_out_the_hub_that_a_flat_tuple_is():
+    rows = F.normalize(torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(3)), dim=2)
+    text, image, audio = rows
+    audio[0] = F.normalize(image[0] + 0.01 * audio[0], dim=0)  # this row's own modalities nearly coincide
+    asked, found = {"text": text}, {"image": image, "audio": audio}
+    assert set(built(score="volume").score_tuples(asked, found).argmax(dim=1).tolist()) == {0}
+    spread = built(score="distance").score_tuples(asked, found)
+    torch.testing.assert_close(spread, -span_distance(text, image, audio))
+    two = built(score="distance", dim=8).score_tuples({"text": text, "video": image.flip(0)}, found)
+    expected = [
+        -tuple_volume(*(x[i : i + 1] for x in (text, image.flip(0))), *(x[j : j + 1] for x in (image, audio)))
+        / tuple_volume(image[j : j + 1], audio[j : j + 1])
+        for i, j in ((1, 0), (3, 2))
+    ]
+    torch.testing.assert_close(torch.stack([two[1, 0], two[3, 2]]), torch.cat(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_a_tuple_that_lacks_a_modality_is_found_among_complete_ones():
+    random = torch.Generator().manual_seed(5)
+    text = F.normalize(torch.randn(200, 32, generator=random), dim=1)
+    image, audio = (F.normalize(text + 0.15 * torch.randn(200, 32, generator=random), dim=1) for _ in range(2))
+    present = torch.ones(200, 2, dtype=torch.bool)
+    present[::2, 1] = False
+    own, lacking = torch.arange(200), slice(0, None, 2)
+    plain = -volume(text, image, audio, present=present)
+    scores = built(dim=32).score_tuples({"text": text}, {"image": image, "audio": audio}, present)
+    assert (plain.argmax(dim=1) == own)[lacking].float().mean() < 0.6
+    assert (scores.argmax(dim=1) == own)[lacking].float().mean() > 0.9
+
+
+def test_rows_of_other_modalities_are_compared_at_one_size_in_the_loss(gram, batch):
+    audio = torch.tensor([True, False, True, False, True])
+    z = gram.embed(batch)
+    scores = volume(z["text"], z["image"], z["audio"], present=torch.stack([audio | True, audio], dim=1))
+    scores = torch.where(audio, scores, scores.square())
+    expected = contrastive_loss(-scores / 0.07, label_smoothing=0.1, direction="both")
+    torch.testing.assert_close(gram.loss({**batch, "audio_present": audio}, Step())["volume"], expected.detach())
+
+
+def test_training_begins_with_cosines_of_the_anchor(batch):
+    gram = built(warm_start=0.5)
+    z = gram.embed(batch)
+    each = [
+        contrastive_loss(z["text"] @ z[name].T / 0.07, label_smoothing=0.1, direction="both")
+        for name in ("image", "audio")
+    ]
+    first, last = (gram.loss(batch, Step(index=index, total=10)) for index in (4, 5))
+    torch.testing.assert_close(first["anchor_cosines"], (sum(each) / 2).detach())
+    torch.testing.assert_close(first["total"].detach(), first["anchor_cosines"] + 0.1 * first["matching"])
+    assert "volume" not in first
+    assert "anchor_cosines" not in last
+    torch.testing.assert_close(
+        last["volume"], gram_contrastive_loss(*(z[n] for n in ("text", "image", "audio")), temperature=0.07).detach()
+    )
+    everywhere = built(warm_start=1.0, every_anchor=True, matching_weight=0.0)
+    assert everywhere.loss(batch, Step(index=9, total=10))["anchor_cosines"] != first["anchor_cosines"]
+    assert GramConfig().warm_start == 0.5
+
+
+def test_the_warm_start_takes_the_pairs_that_are_there(batch):
+    gram = built(warm_start=1.0, matching_weight=0.0)
+    z, audio = gram.embed(batch), torch.tensor([True, True, True, False, False])
+    expected = [
+        contrastive_loss(z["text"][rows] @ z[name][rows].T / 0.07, label_smoothing=0.1, direction="both")
+        for name, rows in (("image", slice(None)), ("audio", slice(3)))
+    ]
+    torch.testing.assert_close(gram.loss({**batch, "audio_present": audio}, Step())["total"], sum(expected) / 2)
+    nobody = {**batch, "text_present": torch.zeros(5, dtype=torch.bool)}
+    total = gram.loss(nobody, Step())["total"]
+    total.backward()
+    assert total == 0
+
+
+def of_clips():
+    """GRAM of texts and clips of up to four frames, and a batch, the second clip of which has two."""
+    encoders = {"text": towers()["text"]}
+    shape = {"width": 16, "depth": 1, "heads": 2, "size": 16, "patch": 8}
+    encoders["video"] = build_encoder("video", {"name": "frames", "image": {"name": "tiny_vit", **shape}, "frames": 4})
+    gram = built(encoders, modalities=("text", "video"))
+    torch.manual_seed(1)
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 4])
+    batch = {"video": torch.randn(3, 4, 3, 16, 16), "video_mask": mask, **text_batch(encoders, WORDS[:3])}
+    return gram, batch
+
+
+def test_the_matching_head_knows_the_place_of_a_frame():
+    gram, batch = of_clips()
+    gram.eval().frames["video"].data.mul_(50)
+
+    def odds(given):
+        tokens = gram.token_features(given)
+        return gram.rescore_tuples(tokens["text"], {"video": tokens["video"]})
+
+    before = odds(batch)
+    turned = {**batch, "video": batch["video"].flip(1), "video_mask": batch["video_mask"]}
+    assert abs(odds(turned)[0] - before[0]) > 1e-4
+    alone = {name: value[1:2] for name, value in batch.items()}
+    short = {**alone, "video": alone["video"][:, :2], "video_mask": alone["video_mask"][:, :2]}
+    torch.testing.assert_close(odds(short)[0], before[1])  # padding does not move a frame
+    gram.loss(batch, Step())["total"].backward()
+    assert gram.frames["video"].grad.abs().sum(dim=1).gt(0).all()
+
+
+def test_a_model_of_before_frames_had_embeddings_is_loaded_without_them():
+    gram, _ = of_clips()
+    state = {name: value for name, value in gram.state_dict().items() if not name.startswith("frames.")}
+    gram.load_state_dict(state)
+    assert not gram.frames["video"].any()
 
 
 def test_the_temperature_stays_in_range(gram):

@@ -44,6 +44,15 @@ def test_meow_is_weighted_contrast_from_coarse_to_fine_and_a_prototype_term(grap
     torch.testing.assert_close(terms["negatives"], weights.mean())
 
 
+def test_centroids_are_the_means_of_their_members(graph):
+    meow = built("meow", graph, **MEOW)
+    fine = meow.both(graph)[1].detach()
+    meow.cluster(fine)
+    for labels, centroids in zip(meow.labels, meow.centroids.split([4, 7]), strict=True):
+        for cluster in labels.unique():
+            torch.testing.assert_close(centroids[cluster], fine[labels == cluster].mean(dim=0))
+
+
 def test_uniform_weights_are_plain_infonce(graph):
     meow = built("meow", graph, **MEOW, weights="uniform", prototype_weight=0.0, temperature=0.4)
     terms = meow.loss({"graph": graph}, Step())

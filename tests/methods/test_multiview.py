@@ -44,6 +44,20 @@ def test_all_views_stand_in_one_loss(batch, objective, loss):
     torch.testing.assert_close(method.loss(batch, Step())["total"], loss(plain(method, batch), 0.3))
 
 
+@pytest.mark.parametrize(
+    ("objective", "loss", "options"),
+    [("mv_infonce", mv_infonce, {"same_view_negatives": False}), ("mv_dhel", mv_dhel, {"itself": True})],
+)
+def test_the_denominators_of_the_papers_formulas_can_be_chosen(batch, objective, loss, options):
+    method = built("multiview_infonce", objective=objective, denominator="formula", temperature=0.3, **SMALL)
+    z = plain(method, batch)
+    total = method.loss(batch, Step())["total"]
+    torch.testing.assert_close(total, loss(z, 0.3, **options))
+    assert abs(total - loss(z, 0.3)) > 1e-3
+    with pytest.raises(ConfigError, match="nt_xent has one denominator; take mv_infonce, mv_dhel"):
+        built("multiview_infonce", objective="nt_xent", denominator="formula")
+
+
 def test_nt_xent_is_the_mean_over_pairs_of_views(batch):
     method = built("multiview_infonce", objective="nt_xent", temperature=0.3, **SMALL)
     z = plain(method, batch)

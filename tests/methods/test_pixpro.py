@@ -8,10 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from image_parts import Killed, built, crops, moved, tiny, told_apart, trained
+from PIL import Image
 
+from accord.data.augmenting.views import View, make_crop
+from accord.data.inputs import ImageInput
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
-from accord.functional import flipped_coord, pixcontrast_loss, pixpro_loss
+from accord.functional import crop_cell_centers, flipped_coord, pixcontrast_loss, pixpro_loss
 from accord.methods import Step
 
 SMALL = {"dim": 8, "hidden": 16, "crop_scale": (0.4, 1.0)}
@@ -72,6 +75,18 @@ def test_gradient_reaches_every_part_of_the_student_and_none_of_the_teacher(batc
     pixpro.loss(batch, Step())["total"].backward()
     for name, parameter in pixpro.named_parameters():
         assert (parameter.grad is None) == name.startswith("teacher."), name
+
+
+def test_a_cell_lies_where_the_pixels_that_it_shows_have_their_centre():
+    """A crop of whole pixels, one cell a pixel: the coordinates are of its edges, as the batch has them."""
+    crop = make_crop(Image.new("RGB", (12, 8)), View(scale=(0.2, 0.6), flip=0.0), ImageInput(size=32), seed=3)
+    left, top, right, bottom = (share * side for share, side in zip(crop.box, (12, 8, 12, 8), strict=True))
+    width, height = round(right - left), round(bottom - top)
+    assert 1 < width < 12
+    coord = flipped_coord(torch.tensor([crop.box]), torch.tensor([False]))
+    centres = crop_cell_centers(coord, height, width)[0].view(height, width, 2) * torch.tensor([12.0, 8.0])
+    torch.testing.assert_close(centres[0, :, 0], left + torch.arange(width) + 0.5)
+    torch.testing.assert_close(centres[:, 0, 1], top + torch.arange(height) + 0.5)
 
 
 def test_crops_that_do_not_meet_teach_nothing(batch):

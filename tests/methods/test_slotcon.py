@@ -8,6 +8,7 @@ import pytest
 import torch
 from image_parts import Killed, built, crops, moved, tiny, told_apart, trained
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from accord.data.augmenting.views import View, make_crop
 from accord.data.inputs import ImageInput
@@ -15,6 +16,7 @@ from accord.errors import ConfigError
 from accord.functional import inverse_augment, semantic_grouping, slot_contrast, soft_distillation
 from accord.methods import Step
 from accord.methods.image.slotcon import common_boxes
+from accord.training.artifact import WEIGHTS, load_model, save_model
 
 SMALL = {"slots": 5, "dim": 8, "hidden": 16, "layers": 1, "crop_scale": (0.4, 1.0)}
 
@@ -145,6 +147,30 @@ def test_training_tells_colours_apart_and_segments(tmp_path):
     found = slotcon.segment({"image": torch.randn(2, 3, 32, 32)}, (20, 30))
     assert found.shape == (2, 20, 30)
     assert 0 <= int(found.min()) <= int(found.max()) < 5
+
+
+def test_pictures_are_segmented_by_the_teacher_which_is_saved_with_the_model(tmp_path):
+    slotcon = moved(built("slotcon", **SMALL)).eval()
+    image = torch.randn(3, 3, 32, 32)
+    slow = slotcon.teacher.module
+    _, dots = semantic_grouping(slow["projector"](slow["image"](image).grid()), slow["grouping"].prototypes, 0.07)
+    own = slotcon._map(slotcon._online(), image)
+    _, others = semantic_grouping(own, slotcon.grouping.prototypes, 0.07)
+    assert not torch.equal(dots.argmax(dim=1), others.argmax(dim=1))
+    side = dots.shape[2:]
+    assert torch.equal(slotcon.segment({"image": image}, side), dots.argmax(dim=1))
+    save_model(tmp_path, slotcon, {"method": {"name": "slotcon"}})
+    assert torch.equal(load_model(tmp_path).method.segment({"image": image}, side), dots.argmax(dim=1))
+
+
+def test_a_model_saved_without_its_teacher_segments_by_the_student(tmp_path):
+    slotcon = moved(built("slotcon", **SMALL)).eval()
+    save_model(tmp_path, slotcon, {"method": {"name": "slotcon"}})
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({name: value for name, value in weights.items() if not name.startswith("teacher.")}, tmp_path / WEIGHTS)
+    image = torch.randn(3, 3, 32, 32)
+    _, dots = slotcon.grouping(slotcon._map(slotcon._online(), image))
+    assert torch.equal(load_model(tmp_path).method.segment({"image": image}, dots.shape[2:]), dots.argmax(dim=1))
 
 
 def test_an_encoder_without_tokens_is_refused():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 import torch.nn.functional as F
 from image_parts import Killed, built, tiny, told_apart, trained
 
 from accord.errors import ConfigError
-from accord.functional import sinkhorn
+from accord.functional import column_marginal_error, sinkhorn
 from accord.methods import Step
 from two_processes import run_two_processes
 
@@ -60,6 +62,40 @@ def test_prototypes_stay_while_frozen_and_move_afterwards_at_unit_length(tmp_pat
     assert not torch.allclose(free.prototypes.weight, start, atol=1e-3)
     free.prototypes.normalize_()
     torch.testing.assert_close(free.prototypes.weight.norm(dim=1), torch.ones(6))
+
+
+def test_prototypes_rest_for_the_first_epoch_of_several_unless_a_number_of_steps_is_set():
+    swav = built("swav", **{**SMALL, "freeze_prototypes": None})
+    moved = []
+    for step in (Step(index=i, epoch=i // 4, total=12, epochs=3) for i in range(12)):
+        swav.prototypes.weight.grad = torch.ones_like(swav.prototypes.weight)
+        swav.after_backward(step)
+        moved.append(swav.prototypes.weight.grad is not None)
+    assert moved == [False] * 4 + [True] * 8
+    swav.prototypes.weight.grad = torch.ones_like(swav.prototypes.weight)
+    swav.after_backward(Step(total=4))  # one epoch in all: they would never learn
+    assert swav.prototypes.weight.grad is not None
+
+
+def test_how_far_the_shares_are_from_equal_is_logged_with_the_queue_among_the_rows(batch):
+    swav = built("swav", queue=12, queue_starts=9, **SMALL)
+    for queue in swav.queues:
+        queue.enqueue(torch.randn(12, 8, generator=torch.Generator().manual_seed(2)))
+    scores, extra = scored(swav, batch), swav._queue_scores()
+    shares = [sinkhorn(torch.cat([scores[i], extra[i]]).detach()) for i in (0, 1)]
+    expected = torch.stack([column_marginal_error(share) for share in shares]).mean()
+    assert expected > 0.01
+    torch.testing.assert_close(swav.loss(batch, Step())["marginal_error"], expected)
+
+
+def test_fewer_rows_than_prototypes_are_said_once(batch, caplog):
+    enough, few = built("swav", queue=4, **{**SMALL, "prototypes": 10}), built("swav", **{**SMALL, "prototypes": 7})
+    with caplog.at_level(logging.WARNING, logger="accord.methods"):
+        enough.loss(batch, Step())
+        assert caplog.text == ""
+        few.loss(batch, Step())
+        few.loss(batch, Step(index=1))
+    assert caplog.text.count("method.prototypes = 7, and a batch and its queue have 6 + 0 rows") == 1
 
 
 def test_the_queue_fills_from_its_epoch_on_and_joins_the_assignment_when_full(batch):

@@ -97,6 +97,28 @@ def test_evaluate_embed_search_and_diagnose_count_and_list_what_they_leave_out(t
     assert ids == [row for row in range(48) if row != 5]
 
 
+def test_no_row_is_left_out_over_a_target_that_is_not_read(trained, shapes, tmp_path, capsys):
+    folder = shutil.copytree(shapes, tmp_path / "masked")
+    header, *rows = (folder / "metadata.csv").read_text().splitlines()
+    written = [f"{header},mask", *(f"{row},{'gone.png' if number == 5 else ''}" for number, row in enumerate(rows))]
+    (folder / "metadata.csv").write_text("\n".join(written))
+    pipeline.evaluate(trained.path, folder, tasks=["knn"])
+    vectors = pipeline.embed(trained.path, folder, tmp_path / "vectors.parquet")
+    pipeline.search(trained.path, "a red square", folder)
+    pipeline.diagnose(trained.path, folder)
+    assert "left out" not in capsys.readouterr().err
+    assert pq.read_table(vectors).num_rows == 48
+    pipeline.embed(trained.path, folder, tmp_path / "vectors.parquet", columns={"mask": "mask"})
+    assert "1 of 48 rows left out, most often: missing file" in said(capsys)[0]
+
+
+def test_a_run_in_the_place_of_data_is_told_apart(trained):
+    with pytest.raises(
+        ConfigError, match=rf"{trained.path} is a run, .*: go on with it by accord train --resume --out"
+    ):
+        pipeline.train(trained.path, resume=True)
+
+
 def test_a_row_that_goes_bad_while_it_is_embedded_is_left_out_as_well(trained, copied, tmp_path, capsys, monkeypatch):
     opened = pipeline.rows.open_corpus
 

@@ -84,6 +84,19 @@ def test_a_wish_reaches_the_encoders_that_the_run_does_not_name():
     assert with_encoders(run).encoders == {}
 
 
+def test_a_method_says_how_it_is_trained_where_the_user_does_not():
+    run = {"data": {"source": "graph"}, "method": "meow"}
+    assert RunConfig.parse(run).training.epochs == 200
+    assert RunConfig.parse({**run, "training": {"lr": 0.5}}).training.model_dump(include={"epochs", "lr"}) == {
+        "epochs": 200,
+        "lr": 0.5,
+    }
+    asked = RunConfig.parse({**run, "training": {"epochs": 10}})  # the usual number, but the user's own
+    assert asked.training.epochs == 10
+    assert RunConfig.parse(asked.model_dump()).training == asked.training
+    assert RunConfig.parse({**run, "method": "swav"}).training.epochs == 10
+
+
 def test_a_wish_reaches_what_a_bundle_brings_in_the_place_of_a_network_that_starts_at_random():
     alone = RunConfig.parse(merged(RUN, {"method": "swav", "encoders": {}}))
     assert freezing(alone, freeze=1) == {}

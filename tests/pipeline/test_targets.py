@@ -15,6 +15,10 @@ import accord
 from accord import pipeline
 from accord.data.making.compose import Sprite, write_scenes
 from accord.errors import ConfigError, DataError
+from accord.methods import get_method
+from accord.pipeline.build import build_method, prepare_run
+from accord.pipeline.choose import parse_run
+from accord.pipeline.config import RunConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
@@ -82,6 +86,45 @@ def test_a_method_is_trained_on_its_targets_and_rows_without_are_left_out(scenes
 def test_a_method_without_its_column_is_refused_by_name(scenes, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"method toy_detector needs boxes, and .* name the column with --boxes COL"):
         pipeline.train(config=run_of(scenes, "toy_detector", boxes=None), out=tmp_path / "run", progress=False)
+
+
+@pytest.fixture
+def told(scenes: Path, tmp_path: Path) -> Path:
+    """The clips with a sentence on each moment, but for two."""
+    rows = [json.loads(line) for line in (scenes / "metadata.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"video": str(scenes / row["video"]), "moment_text": ["sprites wander"] if number % 9 else None}
+    (tmp_path / "told.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "told.jsonl"
+
+
+def test_a_column_of_a_target_that_a_method_needs_is_asked_for_and_has_to_be_filled(scenes, told, monkeypatch, capsys):
+    monkeypatch.setattr(get_method("toy_finder"), "target_fields", ("moment_text",))
+    with pytest.raises(ConfigError, match=r"toy_finder needs moment_text, .* the column with --moment-text COL"):
+        parse_run(run_of(scenes, "toy_finder"))
+    run = parse_run(run_of(told, "toy_finder", image=None, mask=None))
+    train = prepare_run(run).train
+    assert train.has_target("moment_text").all()
+    assert (
+        "training rows without moment_text are left out: toy_finder learns from moment_text" in capsys.readouterr().err
+    )
+
+
+def test_a_tokenizer_learns_from_the_sentences_of_a_target(told, monkeypatch):
+    finder = get_method("toy_finder")
+    monkeypatch.setattr(finder, "needs", finder.needs | {"text": frozenset({"pooled"})})
+    monkeypatch.setattr(finder, "reads", classmethod(lambda cls, config: ("video",)))
+    values = run_of(told, "toy_finder", image=None, mask=None, text=None)
+    values["encoders"]["text"] = {"name": "tiny_text", "options": {"width": 16, "depth": 1}}
+    run = RunConfig.parse(values)
+    method = build_method(run, prepare_run(run, quiet=True).train)
+    assert "wander" in method.encoders["text"].input.tokenizer.text
+
+
+def test_rows_that_a_method_cannot_learn_from_count_among_those_that_are_there(scenes, tmp_path) -> None:
+    prepared = prepare_run(RunConfig.parse(run_of(scenes, "toy_detector")), quiet=True)
+    assert len(prepared.train) + len(prepared.test) < 28
+    assert len(prepared) == 28
 
 
 def test_when_no_row_has_a_target_that_is_said(scenes, tmp_path) -> None:

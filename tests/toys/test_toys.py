@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.abilities import Detects, Embeds, FindsMoments, Generates, Segments, Tracks
 from accord.pipeline.config import RunConfig
+from accord.pipeline.rows import held_out
 from accord.pipeline.run import execute
+from accord.pipeline.summary import next_steps
 from tiny_bundles import save_clip
 
 KINDS = {
@@ -35,6 +38,7 @@ MEASURED = {  # toy -> a metric of each task that fits it, and what the report s
     "tracker": (["box AP"], ["Things followed"]),
     "finder": (["mean IoU"], ["Moments"]),
     "generator": (["relative Fréchet distance"], ["Made"]),
+    "painter": (["relative Fréchet distance"], ["Made"]),
 }
 
 
@@ -102,6 +106,24 @@ def test_where_no_task_fits_a_sentence_says_so(run, toy, tmp_path):
     sentence = r"nothing to measure: pictures has image and no labels, the model embeds nothing; name data"
     with pytest.raises(ConfigError, match=sentence):
         accord.evaluate(run, folder)
+
+
+@pytest.mark.parametrize("toy", ["detector"], indirect=True)
+def test_what_embeds_nothing_says_so_where_vectors_are_wanted(run, toy, tmp_path):
+    sentence = "method toy_detector does not embed anything; methods that do: "
+    with pytest.raises(ConfigError, match=sentence):
+        accord.embed(run, toy.places[0], tmp_path / "vectors.parquet")
+    with pytest.raises(ConfigError, match=sentence):
+        accord.search(run, "a ball", toy.places[0])
+
+
+@pytest.mark.parametrize("toy", ["detector"], indirect=True)
+def test_an_evaluation_is_proposed_where_a_task_fits(run, toy):
+    model = accord.load(run)
+    prepared = held_out(model)
+    plain = replace(prepared.test, columns=Columns(image="image"), labels=None)
+    assert next_steps(model, prepared, run) == (f"accord evaluate {run}",)
+    assert next_steps(model, replace(prepared, test=plain), run) == ()
 
 
 @pytest.mark.parametrize("toy", ["generator"], indirect=True)

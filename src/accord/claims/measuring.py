@@ -22,9 +22,9 @@ from accord.data.splits import Splits, split
 from accord.methods import Method
 from accord.pipeline.config import RunConfig
 from accord.pipeline.score import score
-from accord.training.artifact import Model
 from accord.training.device import resolve_device
 from accord.training.fit import FitResult, fit
+from accord.training.model import Model
 from accord.training.seeding import seed_everything
 
 if TYPE_CHECKING:

@@ -99,10 +99,11 @@ def box_overlap(first: Tensor, second: Tensor) -> Floats:
         >>> box_overlap(moving, torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])).tolist()
         [[0.5]]
     """
+    first, second = first.cpu().double(), second.cpu().double()
     start = torch.maximum(first[:, None, :, :2], second[None, :, :, :2])
     end = torch.minimum(first[:, None, :, 2:], second[None, :, :, 2:])
-    both = (end - start).clamp(min=0).double().prod(dim=3).sum(dim=2)  # (n, m)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).double().prod(dim=2).sum(dim=1) for boxes in (first, second)]
+    both = (end - start).clamp(min=0).prod(dim=3).sum(dim=2)  # (n, m)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=2).sum(dim=1) for boxes in (first, second)]
     return _share(both, areas[0][:, None] + areas[1] - both)
 
 
@@ -118,7 +119,8 @@ def mask_overlap(first: Tensor, second: Tensor) -> Floats:
 
 
 def _share(both: Tensor, either: Tensor) -> Floats:
-    return np.asarray((both.double() / either.double().clamp(min=1e-12)).cpu().numpy())
+    both, either = both.cpu().double(), either.cpu().double()  # double on the CPU: not every device has it
+    return np.asarray((both / either.clamp(min=1e-12)).numpy())
 
 
 def classes_as(corpus: Corpus, classes: Sequence[str]) -> NDArray[np.int64]:

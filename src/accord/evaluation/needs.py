@@ -7,6 +7,7 @@ from them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 class Need(ABC):
     """Something without which a task cannot be run."""
+
+    fields: Sequence[str] = ()  # columns of the rows that it asks for
 
     @property
     @abstractmethod

@@ -65,6 +65,7 @@ class Method(nn.Module):
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
     targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too
+    target_fields: ClassVar[tuple[str, ...]] = ()  # further columns of these that it has to fill, such as moment_text
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__()
@@ -122,6 +123,11 @@ class Method(nn.Module):
         return {}
 
     @classmethod
+    def default_training(cls, config: Any) -> Mapping[str, Any]:
+        """Settings of training, by name, to take where the user names none and the usual ones teach nothing."""
+        return {}
+
+    @classmethod
     def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
         """Encoders to take besides those of the pretrained joint space that a run starts from, given by its name.
 
@@ -150,7 +156,7 @@ class Method(nn.Module):
         return {**{field: spec for field, spec in self.raw(self.config).items() if spec is not None}, **fed}
 
     @property
-    def beside(self) -> dict[str, Input]:
+    def raw_inputs(self) -> dict[str, Input]:
         """Field -> what it is prepared for besides, as ``FIELD_raw``: those of :meth:`raw` that an encoder reads."""
         fed, wanted = self.inputs, self.raw(self.config).items()
         return {field: fed[field] if spec is None else spec for field, spec in wanted if field in self.encoders}

@@ -32,6 +32,7 @@ _MODULES = {
     "contrastive_gap": "accord.methods.image_text.contrastive_gap",
     "improved_vlp_baselines": "accord.methods.image_text.improved_vlp_baselines",
     "swav": "accord.methods.image.swav",
+    "deepcluster_v2": "accord.methods.image.deepcluster",
     "pixpro": "accord.methods.image.pixpro",
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.multimodal.multiview",

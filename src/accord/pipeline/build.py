@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from accord.data.corpus import Corpus
+from accord.data.fields import declared, main_fields
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.data.targets import fields_of
+from accord.data.targets import fields_of, get_target
+from accord.data.targets.base import listed
+from accord.data.targets.rows import is_empty
 from accord.encoders import build_encoder, registry
 from accord.encoders.base import Encoder
 from accord.encoders.build import as_asked
@@ -46,8 +49,8 @@ def prepare_run(
     kind, train = config.kind, prepared.train
     if kind.learns_labels and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
-    for name in kind.targets:
-        if name in train.targets:  # without a column, the method is refused when it is built
+    for name in (*kind.targets, *kind.target_fields):
+        if getattr(train.columns, name):  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)
 
@@ -89,7 +92,8 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     choices = _choices(config, kind, parsed, corpus)
     ready = given or {}
     encoders = {
-        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle) for name in kind.wants(parsed)
+        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, kind)
+        for name in kind.wants(parsed)
     }
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     if bundle is not None:
@@ -160,43 +164,54 @@ def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> 
     return "by default" if method is None else f"as method {method} has it"
 
 
-def _encoder(modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None) -> Encoder:
+def _encoder(
+    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, kind: type[Method]
+) -> Encoder:
     if modality not in choices:
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
+        there = ", ".join(registry.encoder_names(modality)) or "none so far"
+        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME; there are: {there}")
     config, because = choices[modality].config, choices[modality].because
     if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
         return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
-    captions = [caption for row in corpus.texts() for caption in row] if modality == "text" else None
-    texts = captions or [readable(name) for name in corpus.classes]
     return build_encoder(
         modality,
         _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=texts if modality == "text" else None,
+        texts=_texts(kind, corpus) if modality == "text" else None,
         because=because,
     )
 
 
+def _texts(kind: type[Method], corpus: Corpus) -> list[str]:
+    """What a tokenizer learns from: captions and what targets say in words; without these, the names of classes."""
+    captions = [caption for row in corpus.texts() for caption in row]
+    fields = dict.fromkeys(field for name in kind.targets if (field := get_target(name).texts))
+    cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
+    said = [str(text) for field, cell in cells for text in listed(cell, field) if text]
+    return captions + said or [readable(name) for name in (*corpus.classes, *corpus.instance_classes)]
+
+
 def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
     """Name and options, with what the rows say of them: the node types of a graph, the width of a step."""
-    options, declared = config.options, registry.find(modality, config.name or "")
-    if declared is not None and declared.describe:
+    options, made = config.options, registry.find(modality, config.name or "")
+    if made is not None and made.describe:
         facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
-        options = registry.load(declared.describe)(*facts, **config.options)
+        options = registry.load(made.describe)(*facts, **config.options)
     return {**options, "name": config.name}
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
+    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; else small ones."""
+    named = {field: declared(field).encoder or "" for field in main_fields()}
+    small = {field: name for field, name in named.items() if name and registry.starts_at_random({"name": name})}
     image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
     frames = {"image": {"name": "efficientnet_lite0", "size": 96}}
     return {
+        **{field: EncoderConfig(name=name) for field, name in small.items()},
         "image": image,
         "text": EncoderConfig(name="minilm"),
         "video": EncoderConfig(name="frames", options=frames),
-        "audio": EncoderConfig(name="tiny_audio"),
-        "sequence": EncoderConfig(name="tiny_sequence"),
     }
 
 

@@ -71,7 +71,9 @@ class RunConfig(Config):
         kind = get_method(chosen) if isinstance(chosen, str) else None
         kind = get_method(chosen.get("name", "clip")) if isinstance(chosen, Mapping) else kind
         run = super().parse(values, at, [*elsewhere, *(kind.Config.dotted("method") if kind else ())])
-        run.kind.Config.parse(run.method_settings, "method", cls.dotted())
+        settings = run.kind.Config.parse(run.method_settings, "method", cls.dotted())
+        own = {**run.kind.default_training(settings), **run.training.model_dump(exclude_unset=True)}
+        run = run.model_copy(update={"training": TrainingConfig.parse(own, at="training")})
         for name, own in run.objective_add.items():
             get_objective(name).Config.parse(own, f"objective_add.{name}", cls.dotted())
         for task in (*run.evaluate, *run.training.probe):

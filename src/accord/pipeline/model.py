@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accord.errors import ConfigError, listed
+from accord.methods.abilities import Embeds
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, own_data, require_data
 from accord.searching.index import Hit, build_index
 from accord.searching.query import search as query_index
@@ -90,6 +91,7 @@ class Model(TrainedModel):
             raise ConfigError("search: plus and minus change a query, not a row")
         if self.path is None:
             raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
+        self.able(Embeds)
         require_data(data, columns)
         folder = self.path
         corpus = open_like(self, own_data(self).place if data is None else data, columns)

@@ -5,7 +5,7 @@ No verb leaves a row or a file out without a word, and none puts another in its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from accord.data.reading.media import NO_VALUE
 from accord.data.reading.sources import announce, cache_folder
 from accord.data.recipe import DataConfig, Prepared
 from accord.data.splits import Splits
-from accord.data.targets import fields_of
+from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError, DataError
 from accord.pipeline.build import prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig
@@ -66,10 +66,19 @@ def as_held_out(corpus: Corpus) -> Prepared:
     return Prepared(train=empty, test=corpus, val=empty, splits=Splits({"test": corpus.ids}))
 
 
-def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None) -> Corpus:
+def open_like(
+    model: Model, data: str | Path, columns: ColumnNames | None = None, targets: Collection[str] = ()
+) -> Corpus:
     """Open ``data`` with the columns given, and those of the run where it is the run's own data.
 
     Rows that cannot be used are left out, and said on stderr.
+
+    Args:
+        model: the model.
+        data: the rows.
+        columns: over those that are guessed or the run's.
+        targets: those that are read, if the rows have them; no row is left out over others, unless ``columns`` name
+            them.
 
     Raises:
         DataError: the data cannot be read, a column does not exist, or too many rows are bad.
@@ -81,8 +90,9 @@ def open_like(model: Model, data: str | Path, columns: ColumnNames | None = None
         for name in ("incomplete", "target", "max_bad", "box_format", "mask_classes")
         if name in wanted
     }
-    fields = fields_of(model.method.targets)
-    corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, **options)
+    unread = set(TARGETS) - {*targets, *(columns or {})}
+    fields = fields_of(name for name in model.method.targets if name not in unread)
+    corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, unread=unread, **options)
     return with_prepared_texts(corpus, type(model.method))
 
 

@@ -16,16 +16,19 @@ from accord.data.corpus import Corpus
 from accord.data.leakage import warn_of_leakage
 from accord.data.reading.sources import HUB, announce
 from accord.data.recipe import Prepared
+from accord.data.targets import TARGETS
 from accord.errors import ConfigError, DataError, StorageError, listed, require
 from accord.evaluation.metric import Metric
+from accord.evaluation.tasks import get_task
 from accord.files import write_atomically
 from accord.methods import Method
+from accord.methods.abilities import Embeds
 from accord.pipeline.build import build_method, prepare_run, with_prepared_texts
 from accord.pipeline.card import write_card
 from accord.pipeline.choose import parse_run
 from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
 from accord.pipeline.doubted import write_doubted
-from accord.pipeline.folder import QUARANTINE, begin, list_for, owned, run_config
+from accord.pipeline.folder import QUARANTINE, begin, is_run, list_for, owned, run_config
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import (
     ColumnNames,
@@ -126,8 +129,8 @@ def train(
         progress: show progress bars.
 
     Raises:
-        ConfigError: a setting is wrong; ``out`` is not empty and ``resume`` is off, or holds no run and it is on; or
-            another process is writing there.
+        ConfigError: a setting is wrong; ``data`` is a run; ``out`` is not empty and ``resume`` is off, or holds no run
+            and it is on; or another process is writing there.
         DataError: the data cannot be read.
         StorageError: something cannot be written, such as on a full disk.
 
@@ -136,6 +139,8 @@ def train(
         >>> run.model.embed(texts=["a red heart"]).shape                   # doctest: +SKIP
         torch.Size([1, 512])
     """
+    if data is not None and is_run(Path(data)):
+        raise ConfigError(f"{data} is a run, no data: go on with it by accord train --resume --out {data}")
     if resume and out is not None and config is None:
         config = run_config(Path(out))
     changes: dict[str, Any] = {
@@ -302,7 +307,8 @@ def evaluate(
     tasks = listed("tasks", tasks)
     require_data(data, columns)
     model = load(run, device)
-    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns))
+    read = {field for name in tasks for field in get_task(name).reads} if tasks else TARGETS
+    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns, targets=read))
     common = {"templates": read_templates(templates), "candidates": candidates, "examples": examples or None}
     options = {EVERY: {name: value for name, value in common.items() if value is not None}, **by_task(settings or {})}
     metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, options))
@@ -363,7 +369,7 @@ def embed(
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an export runs on the CPU.
 
     Raises:
-        ConfigError: an unknown engine, ``workers`` is less than 1, or no such device.
+        ConfigError: an unknown engine, ``workers`` is less than 1, a model that embeds nothing, or no such device.
         DataError: ``data`` cannot be read, or has nothing that the model embeds.
         MissingExtraError: the engine is ``ray``, and Ray is not installed.
         StorageError: ``out`` is there and holds something else than embeddings, or cannot be written.
@@ -377,6 +383,8 @@ def embed(
     if exported and device not in ("auto", "cpu"):
         raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
     model = OnnxModel(Path(run)) if exported else load(run, "cpu" if engine == "ray" else device)
+    if isinstance(model, Model):
+        model.able(Embeds)
     corpus = open_like(model, data, columns) if isinstance(model, Model) else open_rows(data, columns=columns)
     present = [name for name in model.modalities if getattr(corpus.columns, name)]
     if not present:

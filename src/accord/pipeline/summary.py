@@ -111,8 +111,11 @@ def next_steps(model: Model, prepared: Prepared, folder: Path) -> tuple[str, ...
     """
     test = prepared.test if len(prepared.test) else prepared.train
     embeds = bool(model.modalities)  # else nothing can be searched or exported
-    first = ("search", str(folder), *_query(model, test)) if embeds else ("evaluate", str(folder))
-    commands: list[tuple[str, ...]] = [first]
+    commands: list[tuple[str, ...]] = []
+    if embeds:
+        commands.append(("search", str(folder), *_query(model, test)))
+    elif chosen_tasks(model, prepared):
+        commands.append(("evaluate", str(folder)))
     further = [task for task in get_tasks() if task.suggested and task.fits_needs(model, prepared)]
     commands += [("evaluate", str(folder), "--task", task.name) for task in further]
     if embeds:

@@ -189,10 +189,8 @@ class SearchIndex:
         """
         modalities = tuple(name for name in corpus.modalities if name in model.modalities)
         if not modalities:
-            raise ConfigError(
-                f"the model embeds {', '.join(model.modalities)}, {corpus.name} has {', '.join(corpus.modalities)}: "
-                "nothing in common to search"
-            )
+            embeds, has = (", ".join(names) or "nothing" for names in (model.modalities, corpus.modalities))
+            raise ConfigError(f"the model embeds {embeds}, {corpus.name} has {has}: nothing in common to search")
         made_by: dict[str, Any] = {"model": file_stamp(self._weights), "modalities": list(modalities)}
         if rescorer(model) is not None:
             made_by["tokens"] = True

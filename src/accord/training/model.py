@@ -137,7 +137,7 @@ class Model:
             modalities=modalities,
             targets=targets,
             cache=cache,
-            raw=self.method.beside,
+            raw=self.method.raw_inputs,
         )
 
     def embed(

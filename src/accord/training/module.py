@@ -81,7 +81,7 @@ def encoder_inputs(method: Method) -> dict[str, Input]:
 
 def raw_inputs(method: Method) -> dict[str, Input]:
     """Field that is wanted raw beside its features -> what it is prepared for, in training."""
-    return {field: _around(spec, method.clips) for field, spec in method.beside.items()}
+    return {field: _around(spec, method.clips) for field, spec in method.raw_inputs.items()}
 
 
 def _around(spec: Input, clips: ClipsAround | None) -> Input:

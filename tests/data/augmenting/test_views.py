@@ -80,6 +80,22 @@ def test_each_colour_change_does_what_it_says() -> None:
     assert torch.equal(changed(jitter=(0.9, 0.0, 0.0, 0.0), jitter_p=0.0), plain)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_blur_is_as_wide_a_share_of_a_small_view_as_of_a_large_one(seed: int) -> None:
+    def width(side: int) -> float:
+        """Standard deviation of the transition from black to white, as a share of the side."""
+        halves = Image.fromarray(np.where(np.arange(side) < side // 2, 0, 255)[None].repeat(side, 0).astype(np.uint8))
+        view = View(size=side, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, blur=1.0)
+        rise = make_crop(halves.convert("RGB"), view, SPEC, seed).pixels[0, side // 2].double().diff() / 255
+        place = torch.arange(1, side) / side
+        return float((rise * (place - (rise * place).sum()) ** 2).sum().sqrt())
+
+    large = width(896)
+    assert large < 2.2 / 224
+    assert width(224) == pytest.approx(large, abs=0.2 / 224)
+    assert width(96) < 3 / 224  # of 2 pixels it would be 4.7 / 224
+
+
 def test_lighting_shifts_colours_along_the_components_of_imagenet() -> None:
     shifts = torch.stack([make_crop(gradient(), View(lighting=0.1), SPEC, seed).lighting for seed in range(300)])
     assert shifts.mean(0).abs().max() < 0.005

@@ -113,6 +113,16 @@ def test_concentration_is_the_golden_one(golden: Golden, i: int) -> None:
     same(concentration(given["z"], assignment, centroids, 0.4), given[f"density{i}"])
 
 
+def test_by_inner_product_rows_belong_to_the_largest_product_and_centroids_are_means_of_their_members() -> None:
+    z = F.normalize(torch.eye(6)[0] + draw(torch.Generator().manual_seed(0), 200, 6), dim=1)
+    labels, centroids, inertia = kmeans(z, 6, n_iter=100, n_redo=3, inner_product=True, start="random")
+    products = z @ centroids.T
+    assert torch.equal(labels, products.argmax(dim=1))
+    same(centroids, class_means(z, labels, 6)[0])
+    same(inertia, -products.amax(dim=1).sum())
+    assert not torch.equal(labels, assign_to_nearest(z, centroids)[0])  # raw means: distances say something else
+
+
 # -- nearest centroid
 
 

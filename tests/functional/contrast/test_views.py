@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import combinations, permutations
 from typing import Any
 
@@ -75,14 +76,15 @@ def mv_infonce_loop(views: Tensor, tau: Tensor, mask: Tensor | None = None, same
     return torch.stack(losses).mean()
 
 
-def mv_dhel_loop(views: Tensor, tau: Tensor, mask: Tensor | None = None) -> Tensor:
+def mv_dhel_loop(views: Tensor, tau: Tensor, mask: Tensor | None = None, itself: bool = False) -> Tensor:
     losses, there = [], instances(views, mask)
     for i, mine in enumerate(there):
         if len(mine) < 2:
             continue
         loss = -lse([cos(views[a, i], views[b, i]) / tau for a, b in combinations(mine, 2)])
         for a in mine:
-            others = [cos(views[a, i], views[a, j]) / tau for j, theirs in enumerate(there) if j != i and a in theirs]
+            rows = [j for j, theirs in enumerate(there) if (j != i or itself) and a in theirs]
+            others = [cos(views[a, i], views[a, j]) / tau for j in rows]
             loss = loss + (lse(others) if others else 0)
         losses.append(loss)
     return torch.stack(losses).mean()
@@ -152,6 +154,16 @@ CASES = [
     ),
     Case("mv_dhel", AF.mv_dhel, mv_dhel_loop, many, ("views", "tau"), 5, 2, COLD_TAU),
     Case("mv_dhel missing", AF.mv_dhel, mv_dhel_loop, holed, ("views", "tau"), 5, 3, COLD_TAU),
+    Case(
+        "mv_dhel with itself, missing",
+        partial(AF.mv_dhel, itself=True),
+        partial(mv_dhel_loop, itself=True),
+        holed,
+        ("views", "tau"),
+        5,
+        3,
+        COLD_TAU,
+    ),
     Case(
         "pairwise_nt_xent",
         AF.pairwise_nt_xent,

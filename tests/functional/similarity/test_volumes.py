@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from accord.functional.similarity import spans
 from accord.functional.similarity.volumes import (
     gram_contrastive_loss,
     gram_matrix,
+    joint_scores,
     log_volume,
     score_and_cosine,
     span_distance,
+    tuple_scores,
     tuple_volume,
     volume,
 )
@@ -113,6 +116,38 @@ def cosine_reference(anchor: Tensor, *others: Tensor, present: Tensor | None = N
     return every_pair(of, anchor, others, present)
 
 
+def sized_reference(anchor: Tensor, *others: Tensor, present: Tensor) -> Tensor:
+    """The volume of those present, to the power that makes a product of as many sines of it as others could be."""
+    count = present.sum(dim=1).clamp(min=1)
+    return volume_reference(anchor, *others, present=present) ** (len(others) / count)
+
+
+def two_to_two(rows: int, generator: torch.Generator) -> dict[str, Any]:
+    """Queries of two vectors, and twice as many candidates of two, some of which lack one."""
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    asked = {name: vectors(rows, generator) for name in NAMES[:2]}
+    found = {name: vectors(2 * rows, generator) for name in NAMES[2:]}
+    return asked | found | {"present": present[torch.arange(2 * rows) % 3]}
+
+
+def joint(anchor: Tensor, m1: Tensor, m2: Tensor, m3: Tensor, **options: Any) -> Tensor:
+    return joint_scores([anchor, m1], [m2, m3], **options)
+
+
+def joint_reference(anchor: Tensor, m1: Tensor, m2: Tensor, m3: Tensor, *, score: str, present: Tensor) -> Tensor:
+    rows = []
+    for i in range(len(anchor)):
+        for j in range(len(m2)):
+            found = [x[j] for x, here in zip((m2, m3), present[j], strict=True) if here]
+            whole = torch.linalg.det(gram(anchor[i], m1[i], *found)).sqrt()
+            power = 3 / (1 + len(found))
+            own = torch.linalg.det(gram(*found)).sqrt()
+            rows.append(
+                {"volume": whole**power, "distance": (whole / own) ** power, "logvol": whole.log() * power}[score]
+            )
+    return torch.stack(rows).view(len(anchor), -1)
+
+
 def loss_reference(*mods: Tensor, temperature: Tensor, label_smoothing: float = 0.1) -> Tensor:
     logits = -volume_reference(*mods) / temperature
     loss = logits.new_zeros(())
@@ -136,6 +171,26 @@ CASES = [
         NAMES[:3],
         rows=5,
     ),
+    Case(
+        "volume of equal size with absent modalities",
+        positional(tuple_scores),
+        positional(sized_reference),
+        with_absent,
+        NAMES[:3],
+        rows=5,
+    ),
+    *[
+        Case(
+            f"{score} of pairs with pairs",
+            partial(joint, score=score),
+            partial(joint_reference, score=score),
+            two_to_two,
+            NAMES,
+            rows=3,
+            vmap=False,
+        )
+        for score in ("volume", "distance")
+    ],
     Case("span_distance", positional(span_distance), positional(distance_reference), made(3), NAMES[:3], rows=5),
     Case("log_volume", positional(log_volume), positional(log_reference), made(3, eps=1e-2), NAMES[:3], rows=5),
     Case(
@@ -462,3 +517,24 @@ def test_a_few_dependent_pairs_among_many_have_no_volume_and_no_gradient() -> No
     assert value[5, 5] == 0
     assert (value > 0).sum() == value.numel() - 1
     assert torch.autograd.grad(value[5, 5], anchor)[0].abs().sum() == 0
+
+
+def test_the_logarithm_of_a_joint_volume_is_that_of_the_volume_and_stays_finite() -> None:
+    inputs = two_to_two(3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        joint(**inputs, score="logvol"), joint_reference(**inputs, score="logvol"), atol=1e-5, rtol=1e-5
+    )
+    same = torch.ones(2, DIM) / DIM**0.5
+    assert joint_scores([same, same], [same, same], "logvol").isfinite().all()
+
+
+def test_one_vector_against_a_tuple_is_its_anchor_on_either_side() -> None:
+    x, y, z = (vectors(4, torch.Generator().manual_seed(seed)) for seed in range(3))
+    for score in ("volume", "distance", "logvol"):
+        there = tuple_scores(x, y, z, score=score)
+        torch.testing.assert_close(joint_scores([x], [y, z], score), there)
+        torch.testing.assert_close(joint_scores([y, z], [x], score), there.T)
+    with pytest.raises(ValueError, match="score = 'area'"):
+        joint_scores([x, y], [y, z], "area")
+    with pytest.raises(ShapeError):
+        joint_scores([x, y], [y[:, 1:], z[:, 1:]])

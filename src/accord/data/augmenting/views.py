@@ -35,6 +35,7 @@ _COLOUR_AXES = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )  # (RGB, component)
 
+BLUR = (0.1 / 224, 2.0 / 224)  # range of the blur's standard deviation over the side: 0.1 to 2 pixels of 224 (SimCLR)
 OVERLAP_TRIES = 10  # draws of a crop that should overlap the first (SlotCon)
 # Changes of colour as in SimCLR (Chen et al. 2020) at the strength of MoCo v2: settings of a :class:`View`.
 STRONG_COLOURS: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
@@ -52,7 +53,7 @@ class View:
         jitter: colour jitter (brightness, contrast, saturation, hue) or None.
         jitter_p: probability of the colour jitter.
         gray: probability of dropping colour.
-        blur: probability of a Gaussian blur.
+        blur: probability of a Gaussian blur, whose width is a share of the view's side.
         solarize: probability of solarisation.
         lighting: standard deviation of PCA colour noise (AlexNet), 0 for none.
         rand_augment: how many random operations follow and how strong they are, in (0, 1]; None for none. The view's
@@ -275,8 +276,8 @@ def _colours(image: Image.Image, view: View) -> Image.Image:
     if _happens(view.gray):
         image = F.rgb_to_grayscale(image, num_output_channels=3)
     if _happens(view.blur):
-        sigma = 0.1 + 1.9 * float(torch.rand(()))  # pixels, as SimCLR
-        image = image.filter(ImageFilter.GaussianBlur(sigma))
+        low, high = BLUR
+        image = image.filter(ImageFilter.GaussianBlur(image.width * (low + (high - low) * float(torch.rand(())))))
     if _happens(view.solarize):
         image = F.solarize(image, threshold=128)
     return image

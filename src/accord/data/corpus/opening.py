@@ -41,6 +41,7 @@ def open_corpus(
     mask_classes: Sequence[str] = (),
     box_format: BoxFormat = "xyxy",
     wanted: Collection[str] = (),
+    unread: Collection[str] = (),
     quiet: bool = False,
 ) -> Corpus:
     """Open a source and leave out the rows that cannot be used.
@@ -61,6 +62,7 @@ def open_corpus(
         mask_classes: names of the classes in masks, by grey value from 0; a row with another value is bad.
         box_format: what the four numbers of a box are.
         wanted: fields that are guessed only where somebody wants them, such as ``boxes``.
+        unread: targets that nobody reads, so that no row is left out over them.
         quiet: print nothing.
 
     Raises:
@@ -71,6 +73,7 @@ def open_corpus(
         Corpus(pack:emoji, ... rows, image=image text=name label=subcategory group=concept)
     """
     corpus, found, labels = _unchecked(source, columns, classes, target, wanted)
+    corpus = replace(corpus, columns=corpus.columns.model_copy(update=dict.fromkeys(unread)))
     graph, mapping = _graph_of(found, corpus.rows, corpus.columns), corpus.columns
     corpus = replace(corpus, max_bad=max_bad, incomplete=incomplete, graph=graph)
     corpus = replace(corpus, mask_classes=tuple(mask_classes), box_format=box_format)

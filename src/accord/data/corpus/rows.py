@@ -316,7 +316,7 @@ class Corpus:
         return get_target(name)(root=self.root, classes=classes, box_format=self.box_format)
 
     def has_target(self, name: str) -> np.ndarray:
-        """Which rows ``(N,)`` have a target; that there are no boxes in a picture is one as well."""
+        """Which rows ``(N,)`` have a target, or fill a column of it; that a picture has no boxes is one too."""
         column = getattr(self.columns, name)
         if not column or not len(self):
             return np.full(len(self), False)
@@ -331,6 +331,11 @@ class Corpus:
             self._selections[names] = self.rows.select_columns(list(dict.fromkeys(names)))
         row = self._selections[names][position]
         return {field: row[column] for field, column in used.items()}
+
+    def cells_of(self, field: str) -> Sequence[Any]:
+        """The cells ``(N,)`` of a field; none where it has no column."""
+        column = getattr(self.columns, field)
+        return list(self.rows[column]) if column else []
 
     @cached_property
     def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:

@@ -64,6 +64,7 @@ class Target(ABC, Generic[Value]):
     name: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]  # columns, those after the first may be missing
     keys: ClassVar[tuple[str, ...]]  # entries of the batch
+    texts: ClassVar[str | None] = None  # which of its columns lists texts, of which a tokenizer can learn
     medium: ClassVar[str | None] = None  # the modality whose pixels it lies on, None where views do not change it
 
     root: Path | None = None

@@ -71,6 +71,7 @@ class Boxes(Target[Boxed]):
     fields: ClassVar[tuple[str, ...]] = ("boxes", LABEL, TEXT)
     # (B, M, 4) x0, y0, x1, y1 relative to the view; (B, M) bool; (B, M); (B, M); list of lists of str
     keys: ClassVar[tuple[str, ...]] = ("boxes", "instance_present", "instance_label", "instance_id", "instance_text")
+    texts: ClassVar[str | None] = TEXT
     medium: ClassVar[str | None] = "image"
 
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Boxed:

@@ -46,6 +46,7 @@ class Instances(Target[Drawn]):
         "instance_id",
         "instance_text",
     )
+    texts: ClassVar[str | None] = TEXT
     medium: ClassVar[str | None] = "image"
 
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Drawn:

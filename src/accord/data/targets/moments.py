@@ -37,6 +37,7 @@ class MomentSpans(Target[Spans]):
     fields: ClassVar[tuple[str, ...]] = ("moments", "moment_text", "duration")
     # (B, S, 2) start and end in seconds; (B, S) bool; list of lists of str; (B,) seconds
     keys: ClassVar[tuple[str, ...]] = ("moments", "moment_present", "moment_text", "duration")
+    texts: ClassVar[str | None] = "moment_text"
 
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Spans:
         """The moments in the order of the row.

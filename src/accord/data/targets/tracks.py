@@ -55,6 +55,7 @@ class TrackBoxes(Target[Followed]):
     name: ClassVar[str] = "tracks"
     fields: ClassVar[tuple[str, ...]] = ("tracks", "track_ids", LABEL, TEXT)
     keys: ClassVar[tuple[str, ...]] = ("track_boxes", "track_present", *_THINGS)  # (B, M, T, 4); (B, M, T)
+    texts: ClassVar[str | None] = TEXT
     medium: ClassVar[str | None] = "video"
 
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Followed:
@@ -110,6 +111,7 @@ class TrackMasks(Target[Drawn]):
     name: ClassVar[str] = "track_masks"
     fields: ClassVar[tuple[str, ...]] = ("track_masks", LABEL, TEXT)
     keys: ClassVar[tuple[str, ...]] = ("track_masks", "track_boxes", "track_present", *_THINGS)  # (B, M, T, H, W) bool
+    texts: ClassVar[str | None] = TEXT
     medium: ClassVar[str | None] = "video"
 
     def read(self, cells: Mapping[str, Any], canvas: Canvas) -> Drawn:

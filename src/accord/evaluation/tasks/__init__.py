@@ -68,6 +68,15 @@ class Task:
             if lack is not None:
                 raise ConfigError(f"task {self.name} does not fit: it needs {need.words}; {lack}")
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that its needs name.
+
+        >>> get_task("segmentation").reads
+        ('image', 'mask', 'mask')
+        """
+        return tuple(field for need in self.needs for field in need.fields)
+
     def fits_needs(self, model: Any, prepared: Prepared) -> bool:
         """Whether it can be run at all."""
         return all(need.lack(model, prepared) is None for need in self.needs)

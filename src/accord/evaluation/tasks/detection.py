@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 TRUTH = Either("instances", "boxes")  # masks, which have boxes around them, or boxes alone
 
@@ -67,7 +67,7 @@ def _found(model: Model, test: Corpus) -> dict[str, Sequence[Guesses]]:
 def _row(found: Detections, batch: Batch, row: int, places: NDArray[np.int64], phrases: bool) -> dict[str, Guesses]:
     """One row by each way to compare."""
     there, truth = looked_for(batch, row, places)
-    labels, scores = found.labels.cpu().numpy(), found.scores.double().cpu().numpy()
+    labels, scores = found.labels.cpu().numpy(), found.scores.cpu().double().numpy()
     overlaps = {"box": box_overlap(found.boxes[:, None], batch["boxes"][row][there][:, None])}
     if found.masks is not None and "instance_masks" in batch:
         overlaps["mask"] = mask_overlap(found.masks, batch["instance_masks"][row][there])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 Seen = TypeVar("Seen")
 Things = list[list[Image.Image]]  # the frames of each; a picture has one

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:

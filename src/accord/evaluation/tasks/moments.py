@@ -19,7 +19,7 @@ from accord.methods.abilities import FindsMoments
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 
 class MomentsOptions(Options):
@@ -45,6 +45,8 @@ def run(model: Model, prepared: Prepared, options: MomentsOptions) -> list[Metri
 def shows(model: Model, prepared: Prepared, options: MomentsOptions) -> list[Curves]:
     """Recall over the overlap that is asked for."""
     iou, _ = _overlaps(model, prepared, max(options.at))
+    if not len(iou):
+        return []
     asked = np.arange(0.05, 1.0, 0.05)
     lines = {
         f"among the first {at}" if at > 1 else "the likeliest": [
@@ -53,7 +55,7 @@ def shows(model: Model, prepared: Prepared, options: MomentsOptions) -> list[Cur
         for at in options.at
     }
     lead = "Sentences whose moment is found, over the least IoU that counts as found."
-    return [Curves(lead, lines, x="IoU", y="percent of sentences", title="Moments")] if len(iou) else []
+    return [Curves(lead, lines, x="IoU", y="percent of sentences", title="Moments")]
 
 
 def temporal_iou(spans: Tensor, moments: Tensor) -> Tensor:

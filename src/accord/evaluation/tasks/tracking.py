@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.methods.base import Batch
-    from accord.training.artifact import Model
+    from accord.training.model import Model
 
 TRUTH = Either("track_masks", "tracks")  # masks in each frame, or boxes alone
 
@@ -74,7 +74,7 @@ def _row(found: Tracked, batch: Batch, row: int, places: NDArray[np.int64]) -> t
     else:
         boxes = batch["track_boxes"][row][there]
         what, overlap = "box", box_overlap(_at(found.boxes, shown), _at(boxes, present))
-    scores = (found.scores if len(places) else found.scores.amax(dim=1, keepdim=True)).double().cpu().numpy()
+    scores = (found.scores if len(places) else found.scores.amax(dim=1, keepdim=True)).cpu().double().numpy()
     tracks, classes = scores.shape
     kinds = np.tile(np.arange(classes), tracks)
     return what, Guesses(overlap.repeat(classes, axis=0), scores.reshape(-1), kinds, truth)

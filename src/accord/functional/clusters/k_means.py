@@ -43,6 +43,7 @@ def kmeans(
     n_iter: int = 20,
     n_redo: int = 1,
     spherical: bool = False,
+    inner_product: bool = False,
     seed: int = 0,
     start: Start | Tensor = "k-means++",
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,13 +58,15 @@ def kmeans(
         n_iter: largest number of rounds.
         n_redo: number of starts, of which the one of least inertia is kept.
         spherical: normalise the rows and, in every round, the centroids: the sum of the cosines is maximised.
+        inner_product: rows belong to the centroid of largest inner product, not of least distance, and centroids stay
+            the means of their members: of two in the same direction the tighter cluster draws more (MEOW).
         seed: of the random start; the same on every device.
         start: "k-means++" chooses rows far from each other, in k passes over the rows; "random" takes any k rows and
             is the choice for thousands of clusters; a ``(k, D)`` tensor holds the centroids to go on from.
 
     Returns:
         ``(N,)`` cluster of each row, ``(k, D)`` centroids, and the inertia: the sum of the squared distances of the
-        rows, normalised if ``spherical``, to their centroids.
+        rows, normalised if ``spherical``, to their centroids; with ``inner_product`` minus the sum of their products.
 
     Raises:
         ShapeError: ``x`` is not a matrix, a start of another shape.
@@ -94,7 +97,7 @@ def kmeans(
                 first = x[torch.randperm(len(x), generator=generator)[:k].to(x.device)]
             else:
                 first = _spread(x, k, x[:0], generator)
-            return _lloyd(x, F.normalize(first, dim=1) if spherical else first, n_iter, spherical)
+            return _lloyd(x, F.normalize(first, dim=1) if spherical else first, n_iter, spherical, inner_product)
 
         redos = 1 if isinstance(start, Tensor) else n_redo
         return min((once(redo) for redo in range(redos)), key=lambda found: float(found[2]))
@@ -471,17 +474,25 @@ def _density(x: Tensor, centres: Tensor, assign: Tensor, tau: float, smoothing: 
         return phi.clamp(min=tau * torch.finfo(phi.dtype).eps)  # logits are divided by it
 
 
-def _lloyd(x: Tensor, centroids: Tensor, n_iter: int, spherical: bool) -> tuple[Tensor, Tensor, Tensor]:
-    labels, distance = assign_to_nearest(x, centroids)
+def _lloyd(
+    x: Tensor, centroids: Tensor, n_iter: int, spherical: bool, inner_product: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    labels, distance = _nearest(x, centroids, inner_product)
     for _ in range(n_iter):
         centroids = _means_or_far(x, labels, centroids, x, distance)
         if spherical:
             centroids = F.normalize(centroids, dim=1)
         previous = labels
-        labels, distance = assign_to_nearest(x, centroids)
+        labels, distance = _nearest(x, centroids, inner_product)
         if torch.equal(labels, previous):
             break
-    return labels, centroids, _inertia(x, centroids, labels)
+    return labels, centroids, distance.sum() if inner_product else _inertia(x, centroids, labels)
+
+
+def _nearest(x: Tensor, centroids: Tensor, inner_product: bool) -> tuple[Tensor, Tensor]:
+    """:func:`assign_to_nearest`, whose second value grows with how far a row is also for inner products."""
+    labels, value = assign_to_nearest(x, centroids, inner_product=inner_product)
+    return labels, -value if inner_product else value
 
 
 def _means_or_far(x: Tensor, labels: Tensor, centroids: Tensor, free: Tensor, distance: Tensor) -> Tensor:

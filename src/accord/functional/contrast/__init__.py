@@ -18,7 +18,12 @@ from accord.functional.contrast.pairs import (
     targets_from_ids,
 )
 from accord.functional.contrast.prototypes import proto_nce, prototype_loss, prototype_nce
-from accord.functional.contrast.swap import cross_view_nce, swap_assignment_loss, swapped_prediction_loss
+from accord.functional.contrast.swap import (
+    assigned_prediction_loss,
+    cross_view_nce,
+    swap_assignment_loss,
+    swapped_prediction_loss,
+)
 from accord.functional.contrast.views import (
     average_view_nt_xent,
     dhel,
@@ -41,6 +46,7 @@ from accord.functional.contrast.weighted import (
 __all__ = [
     "ClipLoss",
     "adaptive_infonce",
+    "assigned_prediction_loss",
     "average_view_nt_xent",
     "contrastive_logits",
     "cross_view_nce",

@@ -7,7 +7,7 @@ prototypes where the other modality's batch takes their place (SwALIP), and cont
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -58,14 +58,44 @@ def swapped_prediction_loss(
     _check_views(scores, assign_views, queue_scores)
     check_positive(temperature=temperature)
     queues = [None] * len(assign_views) if queue_scores is None else queue_scores
+    with torch.no_grad():
+        assigned = {
+            view: sinkhorn(scores[view], eps, n_iters, queue) for view, queue in zip(assign_views, queues, strict=True)
+        }
+    return assigned_prediction_loss(scores, assigned, temperature)
+
+
+def assigned_prediction_loss(
+    scores: Sequence[Tensor], assigned: Mapping[int, Tensor], temperature: Tensor | float = 0.1
+) -> Tensor:
+    """Every view must predict what the others were assigned to, whatever assigned them (SwAV, eq. 1).
+
+    :func:`swapped_prediction_loss` without its assignment, for those who look at the assignment as well.
+
+    Args:
+        scores: for each of V views ``(B, K)`` cosines with the prototypes.
+        assigned: view -> ``(B, K)`` shares of each row, which sum to 1 and are constants.
+        temperature: divides the scores; a tensor receives its gradient.
+
+    Returns:
+        Scalar: ``mean_{i ∈ A} mean_{v ≠ i} mean_b [-Σ_k q_i[b,k] log softmax_k(s_v[b,k] / T)]``.
+
+    Raises:
+        ShapeError: shapes that differ.
+        ValueError: fewer than two views, no assigned view or one that does not exist, a temperature that is not finite
+            and positive.
+
+    Example:
+        >>> assigned_prediction_loss([torch.zeros(2, 4), torch.zeros(2, 4)], {0: torch.full((2, 4), 0.25)})  # log K
+        tensor(1.3863)
+    """
+    _check_views(scores, tuple(assigned), None)
+    check_same_shape(scores=scores[0], **{f"assigned[{view}]": each for view, each in assigned.items()})
+    check_positive(temperature=temperature)
     with torch.autocast(scores[0].device.type, enabled=False):
         scores = [as_float(each) for each in scores]
-        with torch.no_grad():
-            assigned = {
-                view: sinkhorn(scores[view], eps, n_iters, queue)
-                for view, queue in zip(assign_views, queues, strict=True)
-            }
-            everything = sum(assigned.values(), start=torch.zeros_like(scores[0]))
+        assigned = {view: as_float(each).detach() for view, each in assigned.items()}
+        everything = sum(assigned.values(), start=torch.zeros_like(scores[0]))
         total = scores[0].new_zeros(())
         for view, each in enumerate(scores):  # one softmax a view, against the sum of all that it must predict
             others = [q for of, q in assigned.items() if of != view]

@@ -183,6 +183,7 @@ def mv_dhel(
     *,
     normalize: bool = True,
     mask: Tensor | None = None,
+    itself: bool = False,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Alignment over all views of an instance, uniformity inside each view (MV-DHEL).
@@ -196,6 +197,8 @@ def mv_dhel(
         tau: divides the cosines.
         normalize: bring rows to unit norm first.
         mask: ``(N, M)`` bool, False where a view is missing; see :func:`mv_infonce`.
+        itself: the sum over j takes in i, a constant exp(1 / tau), as in the paper's formula; not so in the released
+            code.
         reduction: ``mean`` over the instances that have a term, or ``none``.
 
     Returns:
@@ -215,6 +218,9 @@ def mv_dhel(
     with torch.autocast(u.device.type, enabled=False):
         spread = [_view_level(u[view], there[view] if mask is not None else None, tau) for view in range(len(u))]
         level = torch.stack(spread)  # (N, M)
+        if itself:
+            own = u.square().sum(dim=2) / tau
+            level = torch.where(there, torch.logaddexp(level, own), level)
         uniform = level.masked_fill(level == -torch.inf, 0.0).sum(dim=0)
         pull = _joint_positive(u, there, tau) - math.log(2)  # every unordered pair stands twice in it
         return _instance_loss(uniform, pull, there, reduction)

@@ -32,9 +32,11 @@ from accord.functional.similarity.tokens import (
 from accord.functional.similarity.volumes import (
     gram_contrastive_loss,
     gram_matrix,
+    joint_scores,
     log_volume,
     score_and_cosine,
     span_distance,
+    tuple_scores,
     tuple_volume,
     volume,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "gram_matrix",
     "hard_negative_weights",
     "info_nce_from_similarity",
+    "joint_scores",
     "late_interaction",
     "late_interaction_pair",
     "log_volume",
@@ -67,6 +70,7 @@ __all__ = [
     "span_distance",
     "stacked_cross_attention",
     "topk_neighbors",
+    "tuple_scores",
     "tuple_volume",
     "volume",
     "word_patch_alignment",

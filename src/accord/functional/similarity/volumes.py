@@ -12,9 +12,11 @@ subgradients of the kink that it has there. The volume does not see signs: ``x``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import ShapeError
@@ -40,7 +42,7 @@ def volume(anchor: Tensor, *others: Tensor, present: Tensor | None = None) -> Te
         anchor: ``(B1, D)``, usually unit norm.
         others: each ``(B2, D)``; row j of all of them is one tuple.
         present: ``(B2, k)`` bool, False for a modality that a tuple lacks: its volume is that of the present ones
-            with the anchor. Volumes of different numbers of vectors are of different size.
+            with the anchor. Volumes of different numbers of vectors are of different size, see :func:`tuple_scores`.
 
     Returns:
         ``(B1, B2)``, at least float32.
@@ -112,10 +114,88 @@ def log_volume(anchor: Tensor, *others: Tensor, eps: float = LOG_EPS, present: T
     return _scores(anchor, others, "logvol", present, eps)[0]
 
 
+def tuple_scores(anchor: Tensor, *others: Tensor, score: Score = "volume", present: Tensor | None = None) -> Tensor:
+    """A score of every anchor with every tuple, small for agreement, comparable between tuples of different size.
+
+    A volume with k vectors is a product of k sines, and the fewer there are, the larger it is; so is the distance to a
+    span of fewer dimensions. Of tuples that lack some of the K modalities both are raised to the power K / k, as if the
+    missing ones agreed as well as those that are there; complete tuples have their score as it is. The power is ours,
+    not the paper's.
+
+    Args:
+        anchor: ``(B1, D)`` unit norm.
+        others: each ``(B2, D)``.
+        score: ``volume`` for :func:`volume`, ``distance`` for :func:`span_distance`, ``logvol`` for :func:`log_volume`.
+        present: ``(B2, k)`` bool, see :func:`volume`.
+
+    Returns:
+        ``(B1, B2)``, at least float32.
+
+    Raises:
+        ShapeError: no other modality, or shapes that do not fit together.
+        ValueError: an unknown score.
+
+    Example:
+        >>> x, y, z = torch.eye(3)[:, None]
+        >>> half = (x + y) / 2**0.5
+        >>> tuple_scores(x, half, z, present=torch.tensor([[True, False]]))
+        tensor([[0.5000]])
+    """
+    check_choice(get_args(Score), score=score)
+    return _equal_sized(_scores(anchor, others, score, present)[0], score, present)
+
+
+def joint_scores(
+    queries: Sequence[Tensor], candidates: Sequence[Tensor], score: Score = "volume", present: Tensor | None = None
+) -> Tensor:
+    """A score of every query with every candidate, small for agreement, where both may be tuples.
+
+    Where one side is a single vector this is :func:`tuple_scores` with that side as anchor. Otherwise it is the volume
+    of all vectors together, its logarithm, or for ``distance`` that volume over the candidate's own.
+
+    Args:
+        queries: each ``(A, D)`` unit norm; row i of all of them is one query.
+        candidates: each ``(B, D)`` unit norm.
+        score: see :func:`tuple_scores`.
+        present: ``(B, k)`` bool, False for a vector that a candidate lacks.
+
+    Returns:
+        ``(A, B)``, at least float32.
+
+    Raises:
+        ShapeError: nothing on one side, or shapes that do not fit together.
+        ValueError: an unknown score.
+
+    Example:
+        >>> x, y, z = torch.eye(3)[:, None]
+        >>> joint_scores([x, y], [z, (x + z) / 2**0.5]).round(decimals=4)
+        tensor([[0.]])
+    """
+    if len(queries) == 1:
+        return tuple_scores(queries[0], *candidates, score=score, present=present)
+    if len(candidates) == 1:
+        return tuple_scores(candidates[0], *queries, score=score).T
+    check_choice(get_args(Score), score=score)
+    _check_modalities(tuple(queries), None)
+    _check_modalities(tuple(candidates), present)
+    check_same_width(queries=queries[0], candidates=candidates[0])
+    with torch.autocast(queries[0].device.type, enabled=False):
+        asked, found = (torch.stack([as_float(x) for x in side]) for side in (queries, candidates))
+        wide = (-1, asked.shape[1], found.shape[1], -1)
+        pairs = torch.cat([found[:, None].expand(wide), asked[:, :, None].expand(wide)]).flatten(1, 2)
+        there = None
+        if present is not None:
+            there = F.pad(present, (0, len(queries)), value=True).repeat(asked.shape[1], 1)  # (A·B, k + q)
+        edges = gram_cholesky(pairs, there, LOG_EPS if score == "logvol" else 0.0)[0]  # each past those before it
+        size = edges[len(candidates) :] if score == "distance" else edges
+        scores = (size.log().sum(dim=0) if score == "logvol" else size.prod(dim=0)).to(asked.dtype)
+        return _equal_sized(scores.view(wide[1:3]), score, present, len(queries))
+
+
 def score_and_cosine(
     anchor: Tensor, *others: Tensor, score: Score = "volume", present: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A score of every anchor with every tuple, and the cosine with the tuple's mean direction, by the same products.
+    """:func:`tuple_scores`, and the cosine of every anchor with the tuple's mean direction, by the same products.
 
     The cosine sees what GRAM's volumes do not: whether an anchor points the way of the tuple or the other. It is ours,
     not the paper's.
@@ -123,7 +203,7 @@ def score_and_cosine(
     Args:
         anchor: ``(B1, D)`` unit norm.
         others: each ``(B2, D)``.
-        score: ``volume`` for :func:`volume`, ``distance`` for :func:`span_distance`, ``logvol`` for :func:`log_volume`.
+        score: see :func:`tuple_scores`.
         present: ``(B2, k)`` bool, see :func:`volume`; only what is there counts in the mean.
 
     Returns:
@@ -142,6 +222,7 @@ def score_and_cosine(
     """
     check_choice(get_args(Score), score=score)
     scores, products = _scores(anchor, others, score, present, products=True)
+    scores = _equal_sized(scores, score, present)
     with torch.autocast(anchor.device.type, enabled=False):
         parts = [as_float(x) for x in others]
         if present is not None:
@@ -213,8 +294,7 @@ def gram_contrastive_loss(
         others: each ``(B, D)`` unit norm; row i belongs to row i of ``anchor``.
         temperature: divides the volumes; a parameter in the paper (0.07 at first), to be kept above about 0.01.
         label_smoothing: share of the target that is spread evenly over all candidates.
-        score: what is small for agreement: :func:`volume`, ``distance`` for :func:`span_distance`, ``logvol`` for
-            :func:`log_volume`.
+        score: what is small for agreement, see :func:`tuple_scores`.
         present: ``(B, k)`` bool, see :func:`volume`.
 
     Returns:
@@ -236,7 +316,7 @@ def gram_contrastive_loss(
     if others:
         check_shape((len(anchor), None), **{"others[0]": others[0]})
     with torch.autocast(anchor.device.type, enabled=False):
-        logits = -_scores(anchor, others, score, present)[0] / temperature
+        logits = -tuple_scores(anchor, *others, score=score, present=present) / temperature
         return contrastive_loss(logits, label_smoothing=label_smoothing, direction="both")
 
 
@@ -258,6 +338,17 @@ def _scores(
         if score == "volume":
             return size * distance, inner
         return distance if score == "distance" else size.log() + distance.log(), inner
+
+
+def _equal_sized(scores: Tensor, score: Score, present: Tensor | None, asked: int = 1) -> Tensor:
+    """Scores ``(B1, B2)`` with those of tuples that lack something brought to the size of complete ones.
+
+    ``asked`` vectors stand beside each tuple; the volume of n vectors has n - 1 sines.
+    """
+    if present is None:
+        return scores
+    power = (present.shape[1] + asked - 1) / (present.sum(dim=1) + asked - 1).clamp(min=1)  # (B2,)
+    return scores * power if score == "logvol" else scores ** power.to(scores)
 
 
 def _check_modalities(mods: tuple[Tensor, ...], present: Tensor | None) -> None:

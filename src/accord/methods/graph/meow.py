@@ -25,6 +25,7 @@ from accord.errors import ConfigError
 from accord.functional import (
     adaptive_infonce,
     assign_to_nearest,
+    class_means,
     cluster_negative_weights,
     concentration,
     effective_rank,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 POINTS = 4000  # nodes per cluster that k-means looks at, at most
+EPOCHS = 200  # steps, where the user says nothing: ten leave a network as it began
 ROWS = 16  # nodes whose learned weights are averaged for the log
 
 
@@ -125,6 +127,11 @@ class TwoViews(Method, Embeds):
             "dropout": config.dropout,
         }
         return {"graph": {"name": "metapath", "options": options}}
+
+    @classmethod
+    def default_training(cls, config: Any) -> Mapping[str, Any]:
+        """An epoch is one step, so that it takes many; MEOW ends earlier by its patience."""
+        return {"epochs": EPOCHS}
 
     @property
     def encoder(self) -> MetaPathEncoder:
@@ -241,14 +248,15 @@ class Meow(TwoViews):
 
     @torch.no_grad()
     def cluster(self, fine: Tensor) -> None:
-        """Cluster the fine view once for each number of clusters."""
+        """Cluster the fine view once for each number of clusters; centroids are the means of their members."""
         labels, centroids = [], []
         for number, clusters in enumerate(self.clusters):
             few = len(fine) <= POINTS * clusters
             rows = fine if few else fine[torch.randperm(len(fine), device=fine.device)[: POINTS * clusters]]
-            found = kmeans(rows, clusters, n_iter=20, n_redo=5, seed=number, start="random")[1]
+            found = kmeans(rows, clusters, n_iter=20, n_redo=5, inner_product=True, seed=number, start="random")[1]
             labels.append(assign_to_nearest(fine, found, inner_product=True)[0])
-            centroids.append(found)
+            mean, count = class_means(fine, labels[-1], clusters)
+            centroids.append(torch.where(count[:, None] > 0, mean, found))
         self.labels.copy_(torch.stack(labels))
         self.centroids.copy_(torch.cat(centroids))
 

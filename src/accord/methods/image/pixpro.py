@@ -59,7 +59,10 @@ class PixproConfig(settings.Config):
 class Pixpro(Method, Embeds):
     """PixPro over any image encoder that gives the patches of a picture.
 
-    The teacher moves after each step instead of before the next forward pass, which is the same sequence.
+    The teacher moves after each step instead of before the next forward pass, which is the same sequence. A crop's
+    coordinates are its edges over the picture's sides, ``left / W`` to ``(left + w) / W``. The released code takes
+    ``left / (W - 1)`` to ``(left + w - 1) / (W - 1)``, less than a pixel away, which lays the cells of a crop beside
+    the pixels that they show and divides by 0 where a picture is one pixel wide.
 
     Batch keys: ``image_views`` [x1, x2], ``view_boxes (B, 2, 4)``, ``view_flips (B, 2)``.
 

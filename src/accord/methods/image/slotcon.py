@@ -61,7 +61,8 @@ class SlotconConfig(settings.Config):
 class Slotcon(Method, Embeds, Segments):
     """SlotCon over any image encoder that gives the patches of a picture.
 
-    The teacher moves after each step instead of before the next forward pass, which is the same sequence.
+    The teacher moves after each step instead of before the next forward pass, which is the same sequence. It is part of
+    the model: :meth:`segment` asks it, since its groups are steadier than the student's.
 
     Batch keys: ``image_views`` [x1, x2], ``view_boxes (B, 2, 4)``, ``view_flips (B, 2)``.
 
@@ -81,8 +82,9 @@ class Slotcon(Method, Embeds, Segments):
     name: ClassVar[str] = "slotcon"
     Config: ClassVar[type[settings.Config]] = SlotconConfig
     needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled", "patches"})}
-    training_only: ClassVar[tuple[str, ...]] = ("teacher.", "predictor.", "center.")
+    training_only: ClassVar[tuple[str, ...]] = ("predictor.", "center.")
     config: SlotconConfig
+    teacher: MomentumParts | None
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
@@ -114,7 +116,7 @@ class Slotcon(Method, Embeds, Segments):
         boxes = common_boxes(batch["view_boxes"], batch["view_flips"])
         student = [self._map(self._online(), crop) for crop in crops]
         with torch.no_grad():
-            slow = self.teacher.among(self._online())
+            slow = self._slow()
             teacher = [self._map(slow, crop) for crop in crops]
         terms, dots = slotcon_loss(
             student,
@@ -140,7 +142,8 @@ class Slotcon(Method, Embeds, Segments):
     def after_step(self, step: Step) -> None:
         """The teacher follows, ever more slowly."""
         momentum = cosine_momentum(step.index + 1, step.total, self.config.momentum)  # that of the step to come
-        self.teacher.follow(self._online(), float(momentum))
+        if self.teacher is not None:
+            self.teacher.follow(self._online(), float(momentum))
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's vector, unit norm."""
@@ -148,13 +151,24 @@ class Slotcon(Method, Embeds, Segments):
 
     @torch.no_grad()
     def segment(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        """The prototype ``(B, H, W)`` of every pixel, at any size: segmentation without supervision."""
-        _, dots = self.grouping(self._map(self._online(), batch["image"]))
+        """The teacher's prototype ``(B, H, W)`` of every pixel, at any size: segmentation without supervision."""
+        slow = self._slow()
+        _, dots = slow["grouping"](self._map(slow, batch["image"]))
         return assign_pixels(dots, size)
+
+    def reshape(self, state: Mapping[str, Tensor]) -> None:
+        """Do without the teacher where ``state`` has none, as in older models, which segment by the student."""
+        super().reshape(state)
+        if not any(name.startswith("teacher.") for name in state):
+            self.teacher = None
 
     def _online(self) -> dict[str, nn.Module]:
         """The parts that the teacher has too."""
         return {"image": self.encoders["image"], "projector": self.projector, "grouping": self.grouping}
+
+    def _slow(self) -> dict[str, nn.Module]:
+        """The same as the teacher has them."""
+        return self._online() if self.teacher is None else self.teacher.among(self._online())
 
     def _map(self, parts: Mapping[str, Any], crop: Any) -> Tensor:
         """Projected map ``(B, D, h, w)``."""

@@ -3,7 +3,9 @@
 How well the modalities of a row agree is the volume that their unit vectors span: small where all point the same way.
 Minus the volume takes the place of the cosine in a symmetric contrast between an anchor, usually the text, and the
 tuple of all other modalities. A matching head reads anchor and others together and tells right from hard wrong tuples,
-which are drawn by volume. Rows may lack modalities: the volume is that of those present.
+which are drawn by volume. Rows may lack modalities: the volume is that of those present, at the size that it would have
+with all of them. Between orthogonal vectors, as at the start, volumes have hardly any gradient; the paper starts from a
+model of cosines, and here the first share of the steps contrasts the cosines of the anchor with each modality.
 """
 
 from __future__ import annotations
@@ -23,21 +25,18 @@ from accord.data.modalities import ModalityName
 from accord.encoders.base import Encoder
 from accord.encoders.fusion import FusionEncoder
 from accord.functional import (
+    contrastive_logits,
     contrastive_loss,
     gather_features,
-    log_volume,
+    joint_scores,
     matching_pairs,
     score_and_cosine,
-    span_distance,
-    tuple_volume,
-    volume,
+    tuple_scores,
     warmup_cosine_at,
 )
 from accord.methods.abilities import Ability, RescoresTuples, ScoresTuples
 from accord.methods.base import Batch, DataInfo, Group, Method, Step
 from accord.state import Temperature
-
-MEASURES = {"volume": volume, "distance": span_distance, "logvol": log_volume}
 
 
 class GramConfig(settings.Config):
@@ -52,6 +51,12 @@ class GramConfig(settings.Config):
     )
     temperature: float = Field(0.07, ge=0.01, le=1, description="initial temperature; it stays in [0.01, 1]")
     temperature_lr: float = Field(0.1, ge=0, description="its learning rate over that of the rest")
+    warm_start: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the steps, the first ones, that contrast the cosines of the anchor with each modality",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target that goes to all candidates")
     cosine_weight: float = Field(0.0, ge=0, description="weight of InfoNCE on the mean cosine, which sees signs")
     matching_weight: float = Field(0.1, ge=0, description="weight of the matching loss; 0 leaves its head out")
@@ -84,7 +89,7 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         >>> batch = {"image": torch.randn(3, 3, 64, 64), "text": ids, "text_mask": mask,
         ...          "audio": torch.randn(3, 80, 30), "audio_mask": torch.ones(3, 30, dtype=torch.bool)}
         >>> sorted(gram.loss(batch, Step()))
-        ['matching', 'score_of_pairs', 'temperature', 'total', 'volume']
+        ['anchor_cosines', 'matching', 'temperature', 'total']
         >>> z = gram.embed(batch)
         >>> gram.score_tuples({"text": z["text"], "audio": z["audio"]}, {"image": z["image"]}).shape
         torch.Size([3, 3])
@@ -112,6 +117,14 @@ class Gram(Method, ScoresTuples, RescoresTuples):
                 }
             )
             self.kinds = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in self.others})
+            self.frames = nn.ParameterDict(
+                {
+                    name: nn.Parameter(0.02 * torch.randn(encoders[name].input.frames, width))  # type: ignore[union-attr]
+                    for name in self.others
+                    if "frames" in encoders[name].gives
+                }
+            )
+            self.register_load_state_dict_pre_hook(_without_frames)
             self.fusion = FusionEncoder(width, cfg.fusion_depth, cfg.fusion_heads, width)
             self.matching = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, 2))
 
@@ -142,21 +155,24 @@ class Gram(Method, ScoresTuples, RescoresTuples):
     # --- one step ---
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """``L_volume + cosine_weight · L_cosine + matching_weight · L_match``."""
-        cfg = self.config
+        """``L_volume + cosine_weight · L_cosine + matching_weight · L_match``; first ``L_anchor`` for both."""
+        cfg, warm = self.config, step.index < self.config.warm_start * step.total
         features = {name: self.encoders[name](batch[name], batch.get(f"{name}_mask")) for name in self.needs}
         z = {name: self._project(name, features[name].pooled) for name in self.needs}
         here = self._present(batch)
         everywhere = {name: gather_features(vectors, with_grad=True) for name, vectors in z.items()}
         present = {name: gather_features(there.byte(), with_grad=False).bool() for name, there in here.items()}
-        anchors = cfg.modalities if cfg.every_anchor else (cfg.anchor,)
-        losses = {anchor: self._contrast(everywhere, present, anchor) for anchor in anchors}
-        terms = losses[cfg.anchor] | {"volume": torch.stack([each["volume"] for each in losses.values()]).mean()}
-        total = terms["volume"]
-        if cfg.cosine_weight:
+        contrast = self._anchor_cosines if warm else self._contrast
+        terms = contrast(everywhere, present, cfg.anchor)
+        main = "anchor_cosines" if warm else "volume"
+        if cfg.every_anchor:
+            others = (contrast(everywhere, present, anchor)[main] for anchor in self.others)
+            terms[main] = torch.stack([terms[main], *others]).mean()
+        total = terms[main]
+        if "cosine" in terms:
             total = total + cfg.cosine_weight * terms["cosine"]
         if cfg.matching_weight:
-            terms["matching"] = self._matching_loss(features, z, here)
+            terms["matching"] = self._matching_loss(features, z, here, warm)
             total = total + cfg.matching_weight * terms["matching"]
         terms["temperature"] = self.temperature()
         return {**{name: term.detach() for name, term in terms.items()}, "total": total}
@@ -164,6 +180,16 @@ class Gram(Method, ScoresTuples, RescoresTuples):
     def after_step(self, step: Step) -> None:
         """Clamp the temperature: it is divided by as it is."""
         self.temperature.clamp_()
+
+    def _anchor_cosines(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+        """The usual loss, which volumes take over from: the anchor against each other modality by itself."""
+        losses = [self._nothing(z)]
+        for name in self.needs:
+            rows = present[anchor] & present[name]
+            if name != anchor and rows.sum() > 1:
+                logits = contrastive_logits(z[anchor][rows], z[name][rows], 1 / self.temperature())
+                losses.append(contrastive_loss(logits, label_smoothing=self.config.label_smoothing, direction="both"))
+        return {"anchor_cosines": torch.stack(losses).sum() / max(1, len(losses) - 1)}
 
     def _contrast(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
         """The volume loss, over the rows that have the anchor and another modality, and their own mean score.
@@ -177,8 +203,7 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         rows = present[anchor] & there.any(dim=1)
         count, with_cosine = int(rows.sum()), bool(cfg.cosine_weight) and anchor == cfg.anchor
         if count < 2:
-            nothing = 0.0 * sum((x.sum() for x in z.values()), start=temperature)
-            return dict.fromkeys(("volume", "score_of_pairs", "cosine")[: 2 + with_cosine], nothing)
+            return dict.fromkeys(("volume", "score_of_pairs", "cosine")[: 2 + with_cosine], self._nothing(z))
         vectors = [z[name] for name in (anchor, *others)]
         if count < len(rows):
             vectors, there = [each[rows] for each in vectors], there[rows]
@@ -188,13 +213,17 @@ class Gram(Method, ScoresTuples, RescoresTuples):
             scores, cosine = score_and_cosine(*vectors, score=cfg.score, present=absent)
             losses["cosine"] = contrastive_loss(cosine / temperature, direction="both")
         else:
-            scores = MEASURES[cfg.score](*vectors, present=absent)
+            scores = tuple_scores(*vectors, score=cfg.score, present=absent)
         smoothing = cfg.label_smoothing
         losses["volume"] = contrastive_loss(-scores / temperature, label_smoothing=smoothing, direction="both")
         return losses | {"score_of_pairs": scores.diagonal().mean()}
 
+    def _nothing(self, z: Mapping[str, Tensor]) -> Tensor:
+        """A loss of 0 whose gradient reaches all that another batch's would."""
+        return 0.0 * sum((x.sum() for x in z.values()), start=self.temperature())
+
     def _matching_loss(
-        self, features: Mapping[str, Features], z: Mapping[str, Tensor], present: Mapping[str, Tensor]
+        self, features: Mapping[str, Features], z: Mapping[str, Tensor], present: Mapping[str, Tensor], warm: bool
     ) -> Tensor:
         """The pairs of anchor and tuple, each side also with a hard wrong partner; cross-entropy of yes and no."""
         anchor, there = self.config.anchor, torch.stack([present[name] for name in self.others], dim=1)
@@ -202,9 +231,12 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         if len(rows) < 2:
             return 0.0 * self.matching[-1].bias.sum()  # type: ignore[operator]
         with torch.no_grad():
-            others = [z[name][rows] for name in self.others]
-            measure = MEASURES[self.config.score]
-            logits = -measure(z[anchor][rows], *others, present=there[rows]) / self.temperature()
+            vectors = [z[name][rows] for name in (anchor, *self.others)]
+            if warm:
+                likeness = score_and_cosine(*vectors, present=there[rows])[1]
+            else:
+                likeness = -tuple_scores(*vectors, score=self.config.score, present=there[rows])
+            logits = likeness / self.temperature()
         own = torch.arange(len(rows), device=rows.device)
         asked, given, together = matching_pairs(logits, logits.T, own)
         conditions = self._conditions(features, present)
@@ -216,7 +248,8 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         tokens, masks = [], []
         for name in self.others:
             sequence, mask = features[name].sequence()
-            tokens.append(self.conditions[name](sequence) + self.kinds[name])
+            read = self.conditions[name](sequence) + self.kinds[name]
+            tokens.append(read + _at_their_place(self.frames[name], mask) if name in self.frames else read)
             masks.append(mask & present[name][:, None])
         joined = torch.cat(tokens, dim=1)
         return Features(joined[:, 0], joined, torch.cat(masks, dim=1))
@@ -263,19 +296,8 @@ class Gram(Method, ScoresTuples, RescoresTuples):
     def score_tuples(
         self, queries: Mapping[str, Tensor], candidates: Mapping[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
-        """Minus the volume ``(A, B)`` of every query tuple together with every candidate tuple."""
-        asked, found = list(queries.values()), list(candidates.values())
-        if len(asked) == 1:
-            return -volume(asked[0], *found, present=present)
-        if len(found) == 1:
-            return -volume(found[0], *asked).T
-        pairs = [part[:, None].expand(-1, len(found[0]), -1).flatten(0, 1) for part in asked]
-        pairs += [part.expand(len(asked[0]), -1, -1).flatten(0, 1) for part in found]
-        there = None
-        if present is not None:
-            here = present.new_ones(len(present), len(asked))
-            there = torch.cat([here, present], dim=1).repeat(len(asked[0]), 1)
-        return -tuple_volume(*pairs, present=there).view(len(asked[0]), len(found[0]))
+        """Minus the score ``(A, B)``, as :attr:`GramConfig.score` says, of every query with every candidate."""
+        return -joint_scores(list(queries.values()), list(candidates.values()), self.config.score, present)
 
     def _project(self, name: str, pooled: Tensor) -> Tensor:
         return F.normalize(self.projections[name](pooled).float(), dim=1)
@@ -286,3 +308,16 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         rows = len(anchor.pooled if isinstance(anchor, Features) else anchor)
         everything = torch.ones(rows, dtype=torch.bool, device=self.device)
         return {name: batch.get(f"{name}_present", everything) for name in self.needs}
+
+
+def _at_their_place(frames: Tensor, mask: Tensor) -> Tensor:
+    """The embeddings ``(F, w)`` of the real frames of each clip ``(B, T, w)``, the nearest ones of another number."""
+    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    place = torch.arange(mask.shape[1], device=mask.device) * len(frames) // count  # (B, T)
+    return frames[place.clamp(max=len(frames) - 1)]
+
+
+def _without_frames(method: Gram, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Models of before frames had embeddings were trained without: theirs are 0."""
+    for name, frames in method.frames.items():
+        state.setdefault(f"{prefix}frames.{name}", torch.zeros_like(frames))

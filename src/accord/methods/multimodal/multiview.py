@@ -44,7 +44,10 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
     "poly_view": poly_view_loss,
 }
 
-
+FORMULA: dict[str, dict[str, bool]] = {  # the denominators as the paper writes them, not as its code computes them
+    "mv_infonce": {"same_view_negatives": False},
+    "mv_dhel": {"itself": True},
+}
 MASKED = ("mv_infonce", "mv_dhel")  # those that can do without a view; the others leave the row out
 
 
@@ -56,6 +59,11 @@ class MultiViewConfig(settings.Config):
 
     objective: Literal["mv_infonce", "mv_dhel", "nt_xent", "average_view", "poly_view"] = Field(
         "mv_infonce", description="the loss over all views; nt_xent with two views is SimCLR"
+    )
+    denominator: Literal["released", "formula"] = Field(
+        "released",
+        description="of mv_infonce and mv_dhel, as the released code has it, or as the paper writes it: without other "
+        "instances of the anchor's own view, and with the anchor itself",
     )
     views: int = Field(4, ge=1, description="augmented views of each picture")
     modalities: tuple[ModalityName, ...] = Field(
@@ -75,6 +83,10 @@ class MultiViewConfig(settings.Config):
         count = len(self.modalities) - 1 + (self.views if "image" in self.modalities else 1)
         if count < 2:
             raise ValueError(f"views = {self.views} of {', '.join(self.modalities)}: there should be at least 2 in all")
+        if self.denominator == "formula" and self.objective not in FORMULA:
+            raise ValueError(
+                f"denominator = 'formula': {self.objective} has one denominator; take {', '.join(FORMULA)}"
+            )
         return self
 
 
@@ -124,11 +136,11 @@ class MultiView(Method, Embeds):
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Every view through encoder and head, then all of them in one loss."""
         views = [gather_features(view, with_grad=True) for view in self.project(batch)]
-        options = {}
+        options: dict[str, Any] = FORMULA[self.config.objective] if self.config.denominator == "formula" else {}
         if any(f"{name}_present" in batch for name in self.needs):
             there = torch.stack([gather_features(view.byte(), with_grad=False).bool() for view in self._present(batch)])
             if self.config.objective in MASKED:
-                options["mask"] = there  # (N, M)
+                options = {**options, "mask": there}  # (N, M)
             else:
                 views = [view[there.all(dim=0)] for view in views]
         total = OBJECTIVES[self.config.objective](views, self.config.temperature, **options)

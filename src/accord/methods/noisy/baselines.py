@@ -27,7 +27,7 @@ class CrossEntropyConfig(settings.Config):
 
 
 class CrossEntropy(Method, Embeds, Classifies):
-    """A linear classifier on the image encoder, trained on the labels as given.
+    """A linear classifier on the image encoder, trained on the labels as given; CAPro's, which has no bias.
 
     Batch keys: ``image``, ``label (B,)`` or ``(B, C)``.
     """
@@ -44,6 +44,8 @@ class CrossEntropy(Method, Embeds, Classifies):
             raise ConfigError(f"method {self.name} needs labels of at least 2 classes, got {len(data.classes)}")
         self.standardise = FeatureStandardiser(encoders["image"].dim)
         self.classifier = nn.Linear(encoders["image"].dim, len(data.classes))
+        # Zero for good; models that were trained when it was learnt have one.
+        nn.init.zeros_(self.classifier.bias).requires_grad_(False)
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -8,13 +8,14 @@ drop out-of-set images and pull clusters together, while a queue of past embeddi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities import move_data_to_device
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
@@ -35,7 +36,14 @@ from accord.functional import (
 from accord.methods.abilities import Classifies, Embeds, JudgesRows, Verdicts
 from accord.methods.base import Batch, DataInfo, Loader, Method, Stage, Step
 from accord.methods.noisy.labelling import MultiLabelHead, SingleLabelHead
-from accord.methods.noisy.text_matching import clean_text, definition_distance, enhance_texts, trusted_rows
+from accord.methods.noisy.text_matching import (
+    clean_text,
+    definition_distance,
+    definition_margin,
+    enhance_texts,
+    trusted_rows,
+    whole_classes,
+)
 from accord.state import FeatureQueue, FeatureStandardiser, MomentumEncoder, PrototypeBank
 
 
@@ -53,7 +61,17 @@ class CaproConfig(settings.Config):
     correct_threshold: float = Field(0.6, gt=0, le=1, description="posterior above which a label is replaced")
     keep_threshold: float | None = Field(None, gt=0, le=1, description="posterior that keeps a label; None is 1/C")
     beta: float = Field(0.1, ge=0, le=1, description="weight of collective bootstrapping in the low-dim loss")
-    few_shot: int = Field(50, ge=1, description="images per class that text matching trusts")
+    few_shot: int | float = Field(
+        50, gt=0, description="images per class that text matching trusts: a number, or below 1 a share of the class"
+    )
+    few_shot_cap: float = Field(0.5, gt=0, le=1, description="largest share of a class that is trusted")
+    few_shot_margin: float | None = Field(
+        None,
+        ge=-2,
+        le=2,
+        description="trust only images whose text is nearer, by this much cosine, to the definition of their class "
+        "than to any other; None asks for no margin",
+    )
     protect: bool = Field(True, description="trusted images are never dropped or relabelled")
     smooth_texts: bool = Field(True, description="repair texts over the visual nearest-neighbour graph")
     neighbours: int = Field(5, ge=1, description="k of that graph")
@@ -71,13 +89,23 @@ class CaproConfig(settings.Config):
     clean_epoch: int = Field(10, ge=0, description="epoch of stage 2 after which labels are cleaned")
     freeze_epochs: int = Field(0, ge=0, description="epochs of stage 2 with a frozen encoder (pretrained: 5)")
     finetune_epochs: int = Field(15, ge=0, description="epochs of stage 3: classifier only, on cleaned labels")
-    finetune_lr_scale: float = Field(1e-3, gt=0, description="learning rate of stage 3 over the configured one")
+    finetune_lr_scale: float = Field(
+        1.0, gt=0, description="learning rate of stage 3 over the configured one (the paper's 1e-3 is for SGD at 0.1)"
+    )
+    finetune_fresh: bool = Field(False, description="stage 3 begins with a new classifier, which saw no wrong label")
     mixup: float | None = Field(None, gt=0, description="alpha of MixUp in stage 3 (0.8 in the paper); None is off")
     weight_instance: float = Field(1.0, ge=0, description="weight of the instance loss")
     weight_reconstruction: float = Field(1.0, ge=0, description="weight of the reconstruction loss")
     weight_prototype: float = Field(1.0, ge=0, description="weight of the prototype loss")
     frequency_weights: bool = Field(False, description="weigh a row by n_c / median(n) of its largest class (NUS)")
     strong_scale: tuple[float, float] = Field((0.2, 1.0), description="area range of the strong view's crop")
+
+    @field_validator("few_shot")
+    @classmethod
+    def _number_or_share(cls, few_shot: float) -> int | float:
+        if few_shot >= 1 and few_shot != int(few_shot):
+            raise ValueError("expected a whole number of images, or a share below 1")
+        return int(few_shot) if few_shot >= 1 else few_shot
 
     @model_validator(mode="after")
     def _epochs_in_order(self) -> Self:
@@ -161,11 +189,16 @@ class Capro(Method, Embeds, Classifies, JudgesRows):
     # ---- stage 0, after vanilla training: which images to trust -------------------------------------------------
 
     def before_stage(self, stage: Stage, loader: Loader) -> None:
-        """Before all: the statistics of a frozen encoder. Before ``prototypes``: match texts to definitions."""
+        """Before all: the statistics of a frozen encoder. Before ``prototypes``: match texts to definitions.
+
+        Before ``finetune``, if asked: a new classifier.
+        """
         if stage.name == self.stages[0].name and self.encoders["image"].frozen:
             self.standardise.fit(torch.cat([self._features(batch["image"]) for batch in self._rows(loader)]))
         if stage.name == "prototypes":
             self.trusted.copy_(self.select_trusted(loader))
+        if stage.name == "finetune" and self.config.finetune_fresh:
+            self.classifier.reset_parameters()
 
     @torch.no_grad()
     def select_trusted(self, loader: Loader) -> Tensor:
@@ -182,7 +215,18 @@ class Capro(Method, Embeds, Classifies, JudgesRows):
             )
         definitions = self._definition_features()
         distance = definition_distance(texts, definitions, labels, **rerank)
-        return trusted_rows(distance, labels, cfg.few_shot, len(self.data.classes))
+        near = None
+        if cfg.few_shot_margin is not None:
+            near = definition_margin(texts, definitions, labels) >= cfg.few_shot_margin
+        trusted = trusted_rows(distance, labels, cfg.few_shot, cap=cfg.few_shot_cap, near=near)
+        whole = whole_classes(trusted, labels, self.data.classes)
+        if whole and cfg.protect:
+            warnings.warn(
+                f"method {self.name} trusts every row of {', '.join(whole)}, so that no wrong label among them is "
+                "dropped or corrected: lower method.few_shot or method.few_shot_cap",
+                stacklevel=2,
+            )
+        return trusted
 
     # ---- stages 1 to 3 --------------------------------------------------------------------------------------------
 
@@ -220,8 +264,9 @@ class Capro(Method, Embeds, Classifies, JudgesRows):
             out["labels"], out["keep"] = self._correct(
                 out["logits"], out["proto_logits"], label, self.trusted[batch["index"]]
             )
-        if initialised:
+        if cfg.beta:
             out["bootstrap"] = self._bootstrap(z)  # queue with these keys
+        if initialised:
             dropped = ~out["keep"].view(-1, *[1] * (label.ndim - 1))
             self.prototypes.update(self.head.prototype_input(z.detach()), out["labels"].masked_fill(dropped, -1))
         terms = capro_loss(
@@ -317,7 +362,10 @@ class Capro(Method, Embeds, Classifies, JudgesRows):
 
     @torch.no_grad()
     def _bootstrap(self, z: Tensor) -> Tensor:
-        """Collective bootstrapping target ``(B, C)``: what the queue's neighbours are thought to be."""
+        """Collective bootstrapping target ``(B, C)``: what the queue's neighbours are thought to be.
+
+        Prototypes that are still zero have the same opinion of every class.
+        """
         queue = self.queue.features
         opinion = mixed_posterior(self.head(queue), self._closeness(queue), self.config.mix)
         return collective_bootstrap(z, queue, opinion, multi_label=self.data.multi_label)

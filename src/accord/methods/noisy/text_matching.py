@@ -7,6 +7,7 @@ definitions with the k-reciprocal re-ranking distance (CAPro, stage 0, steps 1 t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -153,22 +154,88 @@ def definition_distance(
     return distance.gather(1, labels[:, None])[:, 0] if single else distance
 
 
-def trusted_rows(distance: Tensor, labels: Tensor, k: int, classes: int) -> Tensor:
-    """The pseudo few-shot set: per class the ``k`` rows whose text fits the definition best.
+def definition_margin(texts: Tensor, definitions: Tensor, labels: Tensor) -> Tensor:
+    """By how much every text is nearer to the definition of its class than to any other.
+
+    Args:
+        texts: ``(N, D)`` unit-norm text embeddings.
+        definitions: ``(C, D)`` unit-norm definition embeddings.
+        labels: ``(N,)`` class indices, or ``(N, C)`` multi-hot; other classes are those that a row does not carry.
+
+    Returns:
+        Difference of cosines, ``(N,)`` for class indices; ``(N, C)`` for multi-hot labels, against the nearest other
+        class than the column's.
+
+    Example:
+        >>> axes = torch.eye(2)
+        >>> definition_margin(axes, axes, torch.tensor([0, 0]))
+        tensor([ 1., -1.])
+    """
+    cosine = texts.float() @ definitions.float().T  # (N, C)
+    members = F.one_hot(labels, len(definitions)).bool() if labels.ndim == 1 else labels.bool()
+    own = cosine.masked_fill(~members, -torch.inf).amax(dim=1)
+    others = cosine.masked_fill(members, -torch.inf).amax(dim=1)
+    return own - others if labels.ndim == 1 else cosine - others[:, None]
+
+
+def trusted_rows(
+    distance: Tensor, labels: Tensor, few_shot: float, *, cap: float = 1.0, near: Tensor | None = None
+) -> Tensor:
+    """The pseudo few-shot set: of each class the rows whose text fits the definition best, at least one.
 
     Args:
         distance: from :func:`definition_distance`.
         labels: ``(N,)`` or ``(N, C)``.
-        k: rows per class; multi-label also takes the ``k`` negatives that fit the definition worst.
-        classes: C.
+        few_shot: rows per class, or below 1 a share of the class; multi-label also takes as many negatives, those
+            that fit the definition worst.
+        cap: largest share of a class, and of its negatives, that is taken.
+        near: of the same shape as ``distance``, the rows of a class to which the choice is limited, where there are
+            such rows; negatives are not.
 
     Returns:
         ``(N,)`` bool, or ``(N, C)`` bool for multi-hot labels.
+
+    Example:
+        >>> distance, labels = torch.tensor([0.3, 0.1, 0.2, 0.4, 0.9]), torch.tensor([0, 0, 0, 0, 1])
+        >>> trusted_rows(distance, labels, few_shot=3, cap=0.5)
+        tensor([False,  True,  True, False,  True])
     """
     if labels.ndim == 1:
-        return select_by_text(distance, labels, k, classes)
-    chosen = [
-        select_by_text(torch.where(label.bool(), column, -column), label.long(), k, 2)
-        for column, label in zip(distance.T, labels.T, strict=True)
-    ]
-    return torch.stack(chosen, dim=1)
+        return _nearest(distance, labels, int(labels.max()) + 1, few_shot, cap, near)
+    columns = []
+    for index, label in enumerate(labels.T):
+        signed = torch.where(label.bool(), distance[:, index], -distance[:, index])
+        limited = None if near is None else near[:, index] | ~label.bool()
+        columns.append(_nearest(signed, label.long(), 2, few_shot, cap, limited))
+    return torch.stack(columns, dim=1)
+
+
+def whole_classes(trusted: Tensor, labels: Tensor, classes: Sequence[str]) -> list[str]:
+    """The names of classes all of whose rows are trusted, so that nothing of them is left to be corrected.
+
+    Args:
+        trusted: from :func:`trusted_rows`.
+        labels: ``(N,)`` or ``(N, C)``.
+        classes: C names.
+
+    Example:
+        >>> whole_classes(torch.tensor([True, False, True]), torch.tensor([0, 0, 1]), ["cat", "dog"])
+        ['dog']
+    """
+    members = F.one_hot(labels, len(classes)).bool() if labels.ndim == 1 else labels.bool()
+    chosen = trusted[:, None] if trusted.ndim == 1 else trusted
+    whole = members.any(dim=0) & (chosen | ~members).all(dim=0)
+    return [name for name, every in zip(classes, whole.tolist(), strict=True) if every]
+
+
+def _nearest(
+    distance: Tensor, labels: Tensor, classes: int, few_shot: float, cap: float, near: Tensor | None
+) -> Tensor:
+    """Of each class the rows of least distance, first of those that are near."""
+    size = torch.bincount(labels, minlength=classes)
+    wanted = torch.full_like(size, int(few_shot)) if few_shot >= 1 else (few_shot * size).round().long()
+    wanted = torch.minimum(wanted, (cap * size).long())
+    if near is not None:
+        wanted = torch.minimum(wanted, torch.bincount(labels[near], minlength=classes))
+        distance = distance + (~near) * (1 + distance.max() - distance.min())  # they come last, in their own order
+    return select_by_text(distance, labels, wanted.clamp(min=1), classes)
