@@ -34,9 +34,9 @@ SLOTS = 24
 NMI = "NMI of the groups"
 
 
-def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
+def measure(model: Model, train: Corpus, test: Corpus, quick: bool = False) -> Mapping[str, float]:
     """The linear probe, and how much groups of cells say about the masks: slots, or k-means where there are none."""
-    found = dict(segmentation(model, train, test))
+    found = dict(segmentation(model, train, test, quick))
     maps = model.dense_corpus(test)
     side = (maps.shape[2], maps.shape[3])
     if model.can(Segments):
