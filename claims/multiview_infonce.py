@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from shared.digits import Digits, split_digits
 from shared.encoders import ConvDigits
+from shared.views import as_pictures, view_of
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
@@ -102,24 +102,6 @@ def method_loss(method: MultiView, views: list[Tensor], labels: Tensor) -> Tenso
 def labelled_loss(method: MultiView, views: list[Tensor], labels: Tensor) -> Tensor:
     """Supervised contrast: rows of a digit are positives of each other."""
     return supcon(torch.cat(method.project({"image_views": views})), labels.repeat(len(views)), 0.1)
-
-
-def as_pictures(digits: Digits) -> Tensor:
-    """``(N, 3, 8, 8)`` in [-1, 1]."""
-    return torch.from_numpy(digits.pixels).float()[:, None].expand(-1, 3, -1, -1) / 127.5 - 1
-
-
-def view_of(x: Tensor) -> Tensor:
-    """Another view of pictures ``(B, 3, 8, 8)``: a crop, a turn, another contrast, noise."""
-    count = len(x)
-    side = (0.5 + 0.5 * torch.rand(count)).sqrt()  # of a crop with half of the area or more
-    angle = 0.3 * torch.randn(count).clamp(-1, 1)
-    shift = (2 * torch.rand(count, 2) - 1) * (1 - side)[:, None]
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
-    grid = F.affine_grid(torch.cat([side[:, None, None] * turn, shift[..., None]], dim=2), list(x.shape), False)
-    seen = F.grid_sample(x + 1, grid, align_corners=False) - 1  # what lies outside is black
-    contrast = 0.6 + 0.8 * torch.rand(count, 1, 1, 1)
-    return ((seen + 1) * contrast - 1) + 0.1 * torch.randn_like(seen)
 
 
 @torch.inference_mode()
