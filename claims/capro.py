@@ -27,7 +27,7 @@ from functools import cache
 
 import numpy as np
 from shared.digits import CONFUSED, MEANINGS, WebDigits, web_digits
-from shared.encoders import DigitEncoder, TableEncoder
+from shared.encoders import PixelEncoder, TableEncoder
 from shared.interest import POINT
 
 from accord.claims import Arm, Claim, Question
@@ -36,7 +36,7 @@ from accord.encoders.base import Encoder
 from accord.methods.abilities import JudgesRows
 from accord.training.artifact import Model
 
-VANILLA, PROTOTYPES = 5, 20  # epochs
+VANILLA, PROTOTYPES = 12, 48  # epochs
 NETWORK = {
     "dim": 64,
     "queue_size": 512,
@@ -46,8 +46,8 @@ NETWORK = {
     "strong_scale": (0.5, 1.0),
     "vanilla_epochs": VANILLA,
     "prototype_epochs": PROTOTYPES,
-    "init_epoch": 1,
-    "clean_epoch": 2,
+    "init_epoch": 8,
+    "clean_epoch": 8,
     "finetune_epochs": 0,
     "weight_instance": 0.1,
 }
@@ -61,7 +61,8 @@ ACCURACY = "accuracy on all digits"
 TOLERANCE = 1.0  # points
 UNEQUAL = "The settings were found looking at CAPro; how few of the trials looked at the others was not counted."
 
-web = cache(web_digits)
+WRONG = 0.65
+web = cache(lambda seed: web_digits(seed, WRONG))
 
 
 def data(seed: int) -> tuple[Corpus, Corpus]:
@@ -72,7 +73,7 @@ def data(seed: int) -> tuple[Corpus, Corpus]:
 def encoders(train: Corpus, seed: int) -> Mapping[str, Encoder]:
     """A small network for pictures, and what a sentence encoder would say of the texts."""
     found: WebDigits = web(seed)
-    return {"image": DigitEncoder(), "text": TableEncoder(found.words, found.vectors)}
+    return {"image": PixelEncoder(), "text": TableEncoder(found.words, found.vectors)}
 
 
 def scores(model: Model, train: Corpus, test: Corpus) -> dict[str, float]:
@@ -101,7 +102,6 @@ CLAIM = Claim(
             "lr": 5e-3,
             "epochs": VANILLA + PROTOTYPES,
             "accelerator": "cpu",
-            "cache_features": False,  # nothing frozen is worth storing: the table is as fast as a cache
         },
     },
     encoders=encoders,
