@@ -54,6 +54,7 @@ comparison:  ## all image-text methods on the same data and budget: accuracy, st
 claims:  ## measure every claim (hours; goes on where it was stopped), and write claims/results
 	@$(SETUP) dev,bench
 	@for claim in claims/*.py; do .venv/bin/accord claims run "$$(basename "$$claim" .py)" || exit 1; done
+	$(PY) tools/verdicts.py
 
 docs:  ## build the documentation into site/
 	@$(SETUP) dev,docs

@@ -92,6 +92,7 @@ def scores(model: Model, train: Corpus, test: Corpus) -> dict[str, float]:
 
 CLAIM = Claim(
     slug="capro",
+    kind_of_data="composed",
     paper="Prototypes that start from pictures whose smoothed texts fit the class survive labels that are wrong in a "
     "systematic way, where prototypes of all pictures of a label do not.",
     data=data,

@@ -87,6 +87,7 @@ def parameters(seed: int, processes: int) -> dict[str, Tensor]:
 BATCH = {"training.batch_size": SMALL, "training.epochs": STEPS * SMALL // ROWS}
 CLAIM = Claim(
     slug="clip",
+    kind_of_data="composed",
     paper="Matching pictures with their captions among those of a large batch, with a learnt temperature, learns "
     "embeddings that find one by the other. Larger batches help, and every process may score its own rows only.",
     data=digit_scenes,

@@ -158,6 +158,7 @@ def relative(cut: Mapping[str, float], everywhere: Mapping[str, float]) -> dict[
 
 CLAIM = Claim(
     slug="coca",
+    kind_of_data="composed",
     paper="Captioning and contrast can be trained in one pass through a decoder whose first half reads no picture, at "
     "little more than the cost of the captioner, and each is as good as with its own loss alone.",
     data=digit_scenes,

@@ -93,6 +93,7 @@ def better(kernel: str, language: str, where: str, metric: str) -> Question:
 
 CLAIM = Claim(
     slug="cwcl_speech",
+    kind_of_data="real",
     paper="From a locked text encoder to speech, continuous weights give 20 to 30 points more than locked tuning in "
     "zero-shot classification of intents and keywords.",
     run={

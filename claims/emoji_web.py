@@ -36,6 +36,7 @@ def halfway(noisy: Mapping[str, float], clean: Mapping[str, float]) -> dict[str,
 
 CLAIM = Claim(
     slug="emoji_web",
+    kind_of_data="composed",
     paper="CAPro keeps learning from pictures found by keyword, whose labels are often wrong, because prototypes start "
     "from the pictures whose text fits the class.",
     data=STUDY["run"]["data"],

@@ -106,6 +106,7 @@ def named(model: Model, caption: str) -> Iterator[tuple[int, int, int]]:
 
 CLAIM = Claim(
     slug="fdt",
+    kind_of_data="composed",
     paper="Embeddings that are sparse combinations of one codebook for pictures and texts retrieve better than those "
     "of CLIP with the same towers, tell complete captions from incomplete ones, and can be read.",
     data=digit_scenes,

@@ -80,6 +80,7 @@ def filip(keep: float, note: str = "") -> Arm:
 
 CLAIM = Claim(
     slug="filip",
+    kind_of_data="composed",
     paper="Late interaction between patches and words aligns them without any supervision of places and improves "
     "retrieval and zero-shot classification over a loss on whole embeddings; a quarter of the tokens is enough for "
     "the loss.",

@@ -49,6 +49,7 @@ def question(name: str, statement: str, method: str, baseline: str, **options: o
 
 CLAIM = Claim(
     slug="improved_vlp_baselines",
+    kind_of_data="real",
     paper="With augmented pictures and texts and separate heads, plain CLIP matches the variants with non-contrastive "
     "losses, which beat it only without that recipe.",
     data={"source": "pack:emoji", "columns": {"text": ["name", "tags"], "group": "concept"}, "split": {"test": 0.2}},

@@ -47,6 +47,7 @@ def question(name: str, statement: str, method: str, baseline: str, metric: str)
 
 CLAIM = Claim(
     slug="meow",
+    kind_of_data="real",
     paper="Negatives that clusterings part count more, a prototype term and what lies along meta-paths give better "
     "node embeddings than plain contrast on the same graph.",
     data=packages,

@@ -56,6 +56,7 @@ def _names(model: Model, test: Corpus, code: str, emoji: list[str], codes: list[
 
 CLAIM = Claim(
     slug="multilingual",
+    kind_of_data="real",
     paper="Pictures connect languages: a text tower that reads captions in several languages, each beside pictures and "
     "never beside each other, brings words of one meaning together.",
     data={

@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from shared.digits import Digits, split_digits
 from shared.encoders import ConvDigits
+from shared.views import as_pictures, view_of
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
@@ -37,7 +37,7 @@ from accord.functional import effective_rank, supcon, warmup_cosine_at
 from accord.methods import DataInfo, Step
 from accord.methods.multimodal.multiview import MultiView
 
-EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 25, 128, 1e-3, 0.05, 32, 10
+EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 16, 128, 1e-3, 0.05, 32, 10
 OBJECTIVES = {"MV-DHEL": "mv_dhel", "MV-InfoNCE": "mv_infonce", "pairwise": "nt_xent"}
 SEARCH = {"temperature": [0.1, 0.2, 0.5, 1.0]}
 RANK, FEW = "effective rank", "accuracy, 10 labels each"
@@ -61,7 +61,7 @@ def outcome(
     train, test = parts(seed, share)
     torch.manual_seed(seed)
     config = {"objective": objective, "views": views, "dim": DIM, "temperature": temperature, **(settings or {})}
-    method = MultiView(config, {"image": ConvDigits()}, DataInfo(rows=len(train.labels)))
+    method = MultiView(config, {"image": ConvDigits(32)}, DataInfo(rows=len(train.labels)))
     passes = min(epochs, 1) if quick else epochs
     steps = passes * (len(train.labels) // BATCH)
     fitted(method, train, steps, labelled_loss if by_labels else method_loss)
@@ -102,24 +102,6 @@ def method_loss(method: MultiView, views: list[Tensor], labels: Tensor) -> Tenso
 def labelled_loss(method: MultiView, views: list[Tensor], labels: Tensor) -> Tensor:
     """Supervised contrast: rows of a digit are positives of each other."""
     return supcon(torch.cat(method.project({"image_views": views})), labels.repeat(len(views)), 0.1)
-
-
-def as_pictures(digits: Digits) -> Tensor:
-    """``(N, 3, 8, 8)`` in [-1, 1]."""
-    return torch.from_numpy(digits.pixels).float()[:, None].expand(-1, 3, -1, -1) / 127.5 - 1
-
-
-def view_of(x: Tensor) -> Tensor:
-    """Another view of pictures ``(B, 3, 8, 8)``: a crop, a turn, another contrast, noise."""
-    count = len(x)
-    side = (0.5 + 0.5 * torch.rand(count)).sqrt()  # of a crop with half of the area or more
-    angle = 0.3 * torch.randn(count).clamp(-1, 1)
-    shift = (2 * torch.rand(count, 2) - 1) * (1 - side)[:, None]
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
-    grid = F.affine_grid(torch.cat([side[:, None, None] * turn, shift[..., None]], dim=2), list(x.shape), False)
-    seen = F.grid_sample(x + 1, grid, align_corners=False) - 1  # what lies outside is black
-    contrast = 0.6 + 0.8 * torch.rand(count, 1, 1, 1)
-    return ((seen + 1) * contrast - 1) + 0.1 * torch.randn_like(seen)
 
 
 @torch.inference_mode()
@@ -205,13 +187,14 @@ def accurate(
 
 CLAIM = Claim(
     slug="multiview_infonce",
+    kind_of_data="real",
     paper="One loss term over all views of an instance is better than a sum over pairs; with uniformity inside each "
     "view it uses nearly all dimensions, more the more views there are, and is more accurate.",
     arms=dict(arms()),
     seeds=10,
     headline=True,
     scales={FEW: Scale("untrained", "by labels")},
-    tune=Tuning(trials=4, seeds=(100, 101, 102), metric=FEW),
+    tune=Tuning(trials=4, seeds=(100, 101), metric=FEW),
     questions=[
         rank(
             "rank above MV-InfoNCE",

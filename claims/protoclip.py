@@ -148,6 +148,7 @@ def linear_heads(**settings: Any) -> Arm:
 
 CLAIM = Claim(
     slug="protoclip",
+    kind_of_data="composed",
     paper="Prototypes of the other modality's clusters, translated back into a modality's own features, group what "
     "belongs together better than InfoNCE alone, whatever the gap between the modalities; an outside teacher helps "
     "further.",

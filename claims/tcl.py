@@ -70,6 +70,7 @@ def gain(clean: Mapping[str, float], clean_base: Mapping[str, float]) -> Mapping
 
 CLAIM = Claim(
     slug="tcl",
+    kind_of_data="composed",
     paper="Contrast within a modality keeps similar inputs together, which alignment across modalities alone does not, "
     "and contrast of a summary with its own local features keeps structure; both improve retrieval. A fusion encoder "
     "that is trained to tell right from hard wrong pairs re-ranks what the dual encoder found.",

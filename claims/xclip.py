@@ -63,6 +63,7 @@ def reordered(model: Model, test: Corpus) -> float:
 
 CLAIM = Claim(
     slug="xclip",
+    kind_of_data="composed",
     paper="Messages between frames and a small transformer over them turn an image tower into one for clips, and texts "
     "corrected by the clip classify them better.",
     data=moving_digits,

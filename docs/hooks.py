@@ -1,8 +1,9 @@
 """MkDocs hook: parts of pages that are made from the code, so that they cannot fall behind it.
 
 A page says where with a comment of its own: ``<!-- made from: NAME -->``, NAME being a key of ``MAKERS``,
-``modules of PACKAGE`` for a package's reference, ``settings of CLASS`` for a table of a configuration, or
-``import of DISTRIBUTION`` for the seconds that its import takes.
+``modules of PACKAGE`` for a package's reference, ``settings of CLASS`` for a table of a configuration,
+``import of DISTRIBUTION`` for the seconds that its import takes, or ``verdicts of CARD`` for what its claims came to.
+In a sentence ``{claim:SLUG/QUESTION}`` stands for the answer to one question, with a link.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,13 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from pydantic.fields import FieldInfo
 
-from accord.claims.table import page, table
+from accord.claims.figure import draw_all
+from accord.claims.overview import Declared, Line, declared, overview
+from accord.claims.record import read_records
+from accord.claims.table import FOREST, anchor, badge, details, in_forest, opening, table
 from accord.config import Config
 from accord.data.fields import declarations
 from accord.data.packs import available_packs, get_pack
@@ -28,11 +34,14 @@ from accord.diagnostics.measures import get_measures
 from accord.encoders.registry import DECLARATIONS, Declaration
 from accord.evaluation.needs import Need
 from accord.evaluation.tasks import Task, get_tasks
-from accord.papers import PaperCard, list_cards, settings_of
+from accord.papers import PaperCard, get_card, list_cards, settings_of
+from accord.papers.catalogue import CardClaim
+from accord.papers.verdicts import effect
 
 ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"<!-- made from: (.+?) -->")
-RESULTS, FIGURES = ROOT / "claims" / "results", "claims"  # where the claims' figures are, and where the site has them
+CLAIM = re.compile(r"\{claim:(.+?)\}")
+CLAIMS, RESULTS, FIGURES = ROOT / "claims", ROOT / "claims" / "results", "claims"  # FIGURES: where the site has them
 MEASURED = ROOT / "benchmarks" / "results"
 COMPARISON = "methods"  # the benchmark that has a page of its own
 
@@ -42,18 +51,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for folder, place in ((RESULTS, FIGURES), (MEASURED, "benchmarks")):
         for path in sorted(folder.glob("*.png")):
             files.append(File.generated(config, f"{place}/{path.name}", abs_src_path=str(path)))
+    if questions := in_forest(read_records(RESULTS)):
+        files.append(File.generated(config, f"{FIGURES}/{FOREST}", content=draw_all(questions)))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     """Fill the marked places of a page; an unknown name stops the build."""
-    return MARK.sub(lambda match: make(match[1]), markdown)
+    filled = MARK.sub(lambda match: make(match[1]), markdown)
+    up = "../" * page.file.src_uri.count("/")
+    return CLAIM.sub(lambda match: quoted(match[1], up), filled)
 
 
 def make(name: str) -> str:
     """The Markdown that a mark stands for."""
     kind, _, argument = name.partition(" of ")
-    makers = {"modules": reference, "settings": settings, "import": import_seconds}
+    makers = {"modules": reference, "settings": settings, "import": import_seconds, "verdicts": verdicts}
     return makers[kind](argument) if argument else MAKERS[name]()
 
 
@@ -216,7 +229,9 @@ def card_section(card: PaperCard) -> str:
     if rows := [(f"`{s.name}`", f"`{s.default}`", s.allowed, s.description) for s in settings_of(card.slug)]:
         parts.append(table(("setting (`--set method.NAME=…`)", "default", "allowed", "meaning"), rows))
     parts += listed("What goes wrong silently, and what is done about it", card.traps)
-    parts += listed("What has to be true for it to be worth its cost", card.claims)
+    parts += listed(
+        "What has to be true for it to be worth its cost, and what was found", map(with_verdicts, card.claims)
+    )
     return "\n\n".join(part for part in parts if part)
 
 
@@ -226,9 +241,58 @@ def listed(heading: str, items: Iterable[str]) -> list[str]:
     return [f"**{heading}**", lines] if lines else []
 
 
+def verdicts(slug: str) -> str:
+    """The claims of a card with what was found."""
+    return "\n".join(f"- {with_verdicts(claim)}" for claim in get_card(slug).claims)
+
+
+def with_verdicts(claim: CardClaim) -> str:
+    """A claim of a card, with the questions that were put to it and the answers below it."""
+    if not claim.questions:
+        return f"{claim.says} *Not measured: no claim asks for it.*"
+    asked = [f"    - {{claim:{question}}} {line_of(question).statement}" for question in claim.questions]
+    return "\n".join([claim.says, *asked])
+
+
+def quoted(question: str, up: str) -> str:
+    """The answer to a question as a link to its line on the page of claims, which is ``up`` from where it is quoted."""
+    line = line_of(question)
+    found = "" if line.found is None else f" {effect(line.found)}, seeds: {line.seeds}"
+    stale = ", stale" if line.remark and line.found is not None else ""
+    return f"[{badge(line)}{found}{stale}]({up}claims.md#{anchor(question)})"
+
+
+def line_of(question: str) -> Line:
+    """What is known of a question.
+
+    Raises:
+        PluginError: no claim asks it.
+    """
+    if question not in lines():
+        raise PluginError(f"no claim asks {question!r}; accord claims list --check lists all questions")
+    return lines()[question]
+
+
+@cache
+def lines() -> dict[str, Line]:
+    """Name -> what is known of it, of all questions."""
+    return {line.name: line for line in overview(CLAIMS, today())}
+
+
+@cache
+def today() -> dict[str, Declared]:
+    """What the claim files say; loads all of them, once in a build."""
+    return declared(CLAIMS)
+
+
+def all_claims() -> str:
+    """All questions in one table, and the figure of all effects, which comes in through :func:`on_files`."""
+    return opening(CLAIMS, FIGURES, today())
+
+
 def claims() -> str:
-    """A section per claim, from ``claims/results/*.json``; their figures come in through :func:`on_files`."""
-    return page(RESULTS, FIGURES)
+    """A section per claim that was measured; the figures come in through :func:`on_files`."""
+    return details(CLAIMS, FIGURES) or "No claim has been measured yet."
 
 
 def benchmarks() -> str:
@@ -278,6 +342,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "packs": packs,
     "encoders": encoders,
     "encoder settings": encoder_settings,
+    "all claims": all_claims,
     "claims": claims,
     "benchmarks": benchmarks,
     "comparison": comparison,

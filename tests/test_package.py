@@ -157,6 +157,14 @@ def test_the_walk_through_quotes_the_code_as_it_is(file, lines):
     assert lines in (ROOT / file).read_text(encoding="utf-8")
 
 
+def test_headings_of_the_guide_that_pages_name_are_there():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"\*([^*]+)\* in `CONTRIBUTING.md`", pages)
+    assert named
+    assert [name for name in named if name not in headings] == []
+
+
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "claims", "docs"])
 def test_the_makefile_offers_the_target_that_the_readme_promises(target):
     assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")

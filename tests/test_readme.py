@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 import typer
 
 from accord.cli import app
-from accord.evaluation.seeds import seeds_interval
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,16 +50,6 @@ def test_whoever_follows_the_pages_leaves_nothing_that_git_sees():
     if ignored.returncode == 128:
         pytest.skip("no checkout of git")
     assert set(places) - set(ignored.stdout.split()) == set()
-
-
-def test_figures_of_the_comparison_are_those_of_its_record():
-    record = json.loads((ROOT / "claims" / "results" / "emoji_web.json").read_text(encoding="utf-8"))
-    arms = [arm["values"]["top-1"] for arm in record["arms"].values() if "values" in arm]
-    means = [seeds_interval(values) for values in arms]
-    expected = [f"{mean.value:.1f} ± {mean.high - mean.value:.1f}" for mean in means]
-    assert re.findall(r"\| \**(\d+\.\d ± \d+\.\d)\** \|", README) == expected
-    for question in record["questions"][:2]:
-        assert f"[{question['low']:.1f}, {question['high']:.1f}]" in README
 
 
 def test_extras_are_those_that_can_be_installed():

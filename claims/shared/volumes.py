@@ -25,7 +25,6 @@ from accord.methods.multimodal.gram import Gram
 from shared.triples import Rows, Tower
 
 EPOCHS, QUICK, BATCH, LR, WARMUP = 60, 2, 128, 1e-3, 0.05
-SEEDS = 20
 TUNE = Tuning(trials=5, seeds=(100, 101), metric="recall")
 SEARCH = {"temperature": [0.05, 0.1, 0.2, 0.4, 0.8]}
 TUNING = (

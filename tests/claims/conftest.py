@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from accord.claims import imports
 
 PAIRS = """
 import numpy as np
@@ -43,6 +46,7 @@ def helper(value):
 
 CLAIM = Claim(
     slug="toy",
+    kind_of_data="synthetic",
     paper="Toys differ.",
     data=pairs,
     run={
@@ -103,3 +107,18 @@ def toy(folder: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets a module of Accord look as if its code were another."""
+
+    def edit(module: str) -> None:
+        read = imports.read
+
+        def changed(name: str) -> imports.Module:
+            return replace(read(name), digest="edited") if name == module else read(name)
+
+        monkeypatch.setattr(imports, "read", changed)
+
+    return edit

@@ -46,6 +46,7 @@ def ask(method: str = "a", baseline: str | float = "b", **rest) -> Question:
             lambda: claim(ask(), arms={"a": ONE, "b": Combined(("a",), max), "d": Combined(("b",), max)}),
             "which is no arm that can be trained; there are: a",
         ),
+        (lambda: claim(ask(), kind_of_data="odd"), "kind_of_data = 'odd'; expected one of real, composed, synthetic"),
         (lambda: claim(ask(), headline=True), "5 seeds; a headline claim is confirmed on 10 at least"),
         (lambda: claim(ask(scale="")), "nothing says between which floor and ceiling question 'q' moves"),
         (lambda: claim(ask(scale=Scale("untrained", 100.0))), "question 'q' names 'untrained', which is no arm"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from PIL import Image
 from rich.console import Console
 
 import accord.claims.arms
+import accord.claims.bench
+import accord.claims.code
 import accord.claims.measuring
 from accord.claims import progress, run
 from accord.claims.arms import _told
+from accord.claims.bench import Bench, Done, Order, Task, carried_out
 from accord.claims.load import loaded
 from accord.claims.record import read_records
 from accord.errors import ConfigError, DivergenceError
@@ -153,6 +157,163 @@ def test_only_what_a_change_concerns_is_trained_again(toy, trainings, old, new, 
     assert trainings.count - before == again
 
 
+MEASURED_BY_RECALL = (
+    'return {"spread": helper(model.embed_corpus(test, "text").std())}',
+    "from accord.evaluation.retrieval import evaluate_retrieval; "
+    'return {"spread": helper(model.embed_corpus(test, "text").std())}',
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "again"),
+    [
+        ("accord.methods.image_text.clip", 3),
+        ("accord.functional.engine", 3),
+        ("accord.encoders.image", 3),
+        ("accord.training.optimiser", 3),
+        ("accord.data.loading.order", 3),
+        ("accord.data.modalities.text", 3),
+        ("accord.evaluation.retrieval", 3),  # the measure asks for it
+        ("accord.evaluation.ranking", 3),  # which that imports
+        ("accord.evaluation.knn", 0),
+        ("accord.methods.image_text.coca", 0),
+        ("accord.encoders.audio", 0),
+        ("accord.claims.table", 0),
+        ("accord.claims.judge", 0),
+        ("accord.cli.train", 0),
+    ],
+)
+def test_results_are_as_good_as_the_code_behind_them(toy, trainings, edited, module, again) -> None:
+    folder = toy(MEASURED_BY_RECALL)
+    measure(folder, seeds=1)
+    before = trainings.count
+    edited(module)
+    measure(folder, seeds=1)
+    assert trainings.count - before == again
+
+
+def test_another_version_of_what_computes_is_another_result(folder, trainings, monkeypatch) -> None:
+    measure(folder, seeds=1)
+    monkeypatch.setitem(accord.claims.code.COMPUTE, "torch", "numpy")  # as if its version were another one
+    measure(folder, seeds=1)
+    assert trainings.count == 6
+
+
+def test_another_number_of_threads_is_another_result(folder, trainings, monkeypatch) -> None:
+    measure(folder, seeds=1)
+    monkeypatch.setattr(accord.claims.arms, "THREADS", 2)
+    measure(folder, seeds=1)
+    assert trainings.count == 6
+
+
+def test_every_arm_has_one_thread(folder, monkeypatch) -> None:
+    threads = []
+
+    def counted(*_: Any, **__: Any) -> FitResult:
+        threads.append(torch.get_num_threads())
+        return FitResult(EXPECTED_STEPS, 1.0, 6.0)
+
+    monkeypatch.setattr(accord.claims.measuring, "fit", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        measure(folder, seeds=1)
+        assert (threads, torch.get_num_threads()) == ([1, 1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_several_processes_find_the_same_with_the_same_code(folder) -> None:
+    alone = {done.task: done for done in carried(folder, jobs=1)}
+    for done in carried(folder, jobs=2):
+        assert (done.code, done.result.metrics) == (alone[done.task].code, alone[done.task].result.metrics)
+
+
+def carried(folder: Path, jobs: int) -> list[Done]:
+    with loaded("toy", folder) as claim:
+        arms = accord.claims.arms.Arms(claim, folder, quick=True)
+        bench = Bench(arms, Order("toy", folder, quick=True))
+        tasks = [Task("learnt", 3), Task("deep", 3)]
+        return list(carried_out(tasks, bench, jobs, lambda _: nullcontext()))
+
+
+def test_a_record_names_the_code_behind_each_arm_and_the_key_of_each_result(folder, trainings, cache) -> None:
+    measure(folder)
+    [record] = read_records(folder / "results")
+    assert "accord.methods.image_text.clip" in record["code"]["every arm"]
+    assert record["code"]["arms"] == {"learnt": {}, "fixed": {}, "deep": {}}
+    keys = [key for name in ("learnt", "fixed", "deep") for key in record["arms"][name]["keys"]]
+    assert {f"{key}.json" for key in keys} == {path.name for path in (cache / "claims").glob("*.json")}
+    assert len(set(keys)) == 6
+    assert record["arms"]["learnt"]["places"] == [0, 0]
+
+
+def test_a_result_tells_where_it_was_trained_and_not_where_it_was_read_again(folder, trainings, monkeypatch) -> None:
+    measure(folder, seeds=1)
+    monkeypatch.setattr(accord.claims.bench, "machine", lambda: {"cores": 64})
+    measure(folder)
+    [record] = read_records(folder / "results")
+    assert [place["machine"]["cores"] == 64 for place in record["places"]] == [False, True]
+    assert record["arms"]["deep"]["places"] == [0, 1]
+
+
+def test_fewer_seeds_never_replace_a_record(folder, trainings) -> None:
+    measure(folder)
+    path = folder / "results" / "toy.json"
+    before = path.read_text()
+    report = measure(folder, seeds=1)
+    assert report.path is None
+    assert "is of the seeds 3,4, which these are not" in report.unwritten
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "written"),
+    [
+        (None, [3, 4, 5], True),
+        (None, [5, 6], False),
+        (3, None, True),  # those that are declared
+        ([7], [7, 8], True),
+        ([7, 8], [8], False),
+        (1, None, True),
+    ],
+)
+def test_a_record_is_replaced_by_the_declared_seeds_or_by_its_own_and_more(
+    folder, trainings, first, then, written
+) -> None:
+    measure(folder, seeds=first)
+    assert (measure(folder, seeds=then).path is not None) == written
+    [record] = read_records(folder / "results")
+    assert record["declared_seeds"] == [3, 4]
+    kept = then if written else first
+    assert record["seeds"] == ([3, 4] if kept is None else [3, 4, 5] if kept == 3 else kept)
+
+
+def test_a_promise_does_not_hold_on_some_of_the_seeds(folder, trainings) -> None:
+    level = measure(folder, seeds=1).outcomes[1]
+    assert (level.verdict, level.answer) == ("undecided", "undecided")
+
+
+UNTRAINED = (
+    '        "middle": Combined',
+    '        "untrained": Arm(untrained=True),\n        "middle": Combined',
+)
+
+
+def test_an_untrained_arm_is_measured_as_it_starts(toy, trainings) -> None:
+    scale = ('"scale": "toys have no floor"', '"scale": Scale("untrained", 1e9)')
+    imports = ("import Arm, Claim, Combined, Question", "import Arm, Claim, Combined, Question, Scale")
+    middle = ('"learnt", "middle", "spread", **ANY', '"learnt", "middle", "spread", every=True')
+    measure(toy(UNTRAINED, scale, imports, middle))
+    assert trainings.count == 6
+    [record] = read_records(toy() / "results")
+    arm = record["arms"]["untrained"]
+    assert (arm["steps"], arm["epochs"], arm["untrained"]) == ([0, 0], [0, 0], True)
+    floor = record["questions"][0]["floor"]
+    assert floor["levels"] == [{"of": "untrained", "values": arm["values"]["spread"]}]
+    assert record["questions"][0]["ceiling"]["value"] == 1e9
+
+
 def test_other_rows_are_another_result(folder, trainings) -> None:
     measure(folder, seeds=1)
     source = folder / "shared" / "toy.py"
@@ -261,6 +422,52 @@ def test_an_arm_may_be_a_function_that_is_told_of_a_smoke_run(folder, quick, cal
     [outcome] = report.outcomes
     assert outcome.method == (0.0, 1.0, 2.0)
     assert report.results["f"][0].steps is None
+
+
+BUDGETS = """
+from accord.claims import Arm, Claim, Measured, Question
+def short(seed, quick=False): return Measured({{"x": 1.0}}, steps=100, epochs=2)
+def long(seed, quick=False): return Measured({{"x": 2.0}}, steps=200, epochs=2)
+def silent(seed): return {{"x": 3.0}}
+ARMS = {{"short": Arm(function=short), "long": Arm(function=long), "silent": Arm(function=silent)}}
+CLAIM = Claim("budgets", "p", ARMS, [Question("q", "s", {asked}, "x", every=True)], seeds=2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ('"long", "short"', r"arms of question 'q' differ in steps \(long 200, short 100\)"),
+        (
+            '"long", "silent"',
+            r"says that steps are equal, and the function of arm 'silent' tells none: return Measured",
+        ),
+    ],
+)
+def test_steps_of_functions_are_compared_like_others(folder, asked, message) -> None:
+    (folder / "budgets.py").write_text(BUDGETS.format(asked=asked))
+    with pytest.raises(ConfigError, match=message):
+        run.run_claim("budgets", folder, progress=False)
+
+
+@pytest.mark.parametrize(
+    "asked", ['"long", "short", equal="epochs", metric=', '"long", "silent", equal="nothing", metric=', '"silent", 1.0']
+)
+def test_unequal_functions_are_compared_where_the_question_says_what_is_equal(folder, asked) -> None:
+    text = BUDGETS.format(asked=asked).replace('metric=, "x"', 'metric="x"')
+    (folder / "budgets.py").write_text(text)
+    run.run_claim("budgets", folder, progress=False)
+    [record] = read_records(folder / "results")
+    assert record["arms"]["long"]["steps"] == [200, 200]
+    assert record["arms"]["silent"]["steps"] == [None, None]
+
+
+def test_a_smoke_run_asks_functions_only_whether_they_tell_their_steps(folder) -> None:
+    (folder / "budgets.py").write_text(BUDGETS.format(asked='"long", "short"'))
+    run.run_claim("budgets", folder, progress=False, quick=True)
+    (folder / "budgets.py").write_text(BUDGETS.format(asked='"long", "silent"'))
+    with pytest.raises(ConfigError, match="tells none"):
+        run.run_claim("budgets", folder, progress=False, quick=True)
 
 
 SECTION = """

@@ -20,7 +20,8 @@ from accord.data.fields import declarations, main_fields
 from accord.data.inputs import AudioInput, ImageInput, SequenceInput, TextInput, VideoInput
 from accord.data.loading.batches import Recipe
 from accord.data.loading.loader import eval_loader, train_loader
-from accord.data.modalities import get_modalities, get_modality, modality_of, viewed_field
+from accord.data.modalities import Modality, get_modalities, get_modality, modality_of, viewed_field
+from accord.errors import ConfigError
 from data.samples import Letters, encoded
 
 SMALL = ImageInput(size=16)
@@ -32,6 +33,10 @@ INPUTS: dict[str, Any] = {
     "sequence": SequenceInput(dim=4, length=5),
     "reference": SMALL,
 }
+
+
+def test_every_modality_that_is_read_row_by_row_has_an_input_here() -> None:
+    assert [field for field in main_fields() if field not in INPUTS and get_modality(field).by_row] == []
 
 
 @pytest.mark.parametrize("field", INPUTS)
@@ -151,3 +156,10 @@ def test_a_modality_of_another_package_is_guessed_read_checked_and_put_into_batc
     usage = python("-m", "accord", "train", "--help").stdout
     assert "--smell " in usage
     assert "--smell-encoder" in usage
+
+
+def test_views_that_no_method_can_declare_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched = type("Touch", (Modality,), {"name": "touch", "views_from": "strokes"})()
+    monkeypatch.setattr("accord.data.modalities.find_plugin", lambda kind, name: touched)
+    with pytest.raises(ConfigError, match=r"views_from = 'strokes', expected None or one of \('views', 'text_views'\)"):
+        get_modality("touch")

@@ -77,6 +77,11 @@ def sounds() -> tuple[Any, torch.Tensor]:
     return torch.randn(3, 8, 22), mask
 
 
+def sequences() -> tuple[Any, torch.Tensor]:
+    mask = lengths_to_mask([4, 7, 2])
+    return torch.randn(3, 7, 5), mask
+
+
 def graph() -> tuple[Any, None]:
     from torch_geometric.data import HeteroData
 
@@ -94,6 +99,7 @@ class Case:
     inputs: Callable[[], tuple[Any, torch.Tensor | None]]
     wrong: Callable[[], tuple[Any, torch.Tensor | None]]
     says: str  # what the error for the wrong input names
+    axis: int = 1  # of positions in a batch of inputs: time is last in spectrograms
 
     def build(self) -> Encoder:
         torch.manual_seed(0)
@@ -147,6 +153,7 @@ CASES = {
         sounds,
         lambda: (torch.zeros(2, 9, 20), None),
         "(B, 8, T)",
+        axis=2,
     ),
     "whisper": Case(
         "audio",
@@ -154,15 +161,21 @@ CASES = {
         sounds,
         lambda: (torch.zeros(2, 8, 50), None),
         "at most 40",
+        axis=2,
+    ),
+    "tiny_sequence": Case(
+        "sequence",
+        {"name": "tiny_sequence", "features": 5, "width": 16, "depth": 2, "heads": 2},
+        sequences,
+        lambda: (torch.zeros(2, 7, 4), None),
+        "(B, T, 5)",
     ),
     "hetero": Case("graph", GRAPH, graph, wrong_graph, "(nodes, 3)"),
 }
 
 
-def alone(x: Any, mask: torch.Tensor | None, row: int) -> tuple[Any, torch.Tensor | None]:
+def alone(case: Case, x: Any, mask: torch.Tensor | None, row: int) -> tuple[Any, torch.Tensor | None]:
     """Row ``row`` without its neighbours and without its padding."""
     if mask is None:
         return x[row : row + 1], None
-    length = int(mask[row].sum())
-    time = 2 if x.ndim == 3 else 1  # spectrograms have time last
-    return x[row : row + 1].narrow(time, 0, length), None
+    return x[row : row + 1].narrow(case.axis, 0, int(mask[row].sum())), None

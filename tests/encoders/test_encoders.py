@@ -8,11 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from accord.encoders import Features, build_encoder
+from accord.encoders import Features, build_encoder, registry
 from accord.errors import ConfigError, ShapeError
 from encoders.cases import CASES, TINY_VIT, Case, alone, graph, texts
 
 NORMALISED = ["lite0", "frames_convnet"]  # those with batch normalisation
+
+
+ELSEWHERE = {"metapath": "tests/encoders/test_metapath.py"}  # encoders that need more than a case says
+
+
+def test_every_encoder_that_starts_at_random_has_a_case():
+    built = [(case.modality, case.spec["name"]) for case in CASES.values()]
+    random = [one for one in registry.DECLARATIONS if one.name and (one.weights is None or one.wraps)]
+    tried = {one for one in random for modality, name in built if one.modality == modality and one.fits(name)}
+    missing = [one.name for one in random if one not in tried and one.name not in ELSEWHERE]
+    assert missing == [], "tests/encoders/cases.py holds no case of these, with which all encoders are tried"
 
 
 @pytest.fixture(params=CASES)
@@ -43,7 +54,7 @@ class TestEveryEncoder:
         encoder, (x, mask) = case.build().eval(), case.inputs()
         together = encoder(x, mask)
         for row in range(3):
-            single = encoder(*alone(x, mask, row))
+            single = encoder(*alone(case, x, mask, row))
             torch.testing.assert_close(together.pooled[row], single.pooled[0], atol=1e-5, rtol=1e-5)
             if single.tokens is not None:
                 real = together.tokens[row, : single.tokens.shape[1]]
@@ -53,7 +64,7 @@ class TestEveryEncoder:
         encoder, (x, mask) = case.build().eval(), case.inputs()
         if mask is None:
             pytest.skip("never padded")
-        where = mask[:, None] if x.ndim == 3 else mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+        where = mask.reshape(*[size if axis in (0, case.axis) else 1 for axis, size in enumerate(x.shape)])
         for padding in [0, 7] if x.dtype == torch.int64 else [0.0, 1e4, float("nan")]:
             other = encoder(torch.where(where, x, torch.full_like(x, padding)), mask)
             torch.testing.assert_close(other.pooled, encoder(x, mask).pooled, atol=1e-5, rtol=1e-5)
@@ -195,7 +206,7 @@ def test_padding_changes_nothing_in_either_attention_implementation(name, implem
     encoder, (x, mask) = CASES[name].build().eval(), CASES[name].inputs()
     encoder.model.set_attn_implementation(implementation)
     for row in range(3):
-        single = encoder(*alone(x, mask, row)).pooled[0]
+        single = encoder(*alone(CASES[name], x, mask, row)).pooled[0]
         torch.testing.assert_close(encoder(x, mask).pooled[row], single, atol=1e-5, rtol=1e-5)
 
 

@@ -20,6 +20,7 @@ from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput
 from accord.data.loading.features import Features
 from accord.data.loading.loader import eval_loader, train_loader
+from accord.data.modalities import get_modality
 from accord.data.quarantine import RowError
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
@@ -161,6 +162,20 @@ def test_a_run_on_cached_features_never_calls_the_encoder(corpus, tmp_path):
     fit(method, corpus, CONFIG, tmp_path, progress=False)
     assert encoder.calls == made
     assert not torch.equal(method.head.weight, before)
+
+
+def test_views_that_have_no_place_in_pixels_are_cached_without_one(corpus, monkeypatch):
+    pictures = type(get_modality("image"))
+    collate = pictures.collate
+
+    def without_places(*args):
+        return {key: value for key, value in collate(*args).items() if not key.startswith("view_")}
+
+    monkeypatch.setattr(pictures, "collate", without_places)
+    held = feature_caches(Pair(frozen()), corpus, CONFIG)["image"]
+    assert held.variants.shape[:2] == (len(corpus), 3)
+    assert held.boxes is None
+    assert held.flips is None
 
 
 def test_training_draws_among_the_stored_augmentations(corpus):

@@ -33,6 +33,14 @@ def test_a_killed_run_resumes_to_the_same_bits(kill_at, resumed, tmp_path, run_t
     assert losses(whole)[-1]["step"] == 5 * (2 + 3 + 1)
 
 
+def test_a_run_without_a_checkpoint_says_that_it_is_trained_from_the_start(tmp_path, capsys):
+    config = TrainingConfig(epochs=1, batch_size=32, accelerator="cpu")
+    fit(toy(), toy_corpus(), config, tmp_path, resume=True)
+    assert f"no checkpoint yet in {tmp_path}: trained from the start" in capsys.readouterr().err
+    fit(toy(), toy_corpus(), config, tmp_path, resume=True)
+    assert "from the start" not in capsys.readouterr().err
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path, run_toy, run_here, final):
     assert run_toy(tmp_path / "killed", training=TRAINING, kill_at=2) == -9
     run_here(tmp_path / "killed", training=TRAINING, resume=True)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,19 @@ class Ready:
     """An arm that is about to be run on a seed.
 
     Args:
-        key: hash of everything that decides its result.
+        facts: gives everything that decides its result.
         run: gives the result.
         code: the code that it depends on.
-        budget: what training will do; None for a function.
     """
 
-    key: str
+    facts: Callable[[], dict[str, Any]]
     run: Callable[[], Found]
     code: Code
-    budget: Budget | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that decides its result; not to be asked for once it was run."""
+        return key_of(self.facts())
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,15 @@ class Arms:
             return self._function(name, seed, settings, held)
         return self._training(name, self._built(name, Seed(seed), settings, held), seed)
 
+    def budget(self, name: str, seed: Seed) -> Budget | None:
+        """What an arm's training will do; None for a function, which tells afterwards.
+
+        Raises:
+            ConfigError: a setting of the arm is wrong.
+            DataError: its data cannot be read.
+        """
+        return None if self._arm(name).function is not None else self._cost(name, self._built(name, seed))
+
     def config(self, name: str, seed: int, settings: Settings | None = None) -> RunConfig:
         """The whole configuration of an arm on a seed.
 
@@ -186,21 +199,27 @@ class Arms:
         method = fresh(config, fed, arm.encoders or self.claim.encoders)
         return _Built(method, config, Rows(train, test, fed))
 
+    def _cost(self, name: str, built: _Built) -> Budget:
+        untrained = self._arm(name).untrained
+        return Budget(0, 0) if untrained else budget(built.method, built.rows.fed, built.config.training)
+
     def _training(self, name: str, built: _Built, seed: int) -> Ready:
         arm, config = self._arm(name), built.config
         measure = self.claim.measure or evaluations(config)
         source = source_of(self.folder, arm.encoders or self.claim.encoders, measure)
         named = _modules_of(built, tasks=self.claim.measure is None)
         code = self._code(source, frozenset(named))
-        facts = {
-            **self._facts(code, seed, config.training.accelerator),
-            "run": _told(config),
-            "training": config.training.decisive(),
-            "untrained": arm.untrained,
-            "rows": [built.rows.fed.fingerprint, built.rows.test.fingerprint],
-            "weights": weights_digest(built.method),
-        }
-        cost = Budget(0, 0) if arm.untrained else budget(built.method, built.rows.fed, config.training)
+        cost = self._cost(name, built)
+
+        def facts() -> dict[str, Any]:
+            return {
+                **self._facts(code, seed, config.training.accelerator),
+                "run": _told(config),
+                "training": config.training.decisive(),
+                "untrained": arm.untrained,
+                "rows": [built.rows.fed.fingerprint, built.rows.test.fingerprint],
+                "weights": weights_digest(built.method),
+            }
 
         def run() -> Found:
             found = train_and_measure(
@@ -208,7 +227,7 @@ class Arms:
             )
             return self._checked(name, seed, found)
 
-        return Ready(key_of(facts), run, code, cost)
+        return Ready(facts, run, code)
 
     def _function(self, name: str, seed: int, settings: Settings, held: float = 0.0) -> Ready:
         arm = self._arm(name)
@@ -221,9 +240,12 @@ class Arms:
             )
         source = source_of(self.folder, function)
         code = self._code(source, frozenset(modules_named(source.words)))
-        facts = {**self._facts(code, seed, "auto"), "settings": settings, "share": held}
-        options = {"quick": self.quick, "settings": settings, "share": held}
-        return Ready(key_of(facts), lambda: self._checked(name, seed, call(function, seed, **options)), code)
+        options = {"settings": settings, "share": held}
+        return Ready(
+            lambda: {**self._facts(code, seed, "auto"), **options},
+            lambda: self._checked(name, seed, call(function, seed, quick=self.quick, **options)),
+            code,
+        )
 
     def _checked(self, name: str, seed: int, found: Found) -> Found:
         for metric, value in found.metrics.items():
@@ -266,11 +288,12 @@ class Arms:
             else:
                 prepared = prepare(config.data, quiet=True)
                 train, test = prepared.train, prepared.test
-            if self.quick:
-                train = _few(train, max(QUICK_TRAIN, 2 * config.training.batch_size), seed.number)
-                test = _few(test, QUICK_TEST, seed.number)
             seed.corpora[key] = train, test
-        return seed.corpora[key]
+        train, test = seed.corpora[key]
+        if self.quick:
+            rows = max(QUICK_TRAIN, 2 * config.training.batch_size)
+            return _few(train, rows, seed.number), _few(test, QUICK_TEST, seed.number)
+        return train, test
 
 
 def _modules_of(built: _Built, *, tasks: bool) -> Iterator[str]:

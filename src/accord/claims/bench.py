@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Done:
 
     Args:
         task: the task.
-        key: the name that its result is kept under.
+        key: the name that its result is kept under; empty in a smoke run, which keeps none.
         code: the code that it depends on.
         result: what it gave; None for a trial that diverged.
         kept: whether that was there already.
@@ -85,18 +85,20 @@ class Bench:
     Args:
         arms: the arms of the claim.
         order: what else there is to know.
+        seed: a seed whose rows are made already, if any.
     """
 
-    def __init__(self, arms: Arms, order: Order) -> None:
+    def __init__(self, arms: Arms, order: Order, seed: Seed | None = None) -> None:
         self.arms, self.order = arms, order
-        self._seed = Seed(-1)
+        self._seed = seed or Seed(-1)
 
     def do(self, task: Task) -> Done:
         """Run a task, unless its result is known."""
         with single_threaded():
             ready = self._ready(task)
-            known = None if self.order.quick else recall(ready.key)
-            return Done(task, ready.key, ready.code, known or self._run(ready, task), known is not None)
+            key = "" if self.order.quick else ready.key
+            known = recall(key) if key else None
+            return Done(task, key, ready.code, known or self._run(ready, task), known is not None)
 
     def _ready(self, task: Task) -> Ready:
         if task.settings is not None:
@@ -139,7 +141,8 @@ def carried_out(tasks: Sequence[Task], bench: Bench, jobs: int, waiting: Waiting
                 done = bench.do(task)
             yield done
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # whose server imports once for all
+    context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(jobs, context, _begin, (bench.order,)) as pool:
         try:
             for future in as_completed([pool.submit(_do, task) for task in tasks]):
@@ -149,14 +152,14 @@ def carried_out(tasks: Sequence[Task], bench: Bench, jobs: int, waiting: Waiting
             raise
 
 
-_bench: Bench | None = None  # of a process of the pool
+_open = ExitStack()  # the claim's file, for as long as a process of the pool lives
+_bench: Bench | None = None  # of such a process
 
 
 def _begin(order: Order) -> None:
     """Load the claim, once in the life of a process of the pool."""
     global _bench
-    context = loaded(order.slug, order.folder)
-    claim = context.__enter__()  # for as long as the process lives
+    claim = _open.enter_context(loaded(order.slug, order.folder))
     arms = Arms(claim, order.folder, quick=order.quick, device=order.device, settings=order.settings)
     _bench = Bench(arms, order)
 

@@ -37,7 +37,9 @@ COMPUTE = {  # what is imported -> the distribution whose version counts
     "torchvision": "torchvision",
     "transformers": "transformers",
 }
-PROSE = {Claim: ("paper", "tuning", "quick")}  # what is said beside a declaration, and what only a smoke run does
+PROSE = {
+    Claim: ("paper", "tuning", "quick", "kind_of_data")
+}  # what is said beside a declaration, and what only a smoke run does
 NOTE = "note"
 
 

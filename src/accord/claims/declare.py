@@ -73,6 +73,7 @@ Level = str | float  # the name of an arm, or a level of the metric such as chan
 Choices = Sequence[Any]  # values to choose from, or (low, high, "log")
 
 EQUAL = ("steps", "epochs", "nothing")
+KINDS_OF_DATA = ("real", "composed", "synthetic")
 EXPECTED = ("better", "equivalent")
 HEADLINE_SEEDS = 10
 
@@ -317,6 +318,8 @@ class Claim:
         measure: ``(model, training corpus, test corpus) -> {metric: value}``. Without it, the evaluation tasks of
             ``run["evaluate"]`` by the names of their metrics.
         seeds: how many, counted from 0, or which. They are fixed here: a record says where it has others.
+        kind_of_data: ``"real"``, as somebody met them; ``"composed"``, real things put together by us, or with noise of
+            ours (digits laid out as scenes, labels mixed up); or ``"synthetic"``, computed. A reader sees it.
         headline: the claim that a method is sold with; it is confirmed on ten seeds at least.
         scales: metric -> its floor and ceiling.
         tune: how settings are chosen, where an arm has a ``search``.
@@ -338,6 +341,7 @@ class Claim:
     encoders: Encoders | None = None
     measure: Measure | None = None
     seeds: int | Sequence[int] = 5
+    kind_of_data: Literal["real", "composed", "synthetic", ""] = ""
     headline: bool = False
     scales: Mapping[str, Scale] = field(default_factory=dict)
     tune: Tuning | None = None
@@ -347,6 +351,10 @@ class Claim:
     def __post_init__(self) -> None:
         if not self.arms or not self.questions:
             raise ConfigError(f"claim {self.slug!r}: expected at least one arm and one question")
+        if self.kind_of_data not in ("", *KINDS_OF_DATA):
+            raise ConfigError(
+                f"claim {self.slug!r}: kind_of_data = {self.kind_of_data!r}; expected one of {', '.join(KINDS_OF_DATA)}"
+            )
         self._check_seeds()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)

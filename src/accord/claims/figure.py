@@ -1,9 +1,9 @@
-"""The figure of a claim: for each question the seeds' pairs, and the effect with its interval."""
+"""Figures: a claim's questions, each with its seeds' pairs and its effect; and the effects of all claims at once."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from accord.claims.names import baseline_name, method_name
+from accord.claims.names import COLOURS, baseline_name, method_name
 from accord.files import replacing
 
-COLOURS = {"holds": "#1b7f4d", "does not hold": "#b3261e", "undecided": "#6b6b6b", "no room": "#6b6b6b"}
 WIDTH, ROW, DPI = 9.0, 1.7, 100  # inches, inches per question, dots per inch
 MANY, SHADES = 12, 24  # from so many questions on, dots are larger, and so many colours: the file stays below 100 kB
 
@@ -40,6 +39,48 @@ def draw(record: Mapping[str, Any], path: Path) -> Path:
     with replacing(path) as partial, Image.open(content) as picture:
         picture.convert("RGB").quantize(SHADES).save(partial, format="PNG", optimize=True)
     return path
+
+
+def draw_all(questions: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+    """Draw the effects of all questions, each in units of the smallest effect that matters to it: a forest plot.
+
+    The axis counts from the margin, evenly up to one unit, and in equal ratios beyond.
+
+    Args:
+        questions: name and answer of each, from the top down, as :func:`accord.claims.table.in_forest` gives them.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.17 * len(questions)), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-1, 1, color="#e8e8e8", zorder=0)
+    axes.axvline(0, color="#4a4a4a", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    for row, (_, question) in enumerate(questions):
+        colour = COLOURS[question["answer"]]
+        if question["low"] is not None and question["high"] is not None:
+            ends = [_standardised(question, "low"), _standardised(question, "high")]
+            axes.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
+        axes.scatter([_standardised(question, "effect")], [row], color=colour, s=16, zorder=3)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_yticks(range(len(questions)), [name for name, _ in questions], fontsize=7)
+    axes.set_ylim(len(questions) - 0.4, -0.6)
+    axes.set_xlabel(
+        "effect beyond the margin, in units of the smallest effect of interest (grey: too small to matter)\n"
+        "green: holds, red: does not hold, grey dots: undecided, or no room between floor and ceiling",
+        fontsize=8,
+        loc="left",
+    )
+    _plain(axes)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor="white")
+    return content.getvalue()
+
+
+def _standardised(question: Mapping[str, Any], key: str) -> float:
+    """An effect or a bound of it, beyond the margin, in smallest effects of interest."""
+    return float((question[key] - question["margin"]) / question["smallest"])
 
 
 def _pairs(axes: Axes, question: Mapping[str, Any]) -> None:

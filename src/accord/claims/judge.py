@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from accord.claims.declare import Claim, Combined, Level, Question
-from accord.claims.names import baseline_name, interval, method_name
+from accord.claims.names import baseline_name, method_name
 from accord.errors import ConfigError
 from accord.evaluation.bootstrap import LEVEL
 from accord.evaluation.seeds import Interval, paired_interval
+from accord.papers.verdicts import interval
 
 Values = Mapping[str, Sequence[float]]  # metric -> one value per seed
 

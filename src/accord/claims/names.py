@@ -1,9 +1,11 @@
-"""How the two sides of a question and its effect are written, in figures, tables and on the terminal."""
+"""How the two sides of a question are written, and its answer coloured, in figures, tables and on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+COLOURS = {"holds": "#1b7f4d", "does not hold": "#b3261e", "undecided": "#6b6b6b", "no room": "#6b6b6b"}
 
 
 def method_name(question: Mapping[str, Any]) -> str:
@@ -22,14 +24,3 @@ def baseline_name(question: Mapping[str, Any]) -> str:
         return f"level {question['baseline']:g}"
     metric = f", {question['baseline_metric']}" if question["baseline_metric"] else ""
     return f"{question['baseline']}{metric}"
-
-
-def interval(question: Mapping[str, Any]) -> str:
-    """Effect and interval.
-
-    >>> interval({"effect": 3.14159, "low": 1.0, "high": None}), interval({"effect": 3.14159, "low": 1.0, "high": 5.2})
-    ('+3.14', '+3.14 [+1, +5.2]')
-    """
-    if question["low"] is None or question["high"] is None:
-        return f"{question['effect']:+.3g}"
-    return f"{question['effect']:+.3g} [{question['low']:+.3g}, {question['high']:+.3g}]"

@@ -50,6 +50,7 @@ def record_of(
         "paper": claim.paper,
         "tuning": claim.tuning,
         "tune": None if claim.tune is None else asdict(claim.tune),
+        "kind_of_data": claim.kind_of_data,
         "headline": claim.headline,
         "command": command,
         "commit": tree.commit,

@@ -7,7 +7,7 @@ missing, and a run after a change of one arm trains that arm alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from accord.claims.arms import Arms, Seed
@@ -87,9 +87,9 @@ def run_claim(
         chosen = _seeds(claim, 1 if quick and seeds is None else seeds)
         settings = first_settings(claim) if quick else chosen_settings(claim, folder)
         full = Arms(claim, folder, device=device, settings=settings)
-        check_budgets(full, chosen[0])
+        rows = check_budgets(full, chosen[0])
         order = Order(slug, folder, quick, device, settings, tree.commit)
-        bench = Bench(full.smoke() if quick else full, order)
+        bench = Bench(full.smoke() if quick else full, order, Seed(chosen[0], corpora=rows.corpora))
         done = _measured(bench, chosen, jobs, progress)
         results = {name: [_result(each) for each in found] for name, found in done.items()}
         values = {name: _columns(name, found) for name, found in results.items()}
@@ -111,18 +111,19 @@ def run_claim(
         return replace(report, path=path, figure=draw(record, path.with_suffix(".png")))
 
 
-def check_budgets(arms: Arms, seed: int) -> None:
+def check_budgets(arms: Arms, seed: int) -> Seed:
     """Build every arm at its full budget and compare what training will cost, before the first one is trained.
+
+    Returns:
+        The seed with the rows that were made for it.
 
     Raises:
         ConfigError: the arms of a question differ in what it says is equal.
     """
-    shared, budgets = Seed(seed), {}
-    for name in arms.names:
-        ready = arms.ready(name, shared)
-        if ready.budget is not None:
-            budgets[name] = {"steps": ready.budget.steps, "epochs": ready.budget.epochs}
-    _check_equal(arms.claim, budgets)
+    shared = Seed(seed)
+    found = {name: arms.budget(name, shared) for name in arms.names}
+    _check_equal(arms.claim, {name: asdict(budget) for name, budget in found.items() if budget is not None})
+    return shared
 
 
 def _check_spent(claim: Claim, found: Mapping[str, Result], *, quick: bool) -> None:

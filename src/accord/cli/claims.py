@@ -21,28 +21,30 @@ Jobs = Annotated[int, typer.Option(min=1, help="Processes, each with one thread.
 Dirty = Annotated[
     bool, typer.Option("--dirty", help="Go on where claims or code are not committed; the record says so.")
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Load the claims too (a minute): list what was not measured, and what `accord claims check` says.",
+    ),
+]
 On = Annotated[
     Device | None, typer.Option(help="What to train on. Default: what the claim says, or the best there is.")
 ]
 
 
 @app.command("list", epilog="Example: accord claims list")
-def list_claims(folder: Folder = Path("claims")) -> None:
-    """List the claims that can be run, and how their statements came out when they were."""
-    from rich.table import Table
-
-    from accord.claims.load import claim_files, headline
-    from accord.claims.record import outdated, read_records
+def list_claims(check: Check = False, folder: Folder = Path("claims")) -> None:
+    """List all questions and what was found, as the documentation's page on claims does; wide terminals show more."""
+    from accord.claims.listing import listing
+    from accord.claims.overview import declared, overview
+    from accord.claims.record import read_records
+    from accord.claims.table import summary
     from accord.cli.output import console
 
-    measured = {record["slug"]: record["questions"] for record in read_records(folder / "results")}
-    older = dict.fromkeys(outdated(folder / "results"), "measured by an older version")
-    table = Table("claim", "what it is about", "results", box=None)
-    for slug, path in claim_files(folder).items():
-        answers = [question["answer"] for question in measured.get(slug, ())]
-        counted = ", ".join(f"{answers.count(answer)} {answer}" for answer in dict.fromkeys(answers))
-        table.add_row(slug, headline(path), counted or older.get(slug, "not measured"))
-    console().print(table)
+    lines = overview(folder, declared(folder) if check else None)
+    console().print(listing(lines, console().width))
+    console().print(summary(read_records(folder / "results")))
 
 
 @app.command(epilog="Example: accord claims run clip --quick")
@@ -109,11 +111,12 @@ def check(
 
 
 @app.command(epilog="Example: accord claims table")
-def table(folder: Folder = Path("claims")) -> None:
+def table(check: Check = False, folder: Folder = Path("claims")) -> None:
     """Print the documentation's page part on all results, as Markdown."""
+    from accord.claims.overview import declared
     from accord.claims.table import page
 
-    typer.echo(page(folder / "results"))
+    typer.echo(page(folder, today=declared(folder) if check else None))
 
 
 def _one_thread() -> None:

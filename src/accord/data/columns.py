@@ -140,7 +140,7 @@ def guess_columns(
             taken.update(chosen[field])
     if not any(chosen[field] for field in main_fields()):
         raise DataError(
-            "no column was recognised as image, text, video or audio; name one, e.g. --image COL --text COL; "
+            f"no column was recognised as {', '.join(main_fields())}; name one, e.g. --image COL --text COL; "
             f"the columns are: {', '.join(rows.column_names)}"
         )
     values = {field: used if declared(field).several else next(iter(used), None) for field, used in chosen.items()}

@@ -48,7 +48,7 @@ def build_encoder(
         (128, 64)
         >>> build_encoder("smell", "tiny")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no modality 'smell'; there are: audio, graph, image, sequence, text, video
+        accord.errors.ConfigError: no modality 'smell'; there are: audio, ...
     """
     if modality not in modalities():
         raise ConfigError(no_such("modality", modality, modalities()))

@@ -282,8 +282,8 @@ def find(modality: str, name: str) -> Declaration | None:
 def encoder_names(modality: str) -> list[str]:
     """The names that a modality's encoders have of their own, and those of other packages' encoders.
 
-    >>> encoder_names("text")
-    ['minilm', 'tiny_text']
+    >>> {"minilm", "tiny_text"} <= set(encoder_names("text"))
+    True
     """
     own = [one.name for one in declared(modality) if one.name and not one.name.endswith(":")]
     return [*own, *plugin_names("encoders")]
@@ -309,8 +309,8 @@ def unknown(modality: str, name: str, further: Iterable[str] = ()) -> str:
 def giving(modality: str, wanted: Collection[str]) -> list[str]:
     """Names of the encoders of a modality that give all of this with their usual settings.
 
-    >>> giving("image", {"pooled", "layers"})
-    ['tiny_vit']
+    >>> "tiny_vit" in giving("image", {"pooled", "layers"})
+    True
     """
     return [one.name for one in declared(modality) if one.name in encoder_names(modality) and one.gives >= set(wanted)]
 

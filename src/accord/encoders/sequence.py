@@ -77,7 +77,7 @@ class TinySequenceEncoder(Encoder):
         """
         check_shape("sequence", x, "B", "T", self.config.features)
         check_mask("sequence_mask", mask, *x.shape[:2])
-        steps = self.enter(x)
+        steps = self.enter(x if mask is None else x.masked_fill(~mask[..., None], 0))
         steps = steps + sinusoids(steps.shape[1], self.dim, x.device).to(steps.dtype)
         steps = self.layer_norm(self.transformer(steps, mask))
         return Features(masked_mean(steps, mask), streams={"steps": Stream(steps, mask)}, main="steps")

@@ -21,7 +21,7 @@ class Embedder(Protocol):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What it embeds, of ``"image"``, ``"text"``, ``"video"`` and ``"audio"``."""
+        """What it embeds, of :func:`accord.data.fields.main_fields`."""
         ...
 
     def embed(

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
 from accord.config import Config
@@ -22,6 +22,18 @@ from accord.errors import ConfigError, no_such
 from accord.plugins import find_plugin, plugin_names
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+class CardClaim(Config):
+    """One thing that has to be true, and the questions that were put to it; a plain string is one without."""
+
+    says: str = Field(description="the sentence")
+    questions: tuple[str, ...] = Field((), description="the claims' questions that ask for it, such as capro/purity")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return {"says": value} if isinstance(value, str) else value
 
 
 class PaperCard(Config):
@@ -44,7 +56,7 @@ class PaperCard(Config):
     example: str = Field(description="a command that runs as printed")
     baselines: tuple[str, ...] = Field((), description="slugs of what it is measured against")
     traps: tuple[str, ...] = Field((), description="what goes wrong silently, and what we do about it")
-    claims: tuple[str, ...] = Field((), description="what has to be true for the method to be worth its cost")
+    claims: tuple[CardClaim, ...] = Field((), description="what has to be true for the method to be worth its cost")
 
     @property
     def citation(self) -> str:

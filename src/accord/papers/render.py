@@ -12,9 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from accord.papers.catalogue import PaperCard, Setting
+from accord.papers.catalogue import CardClaim, PaperCard, Setting
+from accord.papers.verdicts import UNMEASURED, shipped_verdicts
 
 _WIDEST = 100  # columns of text
+_CLAIMS = "Claims, and what measuring them gave (more: accord claims list, docs/claims.md)"
+_STYLES = {"holds": "green", "does not hold": "bold red"}
 _COMMAND = 54  # columns after which a command goes on in the next line
 
 
@@ -40,7 +43,7 @@ def card_page(card: PaperCard, settings: Sequence[Setting]) -> Constrain:
     parts: list[RenderableType] = [heading, "", facts]
     parts += _section("Settings", [_settings_table(settings)] if settings else [])
     parts += _section("Traps", [_item(trap) for trap in card.traps])
-    parts += _section("Claims", [_item(claim) for claim in card.claims])
+    parts += _section(_CLAIMS, [_item(_with_verdicts(claim)) for claim in card.claims])
     parts += _section("Example", [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))])
     return Constrain(Group(*parts), _WIDEST)
 
@@ -63,9 +66,23 @@ def _section(title: str, body: list[RenderableType]) -> list[RenderableType]:
     return ["", Text(title, style="bold"), *body] if body else []
 
 
-def _item(text: str) -> Padding:
+def _with_verdicts(claim: CardClaim) -> Text:
+    """The sentence, and below it the answer to each question that was put to it."""
+    lines, known = [Text(claim.says)], shipped_verdicts()
+    for question in claim.questions:
+        if found := known.get(question):
+            asked = (f" · {question}: {found.statement}", "dim")
+            lines.append(Text.assemble((str(found), _STYLES.get(found.answer, "")), asked))
+    if missing := [question for question in claim.questions if question not in known]:
+        lines.append(Text(f"{UNMEASURED}: {'; '.join(missing)}", style="dim"))
+    if not claim.questions:
+        lines.append(Text("not measured: no claim asks for it", style="dim"))
+    return Text("\n").join(lines)
+
+
+def _item(text: str | Text) -> Padding:
     grid = Table.grid(padding=(0, 1))
-    grid.add_row("•", Text(text))
+    grid.add_row("•", Text(text) if isinstance(text, str) else text)
     return Padding(grid, (0, 0, 0, 2))
 
 

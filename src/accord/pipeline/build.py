@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from accord.data.corpus import Corpus
+from accord.data.fields import declared, main_fields
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
@@ -167,7 +168,8 @@ def _encoder(
     modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, kind: type[Method]
 ) -> Encoder:
     if modality not in choices:
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME")
+        there = ", ".join(registry.encoder_names(modality)) or "none so far"
+        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME; there are: {there}")
     config, because = choices[modality].config, choices[modality].because
     if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
         return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
@@ -192,23 +194,24 @@ def _texts(kind: type[Method], corpus: Corpus) -> list[str]:
 
 def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
     """Name and options, with what the rows say of them: the node types of a graph, the width of a step."""
-    options, declared = config.options, registry.find(modality, config.name or "")
-    if declared is not None and declared.describe:
+    options, made = config.options, registry.find(modality, config.name or "")
+    if made is not None and made.describe:
         facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
-        options = registry.load(declared.describe)(*facts, **config.options)
+        options = registry.load(made.describe)(*facts, **config.options)
     return {**options, "name": config.name}
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
-    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; for sounds, small."""
+    """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; else small ones."""
+    named = {field: declared(field).encoder or "" for field in main_fields()}
+    small = {field: name for field, name in named.items() if name and registry.starts_at_random({"name": name})}
     image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
     frames = {"image": {"name": "efficientnet_lite0", "size": 96}}
     return {
+        **{field: EncoderConfig(name=name) for field, name in small.items()},
         "image": image,
         "text": EncoderConfig(name="minilm"),
         "video": EncoderConfig(name="frames", options=frames),
-        "audio": EncoderConfig(name="tiny_audio"),
-        "sequence": EncoderConfig(name="tiny_sequence"),
     }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from accord.data.loading.tokens import TokenRows
-from accord.data.modalities import get_modality, modality_of_file
+from accord.data.modalities import get_modality, items_in_files, modality_of_file
 from accord.data.reading.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.embedder import Embedder, by_joint_score, rescorer
@@ -233,9 +233,9 @@ def query_modality(query: str | Path | Image) -> str:
     if isinstance(query, str) and kind is None:
         return "text"
     if not path.exists():
-        raise DataError(f"there is no file {path}; give the path of a picture, or search by words")
+        raise DataError(f"there is no file {path}; give the path of one ({items_in_files()}), or search by words")
     if kind is None:
-        raise DataError(f"{path} is of no known kind; expected a picture, a clip or a recording")
+        raise DataError(f"{path} is of no known kind; expected a file of {items_in_files()}")
     return kind
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from accord.data.augmenting.views import View, expand
 from accord.data.corpus import Corpus
 from accord.data.draws import UNDRAWN, Draws
-from accord.data.inputs import GraphInput, ImageInput, Input, SequenceInput, TextInput, VideoInput
+from accord.data.inputs import GraphInput, Input, TextInput
 from accord.data.loading.batches import Batch, Recipe
 from accord.data.loading.features import MAIN, FeatureCache, Features, Layout
 from accord.data.modalities import modality_of, viewed_field
@@ -109,8 +109,8 @@ def feature_caches(
 def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
     """What has to be stored of a frozen encoder's features, or None where that cannot be.
 
-    Streams are stored that have as many positions for every item: all those of pictures, unless views have sizes of
-    their own, all those of clips and of sequences, and the layers of any network.
+    Streams are stored that have as many positions for every item: those of modalities that are :attr:`even`, unless
+    views have sizes of their own, and the layers of any network.
     """
     names = sorted(wanted - {"pooled"})
     if not names:
@@ -118,7 +118,7 @@ def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Se
     inputs = encoder.input
     size = getattr(image_input(inputs), "size", None)
     sizes = {view.size or size for view in views} | {size}
-    fixed = isinstance(inputs, ImageInput | VideoInput | SequenceInput) or names == ["layers"]
+    fixed = modality_of(modality).even or names == ["layers"]
     if not fixed or len(sizes) > 1 or not encoder.gives.issuperset(names):
         return None
     try:
@@ -250,8 +250,9 @@ class _Source:
 
     def _encoded(self, samples: Sequence[dict[str, Any]], place: np.ndarray, epoch: int) -> dict[str, Tensor]:
         batch = self.recipe.assemble(samples, place, epoch)
-        augmented = {"boxes": batch["view_boxes"][:, 0], "flips": batch["view_flips"][:, 0]} if self.view else {}
-        return {"features": self._rows(batch), **augmented}
+        made = {"boxes": "view_boxes", "flips": "view_flips"} if self.view else {}
+        cut = {name: batch[key][:, 0] for name, key in made.items() if key in batch}  # of what has a place in pixels
+        return {"features": self._rows(batch), **cut}
 
     def _rows(self, batch: Batch) -> Tensor:
         layers = any(one.name == "layers" for one in self.layout.streams)

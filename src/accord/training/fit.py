@@ -106,6 +106,8 @@ def fit(
     fewer = {} if rows == config.batch_size or "graph" in method.needs else {"rows of a step": rows}
     identity = identity_of(method, corpus, config) | fewer
     saved = _read(checkpoint, identity) if resume else None
+    if resume and saved is None and console is not None:
+        console.print(f"no checkpoint yet in {run_dir}: trained from the start", highlight=False, soft_wrap=True)
     if saved is None and writes:
         with storage_of(run_dir):
             run_dir.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ def test_a_file_that_is_not_what_it_says_is_named(tmp_path: Path, name: str, con
 
 
 def test_a_folder_of_nothing_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no metadata.csv, .*no pictures, clips or recordings"):
+    with pytest.raises(DataError, match=r"holds no metadata.csv, .*no pictures, clips, recordings, sequences"):
         opened(tmp_path)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from accord.data.fields import declared, main_fields
-from accord.data.modalities.base import Modality, Reading
+from accord.data.modalities.base import VIEWS, Modality, Reading
 from accord.errors import ConfigError, no_such
 from accord.plugins import broken, complain, find_plugin
 
@@ -51,6 +51,8 @@ def get_modality(name: str) -> Modality:
         raise ConfigError(no_such("modality", name, main_fields()))
     if not isinstance(offered, Modality) or offered.name != name:
         raise broken("modalities", name, f"expected an accord.data.modalities.Modality called {name}, got {offered!r}")
+    if offered.views_from not in (None, *VIEWS):
+        raise broken("modalities", name, f"views_from = {offered.views_from!r}, expected None or one of {VIEWS}")
     return offered
 
 
@@ -95,6 +97,15 @@ def suffixes() -> dict[str, str]:
     return {suffix: kind.name for kind in get_modalities() for suffix in sorted(kind.suffixes)}
 
 
+def items_in_files() -> str:
+    """What files may hold, in words.
+
+    >>> items_in_files()
+    'pictures, clips, recordings, sequences'
+    """
+    return ", ".join(kind.items for kind in get_modalities() if kind.suffixes)
+
+
 def modality_of_file(path: PurePath, among: Collection[str] = ()) -> str | None:
     """The modality of a file, by its suffix; None where no modality has it.
 
@@ -132,6 +143,7 @@ __all__ = [
     "Reading",
     "get_modalities",
     "get_modality",
+    "items_in_files",
     "modality_of",
     "modality_of_file",
     "sniff",

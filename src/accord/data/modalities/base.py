@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from accord.data.inputs import Input
 
 
+VIEWS = ("views", "text_views")  # what a method may declare: of pictures or clips, and of captions
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a reader is told besides the cell.
@@ -55,7 +58,8 @@ class Modality:
     also: ClassVar[frozenset[str]] = frozenset()  # of files that are another's, and can be read as one of these
     medium: ClassVar[bool] = True  # whether each cell is decoded by :meth:`read`
     by_row: ClassVar[bool] = True  # whether an encoder is fed values of single rows
-    views_from: ClassVar[str | None] = None  # what a method calls the views that it declares of it
+    even: ClassVar[bool] = False  # whether an encoder gives as many positions for every one of them
+    views_from: ClassVar[str | None] = None  # what a method calls the views that it declares of it, of VIEWS
     draws_in_reading: ClassVar[bool] = False  # whether what is read of a cell depends on the draws
 
     def knows(self, content: bytes) -> bool:

@@ -27,6 +27,7 @@ class Images(Modality):
     item, items = "picture", "pictures"
     example = "cat.png"
     suffixes = IMAGE_SUFFIXES
+    even = True
     views_from = "views"
 
     def knows(self, content: bytes) -> bool:

@@ -42,6 +42,7 @@ class Sequences(Modality):
     item, items = "sequence", "sequences"
     example = "cat.npy"
     suffixes = frozenset({".npy"})
+    even = True
     draws_in_reading = True
 
     def knows(self, content: bytes) -> bool:

@@ -32,6 +32,7 @@ class Videos(Images):
     item, items = "clip", "clips"
     example = "cat.webp"
     suffixes = VIDEO_SUFFIXES
+    even = True
     also = frozenset({".gif", ".webp"})  # animations
     draws_in_reading = True
 

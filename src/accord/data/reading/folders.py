@@ -11,7 +11,7 @@ from typing import Any
 
 import datasets
 
-from accord.data.modalities import Modality, get_modalities
+from accord.data.modalities import Modality, get_modalities, items_in_files
 from accord.data.reading.textfiles import read_text
 from accord.errors import DataError
 
@@ -48,9 +48,7 @@ def read_media_folder(folder: Path) -> MediaFolder:
     if not found[modality]:
         kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common(3)
         others = f"; the files there are: {', '.join(f'{kind} ({count})' for kind, count in kinds)}" if kinds else ""
-        raise DataError(
-            f"{folder} holds no {', '.join(METADATA)}, no tar shards and no pictures, clips or recordings{others}"
-        )
+        raise DataError(f"{folder} holds no {', '.join(METADATA)}, no tar shards and no {items_in_files()}{others}")
     media = found[modality]
     table: dict[str, Any] = {modality.name: [str(file) for file in media]}
     texts, said = _captions(folder, media, files)
