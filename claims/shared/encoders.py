@@ -1,4 +1,4 @@
-"""Encoders small enough for 8×8 digits: a multilayer perceptron, their pixels, and a sentence encoder that is a table."""
+"""Encoders small enough for 8×8 digits: a multilayer perceptron, the pixels, and a sentence encoder that is a table."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ConvDigits(Encoder):
 
 
 class PixelEncoder(Encoder):
-    """A frozen encoder whose features are the 64 grey values, so that what is learnt is learnt by the method's heads."""
+    """A frozen encoder whose features are the 64 grey values: what is learnt is learnt by the method's heads."""
 
     modality = "image"
 
