@@ -41,8 +41,8 @@ from accord.methods.image.swav import Swav
 from accord.methods.multimodal.multiview import MultiView
 from accord.methods.noisy.baselines import CrossEntropy
 
-EPOCHS, BATCH, LR, WARMUP, DRAWS = 25, 128, 1e-3, 0.05, 10
-SMALL_BATCH = {"batch": 16, "epochs": 6}
+EPOCHS, BATCH, LR, WARMUP, DRAWS = 15, 128, 1e-3, 0.05, 10
+SMALL_BATCH = {"batch": 16, "epochs": 4}
 LARGE, SMALL = (0.5, 1.0), (0.25, 0.5)  # areas of crops
 PROTOTYPES = 60
 FEW, USED = "accuracy, 10 labels each", "prototypes used"

@@ -1,34 +1,95 @@
-"""A part of the Debian archive as a graph that a method gets through in a minute."""
+"""A made graph of papers, authors and subjects in which links say more about a paper's class than its words do.
+
+Who wrote a paper and what it is filed under are drawn around its class; words are drawn from all, a few of them more
+often in a class. What the making knows is the ceiling, words alone and links at random are the settings beside.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import HeteroData
 
-from accord.data.corpus import Corpus, open_corpus
-from accord.data.reading.graphs import graph_of_columns
-from accord.data.splits import split
+from accord.data.corpus import Corpus, corpus_from_graph
 
-SECTIONS = ("games", "sound", "science", "graphics", "mail", "database")
-LINKS = ("maintainer", "depends")  # tags nearly name the section
+CLASSES = ("algebra", "biology", "chemistry", "drama", "economics", "folklore")
+PAPERS, AUTHORS, SUBJECTS, WORDS = 900, 300, 48, 240
+WRITTEN, FILED, LENGTH = 3, 2, 12  # authors, subjects and words of a paper
+OWN = {"author": 0.55, "subject": 0.5}  # share of links that lead to the class's own; the others lead anywhere
+LIFT = 4.0  # how much likelier a class's own words are in it
 
 
-def packages(seed: int) -> tuple[Corpus, Corpus]:
-    """Packages of six sections; half of the sources give labels, the other half is scored. One graph holds both."""
-    everything = open_corpus("pack:archive_tagged", columns={"graph": LINKS}, quiet=True)
-    chosen = [everything.classes.index(name) for name in SECTIONS]
-    assert everything.labels is not None
-    kept = np.flatnonzero(np.isin(everything.labels, chosen))
-    rows = everything.rows.select(kept)
-    labels = np.array([chosen.index(label) for label in everything.labels[kept]])
-    corpus = replace(
-        everything,
-        rows=rows,
-        ids=np.arange(len(kept)),
-        labels=labels,
-        classes=SECTIONS,
-        graph=graph_of_columns(rows, everything.columns),
-    )
-    parts = split(corpus.groups(), corpus.labels, {"test": 0.5}, seed)
-    return corpus.select(parts.rows["train"]), corpus.select(parts.rows["test"])
+@dataclass(frozen=True)
+class Made:
+    """What was drawn.
+
+    Args:
+        labels: ``(N,)`` class of each paper.
+        words: ``(N, WORDS)`` counts.
+        links: type -> ``(N, count)`` counts of links to each node of that type.
+        likely: ``(N, C)`` log-probability of each class given words and links, by the probabilities that were used.
+    """
+
+    labels: NDArray[np.int64]
+    words: NDArray[np.int64]
+    links: dict[str, NDArray[np.int64]]
+    likely: NDArray[np.float64]
+
+
+def made(seed: int, linked: bool = True) -> Made:
+    """Draw papers; not ``linked``, they have as many links, which lead anywhere."""
+    random, count = np.random.default_rng(seed), len(CLASSES)
+    labels = random.permutation(np.arange(PAPERS) % count)
+    chances = _chances(WORDS, LIFT / (LIFT + count - 1))
+    words = np.stack([random.multinomial(LENGTH, chances[label]) for label in labels])
+    likely, links = words @ np.log(chances).T, {}
+    for kind, number, degree in (("author", AUTHORS, WRITTEN), ("subject", SUBJECTS, FILED)):
+        chances = _chances(number, OWN[kind] + (1 - OWN[kind]) / count if linked else 1 / count)
+        links[kind] = np.stack([random.multinomial(degree, chances[label]) for label in labels])
+        likely = likely + links[kind] @ np.log(chances).T
+    return Made(labels, words, links, likely)
+
+
+def papers(seed: int, linked: bool = True) -> tuple[Corpus, Corpus]:
+    """The papers as a graph; one half gives labels, the other is scored."""
+    drawn = made(seed, linked)
+    words, labels = torch.from_numpy(drawn.words), torch.from_numpy(drawn.labels)
+    graph = HeteroData(paper={"x": words.float().to_sparse(), "y": labels})
+    for kind, counts in drawn.links.items():
+        graph[kind].num_nodes = counts.shape[1]
+        graph["paper", "to", kind].edge_index = torch.from_numpy(np.stack(np.nonzero(counts)))
+    corpus = corpus_from_graph(graph, "paper", classes=CLASSES)
+    order = np.random.default_rng(seed).permutation(PAPERS)
+    return corpus.select(np.sort(order[: PAPERS // 2])), corpus.select(np.sort(order[PAPERS // 2 :]))
+
+
+unlinked = partial(papers, linked=False)
+
+
+class Vectors:
+    """An embedder of rows whose vectors are known.
+
+    Args:
+        rows: ``(N, D)``, one vector of each paper.
+    """
+
+    modalities = ("graph",)
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = torch.nn.functional.normalize(rows.float(), dim=1)
+
+    def embed_corpus(self, corpus: Corpus, modality: str) -> Tensor:
+        """The vectors of the corpus's rows."""
+        return self.rows[torch.from_numpy(corpus.ids)]
+
+
+def _chances(count: int, own: float) -> NDArray[np.float64]:
+    """``(C, count)`` chances of each thing in each class; things are shared out, and a class prefers its own."""
+    mine = np.arange(count) % len(CLASSES) == np.arange(len(CLASSES))[:, None]
+    each = count / len(CLASSES)
+    return np.where(mine, own / each, (1 - own) / (count - each))

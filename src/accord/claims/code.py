@@ -37,9 +37,8 @@ COMPUTE = {  # what is imported -> the distribution whose version counts
     "torchvision": "torchvision",
     "transformers": "transformers",
 }
-PROSE = {
-    Claim: ("paper", "tuning", "quick", "kind_of_data")
-}  # what is said beside a declaration, and what only a smoke run does
+# What is said beside a declaration, and what only a smoke run does.
+PROSE: Mapping[type, tuple[str, ...]] = {Claim: ("paper", "tuning", "quick", "kind_of_data")}
 NOTE = "note"
 
 
