@@ -198,6 +198,6 @@ CLAIM = Claim(
         ),
     ],
     seeds=5,
-    tuning="All arms share learning rate, batch and towers, which one trial of CLIP and of FILIP on seed 200 found to "
-    "leave the plateau at the start; nothing was chosen by their outcome.",
+    tuning="All arms share learning rate, batch and towers, at which one trial of FILIP on seed 200 left the plateau "
+    "of the start within 360 steps; nothing was chosen by their outcome.",
 )

@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from shared.captions import best_recall, captioned_digits, right_among_nearest, told_apart
+from shared.captions import best_recall, captioned_digits, right_among_nearest
 from shared.digits import digit_scenes
+from shared.probes import few_label_accuracy
 
 from accord.claims import Arm, Claim, Combined, Question, Scale
 from accord.data.corpus import Corpus
@@ -43,7 +44,7 @@ def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Of single digits how well pictures are told apart and found by words; of scenes the recalls of both stages."""
     if test.labels is None:
         return recalls(model, test)
-    values = told_apart(model, train, test)
+    values = {"probe": few_label_accuracy(model, train, test)}
     return {**values, "precision": right_among_nearest(model, test)} if "text" in model.method.encoders else values
 
 
