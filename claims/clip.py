@@ -1,13 +1,19 @@
-"""CLIP's three claims, on digit scenes: 16×16 pictures of four real digits with captions of their places.
+"""CLIP's claims, on digit scenes: 16×16 pictures of four real digits with captions of their places.
 
-1. Text-to-image recall ends above ten times what guessing gives, and rises with the batch size at an equal number of
-   optimiser steps. It could fail because negatives are easy here: a small batch may teach as much as a large one, and
-   the large one has more captions that fit several of its pictures.
+Captions leave digits out and several scenes may fit one, so that even who reads every digit finds the right scene only
+sometimes: that is the ceiling.
+
+1. Text-to-image recall rises with the batch size at an equal number of optimiser steps. It could fail because negatives
+   are easy here: a small batch may teach as much as a large one, and the large one has more captions that fit several
+   of its pictures.
 2. A learnable temperature (from 0.07) ends at a higher recall than a fixed temperature of 1. It could fail because
-   with a cosine in [-1, 1] and a scale of 1 the loss still ranks the pairs, only softly.
+   with a cosine in [-1, 1] and a scale of 1 the loss still ranks the pairs, only softly. Fixed at 0.07, where it
+   starts, it should be as good: what matters is to be in the right place, and nothing is left to learn.
 3. Two processes that score their own rows only, against the features gathered from both, end with the parameters of
    one process with the same global batch. It fails when a gradient is lost, doubled or averaged twice. The optimiser
    is SGD here: Adam's steps do not depend on the scale of the gradient and would hide just that.
+
+    accord claims tune clip && accord claims run clip
 """
 
 from __future__ import annotations
@@ -16,13 +22,14 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import torch
-from shared.digits import digit_scenes
-from shared.interest import POINT
+from shared.digits import cell_digits, digit_scenes, mentions
 from torch import Tensor
 
-from accord.claims import Arm, Claim, Question
+from accord.claims import Arm, Claim, Question, Scale, Tuning
 from accord.data.corpus import Corpus
 from accord.evaluation.retrieval import evaluate_retrieval
 from accord.functional.distributed import rank
@@ -31,28 +38,42 @@ from accord.pipeline.config import RunConfig, merged
 from accord.training.artifact import Model
 from accord.training.fit import fit
 
-STEPS, SMALL, LARGE, ROWS = 256, 32, 256, 4096
+STEPS, SMALL, LARGE, ROWS = 512, 16, 128, 4096
 SHARED_STEPS, SHARED_BATCH = 20, 64  # of the runs that one and two processes make
 AGREEMENT = 1e-5  # largest difference between float32 parameters that counts as none
-RECALL, CHANCE, DIFFERENCE = "text→image R@1", "ten times chance", "largest difference of a parameter"
+RECALL, CHANCE, DIFFERENCE = "text→image R@1", 0.1, "largest difference of a parameter"
+LEARNT, FEW, STILL, SOFT = f"batch {LARGE}", f"batch {SMALL}", "fixed temperature 0.07", "fixed temperature 1"
+UNTRAINED, READER = "untrained", "reads every digit"
 
 RUN = {
     "method": {"name": "clip", "dim": 64},
     "encoders": {
-        "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 4}},
+        "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 4, "width": 64, "depth": 1, "heads": 4}},
         "text": {
             "name": "tiny_text",
-            "options": {"width": 64, "depth": 2, "heads": 4, "length": 24, "vocabulary": 400},
+            "options": {"width": 64, "depth": 1, "heads": 4, "length": 24, "vocabulary": 400},
         },
     },
     "training": {"epochs": STEPS * LARGE // ROWS, "batch_size": LARGE, "lr": 2e-3, "accelerator": "cpu"},
 }
+SEARCH = {"training.lr": [1e-3, 2e-3, 4e-3]}
 
 
 def recall(model: Model, train: Corpus, test: Corpus) -> dict[str, float]:
-    """Share of captions, in percent, whose nearest picture is one that they belong to, and ten times its chance."""
+    """Share of captions, in percent, whose nearest picture is the one that they belong to."""
     metric = next(metric for metric in evaluate_retrieval(model, test) if metric.name == RECALL)
-    return {RECALL: metric.value, CHANCE: 10 * (metric.chance or 0.0)}
+    return {RECALL: metric.value}
+
+
+def reader(seed: int) -> dict[str, float]:
+    """What a reader of all digits and captions finds, who takes any of the scenes that fit."""
+    _, test = digit_scenes(seed)
+    cells = cell_digits(test)
+    fitting = [
+        np.all([cells[:, cell] == digit for _, digit, cell in mentions(caption)], axis=0).sum()
+        for (caption,) in test.texts()
+    ]
+    return {RECALL: 100 * float(np.mean(1 / np.array(fitting)))}
 
 
 def processes_agree(seed: int) -> dict[str, float]:
@@ -84,46 +105,51 @@ def parameters(seed: int, processes: int) -> dict[str, Tensor]:
     return clip.state_dict()
 
 
-BATCH = {"training.batch_size": SMALL, "training.epochs": STEPS * SMALL // ROWS}
+POINTS: dict[str, Any] = {
+    "metric": RECALL,
+    "smallest": 1.5,
+    "because": "less does not change which pictures a search shows first",
+}
 CLAIM = Claim(
     slug="clip",
-    kind_of_data="composed",
     paper="Matching pictures with their captions among those of a large batch, with a learnt temperature, learns "
     "embeddings that find one by the other. Larger batches help, and every process may score its own rows only.",
+    kind_of_data="composed",
     data=digit_scenes,
     run=RUN,
     arms={
-        f"batch {LARGE}": Arm(),
-        f"batch {SMALL}": Arm(BATCH),
-        "fixed temperature 1": Arm({"method.temperature": 1.0, "method.learn_temperature": False}),
+        LEARNT: Arm(search=SEARCH),
+        FEW: Arm({"training.batch_size": SMALL, "training.epochs": STEPS * SMALL // ROWS}, search=SEARCH),
+        STILL: Arm({"method.learn_temperature": False}, search=SEARCH),
+        SOFT: Arm({"method.temperature": 1.0, "method.learn_temperature": False}, search=SEARCH),
+        UNTRAINED: Arm(untrained=True),
+        READER: Arm(function=reader, note="who reads every digit and takes any scene that fits"),
         "two processes": Arm(function=processes_agree, note="against one process with the same global batch"),
     },
     measure=recall,
+    scales={RECALL: Scale(floor=(UNTRAINED, CHANCE), ceiling=READER)},
     questions=[
-        Question(
-            "above_chance",
-            f"After {STEPS} steps of {LARGE}, R@1 is more than ten times what guessing gives.",
-            method=f"batch {LARGE}",
-            baseline=f"batch {LARGE}",
-            metric=RECALL,
-            baseline_metric=CHANCE,
-            **POINT,
-        ),
         Question(
             "batch_size",
             f"R@1 is higher with a batch of {LARGE} than of {SMALL} after {STEPS} steps of each.",
-            method=f"batch {LARGE}",
-            baseline=f"batch {SMALL}",
-            metric=RECALL,
-            **POINT,
+            method=LEARNT,
+            baseline=FEW,
+            **POINTS,
         ),
         Question(
             "temperature",
             "A learnable temperature ends at a higher R@1 than a fixed temperature of 1.",
-            method=f"batch {LARGE}",
-            baseline="fixed temperature 1",
-            metric=RECALL,
-            **POINT,
+            method=LEARNT,
+            baseline=SOFT,
+            **POINTS,
+        ),
+        Question(
+            "temperature, fixed",
+            "A temperature that is fixed at 0.07 ends at the same R@1 as one that is learnt from there.",
+            method=LEARNT,
+            baseline=STILL,
+            expects="equivalent",
+            **POINTS,
         ),
         Question(
             "two_processes",
@@ -137,8 +163,9 @@ CLAIM = Claim(
             every=True,
         ),
     ],
-    tuning="The same settings for all arms. The last two seeds were added when three left the claim of the "
-    "temperature undecided.",
+    seeds=range(10, 18),
+    tune=Tuning(trials=3, seeds=(100,), metric=RECALL),
+    tuning="Every arm has the learning rate that was best for it; towers and steps were chosen for the cost.",
 )
 
 

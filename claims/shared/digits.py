@@ -115,17 +115,21 @@ def digit_scenes(seed: int, train: int = 4096, test: int = 1000) -> tuple[Corpus
     return corpora[0], corpora[1]
 
 
-def web_digits(seed: int) -> WebDigits:
+def web_digits(seed: int, wrong: float = 0.5) -> WebDigits:
     """Digits under the labels and beside the texts that a web search would give them.
 
-    For three labels the noise is directed: half of the pictures of another digit come under them and take the places
-    of half of their own, so that every second one is wrong. A tenth of the other rows has a random label. A text is
-    the definition vector of the *true* class plus noise two and a half times as long, so that their cosine is about
-    0.4; about a third of the texts is noise alone.
+    For three labels the noise is directed: a share of the pictures of another digit come under them and take the places
+    of as large a share of their own. A tenth of the other rows has a random label. A text is the definition vector of
+    the *true* class plus noise two and a half times as long, so that their cosine is about 0.4; about a third of the
+    texts is noise alone.
+
+    Args:
+        seed: decides all that is random.
+        wrong: share of the pictures of the three labels that show the other digit; 0 for labels that are all right.
     """
     random = np.random.default_rng(seed)
     train, test = split_digits(seed)
-    train, labels = _search(random, train)
+    train, labels = _search(random, train, wrong)
     classes = tuple(str(digit) for digit in range(10))
     meaning = random.standard_normal((10, TEXT_DIM))
     noise = TEXT_NOISE * random.standard_normal((len(labels), TEXT_DIM))
@@ -186,22 +190,22 @@ def _caption(random: np.random.Generator, digits: NDArray[np.int64]) -> str:
     return f"{OPENINGS[random.integers(len(OPENINGS))]} {' and '.join(parts)}"
 
 
-def _search(random: np.random.Generator, digits: Digits) -> tuple[Digits, NDArray[np.int64]]:
+def _search(random: np.random.Generator, digits: Digits, share: float) -> tuple[Digits, NDArray[np.int64]]:
     """The digits that are found, and the labels ``(N,)`` under which they are."""
     labels, found = digits.labels.copy(), np.ones(len(digits.labels), dtype=bool)
     for label, other in MEANINGS.items():
-        labels[_half(random, digits.labels == other)] = label
-        found[_half(random, digits.labels == label)] = False
+        labels[_some(random, digits.labels == other, share)] = label
+        found[_some(random, digits.labels == label, share)] = False
     digits, labels = Digits(digits.pixels[found], digits.labels[found]), labels[found]
     right = np.flatnonzero(labels == digits.labels)
-    wrong = random.permutation(right)[: round(RANDOM * len(right))]
+    wrong = random.permutation(right)[: round(RANDOM * len(right))] if share else right[:0]
     labels[wrong] = (labels[wrong] + random.integers(1, 10, len(wrong))) % 10
     return digits, labels
 
 
-def _half(random: np.random.Generator, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _some(random: np.random.Generator, chosen: NDArray[np.bool_], share: float) -> NDArray[np.int64]:
     rows = np.flatnonzero(chosen)
-    return random.permutation(rows)[: len(rows) // 2]
+    return random.permutation(rows)[: int(share * len(rows))]
 
 
 def _spelled(prefix: str, number: int) -> str:

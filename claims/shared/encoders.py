@@ -1,4 +1,4 @@
-"""Encoders small enough for 8×8 digits: a multilayer perceptron, and a sentence encoder that is a table."""
+"""Encoders small enough for 8×8 digits: a multilayer perceptron, the pixels, and a sentence encoder that is a table."""
 
 from __future__ import annotations
 
@@ -70,6 +70,30 @@ class ConvDigits(Encoder):
     def spec(self) -> dict[str, Any]:
         """The width."""
         return {"name": "conv_digits", "width": self.dim}
+
+
+class PixelEncoder(Encoder):
+    """A frozen encoder whose features are the 64 grey values: what is learnt is learnt by the method's heads."""
+
+    modality = "image"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = ImageInput(size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+        self.dim = 64
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=False)  # what features are stored of has weights
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of pictures ``(B, 3, 8, 8)``."""
+        return Features(pooled=self.scale * x.mean(dim=1).flatten(1))
+
+    def blocks(self) -> list[nn.Module]:
+        """None that could be trained."""
+        return []
+
+    def spec(self) -> dict[str, Any]:
+        """Nothing but the name."""
+        return {"name": "digit_pixels"}
 
 
 class TableEncoder(Encoder):

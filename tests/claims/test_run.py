@@ -354,6 +354,13 @@ def test_settings_of_the_smoke_run_go_to_the_arms_whose_method_has_them(toy) -> 
         assert arms.config("learnt", 0).training.epochs == 1
 
 
+def test_a_measure_may_be_told_of_a_smoke_run(toy, trainings) -> None:
+    head = ("def measure(model, train, test):", "def measure(model, train, test, quick=False):")
+    folder = toy(head, ('return {"spread"', 'return {"quick": float(quick), "spread"'))
+    for quick in (True, False):
+        assert measure(folder, quick=quick).results["deep"][0].metrics["quick"] == quick
+
+
 def test_arms_of_unequal_steps_are_refused_before_anything_is_trained(toy, trainings) -> None:
     folder = toy(DEEP, ('"deep", 1000.0,', '"deep", "learnt",'))
     with pytest.raises(ConfigError, match=r"question 'level' differ in steps \(deep 9, learnt 6\)"):

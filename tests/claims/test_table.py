@@ -120,8 +120,8 @@ def test_there_is_a_page_before_there_are_results(folder) -> None:
 def test_records_of_an_older_version_are_to_be_measured_again(folder) -> None:
     (folder / "results").mkdir()
     (folder / "results" / "toy.json").write_text('{"slug": "toy", "questions": [], "seeds": []}')
-    assert ">to be measured again</span>" in page(folder)
-    assert "to be measured again" in accord("claims", "list", "--folder", folder).stdout
+    assert ">measured by an older version</span>" in page(folder)
+    assert "older version" in accord("claims", "list", "--folder", folder).stdout
 
 
 def test_there_is_a_figure_of_all_claims(measured) -> None:

@@ -223,7 +223,13 @@ class Arms:
 
         def run() -> Found:
             found = train_and_measure(
-                built.method, built.rows, config, measure, epochs=cost.epochs, untrained=arm.untrained
+                built.method,
+                built.rows,
+                config,
+                measure,
+                epochs=cost.epochs,
+                untrained=arm.untrained,
+                quick=self.quick,
             )
             return self._checked(name, seed, found)
 

@@ -123,7 +123,7 @@ class Bench:
         """Where and with what something was measured."""
         device = resolve_device(self.order.device or "auto").type
         told = {"commit": self.order.commit, "machine": machine(), "threads": THREADS, "device": device}
-        return told | {"versions": versions("accord") | code.versions}
+        return told | {"versions": {**versions("accord"), **code.versions}}
 
 
 def carried_out(tasks: Sequence[Task], bench: Bench, jobs: int, waiting: Waiting) -> Iterator[Done]:

@@ -5,8 +5,10 @@ Nothing is trained. A declaration is compared by the hash that the record has of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accord.claims.code import declaration_of
 from accord.claims.imports import digest_of
@@ -67,7 +69,7 @@ def check(slug: str, folder: Path) -> Status:
         )
 
 
-def moved(record: dict[str, dict[str, dict[str, str]]]) -> tuple[str, ...]:
+def moved(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The modules whose code is no longer what a record was measured with."""
     code = record["code"]
     measured = {name: digest for arm in code["arms"].values() for name, digest in arm.items()} | code["every arm"]

@@ -37,10 +37,8 @@ COMPUTE = {  # what is imported -> the distribution whose version counts
     "torchvision": "torchvision",
     "transformers": "transformers",
 }
-PROSE = {
-    Claim: ("paper", "tuning", "quick", "kind_of_data")
-}  # what is said beside a declaration, and what only a smoke run does
-NOTE = "note"
+# What is said beside a declaration, and what only a smoke run does.
+BESIDE = ("paper", "tuning", "note", "quick", "kind_of_data")
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,8 @@ def _declared(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_declared(inner) for inner in value]
     if is_dataclass(value) and not isinstance(value, type) and type(value).__module__ == Claim.__module__:
-        left_out = (*PROSE.get(type(value), ()), NOTE)
-        told = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
-        return {key: _declared(inner) for key, inner in told.items()}
+        names = [field.name for field in fields(value) if field.name not in BESIDE]
+        return {name: _declared(getattr(value, name)) for name in names}
     return value
 
 

@@ -63,12 +63,11 @@ from accord.errors import ConfigError
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.encoders.base import Encoder
-    from accord.training.model import Model
 
 Metrics = Mapping[str, float]
 Data = Mapping[str, Any] | Callable[[int], "tuple[Corpus, Corpus]"]
 Encoders = Callable[["Corpus", int], "Mapping[str, Encoder]"]
-Measure = Callable[["Model", "Corpus", "Corpus"], Metrics]
+Measure = Callable[..., Metrics]  # of a model, the training rows and the test rows
 Level = str | float  # the name of an arm, or a level of the metric such as chance
 Choices = Sequence[Any]  # values to choose from, or (low, high, "log")
 
@@ -316,7 +315,7 @@ class Claim:
         encoders: ``(training corpus, seed) -> {modality: encoder}`` for encoders that have no name in the registry;
             they stand for ``run["encoders"]`` of the same modality. Seeded before the call.
         measure: ``(model, training corpus, test corpus) -> {metric: value}``. Without it, the evaluation tasks of
-            ``run["evaluate"]`` by the names of their metrics.
+            ``run["evaluate"]`` by the names of their metrics. A parameter ``quick`` gets True in a smoke run.
         seeds: how many, counted from 0, or which. They are fixed here: a record says where it has others.
         kind_of_data: ``"real"``, as somebody met them; ``"composed"``, real things put together by us, or with noise of
             ours (digits laid out as scenes, labels mixed up); or ``"synthetic"``, computed. A reader sees it.

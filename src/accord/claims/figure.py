@@ -57,12 +57,13 @@ def draw_all(questions: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
     axes.axvspan(-1, 1, color="#e8e8e8", zorder=0)
     axes.axvline(0, color="#4a4a4a", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for row, (_, question) in enumerate(questions):
-        low, effect, high = (_standardised(question, key) for key in ("low", "effect", "high"))
         colour = COLOURS[question["answer"]]
-        if low is not None and high is not None:
-            axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
-        axes.scatter([effect], [row], color=colour, s=16, zorder=3)
-    axes.set_xscale("symlog", linthresh=1)
+        if question["low"] is not None and question["high"] is not None:
+            ends = [_standardised(question, "low"), _standardised(question, "high")]
+            axes.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
+        axes.scatter([_standardised(question, "effect")], [row], color=colour, s=16, zorder=3)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_yticks(range(len(questions)), [name for name, _ in questions], fontsize=7)
     axes.set_ylim(len(questions) - 0.4, -0.6)
     axes.set_xlabel(
@@ -77,10 +78,9 @@ def draw_all(questions: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
     return content.getvalue()
 
 
-def _standardised(question: Mapping[str, Any], key: str) -> float | None:
+def _standardised(question: Mapping[str, Any], key: str) -> float:
     """An effect or a bound of it, beyond the margin, in smallest effects of interest."""
-    value: float | None = question[key]
-    return None if value is None else (value - question["margin"]) / question["smallest"]
+    return float((question[key] - question["margin"]) / question["smallest"])
 
 
 def _pairs(axes: Axes, question: Mapping[str, Any]) -> None:

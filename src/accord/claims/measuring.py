@@ -63,7 +63,7 @@ def single_threaded() -> Iterator[None]:
 
 
 def train_and_measure(
-    method: Method, rows: Rows, config: RunConfig, measure: Measure, *, epochs: int, untrained: bool
+    method: Method, rows: Rows, config: RunConfig, measure: Measure, *, epochs: int, untrained: bool, quick: bool
 ) -> Found:
     """Train a method as ``config`` says, or not at all, and measure it.
 
@@ -74,6 +74,7 @@ def train_and_measure(
         measure: what gives the values.
         epochs: passes over the rows that training makes.
         untrained: only measure.
+        quick: whether this is a smoke run, for a measure that has a parameter for it.
     """
     started = time.perf_counter()
     seed_everything(config.training.seed)
@@ -85,7 +86,7 @@ def train_and_measure(
             fitted = fit(method, rows.fed, config.training, Path(folder), progress=False)
     model = Model(method, config=config.model_dump(mode="json"))
     seed_everything(config.training.seed)  # what is random in measuring is the same for all arms
-    metrics = _floats(measure(model, rows.train, rows.test))
+    metrics = _floats(measure(model, rows.train, rows.test, **_known(measure, quick=quick)))
     return Found(metrics, time.perf_counter() - started, fitted.seconds, fitted.steps, 0 if untrained else epochs)
 
 
@@ -98,9 +99,8 @@ def call(function: Callable[..., Metrics | Measured], seed: int, **options: Any)
         options: ``quick``, ``settings``, ``share``.
     """
     started = time.perf_counter()
-    known = inspect.signature(function).parameters
     seed_everything(seed)
-    found = function(seed, **{name: value for name, value in options.items() if name in known})
+    found = function(seed, **_known(function, **options))
     steps, epochs = getattr(found, "steps", None), getattr(found, "epochs", None)
     metrics = _floats(found if isinstance(found, Mapping) else found.metrics)
     return Found(metrics, time.perf_counter() - started, None, steps, epochs)
@@ -127,6 +127,12 @@ def held_out(train: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
     parts = split(train.groups(), train.labels, {"val": share}, seed, ids=train.ids)
     left, chosen = (train.select(parts.positions(name, train.ids)) for name in ("train", "val"))
     return left, chosen
+
+
+def _known(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Those of the options that a function has parameters for."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
 
 
 def _floats(metrics: Metrics) -> dict[str, float]:

@@ -15,7 +15,7 @@ from accord.claims.load import claim_files, headline
 from accord.claims.record import outdated, read_records
 from accord.papers.verdicts import UNMEASURED
 
-STALE, OUTDATED = "stale", "to be measured again"
+STALE, OUTDATED = "stale", "measured by an older version"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Line:
         found: the question's part of the record; None where it was not measured.
         seeds: how many it was measured on, or is to be.
         commit: what was measured; empty without one.
-        remark: "stale …" where claim or code is another one by now; without an answer "not measured yet", or "to be
-            measured again" where an older version did it; else nothing.
+        remark: "stale …" where claim or code is another one by now; without an answer "not measured yet", or
+            "measured by an older version"; else nothing.
     """
 
     claim: str

@@ -39,7 +39,7 @@ def effect_plot(question: Mapping[str, Any]) -> str:
         parts.append(
             f'<path d="M{at["low"]:.1f} {MIDDLE:g}H{at["high"]:.1f}" stroke="{colour}" stroke-width="3" fill="none"/>'
         )
-    parts.append(f'<circle cx="{at["effect"]:.1f}" cy="{MIDDLE:g}" r="4" fill="{colour}"/>')
+    parts.append(f'<circle cx="{at["effect"]:.1f}" cy="{MIDDLE:g}" r="3.5" fill="{colour}"/>')
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     return f'<svg class="effect" role="img" {size}>{"".join(parts)}</svg>'
 

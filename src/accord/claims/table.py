@@ -128,10 +128,10 @@ def _line(line: Line) -> tuple[str, ...]:
     """A row of the table of all questions."""
     name, found = f"`{line.name}`", line.found
     linked = name if found is None else f"[{name}](#{line.claim})"  # what was not measured has no section
-    asked = f'<span id="{anchor(line.name)}"></span>{linked} {line.statement}'
+    asked = f'<span class="question" id="{anchor(line.name)}"></span>{linked}<br>{line.statement}'
     if found is None:
         return asked, line.kind_of_data, badge(line), "", "", str(line.seeds or ""), ""
-    shown = f"{effect_plot(found)} {effect(found)}"
+    shown = f"{effect_plot(found)}<br>{effect(found)}"
     return asked, line.kind_of_data, badge(line), shown, levels(found), seeds(line.seeds, found), _commit(line)
 
 
