@@ -75,7 +75,7 @@ CLAIM = Claim(
             "cluster_every": 5,
             "patience": 0,
         },
-        "training": {"epochs": 150, "lr": 2e-3, "batch_size": 1, "accelerator": "cpu"},
+        "training": {"epochs": 100, "lr": 7e-4, "batch_size": 1, "accelerator": "cpu"},
     },
     arms={
         "MEOW": Arm(),

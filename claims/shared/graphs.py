@@ -20,8 +20,8 @@ from accord.data.corpus import Corpus, corpus_from_graph
 CLASSES = ("algebra", "biology", "chemistry", "drama", "economics", "folklore")
 PAPERS, AUTHORS, SUBJECTS, WORDS = 900, 300, 48, 240
 WRITTEN, FILED, LENGTH = 3, 2, 12  # authors, subjects and words of a paper
-OWN = {"author": 0.55, "subject": 0.5}  # share of links that lead to the class's own; the others lead anywhere
-LIFT = 4.0  # how much likelier a class's own words are in it
+OWN = {"author": 0.8, "subject": 0.7}  # share of links that lead to the class's own; the others lead anywhere
+LIFT = 3.0  # how much likelier a class's own words are in it
 
 
 @dataclass(frozen=True)
