@@ -47,7 +47,7 @@ def model(squares: Corpus) -> Model:
     kind = torch.arange(16) // 4
     right = (kind[:, None] == kind).float() / 4
     optimiser = torch.optim.AdamW(method.parameters(), lr=1e-2)
-    for index in range(40):
+    for index in range(80):
         optimiser.zero_grad()
         vectors = method.embed(batch)
         F.cross_entropy(method.logit_scale() * vectors["image"] @ vectors["text"].T, right).backward()
