@@ -46,6 +46,15 @@ def test_results_make_no_tree_dirty(committed) -> None:
     assert tree_of(committed).clean
 
 
+def test_code_beside_the_claims_counts_and_what_is_told_of_records_does_not(committed, monkeypatch) -> None:
+    package = committed / "package"
+    (package / "papers").mkdir(parents=True)
+    monkeypatch.setattr("accord.__file__", str(package / "__init__.py"))
+    (package / "papers" / "verdicts.json").write_text("{}")
+    (package / "code.py").write_text("")
+    assert tree_of(committed).changed == ("package/code.py",)
+
+
 def test_there_need_not_be_a_repository(folder) -> None:
     tree = tree_of(folder)
     assert (tree.commit, tree.changed) == (None, ())

@@ -105,6 +105,7 @@ class Arms:
         self.claim, self.folder, self.quick, self.device = claim, folder, quick, device
         self.settings = settings or {}
         self._random: dict[str, frozenset[str]] = {}
+        self._sources: dict[str, Source] = {}
         self._codes: dict[Any, Code] = {}
 
     def smoke(self) -> Arms:
@@ -206,7 +207,7 @@ class Arms:
     def _training(self, name: str, built: _Built, seed: int) -> Ready:
         arm, config = self._arm(name), built.config
         measure = self.claim.measure or evaluations(config)
-        source = source_of(self.folder, arm.encoders or self.claim.encoders, measure)
+        source = self._source(name, arm.encoders or self.claim.encoders, self.claim.measure)
         named = _modules_of(built, tasks=self.claim.measure is None)
         code = self._code(source, frozenset(named))
         cost = self._cost(name, built)
@@ -244,7 +245,7 @@ class Arms:
                 f"claim {self.claim.slug!r}, arm {name!r}: a function with a search is called with the settings that "
                 "are tried and the share of rows to hold out: give it the parameters settings and share"
             )
-        source = source_of(self.folder, function)
+        source = self._source(name, function)
         code = self._code(source, frozenset(modules_named(source.words)))
         options = {"settings": settings, "share": held}
         return Ready(
@@ -268,6 +269,12 @@ class Arms:
             "threads": THREADS,
             "device": resolve_device(self.device or accelerator).type,
         }
+
+    def _source(self, name: str, *functions: Any) -> Source:
+        """The claim's own code behind an arm, read once."""
+        if name not in self._sources:
+            self._sources[name] = source_of(self.folder, *functions)
+        return self._sources[name]
 
     def _code(self, source: Source, roots: frozenset[str]) -> Code:
         """The code behind an arm, found once."""

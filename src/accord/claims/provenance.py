@@ -9,7 +9,7 @@ from pathlib import Path
 import accord
 from accord.errors import ConfigError
 
-OWN = "results"  # what a run writes itself makes no tree dirty
+WRITTEN = ("results", "papers")  # of claims and of Accord: what is told of records, which is written after a run
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def tree_of(folder: Path) -> Tree:
     commit = _git(folder, "rev-parse", "HEAD")
     package = Path(accord.__file__).parent
     places = [folder.resolve(), *([package] if package.is_relative_to(top.strip()) else [])]
-    without = f":(exclude){folder.resolve() / OWN}"
-    status = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", *map(str, places), without) or ""
+    without = [f":(exclude){place / written}" for place, written in zip(places, WRITTEN, strict=False)]
+    status = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", *map(str, places), *without) or ""
     return Tree(commit and commit.strip(), tuple(line[3:] for line in status.splitlines()))
 
 
