@@ -75,26 +75,27 @@ def reader(seed: int) -> dict[str, float]:
     return {RECALL: 100 * float(np.mean(1 / np.array(fitting)))}
 
 
-def processes_agree(seed: int) -> dict[str, float]:
+def processes_agree(seed: int, quick: bool = False) -> dict[str, float]:
     """The largest difference that two processes make to any parameter."""
+    steps = 2 if quick else SHARED_STEPS
     with TemporaryDirectory() as folder:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        subprocess.run([*torchrun, __file__, folder, str(seed)], check=True, capture_output=True)
+        subprocess.run([*torchrun, __file__, folder, str(seed), str(steps)], check=True, capture_output=True)
         two = torch.load(Path(folder) / "parameters.pt", weights_only=True)
-    one = parameters(seed, processes=1)
+    one = parameters(seed, steps, processes=1)
     return {DIFFERENCE: max(float((one[name] - two[name]).abs().max()) for name in one)}
 
 
-def one_of_two(folder: Path, seed: int) -> None:
+def one_of_two(folder: Path, seed: int, steps: int) -> None:
     """What each of the two processes does: train its share, and leave the parameters if it is the first."""
-    found = parameters(seed, processes=2)
+    found = parameters(seed, steps, processes=2)
     if rank() == 0:
         torch.save(found, folder / "parameters.pt")
 
 
-def parameters(seed: int, processes: int) -> dict[str, Tensor]:
+def parameters(seed: int, steps: int, processes: int) -> dict[str, Tensor]:
     """The parameters after the few steps that one or two processes make together."""
-    train, _ = digit_scenes(seed, train=SHARED_STEPS * SHARED_BATCH)
+    train, _ = digit_scenes(seed, train=steps * SHARED_BATCH)
     changes = {"epochs": 1, "batch_size": SHARED_BATCH, "seed": seed, "devices": processes, "optimizer": "sgd"}
     training = {f"training.{name}": value for name, value in {**changes, "lr": 0.05}.items()}
     config = RunConfig.parse(merged({**RUN, "data": {"source": "digit scenes"}}, training))
@@ -169,4 +170,4 @@ CLAIM = Claim(
 
 
 if __name__ == "__main__":
-    one_of_two(Path(sys.argv[1]), int(sys.argv[2]))
+    one_of_two(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -25,7 +25,7 @@ from accord.claims import Arm, Claim, Measured, Question, Scale
 from accord.data.corpus import Corpus
 from accord.evaluation.clustering import evaluate_clustering
 from accord.evaluation.embedder import Embedder
-from accord.evaluation.few_labels import evaluate_few_labels
+from accord.evaluation.few_labels import DRAWS, evaluate_few_labels
 
 F1, NMI, ARI = "macro-F1 at 20", "NMI", "ARI"
 WEIGHTS = {"method.prototype_weight": 0.0}
@@ -35,9 +35,9 @@ ADAPTIVE: dict[str, Any] = {"name": "adameow", "neighbours": 30, "temperature": 
 MEAN_ONE = {**ADAPTIVE, "normalize_weights": True}
 
 
-def measure(model: Embedder, train: Corpus, test: Corpus) -> Mapping[str, float]:
+def measure(model: Embedder, train: Corpus, test: Corpus, quick: bool = False) -> Mapping[str, float]:
     """Macro-F1 from 20 labels of each class, the mean over ten draws of them; NMI and ARI of k-means."""
-    few = evaluate_few_labels(model, test, train, "graph", per_class=(20,))
+    few = evaluate_few_labels(model, test, train, "graph", per_class=(20,), draws=1 if quick else DRAWS)
     clusters = evaluate_clustering(model, test, "graph")
     return {metric.name: metric.value for metric in [*few, *clusters] if metric.name in (F1, NMI, ARI)}
 

@@ -40,11 +40,11 @@ noisy = partial(captioned_digits, wrong=WRONG)
 scenes = partial(digit_scenes, train=2048, test=500)
 
 
-def measure(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
+def measure(model: Model, train: Corpus, test: Corpus, quick: bool = False) -> Mapping[str, float]:
     """Of single digits how well pictures are told apart and found by words; of scenes the recalls of both stages."""
     if test.labels is None:
         return recalls(model, test)
-    values = {"probe": few_label_accuracy(model, train, test)}
+    values = {"probe": few_label_accuracy(model, train, test, quick=quick)}
     return {**values, "precision": right_among_nearest(model, test)} if "text" in model.method.encoders else values
 
 

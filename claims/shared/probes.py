@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from accord.data.corpus import Corpus
 from accord.evaluation.embedder import Embedder
-from accord.evaluation.few_labels import evaluate_few_labels
+from accord.evaluation.few_labels import DRAWS, evaluate_few_labels
 
 
-def few_label_accuracy(model: Embedder, train: Corpus, test: Corpus, per_class: int = 10) -> float:
+def few_label_accuracy(model: Embedder, train: Corpus, test: Corpus, per_class: int = 10, quick: bool = False) -> float:
     """Accuracy in percent of linear probes on so many labels of each class, the mean over ten draws of the labels.
 
     Which ten rows of a class are drawn moves a single probe by more than most methods do.
@@ -17,6 +17,8 @@ def few_label_accuracy(model: Embedder, train: Corpus, test: Corpus, per_class: 
         train: the labels are drawn from it.
         test: scored.
         per_class: labels of each class.
+        quick: draw once, in a smoke run.
     """
-    metrics = evaluate_few_labels(model, test, train, "image", per_class=(per_class,))
+    draws = 1 if quick else DRAWS
+    metrics = evaluate_few_labels(model, test, train, "image", per_class=(per_class,), draws=draws)
     return next(metric.value for metric in metrics if metric.name == f"micro-F1 at {per_class}")
