@@ -220,7 +220,7 @@ def query_modality(query: str | Path | Image) -> str:
         'text'
         >>> query_modality("heart.png")
         Traceback (most recent call last):
-        accord.errors.DataError: there is no file heart.png; give the path of a picture, or search by words
+        accord.errors.DataError: there is no file heart.png; give the path of one (...), or search by words
     """
     if not isinstance(query, str | Path):
         return "image"
