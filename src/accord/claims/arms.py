@@ -110,9 +110,7 @@ class Arms:
 
     def smoke(self) -> Arms:
         """The same arms in a smoke run."""
-        other = Arms(self.claim, self.folder, quick=True, device=self.device, settings=self.settings)
-        other._random = self._random
-        return other
+        return Arms(self.claim, self.folder, quick=True, device=self.device, settings=self.settings)
 
     @property
     def names(self) -> list[str]:
