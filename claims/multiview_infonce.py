@@ -20,27 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from shared.digits import Digits, split_digits
+from shared.digits import Digits, tuning_digits
 from shared.encoders import ConvDigits
+from shared.probes import FEW, more_accurate, ten_label_accuracy
 from shared.views import as_pictures, view_of
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
-from accord.evaluation.few_labels import few_of_each
-from accord.evaluation.linear_probe import fit_probe
 from accord.functional import effective_rank, supcon, warmup_cosine_at
 from accord.methods import DataInfo, Step
 from accord.methods.multimodal.multiview import MultiView
 
-EPOCHS, BATCH, LR, WARMUP, DIM, DRAWS = 16, 128, 1e-3, 0.05, 32, 10
+EPOCHS, BATCH, LR, WARMUP, DIM = 16, 128, 1e-3, 0.05, 32
 OBJECTIVES = {"MV-DHEL": "mv_dhel", "MV-InfoNCE": "mv_infonce", "pairwise": "nt_xent"}
 SEARCH = {"temperature": [0.1, 0.2, 0.5, 1.0]}
-RANK, FEW = "effective rank", "accuracy, 10 labels each"
+RANK = "effective rank"
 
 Loss = Callable[[MultiView, list[Tensor], Tensor], Tensor]
 
@@ -58,7 +55,7 @@ def outcome(
     quick: bool = False,
 ) -> Measured:
     """Train an encoder and measure it: an arm of the claim."""
-    train, test = parts(seed, share)
+    train, test = tuning_digits(seed, share)
     torch.manual_seed(seed)
     config = {"objective": objective, "views": views, "dim": DIM, "temperature": temperature, **(settings or {})}
     method = MultiView(config, {"image": ConvDigits(32)}, DataInfo(rows=len(train.labels)))
@@ -66,16 +63,6 @@ def outcome(
     steps = passes * (len(train.labels) // BATCH)
     fitted(method, train, steps, labelled_loss if by_labels else method_loss)
     return Measured(measure(method.eval(), train, test), steps, passes)
-
-
-def parts(seed: int, share: float) -> tuple[Digits, Digits]:
-    """Digits for training and for measuring; with a share, both are training rows."""
-    train, test = split_digits(seed)
-    if not share:
-        return train, test
-    order = np.random.default_rng(seed).permutation(len(train.labels))
-    held, left = np.split(order, [round(share * len(order))])
-    return tuple(Digits(train.pixels[rows], train.labels[rows]) for rows in (left, held))  # type: ignore[return-value]
 
 
 def fitted(method: MultiView, train: Digits, steps: int, loss: Loss) -> None:
@@ -110,16 +97,7 @@ def measure(method: MultiView, train: Digits, test: Digits) -> dict[str, float]:
     known, asked = (method.embed({"image": as_pictures(digits)})["image"] for digits in (train, test))
     pooled: Any = method.encoders["image"](as_pictures(test)).pooled
     rank = float(effective_rank(method.heads["image"](pooled)))
-    right = [probed(known, asked, train.labels, test.labels, draw) for draw in range(DRAWS)]
-    return {RANK: rank, FEW: float(np.mean(right))}
-
-
-def probed(known: Tensor, asked: Tensor, labels: NDArray[np.int64], truth: NDArray[np.int64], draw: int) -> float:
-    """Accuracy of a probe that knows ten labels of each digit."""
-    chosen = few_of_each(labels, 10, draw)
-    with torch.inference_mode(False):
-        probe = fit_probe(known[torch.from_numpy(chosen)].clone(), labels[chosen], 10, strengths=(10.0,))
-    return 100 * float((probe.logits(asked).argmax(dim=1).numpy() == truth).mean())
+    return {RANK: rank, FEW: ten_label_accuracy(known, asked, train, test)}
 
 
 def arms() -> Iterator[tuple[str, Arm]]:
@@ -162,29 +140,6 @@ def rank(name: str, statement: str, method: str, baseline: str) -> Question:
     )
 
 
-def accurate(
-    name: str,
-    statement: str,
-    method: str,
-    baseline: str,
-    equal: Literal["steps", "nothing"] = "steps",
-    expects: Literal["better", "equivalent"] = "better",
-) -> Question:
-    """That one is more accurate than another, or as accurate."""
-    return Question(
-        name,
-        statement,
-        method,
-        baseline,
-        FEW,
-        smallest=1.0,
-        because="the paper's gains are one to two points",
-        equal=equal,
-        expects=expects,
-        unequal_trials="with two views the temperature is that of half of the steps" if equal == "nothing" else "",
-    )
-
-
 CLAIM = Claim(
     slug="multiview_infonce",
     kind_of_data="real",
@@ -215,7 +170,7 @@ CLAIM = Claim(
             "MV-DHEL, 2 views, τ 0.2",
         ),
         *(
-            accurate(
+            more_accurate(
                 f"more views, {name}",
                 f"Four views of {name} are more accurate than two after the same number of steps.",
                 f"{name}, 4 views",
@@ -224,17 +179,18 @@ CLAIM = Claim(
             for name in OBJECTIVES
         ),
         *(
-            accurate(
+            more_accurate(
                 f"more views, equal pictures, {name}",
                 f"Four views of {name} are more accurate than two after the same number of pictures.",
                 f"{name}, 4 views",
                 f"{name}, 2 views, twice the steps",
                 equal="nothing",
+                unequal_trials="with two views the temperature is that of half of the steps",
             )
             for name in OBJECTIVES
         ),
         *(
-            accurate(
+            more_accurate(
                 f"accuracy, {name}",
                 f"With four views {name} is more accurate than NT-Xent over pairs, each at its best temperature.",
                 f"{name}, 4 views",
@@ -242,7 +198,7 @@ CLAIM = Claim(
             )
             for name in ("MV-DHEL", "MV-InfoNCE")
         ),
-        accurate(
+        more_accurate(
             "one pair",
             "With two views MV-InfoNCE is as accurate as NT-Xent.",
             "MV-InfoNCE, 2 views",

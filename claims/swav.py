@@ -20,19 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from shared.digits import WORDS, Digits, split_digits
+from shared.digits import WORDS, Digits, tuning_digits
 from shared.encoders import ConvDigits
+from shared.probes import FEW, more_accurate, ten_label_accuracy
 from shared.views import as_pictures, view_of
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
-from accord.evaluation.few_labels import few_of_each
-from accord.evaluation.linear_probe import fit_probe
 from accord.functional import warmup_cosine_at
 from accord.methods import DataInfo, Method, Step
 from accord.methods.base import Batch
@@ -41,11 +38,11 @@ from accord.methods.image.swav import Swav
 from accord.methods.multimodal.multiview import MultiView
 from accord.methods.noisy.baselines import CrossEntropy
 
-EPOCHS, BATCH, LR, WARMUP, DRAWS = 15, 128, 1e-3, 0.05, 10
+EPOCHS, BATCH, LR, WARMUP = 15, 128, 1e-3, 0.05
 SMALL_BATCH = {"batch": 16, "epochs": 4}
 LARGE, SMALL = (0.5, 1.0), (0.25, 0.5)  # areas of crops
 PROTOTYPES = 60
-FEW, USED = "accuracy, 10 labels each", "prototypes used"
+USED = "prototypes used"
 HEAD: dict[str, Any] = {"dim": 32, "hidden": 64, "prototypes": PROTOTYPES, "small_crops": 0, "temperature": 0.2}
 SWAV: dict[str, Any] = {**HEAD, "sinkhorn_eps": 0.03}
 CLUSTERS: dict[str, Any] = {**HEAD, "heads": 2}
@@ -101,7 +98,7 @@ def outcome(
     quick: bool = False,
 ) -> Measured:
     """Train an encoder by a method and measure it: an arm of the claim."""
-    train, test = parts(seed, share)
+    train, test = tuning_digits(seed, share)
     torch.manual_seed(seed)
     facts = DataInfo(rows=len(train.labels), classes=WORDS)
     method = kind({**config, **(settings or {})}, {"image": ConvDigits()}, facts)
@@ -109,16 +106,6 @@ def outcome(
     rows, passes = Views(train, batch, crops), min(epochs, 1) if quick else epochs
     fitted(method, rows, passes)
     return Measured(measure(method.eval(), train, test), passes * len(rows), passes)
-
-
-def parts(seed: int, share: float) -> tuple[Digits, Digits]:
-    """Digits for training and for measuring; with a share, both are training rows."""
-    train, test = split_digits(seed)
-    if not share:
-        return train, test
-    order = np.random.default_rng(seed).permutation(len(train.labels))
-    held, left = np.split(order, [round(share * len(order))])
-    return tuple(Digits(train.pixels[rows], train.labels[rows]) for rows in (left, held))  # type: ignore[return-value]
 
 
 def fitted(method: Method, rows: Views, epochs: int) -> None:
@@ -142,46 +129,16 @@ def fitted(method: Method, rows: Views, epochs: int) -> None:
 def measure(method: Any, train: Digits, test: Digits) -> dict[str, float]:
     """Accuracy of probes with few labels, and how many prototypes held-out digits are assigned to."""
     known, asked = (method.embed({"image": as_pictures(digits)})["image"] for digits in (train, test))
-    found = {FEW: float(np.mean([probed(known, asked, train.labels, test.labels, draw) for draw in range(DRAWS)]))}
+    found = {FEW: ten_label_accuracy(known, asked, train, test)}
     if isinstance(method, Swav):
         found[USED] = float(method.assign({"image": as_pictures(test)}).unique().numel())
     return found
-
-
-def probed(known: Tensor, asked: Tensor, labels: NDArray[np.int64], truth: NDArray[np.int64], draw: int) -> float:
-    """Accuracy of a probe that knows ten labels of each digit."""
-    chosen = few_of_each(labels, 10, draw)
-    with torch.inference_mode(False):
-        probe = fit_probe(known[torch.from_numpy(chosen)].clone(), labels[chosen], 10, strengths=(10.0,))
-    return 100 * float((probe.logits(asked).argmax(dim=1).numpy() == truth).mean())
 
 
 def arm(kind: type[Method], config: Mapping[str, Any], *, note: str = "", **options: Any) -> Arm:
     """An arm; ``search`` and ``settings_of`` are the arm's, what else is given is how long it is trained."""
     own = {name: options.pop(name) for name in ("search", "settings_of") if name in options}
     return Arm(function=partial(outcome, kind=kind, config=config, **options), note=note, **own)
-
-
-def question(
-    name: str,
-    statement: str,
-    method: str,
-    baseline: str,
-    expects: Literal["better", "equivalent"] = "better",
-    unequal_trials: str = "",
-) -> Question:
-    """That one is more accurate than another, or as accurate."""
-    return Question(
-        name,
-        statement,
-        method,
-        baseline,
-        FEW,
-        smallest=1.0,
-        because="the paper's gains are one to two points",
-        expects=expects,
-        unequal_trials=unequal_trials,
-    )
 
 
 BALANCE = {"temperature": [0.1, 0.2, 0.3], "sinkhorn_eps": [0.02, 0.03, 0.05]}
@@ -213,7 +170,7 @@ CLAIM = Claim(
     scales={FEW: Scale("untrained", "by labels"), USED: Scale(1.0, float(PROTOTYPES))},
     tune=Tuning(trials=4, seeds=(100, 101), metric=FEW),
     questions=[
-        question(
+        more_accurate(
             "equal partition",
             "A probe is more accurate with equal partition than with a softmax over the same scores.",
             "SwAV",
@@ -229,27 +186,27 @@ CLAIM = Claim(
             smallest=3.0,
             because="a twentieth of the prototypes",
         ),
-        question(
+        more_accurate(
             "smoothness",
             "ε 0.03 is more accurate than ε 0.05 at the paper's temperature of 0.1.",
             "ε 0.03, T 0.1",
             "ε 0.05, T 0.1",
         ),
-        question(
+        more_accurate(
             "small crops",
             "Two small crops more give better features after the same number of steps.",
             "small crops",
             "SwAV",
             unequal_trials=SAME,
         ),
-        question(
+        more_accurate(
             "queue",
             "At a batch of 16 a queue of 256 gives better features.",
             "queue, batch 16",
             "SwAV, batch 16",
             unequal_trials=SAME,
         ),
-        question(
+        more_accurate(
             "queue, large batch",
             "At a batch of 128, more rows than prototypes, the queue does not matter.",
             "queue",
@@ -257,20 +214,20 @@ CLAIM = Claim(
             expects="equivalent",
             unequal_trials=SAME,
         ),
-        question(
+        more_accurate(
             "against SimCLR",
             "SwAV is more accurate than SimCLR after the same number of steps, each at its best settings.",
             "SwAV",
             "SimCLR",
         ),
-        question(
+        more_accurate(
             "against SimCLR, batch 16",
             "With a queue SwAV is more accurate than SimCLR at a batch of 16.",
             "queue, batch 16",
             "SimCLR, batch 16",
             unequal_trials="the queue's arm has the settings that were chosen without it, in as many trials",
         ),
-        question(
+        more_accurate(
             "against DeepCluster-v2",
             "Balanced assignment within a batch is as good as k-means over all rows before every epoch.",
             "SwAV",

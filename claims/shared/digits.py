@@ -86,6 +86,18 @@ def split_digits(seed: int) -> tuple[Digits, Digits]:
     return Digits(shares[0], shares[2]), Digits(shares[1], shares[3])
 
 
+def tuning_digits(seed: int, share: float) -> tuple[Digits, Digits]:
+    """Digits for training and for measuring: :func:`split_digits`, or with a share training rows for both."""
+    train, test = split_digits(seed)
+    if not share:
+        return train, test
+    order = np.random.default_rng(seed).permutation(len(train.labels))
+    held, left = (
+        Digits(train.pixels[rows], train.labels[rows]) for rows in np.split(order, [round(share * len(order))])
+    )
+    return left, held
+
+
 def labelled_digits(seed: int) -> tuple[Corpus, Corpus]:
     """Single 8×8 digits with their labels, for methods that learn from pictures alone and are measured by labels."""
     parts = zip(("train", "test"), split_digits(seed), strict=True)
