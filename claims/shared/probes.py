@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from accord.data.corpus import Corpus
 from accord.evaluation.embedder import Embedder
 from accord.evaluation.few_labels import DRAWS, evaluate_few_labels, few_of_each
 from accord.evaluation.linear_probe import fit_probe
-from shared.digits import Digits
+
+if TYPE_CHECKING:
+    from shared.digits import Digits
 
 FEW = "accuracy, 10 labels each"
 
