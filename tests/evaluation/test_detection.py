@@ -54,6 +54,14 @@ def test_a_guess_where_nothing_is_counts_and_one_where_nothing_was_said_does_not
     assert curve.lines["box"][100] == (100.0, pytest.approx(75))
 
 
+def test_numbers_and_curve_come_from_one_pass_over_the_rows(rows):
+    asked = []
+    model = model_of(Detector, lambda row: asked.append(row) or found([CAT], [1]), instance_classes=NAMES)
+    measured("detection", model, rows)
+    shown("detection", model, rows)
+    assert len(asked) == len(set(asked)) > 0
+
+
 def test_a_class_that_the_method_does_not_know_was_not_found(rows):
     model = model_of(Detector, lambda row: found([CAT], [0]), instance_classes=("cat",))
     assert measured("detection", model, rows)["box AP50"].value == pytest.approx((100 + 0) / 2)

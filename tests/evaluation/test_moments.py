@@ -66,6 +66,17 @@ def test_the_report_shows_recall_over_the_overlap_asked_for(rows):
     assert curve.lines["among the first 5"][-1] == (pytest.approx(0.95), 50)
 
 
+def test_other_options_are_answered_by_a_pass_of_their_own(rows):
+    asked = []
+    model = model_of(Finder, lambda row: asked.append(row) or answer(row))
+    measured("moments", model, rows, at=[1])
+    once = len(asked)
+    assert measured("moments", model, rows, at=[2], thresholds=[0.9])["R@2 IoU 0.9"].value == 50
+    assert len(asked) == 2 * once
+    shown("moments", model, rows, at=[2])
+    assert len(asked) == 2 * once
+
+
 def test_sentences_of_a_row_are_drawn_together(tmp_path):
     """Each row has one that is found and one that is not: no draw of rows changes the share."""
     both = [{"moments": [[0, 4], [6, 10]], **SENTENCES}] * 6

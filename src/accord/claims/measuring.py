@@ -101,9 +101,10 @@ def call(function: Callable[..., Metrics | Measured], seed: int, **options: Any)
     started = time.perf_counter()
     seed_everything(seed)
     found = function(seed, **_known(function, **options))
-    steps, epochs = getattr(found, "steps", None), getattr(found, "epochs", None)
-    metrics = _floats(found if isinstance(found, Mapping) else found.metrics)
-    return Found(metrics, time.perf_counter() - started, None, steps, epochs)
+    seconds = time.perf_counter() - started
+    if isinstance(found, Mapping):
+        return Found(_floats(found), seconds, None, None, None)
+    return Found(_floats(found.metrics), seconds, None, found.steps, found.epochs)
 
 
 def evaluations(config: RunConfig) -> Measure:

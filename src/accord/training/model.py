@@ -313,6 +313,17 @@ class Model:
         loader = self.loader(corpus, read, batch_size=batch_size, targets=targets)
         return [ask(move_data_to_device(batch, self.method.device)) for batch in loader]
 
+    def once(self, corpus: Corpus, name: str, compute: Callable[[], Answer]) -> Answer:
+        """What is computed of a corpus, remembered under a name for as long as the corpus lives.
+
+        For tasks whose numbers and whose part of the report come from one pass over the rows.
+        """
+        known = self._known.setdefault(corpus, {})
+        if name not in known:
+            known[name] = compute()
+        found: Answer = known[name]
+        return found
+
     def dense_corpus(self, corpus: Corpus, *, batch_size: int = 64) -> Tensor:
         """Features ``(N, C, h, w)`` of the cells of every row's image, float32 on the CPU.
 
@@ -414,14 +425,13 @@ class Model:
         forward: Callable[[Batch], Any],
         join: Callable[[list[Any]], Any],
     ) -> Any:
-        known = self._known.setdefault(corpus, {})
-        if result in known:
-            return known[result]
-        modalities = (read,) if isinstance(read, str) else read
-        cache = {name: held for part in modalities for name, held in self._stored(corpus, part).items()}
-        loader = self.loader(corpus, modalities, batch_size=batch_size, cache=cache)
-        known[result] = join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
-        return known[result]
+        def run() -> Any:
+            modalities = (read,) if isinstance(read, str) else read
+            cache = {name: held for part in modalities for name, held in self._stored(corpus, part).items()}
+            loader = self.loader(corpus, modalities, batch_size=batch_size, cache=cache)
+            return join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
+
+        return self.once(corpus, result, run)
 
     def _stored(self, corpus: Corpus, modality: str) -> dict[str, FeatureCache]:
         """Stored features of a frozen encoder, by modality; empty where there are none."""

@@ -35,13 +35,13 @@ TRUTH = Either("instances", "boxes")  # masks, which have boxes around them, or 
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
     """Precision and recall by masks, where the rows and the method have such, and by boxes."""
     test = _marked(model, prepared)
-    found = _found(model, test)
+    found = _found(model, prepared)
     return [metric for what, rows in found.items() for metric in average_precision(what, rows, test.groups())]
 
 
 def shows(model: Model, prepared: Prepared, options: Options) -> list[Curves]:
     """Precision over recall."""
-    return precision_curves(_found(model, _marked(model, prepared)), title="Things found")
+    return precision_curves(_found(model, prepared), title="Things found")
 
 
 def _marked(model: Model, prepared: Prepared) -> Corpus:
@@ -50,8 +50,12 @@ def _marked(model: Model, prepared: Prepared) -> Corpus:
     return test.select(np.flatnonzero(test.has_target(TRUTH.of(test))))
 
 
-def _found(model: Model, test: Corpus) -> dict[str, Sequence[Guesses]]:
+def _found(model: Model, prepared: Prepared) -> dict[str, Sequence[Guesses]]:
     """What was found in each row beside what is there, by mask and by box."""
+    return model.once(prepared.test, "detection", lambda: _asked(model, _marked(model, prepared)))
+
+
+def _asked(model: Model, test: Corpus) -> dict[str, Sequence[Guesses]]:
     able, places = model.able(Detects), classes_as(test, model.method.data.instance_classes)
     # without classes a guess is of one of its row's phrases, and right where that is said of the thing
     phrases = not model.method.data.instance_classes and test.columns.instance_text is not None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
     """Mean IoU of the classes that occur, and the share of pixels that are right."""
     test = _marked(prepared)
-    counts = _confusions(model, test)  # (N, C, C)
+    counts = _confusions(model, prepared)  # (N, C, C)
     both, true, found = counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts.sum(axis=1)
     right = np.stack([both.sum(axis=1), true.sum(axis=1)], axis=1)
     groups = test.groups()
@@ -38,9 +38,8 @@ def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
 
 def shows(model: Model, prepared: Prepared, options: Options) -> list[Confusion]:
     """What is taken for what, in pixels."""
-    test = _marked(prepared)
-    counts = _confusions(model, test).sum(axis=0)
-    names = _names(test, len(counts))
+    counts = _confusions(model, prepared).sum(axis=0)
+    names = _names(prepared.test, len(counts))
     return [Confusion(names, counts.tolist(), title="Pixels")] if len(names) > 1 else []
 
 
@@ -49,8 +48,12 @@ def _marked(prepared: Prepared) -> Corpus:
     return test.select(np.flatnonzero(test.has_target("mask")))
 
 
-def _confusions(model: Model, test: Corpus) -> NDArray[np.int64]:
+def _confusions(model: Model, prepared: Prepared) -> NDArray[np.int64]:
     """Pixels ``(N, C, C)`` of each row, of a class and taken for a class; where masks say nothing, none are counted."""
+    return model.once(prepared.test, "masks", lambda: _counted(model, _marked(prepared)))
+
+
+def _counted(model: Model, test: Corpus) -> NDArray[np.int64]:
     able = model.able(Segments)
 
     def of_batch(batch: Batch) -> NDArray[np.int64]:

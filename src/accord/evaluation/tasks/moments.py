@@ -75,6 +75,10 @@ def _overlaps(model: Model, prepared: Prepared, most: int) -> tuple[NDArray[np.f
 
     Where fewer spans are found, the others are 0.
     """
+    return model.once(prepared.test, f"moments, {most}", lambda: _asked(model, prepared, most))
+
+
+def _asked(model: Model, prepared: Prepared, most: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     test = prepared.test.having(*model.method.subjects)
     test = test.select(np.flatnonzero(test.has_target("moments")))
     able = model.able(FindsMoments)

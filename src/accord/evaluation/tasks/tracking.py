@@ -36,13 +36,13 @@ TRUTH = Either("track_masks", "tracks")  # masks in each frame, or boxes alone
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
     """Precision and recall by masks where the rows and the method have such, else by boxes."""
     test = _marked(model, prepared)
-    what, rows = _followed(model, test)
+    what, rows = _followed(model, prepared)
     return average_precision(what, rows, test.groups())
 
 
 def shows(model: Model, prepared: Prepared, options: Options) -> list[Curves]:
     """Precision over recall."""
-    what, rows = _followed(model, _marked(model, prepared))
+    what, rows = _followed(model, prepared)
     return precision_curves({what: rows}, title="Things followed")
 
 
@@ -52,8 +52,12 @@ def _marked(model: Model, prepared: Prepared) -> Corpus:
     return test.select(np.flatnonzero(test.has_target(TRUTH.of(test))))
 
 
-def _followed(model: Model, test: Corpus) -> tuple[str, Sequence[Guesses]]:
+def _followed(model: Model, prepared: Prepared) -> tuple[str, Sequence[Guesses]]:
     """``"mask"`` or ``"box"``, and what was followed in each row beside what is there."""
+    return model.once(prepared.test, "tracking", lambda: _asked(model, _marked(model, prepared)))
+
+
+def _asked(model: Model, test: Corpus) -> tuple[str, Sequence[Guesses]]:
     able, places = model.able(Tracks), classes_as(test, model.method.data.instance_classes)
 
     def of_batch(batch: Batch) -> list[tuple[str, Guesses]]:
