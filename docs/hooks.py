@@ -33,7 +33,8 @@ from accord.data.packs import available_packs, get_pack
 from accord.diagnostics.measures import get_measures
 from accord.encoders.registry import DECLARATIONS, Declaration
 from accord.evaluation.needs import Need
-from accord.evaluation.tasks import Task, get_tasks
+from accord.evaluation.task import Task
+from accord.evaluation.tasks import get_tasks
 from accord.papers import PaperCard, get_card, list_cards, settings_of
 from accord.papers.catalogue import CardClaim
 from accord.papers.verdicts import effect

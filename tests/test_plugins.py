@@ -29,7 +29,7 @@ from accord.data.inputs import ImageInput
 from accord.data.packs import Pack
 from accord.encoders import Encoder, Features
 from accord.evaluation.metric import Metric
-from accord.evaluation.tasks import Task
+from accord.evaluation.task import Task
 from accord.methods import get_method, get_objective
 
 Clip = get_method("clip")

@@ -19,7 +19,8 @@ from accord.errors import ConfigError
 from accord.evaluation import tasks
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Labels, Reference, Rows, Shared, main_modality
-from accord.evaluation.tasks import Options, Task, fitting_tasks, get_task, get_tasks, parse_options, task_names
+from accord.evaluation.task import Options, Task
+from accord.evaluation.tasks import fitting_tasks, get_task, get_tasks, parse_options, task_names
 from accord.methods.abilities import Captions, Classifies
 from accord.pipeline.run import by_task
 from accord.pipeline.score import EVERY, score
@@ -59,7 +60,7 @@ from pydantic import Field
 
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Rows
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 
 class CountOptions(Options):

@@ -14,7 +14,7 @@ from accord.encoders import Encoder, Features
 from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.needs import Can, Rows, Subjects
 from accord.evaluation.sections import Curves
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import FindsMoments, Moments
 from accord.methods.base import Batch, Method, Step
 

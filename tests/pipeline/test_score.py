@@ -10,7 +10,8 @@ import torch
 
 from accord.data.corpus import corpus_from_items
 from accord.errors import ConfigError, DataError
-from accord.evaluation.tasks import Options, fitting_tasks, get_task
+from accord.evaluation.task import Options
+from accord.evaluation.tasks import fitting_tasks, get_task
 from accord.methods.abilities import Classifies
 from accord.pipeline.rows import as_held_out
 from accord.pipeline.score import score

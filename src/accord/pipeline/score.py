@@ -12,7 +12,8 @@ from accord.data.recipe import Prepared
 from accord.errors import ConfigError
 from accord.evaluation.metric import Metric
 from accord.evaluation.noise import noise_metrics, pair_noise_metrics
-from accord.evaluation.tasks import Options, Task, fitting_tasks, get_task, parse_options
+from accord.evaluation.task import Options, Task
+from accord.evaluation.tasks import fitting_tasks, get_task, parse_options
 from accord.methods.abilities import JudgesRows
 from accord.training.model import Model
 

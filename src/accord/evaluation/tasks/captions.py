@@ -10,7 +10,7 @@ from accord.encoders.generation import Decoding
 from accord.evaluation.captions import evaluate_captions
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Rows, Subjects
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Captions
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from accord.evaluation.classification import (
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Labels, Subjects
 from accord.evaluation.sections import Classes, ClassRow, Confusion, Item, Section
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Classifies
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pydantic import Field
 from accord.evaluation.clustering import RUNS, evaluate_clustering
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Embeds, Labels, Shared, main_modality
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared

@@ -20,7 +20,7 @@ from accord.evaluation.average_precision import (
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Either, Subjects
 from accord.evaluation.sections import Curves
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Detections, Detects
 
 if TYPE_CHECKING:

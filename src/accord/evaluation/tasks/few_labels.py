@@ -9,7 +9,7 @@ from pydantic import Field
 from accord.evaluation.few_labels import DRAWS, PER_CLASS, evaluate_few_labels
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Embeds, Labels, Reference, Shared, main_modality
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared

@@ -24,7 +24,7 @@ from accord.errors import ConfigError
 from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.needs import Can, Makes, Subjects
 from accord.evaluation.sections import Example, Item, Picture, Retrieval
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.functional import frechet_distance
 from accord.methods.abilities import Generates
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from accord.evaluation.knn import Votes, evaluate_knn
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Cannot, Labels, Reference, Shared, main_modality
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Classifies
 
 if TYPE_CHECKING:

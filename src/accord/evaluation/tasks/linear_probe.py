@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from accord.evaluation.linear_probe import evaluate_linear_probe
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Labels, Reference, Shared, main_modality
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared

@@ -13,7 +13,7 @@ from accord.evaluation.dense import iou_of_counts
 from accord.evaluation.metric import Metric, ratio_metric
 from accord.evaluation.needs import Can, Rows, Taught
 from accord.evaluation.sections import Confusion
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Segments
 
 if TYPE_CHECKING:

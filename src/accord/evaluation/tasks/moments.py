@@ -13,7 +13,7 @@ from torch import Tensor
 from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.needs import Can, Rows, Subjects
 from accord.evaluation.sections import Curves
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import FindsMoments
 
 if TYPE_CHECKING:

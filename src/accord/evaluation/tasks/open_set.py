@@ -11,7 +11,7 @@ from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Labels, Subjects, Unlabelled
 from accord.evaluation.open_set import OpenSet, open_set_sweep
 from accord.evaluation.sections import Curves
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Classifies
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from accord.evaluation.examples import captions_found
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Embeds, Rows, Shared, main_modality
 from accord.evaluation.retrieval import CANDIDATES, evaluate_retrieval
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared

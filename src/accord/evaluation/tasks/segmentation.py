@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from accord.evaluation.dense import evaluate_segmentation
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Maps, Reference, Rows
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 
 if TYPE_CHECKING:
     from accord.data.recipe import Prepared

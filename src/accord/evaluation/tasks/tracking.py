@@ -21,7 +21,7 @@ from accord.evaluation.average_precision import (
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Can, Either, Subjects
 from accord.evaluation.sections import Curves
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Tracked, Tracks
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import Embeds, Labels, Shared, main_modality
-from accord.evaluation.tasks import Options, Task
+from accord.evaluation.task import Options, Task
 from accord.evaluation.zero_shot import class_examples, evaluate_zero_shot, resolve_templates
 
 if TYPE_CHECKING:
