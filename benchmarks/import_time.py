@@ -1,4 +1,4 @@
-"""What it costs to start: ``import accord``, ``accord --help``, and each core dependency on its own.
+"""What it costs to start: ``import accord``, ``accord --help``, the verbs, and each core dependency on its own.
 
 Every figure is the median of several fresh interpreters, wall time from start to exit. An import is given
 without the interpreter's own start-up, which is measured too; a dependency's figure includes whatever it
@@ -21,6 +21,7 @@ DEPENDENCIES = {  # distribution -> the module whose import does the work (some 
     "torch": "torch",
     "torchvision": "torchvision",
     "lightning": "lightning.pytorch",
+    "lightning-utilities": "lightning_utilities.core.apply_func",
     "timm": "timm",
     "transformers": "transformers.models.auto.modeling_auto",
     "tokenizers": "tokenizers",
@@ -62,6 +63,7 @@ def main(repeats: int = REPEATS) -> None:
     for what, arguments in {
         "import accord": ("-c", "import accord"),
         "accord --help": ("-m", "accord", "--help"),
+        "import accord.pipeline": ("-c", "import accord.pipeline"),
     }.items():
         measured[what] = seconds(*arguments, repeats=repeats) - (start_up if what.startswith("import") else 0)
     for distribution, module in DEPENDENCIES.items():

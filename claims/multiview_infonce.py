@@ -62,7 +62,7 @@ def outcome(
     passes = min(epochs, 1) if quick else epochs
     steps = passes * (len(train.labels) // BATCH)
     fitted(method, train, steps, labelled_loss if by_labels else method_loss)
-    return Measured(measure(method.eval(), train, test), steps, passes)
+    return Measured(measure(method.eval(), train, test, quick), steps, passes)
 
 
 def fitted(method: MultiView, train: Digits, steps: int, loss: Loss) -> None:
@@ -92,12 +92,12 @@ def labelled_loss(method: MultiView, views: list[Tensor], labels: Tensor) -> Ten
 
 
 @torch.inference_mode()
-def measure(method: MultiView, train: Digits, test: Digits) -> dict[str, float]:
+def measure(method: MultiView, train: Digits, test: Digits, quick: bool) -> dict[str, float]:
     """Rank of the projections, and accuracy of a probe with few labels."""
     known, asked = (method.embed({"image": as_pictures(digits)})["image"] for digits in (train, test))
     pooled: Any = method.encoders["image"](as_pictures(test)).pooled
     rank = float(effective_rank(method.heads["image"](pooled)))
-    return {RANK: rank, FEW: ten_label_accuracy(known, asked, train, test)}
+    return {RANK: rank, FEW: ten_label_accuracy(known, asked, train, test, quick)}
 
 
 def arms() -> Iterator[tuple[str, Arm]]:

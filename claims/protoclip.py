@@ -90,7 +90,7 @@ def variant(kind: type[ProtoClip], **settings: Any) -> Callable[..., Measured]:
         method.labels = torch.from_numpy(train.labels)
         with TemporaryDirectory() as folder:
             found = fit(method, train, config.training, Path(folder), progress=False)
-        return Measured(told_apart(Model(method), train, test), steps=found.steps, epochs=config.training.epochs)
+        return Measured(told_apart(Model(method), train, test, quick), steps=found.steps, epochs=config.training.epochs)
 
     return run
 

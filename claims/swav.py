@@ -105,7 +105,7 @@ def outcome(
     crops = [LARGE, LARGE, *[SMALL] * config.get("small_crops", 0)]
     rows, passes = Views(train, batch, crops), min(epochs, 1) if quick else epochs
     fitted(method, rows, passes)
-    return Measured(measure(method.eval(), train, test), passes * len(rows), passes)
+    return Measured(measure(method.eval(), train, test, quick), passes * len(rows), passes)
 
 
 def fitted(method: Method, rows: Views, epochs: int) -> None:
@@ -126,10 +126,10 @@ def fitted(method: Method, rows: Views, epochs: int) -> None:
 
 
 @torch.inference_mode()
-def measure(method: Any, train: Digits, test: Digits) -> dict[str, float]:
+def measure(method: Any, train: Digits, test: Digits, quick: bool) -> dict[str, float]:
     """Accuracy of probes with few labels, and how many prototypes held-out digits are assigned to."""
     known, asked = (method.embed({"image": as_pictures(digits)})["image"] for digits in (train, test))
-    found = {FEW: ten_label_accuracy(known, asked, train, test)}
+    found = {FEW: ten_label_accuracy(known, asked, train, test, quick)}
     if isinstance(method, Swav):
         found[USED] = float(method.assign({"image": as_pictures(test)}).unique().numel())
     return found

@@ -68,12 +68,15 @@ def _captioned(name: str, digits: Digits, random: np.random.Generator, languages
     return replace(corpus, labels=digits.labels, classes=tuple(names[0] for names in NAMES))
 
 
-def told_apart(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
+def told_apart(model: Model, train: Corpus, test: Corpus, quick: bool = False) -> Mapping[str, float]:
     """Accuracy of a probe on a hundred labels, mean over ten draws of them, and k-means against the classes (ARI)."""
     asked = model.embed_corpus(test, "image")
     assert test.labels is not None
     found, _, _ = kmeans(asked, len(test.classes), n_iter=100, n_redo=5)
-    return {"probe": few_label_accuracy(model, train, test), "ARI": 100 * adjusted_rand_score(test.labels, found)}
+    return {
+        "probe": few_label_accuracy(model, train, test, quick=quick),
+        "ARI": 100 * adjusted_rand_score(test.labels, found),
+    }
 
 
 def right_among_nearest(model: Model, test: Corpus) -> float:

@@ -124,6 +124,13 @@ def test_records_of_an_older_version_are_to_be_measured_again(folder) -> None:
     assert "older version" in accord("claims", "list", "--folder", folder).stdout
 
 
+def test_a_claim_has_a_figure_of_its_questions(measured) -> None:
+    path = measured / "results" / "toy.png"
+    assert path.stat().st_size < 100_000
+    with Image.open(path) as picture:
+        assert picture.width > 800
+
+
 def test_there_is_a_figure_of_all_claims(measured) -> None:
     questions = in_forest([recorded(measured / "results" / "toy.json")])
     assert [name for name, _ in questions] == ["toy/fixed", "toy/middle"]  # a promise has no unit

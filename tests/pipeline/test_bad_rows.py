@@ -17,6 +17,7 @@ from accord import pipeline
 from accord.data.corpus import open_corpus
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError
+from accord.training.fit import fit
 
 
 @pytest.fixture
@@ -151,8 +152,6 @@ def test_the_index_takes_no_thumbnail_of_a_row_that_goes_bad(trained, copied, ca
 
 
 def test_rows_that_go_bad_during_training_do_not_cost_the_evaluation(copied, tmp_path, capsys, monkeypatch):
-    fit = pipeline.run.fit
-
     def and_lose_some(*args, **options):
         fitted = fit(*args, **options)
         splits = Splits.load(tmp_path / "run" / "splits.json")
@@ -160,7 +159,7 @@ def test_rows_that_go_bad_during_training_do_not_cost_the_evaluation(copied, tmp
             (copied / f"{row:02}.png").unlink()
         return fitted
 
-    monkeypatch.setattr("accord.pipeline.run.fit", and_lose_some)
+    monkeypatch.setattr("accord.training.fit.fit", and_lose_some)
     config = small_run(copied, evaluate=["retrieval", "linear_probe"])
     config["training"]["epochs"] = 2
     run = pipeline.train(config=config, out=tmp_path / "run", progress=False)

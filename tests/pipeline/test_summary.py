@@ -225,7 +225,7 @@ def test_what_stands_on_both_sides_is_in_report_and_card(trained):
 
 
 def test_the_warning_comes_before_training(shapes, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("accord.pipeline.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("accord.training.fit.fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(pytest.fail.Exception, match="trained"):
         pipeline.train(config=small_run(shapes), out=tmp_path / "run")
     assert "have the captions of a training row" in capsys.readouterr().err

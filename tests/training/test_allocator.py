@@ -12,15 +12,10 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="speak
 
 MANY = 100  # requests for five uses of 64 MiB: 81,920 pages, or 160 of the huge ones that some systems give
 PAGES = """
-import resource, sys
+import resource
 import torch
-sys.path.insert(0, {here!r})
 from pathlib import Path
-from toy_method import toy, toy_corpus
 from accord.training.allocator import keep_freed_memory, return_freed_memory
-from accord.training.artifact import Model
-from accord.training.config import TrainingConfig
-from accord.training.fit import fit
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -32,20 +27,26 @@ def asked():
         torch.ones(1 << 24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 """
+TOY = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from toy_method import toy, toy_corpus
+"""
 
 
 def measured(code: str, **environment: str) -> list[float]:
     """What ``code`` prints, in a process of its own."""
-    program = PAGES.format(here=str(Path(__file__).parent)) + code
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     made = subprocess.run(
-        [sys.executable, "-c", program], env={**plain, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PAGES + code], env={**plain, **environment}, capture_output=True, text=True, check=True
     )
     return [float(number) for number in made.stdout.split()]
 
 
 def test_training_keeps_pages_for_the_next_step_and_returns_them_at_its_end(tmp_path: Path) -> None:
-    code = f"""
+    code = f"""{TOY}
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
 print(asked())
 config = TrainingConfig(epochs=1, batch_size=8)
 fit(toy(), toy_corpus(), config, Path({str(tmp_path)!r}), progress=False)
@@ -67,7 +68,13 @@ print(high - resident())
 
 
 def test_a_model_that_is_used_keeps_pages_too() -> None:
-    before, after = measured("print(asked()); model = Model(toy()); print(asked())")
+    code = f"""{TOY}
+from accord.training.model import Model
+print(asked())
+model = Model(toy())
+print(asked())
+"""
+    before, after = measured(code)
     assert after < before / 10
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lightning.fabric.utilities import move_data_to_device
 
+from accord.data.loading.batches import to_device
 from accord.data.loading.streams import Features, Stream
 from accord.errors import ConfigError
 from accord.training.device import resolve_device
@@ -64,7 +64,7 @@ def test_all_of_a_batch_goes_to_the_device():
         "instance_text": [["a cat"], []],
         "graph": graph,
     }
-    moved = move_data_to_device(batch, torch.device("meta"))
+    moved = to_device(batch, torch.device("meta"))
     stream = moved["image_views"][1].stream("words")
     parts = [moved["image"], *moved["text_views"][0], moved["others"]["video"]["frames"], moved["image_views"][0]]
     parts += [moved["image_views"][1].pooled, stream.values, stream.mask, stream.times, moved["graph"]["paper"].x]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,6 @@ def _run(path: Path, slug: str) -> Claim:
 def _forget(place: str) -> None:
     """Drop the modules of a folder, so that no other folder's files are taken for them."""
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(place) and "site-packages" not in file and name != "__main__":
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(place + os.sep) and "site-packages" not in file and name != "__main__":
             del sys.modules[name]

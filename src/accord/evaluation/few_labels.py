@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_auroc
 
 from accord.errors import DataError
 from accord.evaluation.classification import check_same_classes, given_labels, group_rows, scored_rows
@@ -97,6 +96,8 @@ def _metrics(
         occurs = predicted + true > 0
         f1 = np.divide(2 * hits, predicted + true, out=np.zeros_like(hits), where=occurs)
         return np.asarray(100 * f1.sum(axis=(1, 2)) / np.maximum(occurs.sum(axis=(1, 2)), 1))
+
+    from torchmetrics.functional.classification import multiclass_auroc
 
     target = torch.from_numpy(labels)
     areas = [float(multiclass_auroc(each.softmax(dim=1), target, count)) for each in scores]

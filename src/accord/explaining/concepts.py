@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput, TextInput
+from accord.data.loading.batches import to_device
 from accord.explaining.base import Explanation, Way
 from accord.explaining.inputs import Grid, Word, as_pixels, pair_batch, seen, strongest, words_of
 from accord.methods.abilities import Concepts, Embeds, SpeaksInConcepts
@@ -266,7 +266,7 @@ def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Ite
     """The chosen concepts of every row, batch by batch, on the CPU."""
     able = model.able(SpeaksInConcepts)
     for batch in model.loader(corpus, (modality,), batch_size=_BATCH):
-        found = able.concepts(move_data_to_device(batch, model.method.device))[modality]
+        found = able.concepts(to_device(batch, model.method.device))[modality]
         mask = None if found.mask is None else found.mask.cpu()
         yield Concepts(found.weights.cpu()[:, entries], found.relevance.cpu()[:, :, entries], mask)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor
 
 from accord.data.augmenting.views import centre_crop, normalise
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput, TextInput
+from accord.data.loading.batches import to_device
 from accord.data.loading.features import Features
 from accord.errors import ConfigError
 from accord.methods.base import Batch
@@ -96,7 +96,7 @@ def pair_batch(model: Model, image: str | Path | Image.Image, text: str) -> tupl
     picture = corpus_from_items("image", [image]).sample(0, inputs={"image": spec})["image"]
     ids, mask = words.tokenizer([text])
     batch = {"image": as_pixels(picture, spec), "text": ids, "text_mask": mask}
-    return move_data_to_device(batch, model.method.device), seen(picture, spec)
+    return to_device(batch, model.method.device), seen(picture, spec)
 
 
 def as_pixels(picture: Image.Image, spec: ImageInput) -> Tensor:

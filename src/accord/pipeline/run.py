@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -48,10 +48,12 @@ from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import is_export
 from accord.training.artifact import save_model
-from accord.training.fit import FitResult, fit
 from accord.training.onnx import OnnxModel
 from accord.training.processes import is_first_process
 from accord.training.start import check_machine, check_start, check_views
+
+if TYPE_CHECKING:
+    from accord.training.fit import FitResult
 
 METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
@@ -249,6 +251,8 @@ def _fitted(
     resume: bool,
     progress: bool,
 ) -> tuple[Model, FitResult]:
+    from accord.training.fit import fit  # Lightning, which takes seconds and which other verbs do without
+
     probe = _probe(config, prepared) if config.training.probe_every else None
     fitted = fit(method, corpus, config.training, folder, resume=resume, progress=progress, probe=probe)
     return Model(method, config=config.model_dump(mode="json"), path=folder), fitted

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import Input
+from accord.data.loading.batches import to_device
 from accord.data.loading.features import FeatureCache, Features
 from accord.data.loading.loader import EpochLoader, eval_loader
 from accord.data.loading.tokens import TokenRows
@@ -183,7 +183,7 @@ class Model:
     @torch.inference_mode()
     def embed_batch(self, batch: Batch, modality: str) -> Tensor:
         """Embeddings ``(B, D)`` of one modality of a loader's batch, float32 on the CPU."""
-        moved = move_data_to_device(batch, self.method.device)
+        moved = to_device(batch, self.method.device)
         return self.able(Embeds).embed(moved)[modality].float().cpu()
 
     @torch.inference_mode()
@@ -311,7 +311,7 @@ class Model:
         """
         read = self.method.reads(self.method.config)
         loader = self.loader(corpus, read, batch_size=batch_size, targets=targets)
-        return [ask(move_data_to_device(batch, self.method.device)) for batch in loader]
+        return [ask(to_device(batch, self.method.device)) for batch in loader]
 
     def once(self, corpus: Corpus, name: str, compute: Callable[[], Answer]) -> Answer:
         """What is computed of a corpus, remembered under a name for as long as the corpus lives.
@@ -345,7 +345,7 @@ class Model:
     @torch.inference_mode()
     def _maps(self, corpus: Corpus, batch_size: int, forward: Callable[[Batch], Tensor]) -> Tensor:
         loader = self.loader(corpus, ("image",), batch_size=batch_size)
-        return torch.cat([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
+        return torch.cat([forward(to_device(batch, self.method.device)) for batch in loader])
 
     def caption(
         self, images: Sequence[Any], *, decoding: Decoding | Mapping[str, Any] | None = None, seed: int = 0
@@ -379,7 +379,7 @@ class Model:
         loader = self.loader(corpus, self.method.subjects, batch_size=batch_size)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = [able.caption(move_data_to_device(batch, self.method.device), how) for batch in loader]
+            batches = [able.caption(to_device(batch, self.method.device), how) for batch in loader]
         return [caption for batch in batches for caption in batch]
 
     def read_captions(self, corpus: Corpus, *, batch_size: int = 64) -> CaptionFit:
@@ -390,7 +390,7 @@ class Model:
         """
         able = self.able(Captions)
         loader = self.loader(corpus, (*self.method.subjects, "text"), batch_size=batch_size)
-        fits = [able.read_captions(move_data_to_device(batch, self.method.device)) for batch in loader]
+        fits = [able.read_captions(to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
 
     def beside(self, name: str | Path) -> Model:
@@ -429,7 +429,7 @@ class Model:
             modalities = (read,) if isinstance(read, str) else read
             cache = {name: held for part in modalities for name, held in self._stored(corpus, part).items()}
             loader = self.loader(corpus, modalities, batch_size=batch_size, cache=cache)
-            return join([forward(move_data_to_device(batch, self.method.device)) for batch in loader])
+            return join([forward(to_device(batch, self.method.device)) for batch in loader])
 
         return self.once(corpus, result, run)
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
@@ -25,6 +24,7 @@ from torch.optim import Optimizer
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import Input, VideoInput
+from accord.data.loading.batches import to_device
 from accord.data.loading.features import FeatureCache
 from accord.data.loading.loader import EpochLoader, hook_loader, train_loader
 from accord.errors import ConfigError
@@ -113,7 +113,7 @@ class HookLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
-            yield move_data_to_device(batch, self._device)
+            yield to_device(batch, self._device)
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -123,7 +123,7 @@ class HookLoader:
         loader = training_loader(self._method, self._run)
         loader.load_state_dict({"epoch": self._place(), "batch": 0})
         for batch in loader:
-            yield move_data_to_device(batch, self._device)
+            yield to_device(batch, self._device)
         loader.close()
 
     def texts(self) -> list[list[str]]:

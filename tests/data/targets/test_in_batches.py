@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.utilities.apply_func import move_data_to_device
 from PIL import Image
 
 from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.inputs import ImageInput, TextInput, VideoInput
+from accord.data.loading.batches import to_device
 from accord.data.loading.loader import eval_loader, hook_loader, train_loader
 from accord.data.quarantine import RowError
 from accord.errors import ConfigError, DataError
@@ -187,7 +187,7 @@ def test_batches_are_cut_into_micro_batches_and_moved(corpus):
             assert list(chain(*(piece[key] for piece in pieces))) == value
         else:
             assert torch.equal(torch.cat([piece[key] for piece in pieces]), value)
-    moved = move_data_to_device(batch, torch.device("meta"))
+    moved = to_device(batch, torch.device("meta"))
     assert moved["instance_masks"].device.type == moved["segmentation_views"][1].device.type == "meta"
     assert moved["instance_text"] == batch["instance_text"]
     assert not [value for value in batch.values() if type(value) not in (torch.Tensor, list)]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from accord.data.augmenting.text_views import TextView
@@ -24,6 +25,7 @@ from accord.data.quarantine import BadRow
 from accord.data.targets import Place, Target, entries
 from accord.errors import AccordError, ConfigError, DataError
 
+T = TypeVar("T")
 Batch = dict[str, Any]
 Key = tuple[int, Any]  # epoch, and what the batch is made of
 
@@ -222,3 +224,28 @@ class Recipe:
 def label_tensor(labels: np.ndarray) -> Tensor:
     """``(B,)`` int64 class indices or ``(B, C)`` float32 multi-hot."""
     return torch.from_numpy(labels).float() if labels.ndim == 2 else torch.from_numpy(labels)
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """What lies on a device: a tensor, features, a graph."""
+
+    def to(self, device: torch.device) -> Any:
+        """The same on another device."""
+
+
+def to_device(batch: T, device: torch.device) -> T:
+    """A batch, or whatever holds tensors, with all that lies on a device moved to this one, however deep it is.
+
+    Host memory that is pinned is copied while the processor goes on.
+
+    >>> to_device({"image": torch.zeros(2), "views": [torch.zeros(3)], "name": "a"}, torch.device("meta"))["views"]
+    [tensor(..., device='meta', size=(3,))]
+    """
+    waits = device.type in ("cpu", "mps")  # copies to these may be read before they are there
+
+    def moved(part: Any) -> Any:
+        return part.to(device, non_blocking=True) if isinstance(part, Tensor) and not waits else part.to(device)
+
+    found: T = apply_to_collection(batch, Movable, moved)
+    return found

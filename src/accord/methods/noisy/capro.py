@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric.utilities import move_data_to_device
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
 from accord.data.augmenting.views import View
 from accord.data.inputs import TextInput
+from accord.data.loading.batches import to_device
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
 from accord.functional import (
@@ -400,7 +400,7 @@ class Capro(Method, Embeds, Classifies, JudgesRows):
         training = self.training
         self.eval()
         for batch in loader:
-            yield move_data_to_device(batch, self.device)
+            yield to_device(batch, self.device)
         self.train(training)
 
 
