@@ -75,7 +75,7 @@ CLAIM = Claim(
             "cluster_every": 5,
             "patience": 0,
         },
-        "training": {"epochs": 100, "lr": 7e-4, "batch_size": 1, "accelerator": "cpu"},
+        "training": {"epochs": 200, "lr": 7e-4, "batch_size": 1, "accelerator": "cpu"},
     },
     arms={
         "MEOW": Arm(),
@@ -172,5 +172,6 @@ CLAIM = Claim(
         ),
     ],
     seeds=6,
-    tuning="Nothing was searched for: temperature .4, where weights matter, and one rate and length for all arms.",
+    tuning="The graph was chosen on seed 100, which the record leaves out, among five by how far the untrained network and "
+    "plain contrast lie below the ceiling; temperature .4, where weights matter, and one rate and length for all arms.",
 )

@@ -4,7 +4,7 @@
    digit together also where captions are wrong: with six of ten captions exchanged, a probe with a hundred labels names
    the digits of held-out pictures more often. With right captions it should make no difference, since these say all
    that is probed. It could fail because the teacher and its queue steady the contrast across modalities just as well.
-2. Local mutual information, of the summary with its own sixteen patches, helps to find pictures by words. It could fail
+2. Local mutual information, of the summary with its own four patches, helps to find pictures by words. It could fail
    because a digit is more than its patches.
 3. *Scenes* of four digits: the matching head orders what the embeddings found better than the embeddings do. It could
    fail because one pass through two layers has to find a wrong digit that a contrast with many others has missed.
@@ -110,13 +110,13 @@ CLAIM = Claim(
             "rand_augment": None,
         },
         "encoders": {
-            "image": {"name": "tiny_vit", "options": {"size": 8, "patch": 2, "width": 64, "depth": 2, "heads": 4}},
+            "image": {"name": "tiny_vit", "options": {"size": 8, "patch": 4, "width": 64, "depth": 2, "heads": 4}},
             "text": {
                 "name": "tiny_text",
                 "options": {"width": 64, "depth": 1, "heads": 4, "length": 16, "vocabulary": 400, "pool": "mean"},
             },
         },
-        "training": {"epochs": 14, "batch_size": 64, "lr": 2e-3},
+        "training": {"epochs": 20, "batch_size": 64, "lr": 2e-3},
     },
     arms={
         "CMA": Arm(CMA),
@@ -136,7 +136,7 @@ CLAIM = Claim(
                 "encoders": {
                     "image": {
                         "name": "tiny_vit",
-                        "options": {"size": 8, "patch": 2, "width": 64, "depth": 2, "heads": 4},
+                        "options": {"size": 8, "patch": 4, "width": 64, "depth": 2, "heads": 4},
                     }
                 },
             },

@@ -1,7 +1,8 @@
 """A made graph of papers, authors and subjects in which links say more about a paper's class than its words do.
 
-Who wrote a paper and what it is filed under are drawn around its class; words are drawn from all, a few of them more
-often in a class. What the making knows is the ceiling, words alone and links at random are the settings beside.
+Who wrote a paper and what it is filed under are drawn around its class. Of its words some are likelier in a class, the
+others are the same everywhere: a network that keeps all of them as they are, as an untrained one does, keeps mostly
+noise. What the making knows is the ceiling, words alone and links at random are the settings beside.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from torch_geometric.data import HeteroData
 from accord.data.corpus import Corpus, corpus_from_graph
 
 CLASSES = ("algebra", "biology", "chemistry", "drama", "economics", "folklore")
-PAPERS, AUTHORS, SUBJECTS, WORDS = 900, 300, 48, 240
-WRITTEN, FILED, LENGTH = 3, 2, 12  # authors, subjects and words of a paper
-OWN = {"author": 0.8, "subject": 0.7}  # share of links that lead to the class's own; the others lead anywhere
-LIFT = 3.0  # how much likelier a class's own words are in it
+PAPERS, AUTHORS, SUBJECTS, WORDS, TOPICAL = 900, 120, 24, 2000, 300  # of the words so many belong to a class
+WRITTEN, FILED, LENGTH = 3, 2, 20  # authors, subjects and words of a paper
+OWN = {"author": 0.75, "subject": 0.65}  # share of links that lead to the class's own; the others lead anywhere
+SHARE, LIFT = 0.6, 3.0  # of a paper's words, how many belong to classes; and how much likelier a class's own are in it
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def made(seed: int, linked: bool = True) -> Made:
     """Draw papers; not ``linked``, they have as many links, which lead anywhere."""
     random, count = np.random.default_rng(seed), len(CLASSES)
     labels = random.permutation(np.arange(PAPERS) % count)
-    chances = _chances(WORDS, LIFT / (LIFT + count - 1))
+    common = np.full((count, WORDS - TOPICAL), (1 - SHARE) / (WORDS - TOPICAL))
+    chances = np.hstack([SHARE * _chances(TOPICAL, LIFT / (LIFT + count - 1)), common])
     words = np.stack([random.multinomial(LENGTH, chances[label]) for label in labels])
     likely, links = words @ np.log(chances).T, {}
     for kind, number, degree in (("author", AUTHORS, WRITTEN), ("subject", SUBJECTS, FILED)):
