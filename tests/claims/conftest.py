@@ -83,6 +83,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure, which takes longer than all else; it is looked at in ``test_table.py``."""
+    monkeypatch.setattr("accord.claims.run.draw", lambda record, path: path)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of claims with the toy in it."""

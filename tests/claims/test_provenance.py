@@ -46,6 +46,14 @@ def test_results_make_no_tree_dirty(committed) -> None:
     assert tree_of(committed).clean
 
 
+def test_of_chosen_settings_only_those_of_the_claim_count(committed) -> None:
+    (committed / "tuning").mkdir()
+    for slug in ("toy", "another"):
+        (committed / "tuning" / f"{slug}.json").write_text("{}")
+    assert tree_of(committed).clean
+    assert tree_of(committed, "toy").changed == ("tuning/toy.json",)
+
+
 def test_code_beside_the_claims_counts_and_what_is_told_of_records_does_not(committed, monkeypatch) -> None:
     package = committed / "package"
     (package / "papers").mkdir(parents=True)

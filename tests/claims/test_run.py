@@ -52,12 +52,6 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     return counted
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure, which takes longer than all else; it is looked at in ``test_table.py``."""
-    monkeypatch.setattr(run, "draw", lambda record, path: path)
-
-
 def measure(folder: Path, **options: Any) -> run.Report:
     return run.run_claim("toy", folder, progress=False, **options)
 

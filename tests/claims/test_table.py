@@ -125,7 +125,7 @@ def test_records_of_an_older_version_are_to_be_measured_again(folder) -> None:
 
 
 def test_a_claim_has_a_figure_of_its_questions(measured) -> None:
-    path = measured / "results" / "toy.png"
+    path = draw(recorded(measured / "results" / "toy.json"), measured / "toy.png")
     assert path.stat().st_size < 100_000
     with Image.open(path) as picture:
         assert picture.width > 800

@@ -9,6 +9,7 @@ from pathlib import Path
 import accord
 from accord.errors import ConfigError
 
+TUNING = "tuning"  # the folder of chosen settings, beside the claims
 WRITTEN = ("results", "papers")  # of claims and of Accord: what is told of records, which is written after a run
 
 
@@ -30,8 +31,14 @@ class Tree:
         return self.commit is not None and not self.changed
 
 
-def tree_of(folder: Path) -> Tree:
-    """The state of a folder of claims and, where it is in the same repository, of Accord itself."""
+def tree_of(folder: Path, slug: str | None = None) -> Tree:
+    """The state of a folder of claims and, where it is in the same repository, of Accord itself.
+
+    Args:
+        folder: where the claim files are.
+        slug: the claim that is measured. The settings that were chosen for others, or for all where none is named,
+            decide nothing, and may be uncommitted.
+    """
     top = _git(folder, "rev-parse", "--show-toplevel")
     if top is None:
         return Tree(None)
@@ -40,7 +47,9 @@ def tree_of(folder: Path) -> Tree:
     places = [folder.resolve(), *([package] if package.is_relative_to(top.strip()) else [])]
     without = [f":(exclude){place / written}" for place, written in zip(places, WRITTEN, strict=False)]
     status = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", *map(str, places), *without) or ""
-    return Tree(commit and commit.strip(), tuple(line[3:] for line in status.splitlines()))
+    files = (Path(line[3:].strip('"')) for line in status.splitlines())
+    counted = (file for file in files if file.parent.name != TUNING or file.stem == slug)
+    return Tree(commit and commit.strip(), tuple(map(str, counted)))
 
 
 def require_clean(tree: Tree) -> None:

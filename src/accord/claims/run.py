@@ -80,7 +80,7 @@ def run_claim(
     """
     folder = Path(folder)
     resolve_device(device or "auto")
-    tree = tree_of(folder)
+    tree = tree_of(folder, slug)
     if not quick and not dirty:
         require_clean(tree)
     with loaded(slug, folder) as claim:

@@ -20,12 +20,10 @@ from accord.claims.bench import Bench, Done, Order, Task, carried_out
 from accord.claims.declare import Arm, Choices, Claim, Tuning, is_range
 from accord.claims.load import loaded
 from accord.claims.progress import Progress
-from accord.claims.provenance import Tree, require_clean, tree_of
+from accord.claims.provenance import TUNING, Tree, require_clean, tree_of
 from accord.claims.store import key_of
 from accord.errors import ConfigError
 from accord.files import write_atomically
-
-FOLDER = "tuning"
 
 
 def tune_claim(
@@ -75,7 +73,7 @@ def tune_claim(
             _place(done.task): _value(claim, tuning, done)
             for done in told.watched(carried_out(tasks, bench, jobs, told.waiting))
         }
-        path = folder / FOLDER / f"{slug}.json"
+        path = folder / TUNING / f"{slug}.json"
         path.parent.mkdir(exist_ok=True)
         log = _log(claim, tuning, tried, values, tree)
         write_atomically(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
@@ -118,7 +116,7 @@ def chosen_settings(claim: Claim, folder: Path) -> dict[str, Settings]:
         logged = log.get("arms", {}).get(name, {}).get("search")
         if logged != _plain(arm.search) or log["tuning"] != _plain(asdict(claim.tune or Tuning(2, (0,), ""))):
             raise ConfigError(
-                f"claim {claim.slug!r}: {folder / FOLDER / claim.slug}.json has no trials of the search that arm "
+                f"claim {claim.slug!r}: {folder / TUNING / claim.slug}.json has no trials of the search that arm "
                 f"{name!r} declares: run accord claims tune {claim.slug}"
             )
     return _with_followers(claim, {name: log["arms"][name]["chosen"] for name in arms})
@@ -126,7 +124,7 @@ def chosen_settings(claim: Claim, folder: Path) -> dict[str, Settings]:
 
 def read_log(folder: Path, slug: str) -> dict[str, Any]:
     """The log of a claim's trials; empty where there is none."""
-    path = folder / FOLDER / f"{slug}.json"
+    path = folder / TUNING / f"{slug}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
 
