@@ -226,5 +226,5 @@ CLAIM = Claim(
     tuning="The temperature is held at the paper's 0.07, as are CLIP's. Learning rate, queue, momentum and crops are "
     "those at which the contrast across modalities alone did well on seeds 0 and 1, which the record leaves out, among "
     "queues of 128 and 1,024; size of the patches and length were chosen on seed 100, where with smaller patches and "
-    "fewer steps no arm had learnt; no arm was tuned by itself.",
+    "fewer steps even pictures learnt from labels stayed at 75 %; no arm was tuned by itself.",
 )
