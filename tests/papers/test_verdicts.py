@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from accord.claims.load import claim_files
+from accord.claims.record import read_records
 from accord.papers.verdicts import Verdict, shipped_verdicts, verdicts_of
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +20,6 @@ RECORD = {
     "seeds": [1, 2, 3],
     "commit": "abc",
     "kind_of_data": "real",
-    "headline": True,
     "arms": {"one": {"values": {"top-1": [3.0, 4.0, 5.0]}}, "both": {"of": ["one"]}},
     "questions": [
         {
@@ -48,7 +49,7 @@ def tool() -> ModuleType:
 
 
 def test_a_record_is_told_in_short() -> None:
-    expected = Verdict("It gains.", "holds", "better", "+2 [+1, +3] points", 3, "real", "abc", headline=True)
+    expected = Verdict("It gains.", "holds", "better", "+2 [+1, +3] points", 3, "real", "abc")
     assert verdicts_of(RECORD) == {"toy/gain": expected}
 
 
@@ -60,10 +61,17 @@ def test_the_package_and_the_readme_say_what_the_records_say(tool) -> None:
     assert dict(shipped_verdicts()) == tool.found()
 
 
+def test_the_readme_has_one_statement_of_every_claim(tool) -> None:
+    assert tool.FRONT.keys() == claim_files(ROOT / "claims").keys()
+    measured = {record["slug"] for record in read_records(tool.RESULTS)}
+    assert {f"{slug}/{tool.FRONT[slug]}" for slug in measured} <= tool.found().keys()
+
+
 @pytest.mark.parametrize("records", ["none", "one", "an older one"])
 def test_the_readme_is_made_from_whatever_records_there_are(tool, tmp_path, monkeypatch, records) -> None:
     monkeypatch.setattr(tool, "RESULTS", tmp_path)
     monkeypatch.setattr(tool, "DEMO", "toy")
+    monkeypatch.setattr(tool, "FRONT", {"toy": "gain"})
     record = dict(RECORD) if records == "one" else {key: RECORD[key] for key in ("slug", "seeds", "arms", "questions")}
     if records != "none":
         (tmp_path / "toy.json").write_text(json.dumps(record))
@@ -72,6 +80,6 @@ def test_the_readme_is_made_from_whatever_records_there_are(tool, tmp_path, monk
     assert tool.with_results(text) == text
     assert ("| one | 4.0 ± 2.5 |" in text) == (records != "none")
     assert ("- It gains. **holds**: +2 [+1, +3] points" in text) == (records == "one")
-    assert ("| `toy/gain`: It gains. | **holds** | +2 [+1, +3] points |" in text) == (records == "one")
+    assert ("| `toy` | It gains. | **holds** | +2 [+1, +3] points | 1 hold |" in text) == (records == "one")
     assert ("No claim has been measured by this version yet." in text) == (records != "one")
     assert text.partition("## Installing")[2] == before.partition("## Installing")[2]

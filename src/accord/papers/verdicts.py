@@ -28,7 +28,6 @@ class Verdict:
         seeds: how many.
         kind_of_data: real, composed or synthetic.
         commit: the commit that was measured; empty where it is not known.
-        headline: whether the claim is the one that its method is sold with.
     """
 
     statement: str
@@ -38,7 +37,6 @@ class Verdict:
     seeds: int
     kind_of_data: str = ""
     commit: str = ""
-    headline: bool = False
 
     def __str__(self) -> str:
         """The answer in one line.
@@ -52,7 +50,7 @@ class Verdict:
 
 def verdicts_of(record: Mapping[str, Any]) -> dict[str, Verdict]:
     """``SLUG/QUESTION`` -> answer, of one claim's record."""
-    facts = (len(record["seeds"]), record.get("kind_of_data", ""), record["commit"] or "", record["headline"])
+    facts = (len(record["seeds"]), record.get("kind_of_data", ""), record["commit"] or "")
     return {
         f"{record['slug']}/{question['name']}": Verdict(
             question["statement"], question["answer"], question["verdict"], effect(question), *facts
