@@ -51,7 +51,7 @@ def test_a_folder_of_nodes_and_edges_is_trained_evaluated_and_embedded(library, 
     assert (out / "report.html").is_file()
 
     sizes, embed = [], Model.embed_corpus
-    monkeypatch.setattr("accord.searching.index._BLOCK", 7)
+    monkeypatch.setattr("accord.searching.table._BLOCK", 7)
     monkeypatch.setattr(Model, "embed_corpus", lambda *x, **y: sizes.append(len(x[1])) or embed(*x, **y))
     assert "p7" not in run("search", out, "--like", "p7", "-k", 5).split("row", 1)[1]
     assert [hit.row for hit in accord.pipeline.search(out, like="p7", k=5)] == [

@@ -1,8 +1,9 @@
-"""The index of a run: every row of a corpus with its vectors, kept in LanceDB under ``RUN/index``.
+"""The index of a run: every row of a corpus with its vectors, under ``RUN/index``.
 
-A row is known by its content, so that only new and changed rows are embedded, wherever they stand in the source.
-Rows that are gone are removed. A retrained model starts the index anew. Every step is one LanceDB commit: what was
-embedded before an interruption is not embedded again.
+LanceDB keeps the rows (:mod:`accord.searching.table`), faiss finds the nearest (:mod:`accord.searching.vectors`). A row
+is known by its content, so that only new and changed rows are embedded, wherever they stand in the source. Rows that
+are gone are removed. A retrained model starts the index anew. What was embedded before an interruption is not embedded
+again.
 
 For a model with a second stage the tokens of a row are kept beside its vectors, in half precision. A search then
 chooses candidates by their vectors and orders them by their tokens.
@@ -13,12 +14,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
-import os
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -26,30 +26,28 @@ import numpy as np
 import pyarrow as pa
 import torch
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from accord.data.loading.tokens import TokenRows
 from accord.errors import AccordError, ConfigError, ShapeError, StorageError
 from accord.evaluation.embedder import Embedder, rescorer
 from accord.files import storage_of, write_atomically
+from accord.searching.neighbours import Neighbours
 from accord.searching.place import writable_folder
-from accord.searching.rows import file_stamp, row_keys, row_records, rows_at_once, token_rows
+from accord.searching.rows import file_stamp, token_rows
+from accord.searching.table import RowTable
+from accord.searching.vectors import all_ids, make_vectors, neighbours, taken, vector_sizes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from accord.data.corpus import Corpus
 
-ANN_ROWS = 50_000  # above that, searching every row is slower than an approximate index
-_MIN_ANN_ROWS = 256  # product quantisation learns 256 centroids
-# Measured on 60 000 clustered vectors of 128 numbers: all of the exact top 10, in a fifth of the time.
-_PROBES = 40  # partitions looked into
-_REFINE = 20  # candidates per answer that are ranked by their true vectors
-_BLOCK = 256  # rows embedded, and committed, at a time
-_DAMAGE = re.compile("LanceError|was not found")
-_FIELDS = ["row", "captions", "label", "path", "thumbnail", "_distance"]
+FORMAT = 2  # of an index; one of another is made anew
+ANN_ROWS = 50_000  # above that, looking at every row takes longer than at some lists of them
+_MIN_ANN_ROWS = 256  # of fewer there are no lists to speak of
+_DAMAGE = re.compile("LanceError|was not found|faiss")
+_FIELDS = ["row", "captions", "label", "path", "thumbnail"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
@@ -118,7 +116,7 @@ def build_index(
         run_dir: directory of the trained run.
         model: its model.
         corpus: what is to be found.
-        ann: True makes an approximate index (IVF-PQ), False none, None one above 50 000 rows.
+        ann: True makes an approximate index (inverted lists), False none, None one above 50 000 rows.
         progress: show a progress bar while embedding.
 
     Returns:
@@ -161,21 +159,20 @@ class SearchIndex:
         self.name = _table_name(corpus)
         self.last_update: Update | None = None
         self._weights = Path(run_dir) / "model.safetensors"
+        self._rows = RowTable(self.folder, self.name)
+        self._opened: _Opened | None = None
 
     def __len__(self) -> int:
-        return self._table.count_rows() if self.name in self._tables() else 0
+        return 0 if self._now is None else int(self._now.table.count_rows())
 
     @property
     def dims(self) -> dict[str, int]:
         """Modality -> size of its vectors."""
-        fields = self._table.schema if self.name in self._tables() else ()
-        return {
-            item.name.removesuffix("_vector"): item.type.list_size for item in fields if item.name.endswith("_vector")
-        }
+        return {} if self._now is None else self._now.dims
 
     def holds_tokens(self, modality: str) -> bool:
         """Whether a second stage can score the rows' ``modality``."""
-        return self.name in self._tables() and f"{modality}_tokens" in self._table.schema.names
+        return self._now is not None and f"{modality}_tokens" in self._now.table.schema.names
 
     @_told
     def update(self, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True) -> Update:
@@ -191,20 +188,19 @@ class SearchIndex:
         if not modalities:
             embeds, has = (", ".join(names) or "nothing" for names in (model.modalities, corpus.modalities))
             raise ConfigError(f"the model embeds {embeds}, {corpus.name} has {has}: nothing in common to search")
-        made_by: dict[str, Any] = {"model": file_stamp(self._weights), "modalities": list(modalities)}
-        if rescorer(model) is not None:
-            made_by["tokens"] = True
-        state = {**made_by, "corpus": corpus.fingerprint}
+        made_by: dict[str, Any] = {
+            "format": FORMAT,
+            "model": file_stamp(self._weights),
+            "modalities": list(modalities),
+            "tokens": rescorer(model) is not None,
+        }
+        wanted = {**made_by, "corpus": corpus.fingerprint}
         embedded = removed = 0
-        if not self._is_at(state):
+        if not self._is_at(wanted, ann):
             with FileLock(self.folder / ".lock"):
-                if self.name in self._tables() and any(self._read_state().get(key) != made_by[key] for key in made_by):
-                    self._database.drop_table(self.name)
-                self._write_state(made_by)  # an interrupted update goes on from here
-                embedded, removed = self._synchronise(model, corpus, modalities, progress)
-                self._write_state(state)
-        approximate = self._see_to_ann(ann)
-        self.last_update = Update(len(self), embedded, removed, approximate)
+                embedded, removed = self._bring_to(wanted, made_by, model, corpus, ann, progress)
+        self._opened = None
+        self.last_update = Update(len(self), embedded, removed, bool(self._read_state()["approximate"]))
         return self.last_update
 
     @_told
@@ -233,7 +229,7 @@ class SearchIndex:
             ShapeError: the vector has another size.
         """
         dims = self.dims
-        if modality not in dims:
+        if self._now is None or modality not in dims:
             raise ConfigError(f"the index holds vectors of {', '.join(dims) or 'nothing yet'}, not of {modality}")
         if k < 1:
             raise ConfigError(f"k = {k}: expected at least 1")
@@ -242,15 +238,15 @@ class SearchIndex:
             raise ShapeError(f"query: shape {query.shape}; the index of {modality} holds ({dims[modality]},)")
         if rescore is not None and not self.holds_tokens(modality):
             raise ConfigError(f"the index holds no tokens of {modality} for a second stage: search without candidates")
-        builder = self._table.search(query, vector_column_name=f"{modality}_vector").distance_type("cosine")
-        # An approximate index finds candidates by compressed vectors; refining ranks them by the true ones.
-        builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES).refine_factor(_REFINE)
-        if rescore is None:
-            found = builder.select(_FIELDS).limit(k).to_list()
-            return [_hit(rank, record) for rank, record in enumerate(found, start=1)]
-        held = [f"{modality}_vector", f"{modality}_tokens"]
-        nearest = builder.select([*_FIELDS, *held]).limit(max(k, candidates)).to_arrow()
-        return _reordered(nearest, rescore(token_rows(nearest, modality)), k) if len(nearest) else []
+        count = k if rescore is None else max(k, candidates)
+        ids, cosines = self._now.neighbours(modality).search(query, count, exact=ann is False)
+        held = [] if rescore is None else [f"{modality}_vector", f"{modality}_tokens"]
+        found = taken(self._now.table, ids, [*_FIELDS, *held])
+        if rescore is None or not len(found):
+            return _hits(found, cosines.tolist())
+        scores = rescore(token_rows(found, modality))
+        order = scores.argsort(descending=True, stable=True)[:k].tolist()
+        return _hits(found.take(order), cosines[order].tolist(), scores[order].tolist())
 
     @_told
     def vectors_of(self, row: int) -> dict[str, np.ndarray]:
@@ -260,7 +256,8 @@ class SearchIndex:
             ConfigError: there is no such row.
         """
         columns = [f"{modality}_vector" for modality in self.dims]
-        found = self._table.search().where(f"row = {row}").select(columns).limit(1).to_list() if columns else []
+        asked = None if self._now is None else self._now.table.search().where(f"row = {row}").select(columns).limit(1)
+        found = asked.to_list() if asked is not None else []
         if not found:
             raise ConfigError(f"the index has no row {row}")
         held = {modality: found[0][f"{modality}_vector"] for modality in self.dims}
@@ -290,132 +287,87 @@ class SearchIndex:
         size = len(next(iter(vectors.values())))
         fitting = [name for name, dim in self.dims.items() if dim == size]
         targets = [name for name in fitting if name not in vectors] or fitting
-        if not targets or k < 1:
+        if self._now is None or not targets or k < 1:
             raise ConfigError(f"k = {k} of rows with vectors of {size} numbers: the index holds {self.dims}")
-        found = self._candidates(list(vectors.values()), targets, max(k, candidates), ann)
+        ids = self._candidates(list(vectors.values()), targets, max(k, candidates), ann)
+        found = taken(self._now.table, ids, [f"{name}_vector" for name in targets])
         rows = {name: found[f"{name}_vector"] for name in targets}
         present = torch.from_numpy(np.stack([column.is_valid().to_numpy() for column in rows.values()], axis=1))
         held = {name: _filled_vectors(column, size) for name, column in rows.items()}
         scores = score(held, present).masked_fill(~present.any(dim=1), -torch.inf)
         order = [place for place in scores.argsort(descending=True)[:k].tolist() if scores[place] > -torch.inf]
-        best = {found["row"][place].as_py(): float(scores[place]) for place in order}
-        listed = ", ".join(map(str, best)) or "NULL"
-        fields = [name for name in _FIELDS if name != "_distance"]
-        records = self._table.search().where(f"row IN ({listed})").select(fields).limit(k).to_list()
-        by_row = {record["row"]: record for record in records}
-        return [
-            _hit(rank, {**by_row[row], "_distance": 1 - value})
-            for rank, (row, value) in enumerate(best.items(), start=1)
-        ]
+        return _hits(taken(self._now.table, ids[order], _FIELDS), scores[order].tolist())
 
     def _candidates(
         self, queries: Sequence[Tensor | np.ndarray], targets: Sequence[str], count: int, ann: bool | None
-    ) -> pa.Table:
-        """Numbers and vectors of the rows nearest to any of the queries or to its opposite; of all if they are few."""
-        columns = ["row", *(f"{name}_vector" for name in targets)]
+    ) -> np.ndarray:
+        """Ids of the rows nearest to any of the queries or to its opposite; of all if they are few."""
+        assert self._now is not None
         if count >= len(self):
-            return self._table.search().select(columns).limit(len(self)).to_arrow()
+            return all_ids(self._now.table)
         towards = [np.asarray(query, dtype=np.float32) for query in queries]
-        parts = []
-        for query in (*towards, *(-query for query in towards)):  # a volume does not see signs
-            for target in targets:
-                builder = self._table.search(query, vector_column_name=f"{target}_vector").distance_type("cosine")
-                builder = builder.bypass_vector_index() if ann is False else builder.nprobes(_PROBES)
-                parts.append(builder.select([*columns, "_distance"]).limit(count).to_arrow().select(columns))
-        found = pa.concat_tables(parts)
-        return found.take(np.unique(found["row"].to_numpy(), return_index=True)[1])
+        parts = [
+            self._now.neighbours(target).search(query, count, exact=ann is False)[0]
+            for query in (*towards, *(-query for query in towards))  # a volume does not see signs
+            for target in targets
+        ]
+        return np.unique(np.concatenate(parts))
 
-    def _is_at(self, state: Mapping[str, Any]) -> bool:
-        """Whether nothing has to be done, not even a lock taken: a run may lie where nothing can be written."""
-        return self.name in self._tables() and self._read_state() == state
-
-    def _synchronise(
-        self, model: Embedder, corpus: Corpus, modalities: Sequence[str], progress: bool
+    def _bring_to(
+        self,
+        wanted: Mapping[str, Any],
+        made_by: Mapping[str, Any],
+        model: Embedder,
+        corpus: Corpus,
+        ann: bool | None,
+        progress: bool,
     ) -> tuple[int, int]:
-        """Embed and insert the new rows, remove those that are gone; how many of each."""
-        keys = list(row_keys(corpus))
-        present = self._present()
-        new = [position for position, key in enumerate(keys) if key not in present]
-        step = rows_at_once(corpus, modalities, _BLOCK)
-        blocks = [new[start : start + step] for start in range(0, len(new), step)]
-        second = rescorer(model)
-        for block in track(blocks, "indexing", console=Console(stderr=True), transient=True, disable=not progress):
-            part = corpus.select(block)
-            tokens = {} if second is None else {name: second.tokens_corpus(part, name) for name in modalities}
-            vectors = {name: tokens[name].pooled if second else model.embed_corpus(part, name) for name in modalities}
-            self._insert(row_records(part, [keys[position] for position in block], vectors, tokens))
-        gone = sorted(present.keys() - set(keys))
-        for start in range(0, len(gone), _BLOCK):
-            listed = ", ".join(f"'{key}'" for key in gone[start : start + _BLOCK])
-            self._table.delete(f"key IN ({listed})")
-        self._renumber({key: int(row) for key, row in zip(keys, corpus.ids, strict=True)}, present)
-        if new or gone:
-            self._table.optimize()  # compacts, and takes new rows into the approximate index
-        return len(new), len(gone)
+        """Make table and neighbours what is ``wanted``; how many rows were embedded and removed."""
+        before = self._read_state()
+        if any(before.get(key) != made_by[key] for key in made_by):
+            before = {}
+            if self._rows.exists:
+                self._rows.drop()
+        kept: dict[str, Any] = {key: before[key] for key in ("vectors", "version", "approximate") if key in before}
+        embedded = removed = 0
+        if not self._rows.exists or before.get("corpus") != wanted["corpus"]:
+            self._write_state({**made_by, **kept})  # an interrupted update goes on from here
+            embedded, removed = self._rows.synchronise(model, corpus, wanted["modalities"], progress)
+        table = self._rows.newest()
+        approximate = _approximate(len(corpus), ann, bool(before.get("approximate")))
+        if before.get("version") != table.version or before["approximate"] != approximate:
+            kept = self._make_vectors(table, before.get("vectors"), approximate)
+        self._write_state({**wanted, **kept})
+        return embedded, removed
 
-    def _insert(self, records: pa.Table) -> None:
-        if self.name not in self._tables():
-            self._database.create_table(self.name, records, on_bad_vectors="null")
-        else:
-            # Not a plain append: a row that another process put in meanwhile stays single.
-            self._table.merge_insert("key").when_not_matched_insert_all().execute(records, on_bad_vectors="null")
+    def _make_vectors(self, table: Any, before: str | None, approximate: bool) -> dict[str, Any]:
+        """Neighbours of what the table holds now, beside those of before, from which others may be reading still."""
+        number = 0 if before is None else int(before) + 1
+        place = self.folder / f"{self.name}.vectors"
+        earlier = None if before is None else place / before
+        make_vectors(table, place / str(number), earlier, approximate=approximate)
+        for old in place.iterdir():
+            if old.name not in (before, str(number)):
+                shutil.rmtree(old)
+        return {"vectors": str(number), "version": table.version, "approximate": approximate}
 
-    def _renumber(self, rows: Mapping[str, int], present: Mapping[str, int]) -> None:
-        """Rows that only moved within the source keep their vectors and get their new number."""
-        moved = {key: row for key, row in rows.items() if present.get(key, row) != row}
-        if moved:
-            changes = pa.table({"key": list(moved), "row": pa.array(moved.values(), pa.int64())})
-            self._table.merge_insert("key").when_matched_update_all().execute(changes)
-
-    def _present(self) -> dict[str, int]:
-        if self.name not in self._tables():
-            return {}
-        known = self._table.search().select(["key", "row"]).limit(self._table.count_rows()).to_arrow()
-        return dict(zip(known["key"].to_pylist(), known["row"].to_pylist(), strict=True))
-
-    def _see_to_ann(self, ann: bool | None) -> bool:
-        """Make the approximate index where it is wanted; True when there is one."""
-        rows = len(self)
-        wanted = rows > ANN_ROWS if ann is None else ann
-        if wanted and rows < _MIN_ANN_ROWS:
-            raise ConfigError(
-                f"an approximate index needs at least {_MIN_ANN_ROWS} rows, there are {rows}: leave --ann out, "
-                "the exact search is fast"
-            )
-        covered = {column for index in self._table.list_indices() for column in index.columns}
-        for modality in self.dims:
-            if wanted and f"{modality}_vector" not in covered:
-                self._make_ann(f"{modality}_vector", rows)
-        return bool(self._table.list_indices())
-
-    def _make_ann(self, column: str, rows: int) -> None:
-        from lancedb.index import IvfPq
-
-        # sqrt(N) partitions, but not so many that one is trained on fewer rows than there are centroids.
-        partitions = max(1, min(int(math.sqrt(rows)), rows // _MIN_ANN_ROWS))
-        self._table.create_index(column, config=IvfPq(distance_type="cosine", num_partitions=partitions))
-
-    @cached_property
-    def _database(self) -> Any:
-        os.environ.setdefault("LANCEDB_LOG", "error")  # it would warn of every partition with few different vectors
-        import lancedb
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return lancedb.connect(self.folder)
-
-    def _tables(self) -> list[str]:
-        names: list[str] = []
-        token = None
-        while True:
-            page = self._database.list_tables(page_token=token)
-            names += page.tables
-            token = page.page_token
-            if not token:
-                return names
+    def _is_at(self, wanted: Mapping[str, Any], ann: bool | None) -> bool:
+        """Whether nothing has to be done, not even a lock taken: a run may lie where nothing can be written."""
+        state = self._read_state()
+        if "vectors" not in state or any(state.get(key) != wanted[key] for key in wanted) or not self._rows.exists:
+            return False
+        rows = self._rows.at(state["version"]).count_rows()
+        return bool(state["approximate"]) == _approximate(rows, ann, bool(state["approximate"]))
 
     @property
-    def _table(self) -> Any:
-        return self._database.open_table(self.name)
+    def _now(self) -> _Opened | None:
+        """What the last update left, opened once; None before the first."""
+        if self._opened is None:
+            state = self._read_state()
+            if "vectors" in state and self._rows.exists:
+                vectors = self.folder / f"{self.name}.vectors" / state["vectors"]
+                self._opened = _Opened(self._rows.at(state["version"]), vectors)
+        return self._opened
 
     def _read_state(self) -> dict[str, Any]:
         """What the index was made of; nothing where that is not known, so that it is made anew."""
@@ -429,18 +381,39 @@ class SearchIndex:
         write_atomically(self.folder / f"{self.name}.json", json.dumps(state))
 
 
+class _Opened:
+    """Rows and neighbours of one state of an index."""
+
+    def __init__(self, table: Any, vectors: Path) -> None:
+        self.table, self._vectors = table, vectors
+        self.dims = vector_sizes(table)
+        self._neighbours: dict[str, Neighbours] = {}
+
+    def neighbours(self, modality: str) -> Neighbours:
+        """Those of a modality, opened once."""
+        if modality not in self._neighbours:
+            self._neighbours[modality] = neighbours(self._vectors, modality)
+        return self._neighbours[modality]
+
+
+def _approximate(rows: int, ann: bool | None, before: bool) -> bool:
+    """Whether there is to be an approximate index.
+
+    Raises:
+        ConfigError: one is asked for of too few rows.
+    """
+    if ann and rows < _MIN_ANN_ROWS:
+        raise ConfigError(
+            f"an approximate index needs at least {_MIN_ANN_ROWS} rows, there are {rows}: leave --ann out, "
+            "the exact search is fast"
+        )
+    return before or (rows > ANN_ROWS if ann is None else ann)
+
+
 def _table_name(corpus: Corpus) -> str:
     readable = re.sub(r"[^A-Za-z0-9]+", "-", corpus.name).strip("-")[:40]
     unique = hashlib.blake2b(f"{corpus.name} {corpus.root}".encode(), digest_size=4).hexdigest()
     return f"{readable}-{unique}"
-
-
-def _reordered(nearest: pa.Table, scores: Tensor, k: int) -> list[Hit]:
-    """The k records with the highest scores, best first."""
-    order = scores.argsort(descending=True, stable=True)[:k].tolist()
-    best = nearest.select(_FIELDS).take(order).to_pylist()
-    scored = zip(best, scores[order].tolist(), strict=True)
-    return [_hit(rank, record, score) for rank, (record, score) in enumerate(scored, start=1)]
 
 
 def _filled_vectors(column: pa.ChunkedArray, size: int) -> Tensor:
@@ -451,16 +424,18 @@ def _filled_vectors(column: pa.ChunkedArray, size: int) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _hit(rank: int, record: Mapping[str, Any], score: float | None = None) -> Hit:
-    """An answer; with the score of a second stage, if it comes from there."""
-    cosine = 1 - record["_distance"]
-    return Hit(
-        rank=rank,
-        score=cosine if score is None else score,
-        cosine=None if score is None else cosine,
-        row=record["row"],
-        captions=tuple(record["captions"] or ()),
-        label=record["label"],
-        path=record["path"],
-        thumbnail=record["thumbnail"],
-    )
+def _hits(found: pa.Table, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
+    """Answers, best first; with the scores of a second stage, if they come from there."""
+    return [
+        Hit(
+            rank=rank,
+            score=cosine if scores is None else scores[rank - 1],
+            cosine=None if scores is None else cosine,
+            row=record["row"],
+            captions=tuple(record["captions"] or ()),
+            label=record["label"],
+            path=record["path"],
+            thumbnail=record["thumbnail"],
+        )
+        for rank, (record, cosine) in enumerate(zip(found.to_pylist(), cosines, strict=True), start=1)
+    ]

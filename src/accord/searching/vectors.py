@@ -1,0 +1,122 @@
+"""The vectors of an index beside its table: a folder with a file of neighbours per modality.
+
+A folder is never changed: a later one is made of it and of what has changed in the table, and takes its place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from accord.searching.neighbours import ASKED, Floats, Ids, Neighbours, lists_for
+
+ROW = "_rowid"  # by which the table knows a row for as long as it is there
+_IDS = "ids.npy"  # of all rows of the table, with vectors or without
+_BLOCK = 65_536  # rows read at a time
+_SPARSE = 4  # times as many rows as an index was made for, from which its lists are learnt anew
+
+
+def vector_sizes(table: Any) -> dict[str, int]:
+    """Modality -> size of its vectors, of a table."""
+    return {
+        field.name.removesuffix("_vector"): field.type.list_size
+        for field in table.schema
+        if field.name.endswith("_vector")
+    }
+
+
+def make_vectors(table: Any, folder: Path, before: Path | None, *, approximate: bool) -> None:
+    """Write the neighbours of a table's rows.
+
+    Args:
+        table: the rows.
+        folder: where to; what an interrupted call left there is replaced.
+        before: folder of an earlier state of the table, of which what is still so is taken over.
+        approximate: with inverted lists.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    ids = all_ids(table)
+    known = np.empty(0, np.int64) if before is None else np.load(before / _IDS)
+    new, gone = np.setdiff1d(ids, known, assume_unique=True), np.setdiff1d(known, ids, assume_unique=True)
+    draw = np.random.default_rng(0)
+    sizes = vector_sizes(table)
+    for modality, size in sizes.items():
+        lists = lists_for(len(ids)) if approximate else 0
+        index = None if before is None else _opened(before, modality)
+        if index is None or bool(index.lists) != bool(lists) or lists > _SPARSE * index.lists:
+            index, new_here = _empty(table, modality, ids, lists, draw), ids
+        else:
+            index.remove(gone)
+            new_here = new
+        for block in _blocks(table, modality, new_here):
+            index.add(*block)
+        alike = [name for name, other in sizes.items() if other == size]
+        index.look_into_enough([_some(table, name, ids, ASKED, draw) for name in alike] if index.lists else [])
+        index.save(_file(folder, modality))
+    np.save(folder / _IDS, ids)
+
+
+def neighbours(folder: Path, modality: str) -> Neighbours:
+    """Those of a modality, to be searched."""
+    return Neighbours.open(_file(folder, modality))
+
+
+def taken(table: Any, ids: Ids | Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Columns of the rows with these ids, in their order."""
+    found = table.take_row_ids([int(row) for row in ids]).select(list(columns)).with_row_id().to_arrow()
+    place = {row: number for number, row in enumerate(found[ROW].to_pylist())}
+    return found.take(pa.array([place[int(row)] for row in ids], pa.int64())).drop_columns([ROW])
+
+
+def all_ids(table: Any) -> Ids:
+    """Ids of all rows, ascending."""
+    found = table.search().select([]).with_row_id(True).limit(table.count_rows()).to_arrow()
+    return np.sort(found[ROW].to_numpy().astype(np.int64))
+
+
+def _opened(folder: Path, modality: str) -> Neighbours | None:
+    """The neighbours of a modality, to be changed; None where there are none."""
+    path = _file(folder, modality)
+    return Neighbours.open(path, mapped=False) if path.exists() else None
+
+
+def _empty(table: Any, modality: str, ids: Ids, lists: int, draw: np.random.Generator) -> Neighbours:
+    sample = _some(table, modality, ids, Neighbours.learnt_by(lists), draw) if lists else ()
+    if not len(sample):
+        return Neighbours.exact(vector_sizes(table)[modality])
+    return Neighbours.approximate(sample, min(lists, len(sample)))
+
+
+def _some(table: Any, modality: str, ids: Ids, number: int, draw: np.random.Generator) -> Floats:
+    """Vectors of rows drawn at random, without those that have none."""
+    rows = draw.choice(ids, min(number, len(ids)), replace=False)
+    return _rows(taken(table, np.sort(rows), [f"{modality}_vector"])[0])
+
+
+def _blocks(table: Any, modality: str, ids: Ids) -> Iterator[tuple[Ids, Floats]]:
+    """Ids and vectors of rows, a block at a time; ids of later rows are larger."""
+    if not len(ids):
+        return
+    column = f"{modality}_vector"
+    rows = table.search().where(f"{ROW} >= {ids[0]} AND {ROW} <= {ids[-1]}").select([column]).with_row_id(True)
+    for batch in rows.limit(table.count_rows()).to_batches(batch_size=_BLOCK):
+        wanted = pa.array(np.isin(batch[ROW].to_numpy(), ids)) if batch.num_rows else pa.array([], pa.bool_())
+        part = pa.Table.from_batches([batch]).filter(wanted)
+        part = part.filter(part[column].is_valid())
+        yield part[ROW].to_numpy().astype(np.int64), _rows(part[column])
+
+
+def _rows(column: pa.ChunkedArray) -> Floats:
+    """A column of vectors as an array, without those that are not there."""
+    size = column.type.list_size
+    return np.asarray(column.drop_null().combine_chunks().flatten(), dtype=np.float32).reshape(-1, size)
+
+
+def _file(folder: Path, modality: str) -> Path:
+    return folder / f"{modality}.faiss"
