@@ -87,10 +87,9 @@ def _opened(folder: Path, modality: str) -> Neighbours | None:
 
 
 def _empty(table: Any, modality: str, ids: Ids, lists: int, draw: np.random.Generator) -> Neighbours:
-    sample = _some(table, modality, ids, Neighbours.learnt_by(lists), draw) if lists else ()
-    if not len(sample):
-        return Neighbours.exact(vector_sizes(table)[modality])
-    return Neighbours.approximate(sample, min(lists, len(sample)))
+    if lists and len(sample := _some(table, modality, ids, Neighbours.learnt_by(lists), draw)):
+        return Neighbours.approximate(sample, min(lists, len(sample)))
+    return Neighbours.exact(vector_sizes(table)[modality])
 
 
 def _some(table: Any, modality: str, ids: Ids, number: int, draw: np.random.Generator) -> Floats:
