@@ -1,1 +1,1 @@
-"""Search: a corpus is embedded once, indexed with LanceDB, and asked with words, pictures or vectors."""
+"""Search: a corpus is embedded once, its rows kept by LanceDB, and asked with words, pictures or vectors by faiss."""
