@@ -1,0 +1,153 @@
+"""What a search index costs and finds: building, memory, recall, and the time of a search beside plain faiss.
+
+Rows are short texts, their vectors 384 numbers of a mixture of many clusters, and questions are further draws of it.
+The whole of Accord's index is timed, that is with the captions that an answer shows. Peers are faiss alone, on the same
+vectors in memory: all of them (flat), and inverted lists as its guidelines advise (four times the square root of the
+rows), of which so many are looked into that recall is ours. Sides take turns, question by question; given are medians.
+
+    python benchmarks/index.py [rows ...]
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from record import write
+
+from accord.data.corpus import Corpus, corpus_from_items
+from accord.searching.index import SearchIndex, build_index
+from accord.searching.neighbours import unit
+
+SIZE, CLUSTER = 384, 100  # numbers of a vector, and vectors of a cluster
+ROWS = (10_000, 60_000, 200_000, 1_000_000)
+QUESTIONS, TIMED, ANSWERS = 200, 60, 10
+Floats = NDArray[np.float32]
+Answer = Callable[[Floats], list[int]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model whose embeddings are there already: a text is the number of its vector."""
+
+    vectors: Floats
+    modalities: tuple[str, ...] = ("text",)
+
+    def embed_corpus(self, corpus: Corpus, modality: str) -> torch.Tensor:
+        """Those of some rows."""
+        return torch.from_numpy(self.vectors[corpus.ids])
+
+
+def main(sizes: tuple[int, ...] = ROWS) -> None:
+    """Measure, print and write ``results/index.json``."""
+    rows = []
+    for size in sizes:
+        rows.append(measured(size))
+        print(rows[-1], flush=True)
+    print("written:", write("index", rows, ("faiss-cpu", "lancedb", "numpy")))
+
+
+def measured(rows: int) -> dict[str, Any]:
+    """One size."""
+    vectors, questions = mixture(rows)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "model.safetensors").write_bytes(b"")
+        corpus = corpus_from_items("text", [str(row) for row in range(rows)])
+        before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        index = build_index(Path(folder), Known(vectors), corpus, progress=False)  # type: ignore[arg-type]
+        cpu = time.process_time() - cpu
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        true = flat(vectors)
+        expected = [true(question) for question in questions]
+        own, exact = ours(index), ours(index, ann=False)
+        found, all_found = recall(own, questions, expected), recall(exact, questions, expected)
+        peer = inverted(vectors, questions, expected, found)
+        spent = in_turns({"ours": own, "exact": exact, "flat": true, "inverted": peer}, questions[:TIMED])
+    return {
+        "rows": rows,
+        "build µs/row": round(1e6 * cpu / rows, 1),
+        "build bytes/row": round(1024 * grown / rows),
+        "recall@10": round(found, 4),
+        "recall@10, exact": round(all_found, 4),
+        "search ms": round(1000 * spent["ours"], 2),
+        "search / faiss IVF-flat": round(spent["ours"] / spent["inverted"], 2),
+        "exact ms": round(1000 * spent["exact"], 2),
+        "exact / faiss flat": round(spent["exact"] / spent["flat"], 2),
+        "faiss IVF-flat ms": round(1000 * spent["inverted"], 2),
+        "faiss flat ms": round(1000 * spent["flat"], 2),
+    }
+
+
+def mixture(rows: int) -> tuple[Floats, Floats]:
+    """Vectors of the rows, and of questions."""
+    draw = np.random.default_rng(0)
+    centres = draw.standard_normal((rows // CLUSTER, SIZE), dtype=np.float32)
+
+    def some(number: int) -> Floats:
+        own = centres[draw.integers(len(centres), size=number)]
+        return unit(own + draw.standard_normal((number, SIZE), dtype=np.float32))
+
+    return some(rows), some(QUESTIONS)
+
+
+def ours(index: SearchIndex, ann: bool | None = None) -> Answer:
+    """The rows that Accord's index answers with."""
+    return lambda question: [hit.row for hit in index.search(question, "text", k=ANSWERS, ann=ann)]
+
+
+def flat(vectors: Floats) -> Answer:
+    """Those of faiss that looks at all."""
+    index = faiss.IndexFlatIP(SIZE)
+    index.add(vectors)
+    return lambda question: index.search(question[None], ANSWERS)[1][0].tolist()
+
+
+def inverted(vectors: Floats, questions: Floats, expected: list[list[int]], wanted: float) -> Answer:
+    """Those of faiss' inverted lists, of which the fewest are looked into that find as much as is ``wanted``."""
+    index: Any = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(SIZE), SIZE, int(4 * len(vectors) ** 0.5), faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.min_points_per_centroid = 1  # where rows are few it would warn
+    index.train(vectors)
+    index.add(vectors)
+
+    def answer(question: Floats) -> list[int]:
+        return index.search(question[None], ANSWERS)[1][0].tolist()
+
+    for probes in range(1, index.nlist + 1):
+        index.nprobe = probes
+        if recall(answer, questions, expected) >= wanted:
+            break
+    return answer
+
+
+def recall(answer: Answer, questions: Floats, expected: list[list[int]]) -> float:
+    """Share of the true neighbours that are answered with."""
+    found = [len({*answer(question)} & {*true}) for question, true in zip(questions, expected, strict=True)]
+    return sum(found) / (ANSWERS * len(found))
+
+
+def in_turns(answers: dict[str, Answer], questions: Floats) -> dict[str, float]:
+    """Median seconds of a search, by side; each question goes to every side, after a first one that does not count."""
+    spent: dict[str, list[float]] = {name: [] for name in answers}
+    for question in questions:
+        for name, answer in answers.items():
+            started = time.perf_counter()
+            answer(question)
+            spent[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times[1:]) for name, times in spent.items()}
+
+
+if __name__ == "__main__":
+    main(tuple(int(argument) for argument in sys.argv[1:]) or ROWS)
