@@ -1,4 +1,5 @@
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,13 @@ def thumbnail(colour, size=(40, 20)):
 def hits():
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)] * 3
     return [
-        Hit(rank, 1 - rank / 20, row=rank * 7, captions=(f"caption {rank}", "second"), thumbnail=thumbnail(colour))
+        Hit(
+            rank,
+            1 - rank / 20,
+            row=rank * 7,
+            captions=(f"caption {rank}", "second"),
+            picture=partial(thumbnail, colour),
+        )
         for rank, colour in enumerate(colours, start=1)
     ]
 

@@ -18,7 +18,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -36,7 +36,7 @@ from accord.searching.neighbours import Neighbours
 from accord.searching.place import writable_folder
 from accord.searching.rows import file_stamp, token_rows
 from accord.searching.table import RowTable
-from accord.searching.vectors import all_ids, make_vectors, neighbours, taken, vector_sizes
+from accord.searching.vectors import all_ids, answers, make_vectors, neighbours, taken, vector_sizes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +47,6 @@ FORMAT = 2  # of an index; one of another is made anew
 ANN_ROWS = 50_000  # above that, looking at every row takes longer than at some lists of them
 _MIN_ANN_ROWS = 256  # of fewer there are no lists to speak of
 _DAMAGE = re.compile("LanceError|was not found|faiss")
-_FIELDS = ["row", "captions", "label", "path", "thumbnail"]
 P = ParamSpec("P")
 R = TypeVar("R")
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
@@ -65,8 +64,8 @@ class Hit:
         captions: its texts.
         label: its class names, or None.
         path: its file, or None when the source holds bytes.
-        thumbnail: WebP bytes of its picture, or None.
         cosine: cosine similarity to the query where ``score`` is a second stage's, else None.
+        picture: gives the WebP bytes of its picture, or None.
     """
 
     rank: int
@@ -75,19 +74,25 @@ class Hit:
     captions: tuple[str, ...] = ()
     label: str | None = None
     path: str | None = None
-    thumbnail: bytes | None = field(default=None, repr=False)
     cosine: float | None = None
+    picture: Callable[[], bytes | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def caption(self) -> str:
         """Its first text, empty without one."""
         return self.captions[0] if self.captions else ""
 
+    @property
+    def thumbnail(self) -> bytes | None:
+        """WebP bytes of its picture, read when they are asked for; None without one."""
+        return None if self.picture is None else self.picture()
+
     def image(self) -> Image | None:
         """The thumbnail, decoded."""
         from PIL import Image
 
-        return None if self.thumbnail is None else Image.open(io.BytesIO(self.thumbnail)).convert("RGB")
+        thumbnail = self.thumbnail
+        return None if thumbnail is None else Image.open(io.BytesIO(thumbnail)).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -240,13 +245,13 @@ class SearchIndex:
             raise ConfigError(f"the index holds no tokens of {modality} for a second stage: search without candidates")
         count = k if rescore is None else max(k, candidates)
         ids, cosines = self._now.neighbours(modality).search(query, count, exact=ann is False)
-        held = [] if rescore is None else [f"{modality}_vector", f"{modality}_tokens"]
-        found = taken(self._now.table, ids, [*_FIELDS, *held])
-        if rescore is None or not len(found):
-            return _hits(found, cosines.tolist())
-        scores = rescore(token_rows(found, modality))
-        order = scores.argsort(descending=True, stable=True)[:k].tolist()
-        return _hits(found.take(order), cosines[order].tolist(), scores[order].tolist())
+        if rescore is None or not len(ids):
+            return self._now.hits(ids, cosines.tolist())
+        scores = rescore(
+            token_rows(taken(self._now.table, ids, [f"{modality}_vector", f"{modality}_tokens"]), modality)
+        )
+        order = scores.argsort(descending=True, stable=True)[:k].numpy()
+        return self._now.hits(ids[order], cosines[order], scores.numpy()[order])
 
     @_told
     def vectors_of(self, row: int) -> dict[str, np.ndarray]:
@@ -296,7 +301,7 @@ class SearchIndex:
         held = {name: _filled_vectors(column, size) for name, column in rows.items()}
         scores = score(held, present).masked_fill(~present.any(dim=1), -torch.inf)
         order = [place for place in scores.argsort(descending=True)[:k].tolist() if scores[place] > -torch.inf]
-        return _hits(taken(self._now.table, ids[order], _FIELDS), scores[order].tolist())
+        return self._now.hits(ids[order], scores[order].tolist())
 
     def _candidates(
         self, queries: Sequence[Tensor | np.ndarray], targets: Sequence[str], count: int, ann: bool | None
@@ -388,12 +393,44 @@ class _Opened:
         self.table, self._vectors = table, vectors
         self.dims = vector_sizes(table)
         self._neighbours: dict[str, Neighbours] = {}
+        self._answers = answers(vectors)
+
+    def hits(self, ids: np.ndarray, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
+        """Rows as answers, best first; with the scores of a second stage, if they come from there."""
+        pictures = _Pictures(self.table, ids)
+        return [
+            Hit(
+                rank=place + 1,
+                score=(cosines if scores is None else scores)[place],
+                cosine=None if scores is None else cosines[place],
+                row=said["row"],
+                captions=tuple(said["captions"] or ()),
+                label=said["label"],
+                path=said["path"],
+                picture=partial(pictures, place),
+            )
+            for place, said in enumerate(self._answers.of(ids))
+        ]
 
     def neighbours(self, modality: str) -> Neighbours:
         """Those of a modality, opened once."""
         if modality not in self._neighbours:
             self._neighbours[modality] = neighbours(self._vectors, modality)
         return self._neighbours[modality]
+
+
+class _Pictures:
+    """The pictures of answers, all of them read when the first one is asked for."""
+
+    def __init__(self, table: Any, ids: np.ndarray) -> None:
+        self._table, self._ids = table, ids
+
+    def __call__(self, place: int) -> bytes | None:
+        return self._read[place]
+
+    @cached_property
+    def _read(self) -> list[bytes | None]:
+        return taken(self._table, self._ids, ["thumbnail"])["thumbnail"].to_pylist()
 
 
 def _approximate(rows: int, ann: bool | None, before: bool) -> bool:
@@ -422,20 +459,3 @@ def _filled_vectors(column: pa.ChunkedArray, size: int) -> Tensor:
     there = column.is_valid().to_numpy()
     rows[there] = np.stack(column.drop_null().to_numpy()) if there.any() else 0
     return torch.from_numpy(rows)
-
-
-def _hits(found: pa.Table, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
-    """Answers, best first; with the scores of a second stage, if they come from there."""
-    return [
-        Hit(
-            rank=rank,
-            score=cosine if scores is None else scores[rank - 1],
-            cosine=None if scores is None else cosine,
-            row=record["row"],
-            captions=tuple(record["captions"] or ()),
-            label=record["label"],
-            path=record["path"],
-            thumbnail=record["thumbnail"],
-        )
-        for rank, (record, cosine) in enumerate(zip(found.to_pylist(), cosines, strict=True), start=1)
-    ]

@@ -1,4 +1,4 @@
-"""The vectors of an index beside its table: a folder with a file of neighbours per modality.
+"""What a search reads of an index, beside its table: a file of neighbours per modality, and what answers say.
 
 A folder is never changed: a later one is made of it and of what has changed in the table, and takes its place.
 """
@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from accord.searching.answers import FIELDS, Answers, write_answers
 from accord.searching.neighbours import ASKED, Floats, Ids, Neighbours, lists_for
 
 ROW = "_rowid"  # by which the table knows a row for as long as it is there
-_IDS = "ids.npy"  # of all rows of the table, with vectors or without
+_IDS, _ANSWERS = "ids.npy", "answers.arrow"  # of all rows of the table, with vectors or without
 _BLOCK = 65_536  # rows read at a time
 _SPARSE = 4  # times as many rows as an index was made for, from which its lists are learnt anew
 
@@ -60,6 +61,12 @@ def make_vectors(table: Any, folder: Path, before: Path | None, *, approximate: 
         index.look_into_enough([_some(table, name, ids, ASKED, draw) for name in alike] if index.lists else [])
         index.save(_file(folder, modality))
     np.save(folder / _IDS, ids)
+    write_answers(folder / _ANSWERS, _in_order(table, FIELDS))
+
+
+def answers(folder: Path) -> Answers:
+    """What the rows say."""
+    return Answers(folder / _ANSWERS, np.load(folder / _IDS, mmap_mode="r"))
 
 
 def neighbours(folder: Path, modality: str) -> Neighbours:
@@ -76,8 +83,13 @@ def taken(table: Any, ids: Ids | Sequence[int], columns: Sequence[str]) -> pa.Ta
 
 def all_ids(table: Any) -> Ids:
     """Ids of all rows, ascending."""
-    found = table.search().select([]).with_row_id(True).limit(table.count_rows()).to_arrow()
-    return np.sort(found[ROW].to_numpy().astype(np.int64))
+    return _in_order(table, [])[ROW].to_numpy().astype(np.int64)
+
+
+def _in_order(table: Any, columns: Sequence[str]) -> pa.Table:
+    """Columns and ids of all rows, by ascending id."""
+    found = table.search().select(list(columns)).with_row_id(True).limit(table.count_rows()).to_arrow()
+    return found.take(np.argsort(found[ROW].to_numpy()))
 
 
 def _opened(folder: Path, modality: str) -> Neighbours | None:
