@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 from torch import Tensor
@@ -27,6 +29,18 @@ def half(rank: int, name: str, places: list[str], cache: str) -> dict[str, Tenso
     platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
     rows, graph = (Path(place) for place in places)
     return alone(Case(name, (rows, graph), Path(cache)), rank, 2)
+
+
+def command(rank: int, arguments: list[str], cache: str) -> str:
+    """What ``accord`` prints in this process."""
+    import platformdirs
+
+    from accord.cli import app
+
+    platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
+    with redirect_stdout(StringIO()) as printed, redirect_stderr(printed):
+        app(arguments, standalone_mode=False)
+    return printed.getvalue()
 
 
 def shared_out() -> list[str]:

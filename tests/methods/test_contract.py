@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from contract_abilities import CHECKS, abilities
 from contract_case import TRAINING, Case, Killed, killed_at, same, state_of, watched
-from contract_processes import alone, half, shared_out
+from contract_processes import alone, command, half, shared_out
 from contract_rows import write_graph, write_rows
 
 from accord.data.fields import declarations
@@ -150,6 +151,23 @@ def test_two_processes_are_one_with_all_rows(name, cases, request):
         "what its rows are compared with (accord.functional.distributed) and divides by counts of all processes; where "
         "the paper has each process go its own way, say so in APART of tests/methods/test_contract.py"
     )
+
+
+@pytest.mark.parametrize("name", shared_out())
+def test_the_command_trains_it_in_two_processes_of_which_one_writes_and_speaks(name, cases, tmp_path):
+    case = cases(name)
+    if not case.built().stages:
+        pytest.skip("it is not trained")
+    config, out = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(case.run.model_dump(mode="json")))
+    call = ["train", "--config", str(config), "--out", str(out), "--epochs", "1", "--set", "training.devices=2"]
+    first, second = run_two_processes(command, call, str(case.work.parent / "cache"), torchrun=True)
+    assert str(out) in first
+    assert second == ""
+    for file in ("model.safetensors", "metrics.json", "report.html", "README.md"):
+        assert (out / file).is_file()
+    steps = [json.loads(line)["step"] for line in (out / "train.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
 
 
 def test_it_has_a_card_a_test_of_its_own_and_a_claim(case):
