@@ -61,6 +61,7 @@ _MOVED = {
     "functional.weighted": "functional.contrast.weighted",
     "methods.image.multiview": "methods.multimodal.multiview",
     "methods.image_text.cwcl": "methods.multimodal.cwcl",
+    "training.processes": "processes",
 }
 MOVED = {f"accord.{before}": f"accord.{now}" for before, now in _MOVED.items()}
 

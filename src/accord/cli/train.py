@@ -170,7 +170,7 @@ def train(
     }
     from accord import pipeline
     from accord.cli.output import show_run
-    from accord.training.processes import is_first_process
+    from accord.processes import is_first_process
 
     run = pipeline.train(source, **given(method=method), **options)
     if is_first_process():

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.errors import WeightsError
+from accord.processes import is_first_process
 
 _EXTENSIONS = ("*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt", "*.bin")
 
@@ -234,9 +235,10 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 @cache
 def announce(encoder: str, origin: str, state: str = "") -> None:
-    """Print where an encoder's weights came from, and whether it is trained, once per process, to standard error."""
+    """Print where an encoder's weights came from, and whether it is trained, once per run, to standard error."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"{encoder}, weights: {origin}{'; ' if state else ''}{state}", style="dim", markup=False
-    )
+    if is_first_process():
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"{encoder}, weights: {origin}{'; ' if state else ''}{state}", style="dim", markup=False
+        )

@@ -41,6 +41,7 @@ from accord.pipeline.rows import (
 )
 from accord.pipeline.score import EVERY, score
 from accord.pipeline.summary import summarise
+from accord.processes import is_first_process
 from accord.report.html import write_report
 from accord.report.summary import RunSummary
 from accord.searching.export import check_embeddings_file, write_embeddings
@@ -49,7 +50,6 @@ from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import is_export
 from accord.training.artifact import save_model
 from accord.training.onnx import OnnxModel
-from accord.training.processes import is_first_process
 from accord.training.start import check_machine, check_start, check_views
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from accord.data.corpus import Corpus
 from accord.files import reading, storage_of
 from accord.functional.distributed import world_size
 from accord.methods.base import Method
+from accord.processes import is_first_process
 from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.caching import feature_caches
 from accord.training.checkpoint import ANEW, AtomicCheckpointIO, load_plain
@@ -36,7 +37,6 @@ from accord.training.device import resolve_device
 from accord.training.identity import check_identity, fixed_encoders, identity_of, without
 from accord.training.journal import Journal
 from accord.training.module import CONTENT, Probe, Run, StageModule
-from accord.training.processes import is_first_process
 from accord.training.seeding import seed_everything
 from accord.training.stages import Position, trained_in
 from accord.training.start import check_machine, check_start, rows_per_step

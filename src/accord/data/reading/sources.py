@@ -18,6 +18,7 @@ from accord.data.reading.graphs import NODES, GraphFolder, is_graph_folder, read
 from accord.data.reading.shards import find_shards, read_shards
 from accord.data.reading.tables import first_line, quiet_datasets, read_table
 from accord.errors import AccordError, DataError, did_you_mean
+from accord.processes import is_first_process
 
 HUB = "hf:"  # before the name of a data set on the Hugging Face hub, so that no name of a folder is asked for there
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -49,8 +50,9 @@ class Source:
 
 
 def announce(line: str) -> None:
-    """Print a line for the user, beside the output proper."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
+    """Print a line for the user, beside the output proper; of several processes of a run only the first speaks."""
+    if is_first_process():
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
 
 
 def read_source(source: str | Path, target: str | None = None) -> Source:
