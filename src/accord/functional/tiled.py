@@ -4,7 +4,7 @@ The similarity matrix of B rows takes B² numbers, and autograd keeps several su
 scaled inner products are reduced with an online log-sum-exp (Milakov and Gimelshein 2018, "Online normalizer
 calculation for softmax") and recomputed block by block in the backward pass, as FlashAttention does (Dao et al. 2022,
 NeurIPS, algorithm 4). Values and gradients are those of the dense form. Similarities of one set with itself are
-symmetric: only the upper triangle is computed. Second derivatives work too, but hold the whole matrix.
+symmetric: only the upper triangle is computed. Second derivatives of these work too, but hold the whole matrix.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from accord.functional.checks import as_float, check_ndim, check_range, check_same_shape, check_same_width
 from accord.functional.engine import masked_logsumexp
@@ -165,6 +166,46 @@ def self_logsumexp(
             return _dense_self(x, scale, pair_weight)
         factor = torch.as_tensor(scale, device=x.device, dtype=x.dtype)
         return _SelfLogSumExp.apply(x, factor, pair_weight, rows, _bounded(x, x, factor, pair_weight))
+
+
+def tiled_sigmoid_sum(
+    query: Tensor, key: Tensor, scale: Tensor | float, bias: Tensor | float, *, tile: int | None = None
+) -> Tensor:
+    """``-Σ_ij log σ(±z_ij)`` with ``z = scale · query keyᵀ + bias``, plus where i = j, in memory linear in B.
+
+    A block's value and its gradient come from the same products, so that nothing is computed again.
+
+    Args:
+        query: ``(B, D)``.
+        key: ``(B, D)``; row i belongs to row i of ``query``.
+        scale: scalar factor on the inner products; a tensor receives its gradient.
+        bias: scalar, added to every product; likewise.
+        tile: rows per block; None chooses from the shape.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: not two matrices of the same shape.
+        ValueError: ``tile`` below 1.
+
+    Example:
+        >>> x = torch.eye(3)
+        >>> z = 4 * x @ x.T - 2
+        >>> expected = -F.logsigmoid(torch.where(x > 0, z, -z)).sum()
+        >>> torch.allclose(tiled_sigmoid_sum(x, x, 4.0, -2.0, tile=2), expected)
+        True
+    """
+    check_same_shape(query=query, key=key)
+    rows = default_tile(len(key), key.device.type) if tile is None else tile
+    check_range(1, max(rows, 1), tile=rows)
+    with torch.autocast(query.device.type, enabled=False):
+        query, key = as_float(query), as_float(key)
+        if len(query) <= min(DENSE_ROWS, rows):
+            sign = 2 * torch.eye(len(query), dtype=query.dtype, device=query.device) - 1
+            return -F.logsigmoid(sign * (scale * query @ key.T + bias)).sum()
+        factor, added = (torch.as_tensor(x, device=query.device, dtype=query.dtype) for x in (scale, bias))
+        return _SigmoidSum.apply(query, key, factor, added, rows)[0]
 
 
 def default_tile(keys: int, device: str = "cpu") -> int:
@@ -338,6 +379,35 @@ class _Softmax:
     def __init__(self, level: Tensor, grad: Tensor, bounded: bool) -> None:
         self.bounded, self.grad, self.level = bounded, grad, _finite(level)
         self.factor = grad * torch.exp(-self.level) if bounded else grad  # bounded: times exp(value)
+
+
+class _SigmoidSum(torch.autograd.Function):
+    """The sum over pairs, and its gradients, in one walk."""
+
+    @staticmethod
+    def forward(query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, tile: int) -> tuple[Tensor, ...]:
+        total, of_bias = query.new_zeros(()), query.new_zeros(())
+        of_query, of_key = torch.empty_like(query), torch.zeros_like(key)  # without the scale
+        for here, _, block in _blocks(query, key, scale, False, None, tile):
+            own = block.add_(bias).diagonal(here.start)
+            own.neg_()
+            total -= F.logsigmoid(-block).sum()
+            block.sigmoid_()
+            own.neg_()
+            of_bias += block.sum()
+            torch.mm(block, key, out=of_query[here])
+            of_key.addmm_(block.T, query[here])
+        return total, of_query * scale, of_key * scale, (of_query * query).sum(), of_bias
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        return *(grad * gradient for gradient in ctx.saved_tensors), None
 
 
 def _gradient_weight(block: Tensor, rows: _Softmax, here: slice, columns: _Softmax | None, there: slice) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from accord import functional as AF
 from accord.errors import ShapeError
+from accord.functional.tiled import tiled_sigmoid_sum
 
 
 def unit(rows: int, dim: int = 6, seed: int = 0) -> Tensor:
@@ -408,3 +409,32 @@ def test_a_teachers_classes_share_the_target_with_the_label() -> None:
     assert AF.distilled_cross_entropy(logits.bfloat16(), labels, teacher.bfloat16(), 0.3).dtype == torch.float32
     with pytest.raises(ValueError, match="alpha"):
         AF.distilled_cross_entropy(logits, labels, teacher, alpha=1.5)
+
+
+@pytest.mark.parametrize("tile", [1, 3, 7])
+def test_a_walk_over_yes_and_no_questions_equals_the_matrix_of_them(tile: int) -> None:
+    leaves = [
+        x.requires_grad_() for x in (unit(7), unit(7, seed=1), torch.tensor(9.0).double(), torch.tensor(-4.0).double())
+    ]
+    image, text, scale, bias = leaves
+    z, own = scale * image @ text.T + bias, torch.eye(7, dtype=torch.bool)
+    dense = -(F.logsigmoid(z[own]).sum() + F.logsigmoid(-z[~own]).sum())
+    tiled = tiled_sigmoid_sum(*leaves, tile=tile)
+    torch.testing.assert_close(tiled, dense, rtol=1e-12, atol=1e-12)
+    for got, wanted in zip(*(torch.autograd.grad(3 * loss, leaves) for loss in (tiled, dense)), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-11)
+    through = torch.func.grad(lambda x: tiled_sigmoid_sum(x, text, scale, bias, tile=tile))(image.detach())
+    torch.testing.assert_close(3 * through, torch.autograd.grad(3 * tiled_sigmoid_sum(*leaves, tile=tile), image)[0])
+
+
+def test_yes_and_no_questions_of_many_rows_make_no_matrix_of_all(monkeypatch) -> None:
+    monkeypatch.setattr("accord.functional.tiled.DENSE_ROWS", 64)
+    image, text = unit(600).float().requires_grad_(), unit(600, seed=1).float()
+    loss = AF.sigmoid_contrast(image, text, 10.0, -10.0)
+    assert "LogSigmoidBackward0" not in operations(loss)
+    sign = 2 * torch.eye(600) - 1
+    dense = -F.logsigmoid(sign * (10 * image @ text.T - 10)).sum() / 600
+    torch.testing.assert_close(loss, dense, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(*(torch.autograd.grad(one, image)[0] for one in (loss, dense)), rtol=1e-5, atol=1e-7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert AF.sigmoid_contrast(image.bfloat16(), text.bfloat16(), 10.0, -10.0).dtype == torch.float32

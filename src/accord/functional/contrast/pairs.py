@@ -32,6 +32,7 @@ from accord.functional.tiled import (
     tiled_logsumexp,
     tiled_logsumexp_both,
     tiled_pair_terms,
+    tiled_sigmoid_sum,
 )
 
 Duplicates = Literal["positives", "ignored", "dropped"]
@@ -334,9 +335,8 @@ def sigmoid_contrast(image: Tensor, text: Tensor, logit_scale: Tensor | float, l
         0.0134
     """
     check_same_shape(image=image, text=text)
-    logits = contrastive_logits(image, text, logit_scale, logit_bias)
-    sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
-    return -F.logsigmoid(sign * logits).sum() / len(logits)
+    check_positive(logit_scale=logit_scale)
+    return tiled_sigmoid_sum(image, text, logit_scale, logit_bias) / len(image)
 
 
 def _wanted(key: Tensor, targets: Tensor | None, ids: Tensor | None) -> tuple[Tensor, Tensor | None]:
