@@ -72,6 +72,7 @@ def every(cases: list[Case]) -> list[Any]:
             *["gradients_pass_gradcheck"] * case.gradcheck,
             *["vmap_equals_a_loop"] * case.vmap,
             *["compiles_to_one_graph"] * case.compiles,
+            "compiled_gradients_are_the_same",
         )
     ]
     return [pytest.param(case, check, id=f"{case}-{check}") for case, check in pairs]
@@ -173,6 +174,16 @@ class LossTester:
         torch.compiler.reset()
         compiled = torch.compile(case.function, backend="eager", fullgraph=True)
         torch.testing.assert_close(compiled(**inputs), case.function(**inputs))
+
+    def compiled_gradients_are_the_same(self, case: Case) -> None:
+        """Through a trace of forward and backward pass; what cannot be traced runs as it is."""
+        inputs = self.inputs(case)
+        torch.compiler.reset()
+        compiled = torch.compile(case.function, backend="aot_eager")
+        (value, grads), (expected, wanted) = (self.run(fn, case, inputs) for fn in (compiled, case.function))
+        torch.testing.assert_close(value, expected)
+        for got, want in zip(grads, wanted, strict=True):
+            torch.testing.assert_close(got, want)
 
     def _extreme_inputs(self, case: Case) -> list[Inputs]:
         ordinary = self.inputs(case)

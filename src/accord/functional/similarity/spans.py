@@ -161,7 +161,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        anchor, stacked, lower, diagonal, ctx.eps, _ = inputs
+        anchor, stacked, lower, diagonal, ctx.eps, ctx.kept = inputs
         distance, along, _ = output
         ctx.mark_non_differentiable(along)
         ctx.set_materialize_grads(False)  # no zeros for the coordinates
@@ -169,6 +169,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: Any, of_products: Tensor | None) -> tuple[Tensor | None, ...]:
+        of_products = of_products if ctx.kept else None  # of what is empty, a compiler has a gradient too
         if grad is None and of_products is None:
             return (None,) * 6
         anchor, stacked, lower, diagonal, distance, along = ctx.saved_tensors
