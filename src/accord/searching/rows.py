@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accord.data.loading.tokens import TokenRows
+from accord.data.reading.cells import cells_of
 from accord.data.reading.graphs import ID
 from accord.data.reading.media import cell_path
 from accord.errors import DataError
@@ -139,7 +140,7 @@ def row_named(corpus: Corpus, name: str) -> int:
         >>> row_named(corpus_from_items("text", ["a cat", "a dog"]), "a dog")
         1
     """
-    ids = [str(node) for node in corpus.rows[ID]] if has_node_ids(corpus) else []
+    ids = [str(node) for node in cells_of(corpus.rows, ID)] if has_node_ids(corpus) else []
     if name in ids:
         return int(corpus.ids[ids.index(name)])
     if name.isdecimal() and int(name) in corpus.ids:
@@ -147,7 +148,7 @@ def row_named(corpus: Corpus, name: str) -> int:
     columns = [column for column, kind in corpus.rows.features.items() if getattr(kind, "dtype", "") in _STRINGS]
     several = 0
     for column in columns:
-        found = [position for position, value in enumerate(corpus.rows[column]) if value == name]
+        found = [position for position, value in enumerate(cells_of(corpus.rows, column)) if value == name]
         if len(found) == 1:
             return int(corpus.ids[found[0]])
         several = several or len(found)
@@ -214,7 +215,7 @@ def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
 
 
 def _cells(corpus: Corpus, column: str) -> Iterator[Any]:
-    return (row[column] for row in corpus.rows.select_columns([column]))
+    return cells_of(corpus.rows, column)
 
 
 def file_stamp(path: Path) -> str:

@@ -15,7 +15,7 @@ from accord.data.check import check_media
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.corpus.rows import Corpus
 from accord.data.quarantine import Quarantine
-from accord.data.reading.cells import EMPTY_TEXT, caption_fault
+from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of
 from accord.data.reading.graphs import ROW, add_features, graph_of_columns
 from accord.data.reading.labels import MISSING_LABEL, Labels, read_labels
 from accord.data.reading.media import NO_VALUE
@@ -172,7 +172,7 @@ def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] 
     feature = rows.features[columns.label]
     inner = getattr(feature, "feature", feature)
     names = inner.names if isinstance(inner, datasets.ClassLabel) else None
-    values = list(rows[columns.label])
+    values = list(cells_of(rows, columns.label))
     if names is None and classes is not None and all(isinstance(value, int | None) for value in values):
         numbers = {str(value) for value in values if value is not None}
         names = None if numbers <= set(classes) else list(classes)  # 0, 1, 2 ... index the given classes

@@ -22,7 +22,7 @@ from accord.data.fields import declared
 from accord.data.inputs import Input
 from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.reading.cells import read_captions
+from accord.data.reading.cells import cells_of, read_captions
 from accord.data.reading.media import Unreadable, cell_name, cell_path
 from accord.data.targets import TARGETS, get_target
 from accord.data.targets.base import BoxFormat
@@ -159,7 +159,7 @@ class Corpus:
         """Group name of every row ``(N,)``, or None; a row without one is a group of its own."""
         if not self.columns.group:
             return None
-        values = self.rows[self.columns.group]
+        values = cells_of(self.rows, self.columns.group)
         named = [f"row {id}" if value is None else str(value) for value, id in zip(values, self.ids, strict=True)]
         return np.array(named, dtype=np.str_)
 
@@ -177,7 +177,7 @@ class Corpus:
     def _datasets(self) -> tuple[tuple[str, ...], np.ndarray | None]:
         if not self.columns.dataset:
             return (), None
-        named = ["" if value is None else str(value) for value in self.rows[self.columns.dataset]]
+        named = ["" if value is None else str(value) for value in cells_of(self.rows, self.columns.dataset)]
         names, ids = np.unique(np.array(named, dtype=np.str_), return_inverse=True)
         return tuple(names.tolist()), ids
 
@@ -335,7 +335,7 @@ class Corpus:
     def cells_of(self, field: str) -> Sequence[Any]:
         """The cells ``(N,)`` of a field; none where it has no column."""
         column = getattr(self.columns, field)
-        return list(self.rows[column]) if column else []
+        return list(cells_of(self.rows, column)) if column else []
 
     @cached_property
     def _selections(self) -> dict[tuple[str, ...], datasets.Dataset]:
@@ -416,7 +416,7 @@ class Corpus:
     def _texts(self) -> tuple[tuple[str, ...], ...]:
         if self.captions is not None:
             return self.captions
-        columns = [self.rows[column] for column in self.columns.text]
+        columns = [cells_of(self.rows, column) for column in self.columns.text]
         if not columns:
             return ((),) * len(self)
         return tuple(read_captions(cells) for cells in zip(*columns, strict=True))

@@ -22,6 +22,7 @@ from torch import Tensor
 from accord.data.columns import Columns, guess_columns
 from accord.data.fields import declarations
 from accord.data.quarantine import Quarantine
+from accord.data.reading.cells import cells_of
 from accord.data.reading.tables import TABLES, read_table
 from accord.errors import DataError, require
 
@@ -125,7 +126,7 @@ def graph_of_columns(rows: datasets.Dataset, columns: Columns) -> HeteroData:
     graph[ROW].num_nodes = len(rows)
     add_features(graph, ROW, rows, columns)
     for column in columns.graph:
-        cells = [_names_in(cell, column) for cell in rows[column]]
+        cells = [_names_in(cell, column) for cell in cells_of(rows, column)]
         numbers = {name: number for number, name in enumerate(sorted({name for cell in cells for name in cell}))}
         source = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
         destination = np.array([numbers[name] for cell in cells for name in cell], dtype=np.int64)

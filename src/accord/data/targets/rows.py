@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from accord.data.inputs import Input
+from accord.data.reading.cells import cells_of
 from accord.data.reading.frames import Clip
 from accord.data.reading.labels import read_labels
 from accord.data.reading.media import Unreadable, picture_size
@@ -27,7 +28,7 @@ def things_classes(rows: datasets.Dataset, column: str) -> tuple[str, ...]:
     if isinstance(inner, datasets.ClassLabel):
         return tuple(inner.names)
     names: list[Any] = []
-    for cell in rows[column]:
+    for cell in cells_of(rows, column):
         try:
             names += [name for name in listed(cell, LABEL) if name is not None]
         except Unreadable:
