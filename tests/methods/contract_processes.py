@@ -16,6 +16,7 @@ from contract_case import TRAINING, Case
 
 from accord.methods import Method, Step, available, get_method
 from accord.methods.programme import Batch
+from accord.training.batch_norm import share_batch_norm
 from accord.training.config import TrainingConfig
 from accord.training.module import HookLoader, Run, training_loader
 from accord.training.seeding import seed_everything
@@ -53,6 +54,7 @@ def shared_out() -> list[str]:
 def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     """The total loss and all gradients at the first step of every stage, by name."""
     method, config = case.built(), TrainingConfig.parse(TRAINING)
+    share_batch_norm(method)  # as in training
     run = Run(case.corpus, config, Path(), None, {}, None, {}, frozenset())  # type: ignore[arg-type]
     rows = HookLoader(method, run, lambda: 0)
     found: dict[str, Tensor] = {}

@@ -25,15 +25,8 @@ from accord.training.stages import trained_in
 from two_processes import run_two_processes
 
 ROOT = Path(__file__).parents[2]
-_NORMS = "batch norm in its heads takes the statistics of each process"
 APART = {  # methods of which two processes are not one, and why
-    "deepcluster_v2": _NORMS,
     "gram": "hard negatives are drawn from the rows of a process",
-    "improved_vlp_baselines": _NORMS,
-    "multiview_infonce": _NORMS,
-    "pixpro": _NORMS,
-    "slotcon": _NORMS,
-    "swav": _NORMS,
     "tcl": "hidden words and hard negatives are drawn by each process",
 }
 
@@ -145,7 +138,7 @@ def test_two_processes_are_one_with_all_rows(name, cases, request):
     places, cache = [str(place) for place in case.places], str(case.work.parent / "cache")
     first, second = run_two_processes(half, name, places, cache)
     means = {part: (first[part] + second[part]) / 2 for part in expected}  # as DistributedDataParallel averages
-    wrong = [part for part in expected if not torch.allclose(means[part], expected[part], atol=1e-5, rtol=1e-3)]
+    wrong = [part for part in expected if not torch.allclose(means[part], expected[part], atol=3e-5, rtol=1e-3)]
     assert not wrong, (
         f"two processes that share the rows out have other means than one with all: {', '.join(wrong)}. A loss gathers "
         "what its rows are compared with (accord.functional.distributed) and divides by counts of all processes; where "

@@ -15,7 +15,9 @@ from accord.config import Config, OptimizerName, ScheduleName
 # What may change between a run and its resumption without changing the result that is computed.
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
 _WATCHED = frozenset({"probe_every", "probe", "loggers"})
-_LATER = frozenset({"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma"})  # first runs had none
+_LATER = frozenset(  # first runs had none
+    {"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma", "share_batch_norm"}
+)
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
@@ -82,6 +84,9 @@ class TrainingConfig(Config):
     devices: int = Field(1, ge=1, description="processes, one per device")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
     strategy: Literal["auto", "ddp"] = Field("auto", description="auto is ddp as soon as there are two devices")
+    share_batch_norm: bool = Field(
+        True, description="batch norm over the rows of all devices, as one device would; else each over its own"
+    )
     loggers: tuple[LoggerName, ...] = Field(
         (), description="where the curves go beside train.jsonl: csv, and tensorboard, wandb, mlflow by their extras"
     )

@@ -30,6 +30,7 @@ from accord.functional.distributed import world_size
 from accord.methods.base import Method
 from accord.processes import is_first_process
 from accord.training.allocator import keep_freed_memory, return_freed_memory
+from accord.training.batch_norm import share_batch_norm
 from accord.training.caching import feature_caches
 from accord.training.checkpoint import ANEW, AtomicCheckpointIO, load_plain
 from accord.training.config import TrainingConfig
@@ -116,6 +117,8 @@ def fit(
 
     seed_everything(config.seed)
     keep_freed_memory()
+    if config.share_batch_norm:
+        share_batch_norm(method)
     caches = feature_caches(method, corpus, config, console) if config.cache_features else {}
     journal = Journal(
         log,
