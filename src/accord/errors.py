@@ -38,6 +38,10 @@ class StorageError(AccordError, OSError):
     """A file or folder cannot be written or read: the message names the place, the reason and the remedy."""
 
 
+class ProcessError(AccordError, RuntimeError):
+    """Another process of the run has ended."""
+
+
 class DivergenceError(AccordError, ArithmeticError):
     """Training produced a value that is not finite: the message names term, stage, step and what to try."""
 

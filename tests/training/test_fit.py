@@ -319,9 +319,9 @@ def test_half_precision_trains(tmp_path, losses):
 
 
 def test_a_trainer_is_built_quickly(tmp_path):
-    build_trainer(QUICK, tmp_path, 1)
+    build_trainer(QUICK, tmp_path, 1, Stage())
     start = time.perf_counter()
-    build_trainer(QUICK, tmp_path, 1)
+    build_trainer(QUICK, tmp_path, 1, Stage())
     assert time.perf_counter() - start < 0.3
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from programmed import programmed
 from toy_method import Toy, toy, toy_corpus
 
+from accord.errors import AccordError
 from accord.methods.base import Step
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
@@ -35,7 +36,8 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
     Args:
         run_dir: folder of the run.
         task: ``training`` and ``method`` settings, ``dropout``, ``resume``, ``programmed``, which of the toys, and
-            ``kill_at``, an optimiser step.
+            ``kill_at``, an optimiser step, of all processes or of the one that ``dies``; and
+            ``idle``, for a parameter that no step uses.
         world: environment of one of several processes, as torchrun sets it.
     """
     torch.set_num_threads(1)
@@ -43,10 +45,16 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
     rank_zero_only.rank = rank = int((world or {}).get("RANK", 0))  # this process was forked with the import done
     make = programmed if task.get("programmed") else toy
     method = make(task.get("method"), dropout=task.get("dropout", 0.1))
-    if "kill_at" in task:
+    if "kill_at" in task and rank == task.get("dies", rank):
         method.__class__ = type("Mortal", (Mortal, type(method)), {})
         method.steps_left = task["kill_at"]
+    if task.get("idle"):
+        method.idle = torch.nn.Parameter(torch.ones(2))
     config = TrainingConfig.parse(task["training"])
-    fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)
+    try:
+        fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)
+    except AccordError as error:
+        (run_dir / f"error{rank}").write_text(f"{type(error).__name__}: {error}")
+        raise
     if rank == 0:
         torch.save(method.state_dict(), run_dir / "final.pt")

@@ -111,6 +111,8 @@ class Stage:
         freeze_epochs: the encoders stay frozen for that many epochs from the start of the stage.
         optimisers: what moves the parameters of the stage; by default one for all, as configured. At every step the
             terms of each are computed, and back-propagated into its own parameters alone, before any of them moves.
+        partial: some steps give no gradient to some of the parameters, such as those of a term that joins later.
+            Several processes have to know, since they look for those parameters then, which takes time.
     """
 
     name: str = "train"
@@ -119,6 +121,12 @@ class Stage:
     train: tuple[str, ...] = ()
     freeze_epochs: int = 0
     optimisers: tuple[Optimiser, ...] = (Optimiser(),)
+    partial: bool = False
+
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether a step may give no gradient to some of the parameters."""
+        return self.partial or self.freeze_epochs > 0 or len(self.optimisers) > 1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ decided here is which stage comes next, and where a resumed run starts.
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 import time
@@ -25,9 +26,10 @@ from rich.console import Console
 from torch import Tensor
 
 from accord.data.corpus import Corpus
+from accord.errors import ConfigError, ProcessError
 from accord.files import reading, storage_of
 from accord.functional.distributed import world_size
-from accord.methods.base import Method
+from accord.methods.base import Method, Stage
 from accord.processes import is_first_process
 from accord.training.allocator import keep_freed_memory, return_freed_memory
 from accord.training.batch_norm import share_batch_norm
@@ -41,6 +43,10 @@ from accord.training.module import CONTENT, Probe, Run, StageModule
 from accord.training.seeding import seed_everything
 from accord.training.stages import Position, trained_in
 from accord.training.start import check_machine, check_start, rows_per_step
+
+# What gloo and NCCL say when a peer is gone, and what Lightning and PyTorch say of parameters without gradient
+_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited|heartbeat|Timed out|aborted", re.I)
+_LEFT_OUT = re.compile("not used in producing the loss|Expected to have finished reduction")
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,8 @@ def fit(
         for stage in method.stages[position.stage :]:
             with trained_in(method, stage) as trained:
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
-                build_trainer(config, run_dir, module.epochs - position.epoch).fit(module)
+                with _explained(method, stage):
+                    build_trainer(config, run_dir, module.epochs - position.epoch, stage).fit(module)
             position = module.position
     method.eval().to(resolve_device(config.accelerator))  # the Trainer leaves it on the processor
     seconds, steps = time.perf_counter() - clock, position.number - start
@@ -159,14 +166,13 @@ def _rows(method: Method, corpus: Corpus, config: TrainingConfig, console: Conso
     return rows
 
 
-def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int) -> Trainer:
+def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int, stage: Stage) -> Trainer:
     """A Trainer that does nothing but loop: no validation, loggers or summaries of its own."""
     distributed = config.devices > 1 or config.strategy == "ddp"
     return Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        # terms may join the loss in later epochs, and encoders may be freed in them; buffers agree, see StageModule
-        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if distributed else "auto",
+        strategy=_exchanged(config, stage) if distributed else "auto",
         precision=_precision(config),
         max_epochs=epochs,
         plugins=[AtomicCheckpointIO()],
@@ -179,6 +185,15 @@ def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int) -> Trainer
         limit_val_batches=0,
         use_distributed_sampler=False,
     )
+
+
+def _exchanged(config: TrainingConfig, stage: Stage) -> DDPStrategy:
+    """How gradients are exchanged; buffers agree, see StageModule.
+
+    With gradient caching the pass that is exchanged leaves out what the loss has besides the towers.
+    """
+    left_out = stage.may_leave_out or config.micro_batch is not None
+    return DDPStrategy(find_unused_parameters=left_out, broadcast_buffers=False)
 
 
 def _precision(config: TrainingConfig) -> Any:
@@ -215,6 +230,25 @@ def _restore(method: Method, journal: Journal, saved: dict[str, Any]) -> Positio
     position = Position(**saved[CONTENT]["position"])
     journal.restore(saved[CONTENT]["window"], position.number)
     return position
+
+
+@contextmanager
+def _explained(method: Method, stage: Stage) -> Iterator[None]:
+    """Say what became of the other processes, instead of what the exchange between them says."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _LEFT_OUT.search(str(error)):
+            raise ConfigError(
+                f"method {method.name}: a step of stage {stage.name!r} gave no gradient to some of the parameters that "
+                "it trains, which several processes have to know: declare Stage(partial=True)"
+            ) from error
+        if world_size() > 1 and _GONE.search(str(error)):
+            raise ProcessError(
+                "another process of this run has ended, and this one cannot go on without it; look at its message, "
+                "then the same command with --resume goes on from the last checkpoint"
+            ) from error
+        raise
 
 
 def _mean_over_processes(tensor: Tensor) -> Tensor:

@@ -127,6 +127,11 @@ class ProtoClip(Clip):
                 self.clusters[name] = TranslatedClusters(rows, count, width, students)
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One, at whose start there are no prototypes yet that heads could learn from."""
+        return (Stage(partial=True),)
+
+    @property
     def views(self) -> tuple[View, ...]:
         """The paper's "light" augmentation."""
         crop, flip = self.config.crop_scale, self.config.flip
