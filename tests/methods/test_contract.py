@@ -25,10 +25,6 @@ from accord.training.stages import trained_in
 from two_processes import run_two_processes
 
 ROOT = Path(__file__).parents[2]
-APART = {  # methods of which two processes are not one, and why
-    "gram": "hard negatives are drawn from the rows of a process",
-    "tcl": "hidden words and hard negatives are drawn by each process",
-}
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +123,7 @@ def test_bfloat16_gives_finite_losses_and_gradients(taught):
 
 
 @pytest.mark.parametrize("name", shared_out())
-def test_two_processes_are_one_with_all_rows(name, cases, request):
-    if name in APART:
-        request.node.add_marker(pytest.mark.xfail(reason=APART[name], strict=True))
+def test_two_processes_are_one_with_all_rows(name, cases):
     case = cases(name)
     if not case.built().stages:
         pytest.skip("it is not trained")
@@ -141,8 +135,8 @@ def test_two_processes_are_one_with_all_rows(name, cases, request):
     wrong = [part for part in expected if not torch.allclose(means[part], expected[part], atol=3e-5, rtol=1e-3)]
     assert not wrong, (
         f"two processes that share the rows out have other means than one with all: {', '.join(wrong)}. A loss gathers "
-        "what its rows are compared with (accord.functional.distributed) and divides by counts of all processes; where "
-        "the paper has each process go its own way, say so in APART of tests/methods/test_contract.py"
+        "what its rows are compared with (accord.functional.distributed), divides by counts of all processes, and "
+        "draws for the rows of all (Step.generator)"
     )
 
 

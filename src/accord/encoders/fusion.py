@@ -17,6 +17,7 @@ from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.transformer import CrossBlock, CrossTransformer
 from accord.errors import ConfigError
+from accord.functional.distributed import gather_features, gather_tokens
 
 CHUNK_ELEMENTS = 1 << 24  # numbers in the tokens of the pairs that are held at a time: 64 MiB in float32
 
@@ -53,6 +54,18 @@ class FusionEncoder(nn.Module):
         """The text's tokens ``(B, L, w)`` after reading those of the image in the same row."""
         (words, text_mask), (patches, image_mask) = text.sequence(), image.sequence()
         return self.norm(self.layers(words, patches, text_mask, image_mask))
+
+
+def gather_sequences(rows: Features) -> Features:
+    """Vectors and tokens of the rows of all processes, with their gradient, to be read together with others'.
+
+    Example:
+        >>> rows = Features(torch.zeros(2, 8), torch.zeros(2, 5, 8))
+        >>> gather_sequences(rows).tokens.shape
+        torch.Size([2, 5, 8])
+    """
+    tokens, mask = gather_tokens(*rows.sequence(), with_grad=True)
+    return Features(gather_features(rows.pooled, with_grad=True), tokens, mask)
 
 
 def score_pairs(score: Callable[[Features, Features], Tensor], rows: Features, columns: Features) -> Tensor:

@@ -12,7 +12,7 @@ from accord.functional import clusters, contrast, dense, measures, noise, simila
 from accord.functional.clusters import *
 from accord.functional.contrast import *
 from accord.functional.dense import *
-from accord.functional.distributed import gather_features, gather_tokens, rank, rows_elsewhere, world_size
+from accord.functional.distributed import gather_features, gather_tokens, own_rows, rank, rows_elsewhere, world_size
 from accord.functional.engine import contrastive_loss, masked_logsumexp, row_normalize
 from accord.functional.measures import *
 from accord.functional.mixing import clip_mixup, cutmix, cutmix_box, mixup, soft_targets
@@ -37,6 +37,7 @@ __all__ = [
     "cutmix_box",
     "gather_features",
     "gather_tokens",
+    "own_rows",
     "masked_logsumexp",
     "mixup",
     "rank",

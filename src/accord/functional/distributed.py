@@ -35,6 +35,16 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def own_rows(rows: int) -> slice:
+    """Which of the gathered rows are those of this process, of ``rows`` in each.
+
+    Example:
+        >>> own_rows(4)
+        slice(0, 4, None)
+    """
+    return slice(rank() * rows, (rank() + 1) * rows)
+
+
 def gather_features(x: Tensor, *, with_grad: bool) -> Tensor:
     """Stack the rows of all processes, in the order of their ranks.
 

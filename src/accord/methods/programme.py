@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import torch
+
 from accord.config import OptimizerName, ScheduleName
 from accord.data.loading.order import (
     QUERY,
@@ -37,6 +39,7 @@ class Step:
         total: optimiser steps of the whole stage.
         epochs: epochs of the whole stage.
         optimiser: whose terms are asked for, where a stage has several.
+        seed: another one at every step, and the same in all processes.
     """
 
     stage: str = "train"
@@ -45,6 +48,16 @@ class Step:
     total: int = 1
     epochs: int = 1
     optimiser: str = MAIN
+    seed: int = 0
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """A source of draws of which every process makes the same, for all rows, to keep those of its own.
+
+        >>> draws = [torch.rand(2, generator=Step(seed=3).generator(torch.device("cpu"))) for _ in range(2)]
+        >>> bool((draws[0] == draws[1]).all())
+        True
+        """
+        return torch.Generator(device).manual_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ from accord.training.identity import without
 from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
-from accord.training.seeding import seed_everything
+from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
 from accord.training.start import rows_per_batch
 
-_BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE = range(4)  # streams of random numbers
+_BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE, _COMMON = range(5)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
 Probe = Callable[[Method], Mapping[str, float]]  # what is measured between epochs, by name
 
@@ -235,7 +235,12 @@ class StageModule(LightningModule):
     @property
     def step(self) -> Step:
         """The step about to be made."""
-        return self.position.step(self.stage, self.total, self.epochs)
+        step = self.position.step(self.stage, self.total, self.epochs)
+        return replace(step, seed=self._common_seed(step))
+
+    def _common_seed(self, step: Step, *batch: int) -> int:
+        """Of what all processes draw alike."""
+        return seed_of(self.shared.config.seed, self.position.stage, _COMMON, step.index, *batch)
 
     # --- the loop ---
 
@@ -322,6 +327,7 @@ class StageModule(LightningModule):
         for number, batch in enumerate(batches):
             if number:
                 self._seed(step, number)
+                step = replace(step, seed=self._common_seed(step, number))
             mixed = self.method.mix(batch, step)
             terms: dict[str, Tensor] = {}
             for mover in moving:

@@ -7,9 +7,11 @@ as the run that was never interrupted.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def seed_everything(*place: int) -> None:
@@ -26,9 +28,24 @@ def seed_everything(*place: int) -> None:
         True
     """
     words = np.random.SeedSequence(place).generate_state(3, np.uint32)
-    seed_torch(int(words[0]) << 31 | int(words[1]) >> 1)  # 63 bits, as torch takes
+    seed_torch(_long(words))
     np.random.seed(words[2])
     random.seed(int(words[2]))
+
+
+def seed_of(*place: int) -> int:
+    """The seed of a place in training, for a generator of its own.
+
+    Example:
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(0, 2)
+        (True, False)
+    """
+    return _long(np.random.SeedSequence(place).generate_state(2, np.uint32))
+
+
+def _long(words: NDArray[Any]) -> int:
+    """63 bits, as torch takes."""
+    return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 def seed_torch(seed: int) -> None:

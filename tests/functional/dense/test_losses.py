@@ -757,3 +757,11 @@ def test_grids_that_do_not_divide_are_pooled_over_overlapping_windows() -> None:
     assert torch.equal(grid_pool(even, uneven=True), grid_pool(even))
     with pytest.raises(ValueError, match="tokens has 50 rows: expected a square"):
         grid_pool(torch.zeros(1, 50, 1), uneven=True)
+
+
+def test_summaries_of_some_samples_give_their_part_of_the_whole():
+    draw = torch.Generator().manual_seed(0)
+    local, glob = torch.randn(6, 3, 4, generator=draw), torch.randn(6, 4, generator=draw)
+    mask = torch.rand(6, 3, generator=draw) < 0.7
+    parts = [local_global_nce(local, glob[own], 0.5, mask, own=own) for own in (slice(0, 2), slice(2, 6))]
+    torch.testing.assert_close(sum(parts), local_global_nce(local, glob, 0.5, mask))

@@ -159,7 +159,9 @@ def pixcontrast_loss(
         return (forth + back).mean() / 2
 
 
-def local_global_nce(local: Tensor, glob: Tensor, tau: Tensor | float, mask: Tensor | None = None) -> Tensor:
+def local_global_nce(
+    local: Tensor, glob: Tensor, tau: Tensor | float, mask: Tensor | None = None, *, own: slice | None = None
+) -> Tensor:
     """A summary must prefer each of its own tokens to the tokens of all other samples (TCL's local mutual information).
 
     ``ℓ_ik = -log [e^{s_ik} / (e^{s_ik} + Σ_{j≠i} Σ_k' e^{s_i,jk'})]`` with ``s_i,jk = ⟨glob_i, local_jk⟩ / τ``: other
@@ -171,6 +173,8 @@ def local_global_nce(local: Tensor, glob: Tensor, tau: Tensor | float, mask: Ten
         glob: ``(B, D)`` summaries.
         tau: temperature; a tensor receives its gradient.
         mask: ``(B, n)`` bool, True on valid tokens; by default all.
+        own: of which samples the summaries ``(b, D)`` are: each of several processes has those of its own, and what
+            they get adds up to the whole. None for all.
 
     Returns:
         Scalar. At most a chunk of the ``B × B·n`` similarities is held at a time.
@@ -184,20 +188,21 @@ def local_global_nce(local: Tensor, glob: Tensor, tau: Tensor | float, mask: Ten
         tensor(0.)
     """
     check_ndim(3, local=local)
-    check_shape((len(local), local.shape[2]), glob=glob)
+    sample = torch.arange(len(local), device=local.device)
+    mine = sample if own is None else sample[own]
+    check_shape((len(mine), local.shape[2]), glob=glob)
     check_positive(tau=tau)
     if mask is not None:
         check_shape(tuple(local.shape[:2]), mask=mask)
     valid = torch.ones(local.shape[:2], dtype=torch.bool, device=local.device) if mask is None else mask.bool()
     with torch.autocast(glob.device.type, enabled=False):
         tokens, glob, real = as_float(local).flatten(0, 1), as_float(glob), valid.flatten()
-        sample = torch.arange(len(local), device=local.device)
         owner = sample.repeat_interleave(local.shape[1])  # (B·n,)
 
         def anchors(part: slice) -> Tensor:
-            own = sample[part, None] == owner  # (c, B·n)
+            its = mine[part, None] == owner  # (c, B·n)
             logits = glob[part] @ tokens.T / tau
-            return contrastive_loss(logits, own & real, ~own & real, denominator="own", reduction="none")
+            return contrastive_loss(logits, its & real, ~its & real, denominator="own", reduction="none")
 
         losses = torch.cat(_by_rows(anchors, len(glob), len(tokens)))
         return losses.sum() / valid.any(dim=1).sum().clamp(min=1)

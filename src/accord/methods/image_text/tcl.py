@@ -21,7 +21,7 @@ from accord import config as settings
 from accord.data.augmenting.views import STRONG_COLOURS, View
 from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
-from accord.encoders.fusion import FusionEncoder, TokenHead, score_pairs, token_table
+from accord.encoders.fusion import FusionEncoder, TokenHead, gather_sequences, score_pairs, token_table
 from accord.encoders.residual import has_dropout, residual_dropout
 from accord.encoders.tokenizer import SpecialTokens
 from accord.errors import ConfigError
@@ -29,10 +29,13 @@ from accord.functional import (
     contrastive_logits,
     distill_targets,
     distilled_cross_entropy,
+    gather_features,
+    gather_tokens,
     grid_pool,
     local_global_nce,
     matching_pairs,
     mlm_mask,
+    own_rows,
     queue_info_nce,
     rows_elsewhere,
     targets_from_ids,
@@ -214,11 +217,12 @@ class Tcl(Paired, Rescores):
         total = torch.stack([weight[name[:3]] * term for name, term in terms.items()]).sum() / (
             2 * sum(weight.values())
         )
+        draws = step.generator(self.device)
         if cfg.itm_weight:
-            terms["itm"] = self._matching_loss(towers, slow, batch)
+            terms["itm"] = self._matching_loss(towers, slow, batch, draws)
             total = total + cfg.itm_weight * terms["itm"]
         if cfg.mlm_weight:
-            terms["mlm"] = self._language_loss(towers, slow, batch["text"], alpha)
+            terms["mlm"] = self._language_loss(towers, slow, batch["text"], alpha, draws)
             total = total + cfg.mlm_weight * terms["mlm"]
         if self.training:
             for name in self.needs:
@@ -244,8 +248,9 @@ class Tcl(Paired, Rescores):
             if cfg.imc_weight:
                 terms[f"imc_{own}"] = queue_info_nce(towers[own], slow[own], queue, tau, hard)
             if cfg.lmi_weight:
-                local, mask = self._local_features(own, slow, batch)
-                terms[f"lmi_{own}"] = local_global_nce(local, towers[own], tau, mask)
+                local, mask = gather_tokens(*self._local_features(own, slow, batch), with_grad=False)
+                mine = own_rows(len(towers[own]))
+                terms[f"lmi_{own}"] = local_global_nce(local, towers[own], tau, mask, own=mine) * world_size()
         return terms
 
     def after_step(self, step: Step) -> None:
@@ -277,7 +282,7 @@ class Tcl(Paired, Rescores):
         return batch if "text" in self.momentum.followed else {**batch, "text": _features(towers, "text")}
 
     @torch.no_grad()
-    def _local_features(self, name: str, slow: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def _local_features(self, name: str, slow: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """The teacher's tokens in the shared space ``(B, n, D)``, averaged over a grid for an image; and their mask.
 
         A start token is the summary of its text (BERT) or knows nothing of it (CLIP), so it is no local feature.
@@ -285,7 +290,8 @@ class Tcl(Paired, Rescores):
         local = _unit(self._slow()["projections"][name](slow[f"{name}_tokens"]))
         if name == "image":
             side = math.isqrt(local.shape[1])
-            return grid_pool(local, min(self.config.grid, side), uneven=True), None
+            cells = grid_pool(local, min(self.config.grid, side), uneven=True)
+            return cells, torch.ones(cells.shape[:2], dtype=torch.bool, device=cells.device)
         start = self.special.start if isinstance(batch["text"], Tensor) else None
         return local, slow["text_mask"] if start is None else slow["text_mask"] & (batch["text"] != start)
 
@@ -294,37 +300,58 @@ class Tcl(Paired, Rescores):
         steps = max(1, self.data.rows // (rows * world_size()))
         return self.config.alpha * (1.0 if step.epoch else min(1.0, step.index / steps))
 
-    def _matching_loss(self, towers: dict[str, Tensor], slow: dict[str, Tensor], batch: Batch) -> Tensor:
-        """ITM: the B pairs, each text with a hard wrong image, and each image with a hard wrong text."""
-        scale, rows = 1 / self.temperature().detach(), torch.arange(len(towers["text"]), device=self.device)
-        own = batch["index"][:, None] == batch["index"] if self.config.same_row else rows
+    def _matching_loss(
+        self, towers: dict[str, Tensor], slow: dict[str, Tensor], batch: Batch, draws: torch.Generator
+    ) -> Tensor:
+        """ITM: the B pairs, each text with a hard wrong image, and each image with a hard wrong text.
+
+        Wrong ones are drawn from the rows of all processes, of which each judges the pairs of its own.
+        """
+        scale, own = 1 / self.temperature().detach(), own_rows(len(towers["text"]))
+        fast, taught = (
+            {name: gather_features(side[name].detach(), with_grad=False) for name in self.needs}
+            for side in (towers, slow)
+        )
+        same = torch.arange(len(fast["text"]), device=self.device)
+        if self.config.same_row:
+            ids = gather_features(batch["index"], with_grad=False)
+            same = ids[:, None] == ids
         to_image, to_text = (
-            contrastive_logits(towers[query], slow[name], scale)
+            contrastive_logits(fast[query], taught[name], scale)
             for query, name in (("text", "image"), ("image", "text"))
         )
-        texts, images, together = matching_pairs(to_image, to_text, own, floor=0.0)  # (3B,)
-        logits = self._match(_features(towers, "text").select(texts), _features(towers, "image").select(images))
+        pairs = matching_pairs(to_image, to_text, same, 0.0, draws)  # (3·W·B,) each
+        texts, images, together = (side.view(3, -1)[:, own].flatten() for side in pairs)
+        everywhere = {name: gather_sequences(_features(towers, name)) for name in self.needs}
+        logits = self._match(everywhere["text"].select(texts), everywhere["image"].select(images))
         return F.cross_entropy(logits, together)
 
     def _match(self, text: Features, image: Features) -> Tensor:
         """Logits ``(P, 2)`` of no and yes."""
         return self.matching(self.fusion(text, image)[:, 0]).float()
 
-    def _language_loss(self, towers: dict[str, Tensor], slow: dict[str, Tensor], ids: Tensor, alpha: float) -> Tensor:
+    def _language_loss(
+        self, towers: dict[str, Tensor], slow: dict[str, Tensor], ids: Tensor, alpha: float, draws: torch.Generator
+    ) -> Tensor:
         """MLM: hidden words, named with the image's help; the teacher sees the other view of it."""
-        fixed, size = self.special.among(ids) | ~towers["text_mask"], len(self.words.bias)
+        free, size = towers["text_mask"] & ~self.special.among(ids), len(self.words.bias)
         assert self.special.mask is not None  # see _check
-        hidden, labels = mlm_mask(ids, fixed, size, self.config.mask_share, mask_id=self.special.mask)
+        every, open_ = gather_tokens(ids[..., None], free, with_grad=False)
+        found = mlm_mask(
+            every[..., 0], ~open_, size, self.config.mask_share, mask_id=self.special.mask, generator=draws
+        )
+        hidden, labels = (x[own_rows(len(ids)), : ids.shape[1]] for x in found)
+        chosen, everywhere = labels >= 0, (found[1] >= 0).sum().clamp(min=1)
 
         def named(parts: Parts, image: Features) -> Tensor:
             fused = parts["fusion"](self._read(parts, "text", hidden, towers["text_mask"]), image)
-            return parts["words"](fused[labels >= 0], token_table(parts["text"], size))  # (M, V)
+            return parts["words"](fused[chosen], token_table(parts["text"], size))  # (M, V)
 
         with torch.no_grad():
             teacher = named(self._slow(), _features(slow, "image"))
-        return distilled_cross_entropy(
-            named(self._online(), _features(towers, "image")), labels[labels >= 0], teacher, alpha
-        )
+        learner = named(self._online(), _features(towers, "image"))
+        loss = distilled_cross_entropy(learner, labels[chosen], teacher, alpha)
+        return loss * len(teacher) * world_size() / everywhere
 
     def _queue(self, name: str) -> FeatureQueue:
         return self.queues[name]  # type: ignore[return-value]

@@ -23,16 +23,18 @@ from accord.data.augmenting.views import View
 from accord.data.loading.features import Features
 from accord.data.modalities import ModalityName
 from accord.encoders.base import Encoder
-from accord.encoders.fusion import FusionEncoder
+from accord.encoders.fusion import FusionEncoder, gather_sequences
 from accord.functional import (
     contrastive_logits,
     contrastive_loss,
     gather_features,
     joint_scores,
     matching_pairs,
+    own_rows,
     score_and_cosine,
     tuple_scores,
     warmup_cosine_at,
+    world_size,
 )
 from accord.methods.abilities import Ability, RescoresTuples, ScoresTuples
 from accord.methods.base import Batch, DataInfo, Group, Method, Step
@@ -172,7 +174,7 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         if "cosine" in terms:
             total = total + cfg.cosine_weight * terms["cosine"]
         if cfg.matching_weight:
-            terms["matching"] = self._matching_loss(features, z, here, warm)
+            terms["matching"] = self._matching_loss(features, everywhere, present, here, warm, step)
             total = total + cfg.matching_weight * terms["matching"]
         terms["temperature"] = self.temperature()
         return {**{name: term.detach() for name, term in terms.items()}, "total": total}
@@ -223,13 +225,26 @@ class Gram(Method, ScoresTuples, RescoresTuples):
         return 0.0 * sum((x.sum() for x in z.values()), start=self.temperature())
 
     def _matching_loss(
-        self, features: Mapping[str, Features], z: Mapping[str, Tensor], present: Mapping[str, Tensor], warm: bool
+        self,
+        features: Mapping[str, Features],
+        z: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        here: Mapping[str, Tensor],
+        warm: bool,
+        step: Step,
     ) -> Tensor:
-        """The pairs of anchor and tuple, each side also with a hard wrong partner; cross-entropy of yes and no."""
+        """The pairs of anchor and tuple, each side also with a hard wrong partner; cross-entropy of yes and no.
+
+        Wrong partners are drawn from the rows of all processes, of which each judges the pairs of its own.
+        """
         anchor, there = self.config.anchor, torch.stack([present[name] for name in self.others], dim=1)
+        anchors = gather_sequences(features[anchor])
+        conditions = gather_sequences(self._conditions(features, here))
         rows = torch.nonzero(present[anchor] & there.any(dim=1))[:, 0]
-        if len(rows) < 2:
-            return 0.0 * self.matching[-1].bias.sum()  # type: ignore[operator]
+        own = own_rows(len(here[anchor]))
+        mine = ((rows >= own.start) & (rows < own.stop)).repeat(3)
+        if len(rows) < 2 or not mine.any():
+            return 0.0 * self._match(anchors.select(rows.new_zeros(1)), conditions.select(rows.new_zeros(1))).sum()
         with torch.no_grad():
             vectors = [z[name][rows] for name in (anchor, *self.others)]
             if warm:
@@ -237,11 +252,10 @@ class Gram(Method, ScoresTuples, RescoresTuples):
             else:
                 likeness = -tuple_scores(*vectors, score=self.config.score, present=there[rows])
             logits = likeness / self.temperature()
-        own = torch.arange(len(rows), device=rows.device)
-        asked, given, together = matching_pairs(logits, logits.T, own)
-        conditions = self._conditions(features, present)
-        match = self._match(features[anchor].select(rows[asked]), conditions.select(rows[given]))
-        return F.cross_entropy(match, together)
+        places = torch.arange(len(rows), device=rows.device)
+        asked, given, together = matching_pairs(logits, logits.T, places, generator=step.generator(rows.device))
+        match = self._match(anchors.select(rows[asked[mine]]), conditions.select(rows[given[mine]]))
+        return F.cross_entropy(match, together[mine], reduction="sum") * world_size() / len(together)
 
     def _conditions(self, features: Mapping[str, Features], present: Mapping[str, Tensor]) -> Features:
         """Tokens of all other modalities side by side, those of absent ones masked."""
