@@ -388,3 +388,10 @@ def test_a_probe_that_is_in_the_log_is_not_measured_again_on_resume(tmp_path):
     fit(method(), toy_corpus(), config, tmp_path, resume=True, progress=False, probe=probe)
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert [(line["step"], line["knn"]) for line in lines if "knn" in line] == [(5, 1.0), (10, 11.0)]
+
+
+def test_a_single_row_that_batch_norm_cannot_normalise_is_a_sentence(tmp_path, monkeypatch):
+    norm, loss = torch.nn.BatchNorm1d(3), Toy.loss
+    monkeypatch.setattr(Toy, "loss", lambda self, *args: (norm(torch.ones(1, 3)), loss(self, *args))[1])
+    with pytest.raises(ConfigError, match="batch norm has a single row to normalise: let a step have two rows"):
+        fit(toy(), toy_corpus(), QUICK, tmp_path, progress=False)

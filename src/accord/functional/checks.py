@@ -89,15 +89,19 @@ def check_same_shape(**tensors: Tensor) -> None:
 
 
 def check_same_width(**tensors: Tensor) -> None:
-    """Every tensor is a matrix with as many columns as the first.
+    """Every tensor is a matrix with as many columns as the first, and of double precision where the first is.
 
     Raises:
         ShapeError: one is not a matrix, or is wider or narrower than the first.
+        ValueError: one is float64, another is not.
 
     Example:
         >>> check_same_width(query=torch.zeros(3, 2), queue=torch.zeros(5, 4))
         Traceback (most recent call last):
         accord.errors.ShapeError: queue has shape (5, 4): expected 2 columns, as query has
+        >>> check_same_width(z=torch.zeros(3, 2).double(), prototypes=torch.zeros(5, 2))
+        Traceback (most recent call last):
+        ValueError: prototypes is float32: expected float64, as z is
     """
     check_ndim(2, **tensors)
     first, *others = tensors.items()
@@ -106,6 +110,9 @@ def check_same_width(**tensors: Tensor) -> None:
             raise ShapeError(
                 f"{name} has shape {tuple(tensor.shape)}: expected {first[1].shape[1]} columns, as {first[0]} has"
             )
+        if (tensor.dtype == torch.float64) != (first[1].dtype == torch.float64):
+            own, wanted = (str(x.dtype).removeprefix("torch.") for x in (tensor, first[1]))
+            raise ValueError(f"{name} is {own}: expected {wanted}, as {first[0]} is")
 
 
 def check_positive(**values: float | Tensor) -> None:

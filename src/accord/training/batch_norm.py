@@ -58,25 +58,26 @@ class _OverProcesses(_BatchNorm):
         wide = [1 if dim in rows else -1 for dim in range(x.ndim)]
         own = x.new_tensor([x.numel() / x.shape[1]])
         total = _over_processes(torch.cat([x.sum(rows), own]))
-        count, mean = total[-1], total[:-1] / total[-1]
+        count = total[-1].clamp(min=1)  # a process may have no row, and all of them none
+        mean = total[:-1] / count
         centred = x - mean.view(wide)
         variance = _over_processes(centred.square().sum(rows)) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1), total[-1].detach() > 0)
         normalised = centred * (variance + self.eps).rsqrt().view(wide)
         if self.weight is None:
             return normalised
         return normalised * self.weight.view(wide) + self.bias.view(wide)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Take a batch into the running statistics."""
+    def _remember(self, mean: Tensor, variance: Tensor, any_row: Tensor) -> None:
+        """Take a batch with any row into the running statistics."""
         if not self.training or self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean), share)
-        self.running_var.lerp_(variance.to(self.running_var), share)
+        self.num_batches_tracked += any_row
+        share = 1 / self.num_batches_tracked.clamp(min=1) if self.momentum is None else self.momentum
+        for own, new in ((self.running_mean, mean), (self.running_var, variance)):
+            own.add_((new.to(own) - own) * share * any_row)
 
 
 def _over_processes(x: Tensor) -> Tensor:

@@ -234,9 +234,16 @@ def _restore(method: Method, journal: Journal, saved: dict[str, Any]) -> Positio
 
 @contextmanager
 def _explained(method: Method, stage: Stage) -> Iterator[None]:
-    """Say what became of the other processes, instead of what the exchange between them says."""
+    """Say what is wrong and what to do, instead of what PyTorch says of batch norm and of other processes."""
     try:
         yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"method {method.name}: batch norm has a single row to normalise: let a step have two rows at least on "
+            "each device (training.batch_size, training.accumulate, training.micro_batch, or more training rows)"
+        ) from error
     except RuntimeError as error:
         if _LEFT_OUT.search(str(error)):
             raise ConfigError(

@@ -522,6 +522,18 @@ def dots_where(active: list[list[int]], slots: int = 4) -> Tensor:
     return torch.stack([F.one_hot(torch.tensor(row), slots).T[:, None].double() for row in active])
 
 
+def test_a_single_common_slot_gives_zero_where_a_predictor_would_have_to_normalise_it() -> None:
+    q, k = torch.randn(2, 1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen, offered = dots_where([[1, 1]]), dots_where([[1, 2]])
+    predictor = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+    q.requires_grad_()
+    loss = slot_contrast(q, k, seen, offered, predictor)
+    assert (torch.autograd.grad(loss, q)[0] == 0).all()
+    assert loss == 0
+    assert predictor[1].num_batches_tracked == 0
+    assert slot_contrast(q, k, seen, offered) > 0
+
+
 def test_no_common_slot_gives_zero_with_a_graph_and_leaves_the_predictor_alone() -> None:
     q = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     predictor = nn.BatchNorm1d(3)  # refuses to train on a single row

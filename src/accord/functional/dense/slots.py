@@ -135,12 +135,12 @@ def slot_contrast(
         k: ``(B, K, D)`` slots of the teacher in the other view; used without gradient.
         dots_q: ``(B, K, H, W)`` un-aligned scores that made ``q``.
         dots_k: ``(B, K, H, W)`` un-aligned scores that made ``k``.
-        predictor: called once, on the ``(queries, D)`` that take part, and not at all when there are none. One with
-            batch norm cannot train on a single query.
+        predictor: called once, on the ``(queries, D)`` that take part.
         tau: temperature.
 
     Returns:
-        Scalar; 0 when no slot is active in both views. Its mean over processes is the loss of all queries.
+        Scalar; 0 when no slot is active in both views, or a single one, which no batch norm of a predictor can
+        normalise. Its mean over processes is the loss of all queries.
 
     Raises:
         ShapeError: shapes that do not fit together.
@@ -161,15 +161,17 @@ def slot_contrast(
     masks = gather_features(torch.stack([sought, offered], dim=-1).flatten(0, 1).byte(), with_grad=False).bool()
     keys = gather_features(k.detach().flatten(0, 1), with_grad=False)  # (W·B·K, D)
     rows, columns = sought.flatten().nonzero().squeeze(1), masks[:, 1].nonzero().squeeze(1)
-    queries = q.flatten(0, 1)[rows]
-    if predictor is not None and len(rows):
+    queries, count = q.flatten(0, 1)[rows], int(masks[:, 0].sum())
+    if predictor is not None and count < 2:
+        return 0.0 * q.sum()
+    if predictor is not None:
         queries = predictor(queries)
     with torch.autocast(q.device.type, enabled=False):
         keys = as_float(keys)[columns]
         logits = F.normalize(as_float(queries), dim=1) @ F.normalize(keys, dim=1).T / tau  # (queries, active keys)
         own = rows[:, None] + rank() * sought.numel() == columns
         total = contrastive_loss(logits, own, reduction="sum")
-        return 2 * tau * total * world_size() / masks[:, 0].sum().clamp(min=1)
+        return 2 * tau * total * world_size() / max(1, count)
 
 
 def slotcon_loss(

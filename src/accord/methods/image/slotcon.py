@@ -31,7 +31,7 @@ from accord.functional import (
     slotcon_loss,
 )
 from accord.methods.abilities import Embeds, Segments
-from accord.methods.base import Batch, DataInfo, Method, Step
+from accord.methods.base import Batch, DataInfo, Method, Stage, Step
 from accord.state import Center, MomentumParts
 
 
@@ -103,6 +103,11 @@ class Slotcon(Method, Embeds, Segments):
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
         """A small network to train, with a map of 8 × 8 cells."""
         return {"image": {"name": "tiny_resnet"}}
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One; where hardly a slot is active in both crops, the predictor has nothing to learn from."""
+        return (Stage(partial=True),)
 
     @property
     def views(self) -> tuple[View, ...]:
