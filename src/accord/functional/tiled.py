@@ -431,7 +431,12 @@ def _exp_(x: Tensor) -> Tensor:
 
 
 def _bounded(query: Tensor, key: Tensor, scale: Tensor, pair_weight: PairWeight | None) -> bool:
-    """Whether exp(similarity) can neither overflow nor vanish, so that no maximum has to be subtracted."""
+    """Whether exp(similarity) can neither overflow nor vanish, so that no maximum has to be subtracted.
+
+    Asked of processors alone: reading the answer would stall an accelerator.
+    """
+    if query.device.type != "cpu":
+        return False
     if pair_weight is not None and pair_weight(slice(0, 1), slice(0, 1)).dtype != torch.bool:
         return False
     largest = scale.abs() * _largest_norm(query) * _largest_norm(key)

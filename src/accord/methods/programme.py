@@ -40,6 +40,7 @@ class Step:
         epochs: epochs of the whole stage.
         optimiser: whose terms are asked for, where a stage has several.
         seed: another one at every step, and the same in all processes.
+        watched: whether a line of the log ends with this step: what costs time to watch is computed then alone.
     """
 
     stage: str = "train"
@@ -49,6 +50,7 @@ class Step:
     epochs: int = 1
     optimiser: str = MAIN
     seed: int = 0
+    watched: bool = True
 
     def generator(self, device: torch.device) -> torch.Generator:
         """A source of draws of which every process makes the same, for all rows, to keep those of its own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,7 @@ class FeatureQueue(FullPrecisionState):
         self.register_buffer("ids", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+        self._full = False  # as far as is known without reading from an accelerator
 
     def __len__(self) -> int:
         return len(self.features)
@@ -72,7 +73,12 @@ class FeatureQueue(FullPrecisionState):
     @property
     def is_full(self) -> bool:
         """Whether K vectors have been enqueued."""
-        return bool(self.filled == len(self))
+        self._full = self._full or bool(self.filled == len(self))
+        return self._full
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self._full = False
+        super()._load_from_state_dict(*args, **options)
 
     def keys(self) -> Tensor:
         """The vectors to compare with: all of them, or those enqueued so far when the start was empty; ``(n, d)``."""

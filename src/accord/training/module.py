@@ -236,7 +236,9 @@ class StageModule(LightningModule):
     def step(self) -> Step:
         """The step about to be made."""
         step = self.position.step(self.stage, self.total, self.epochs)
-        return replace(step, seed=self._common_seed(step))
+        done = self.position.batch + 1
+        line_ends = done % self.shared.config.log_every == 0 or done == len(self._steps)
+        return replace(step, seed=self._common_seed(step), watched=line_ends)
 
     def _common_seed(self, step: Step, *batch: int) -> int:
         """Of what all processes draw alike."""

@@ -236,7 +236,9 @@ class Meow(TwoViews):
         info = weighted_infonce(
             coarse, fine, self._log_weight if weighted else None, cfg.temperature, include_positive=not weighted
         )
-        terms = {"total": info, "info": info.detach(), "effective_rank": effective_rank(fine.detach())}
+        terms = {"total": info, "info": info.detach()}
+        if step.watched:
+            terms["effective_rank"] = effective_rank(fine.detach())
         if weighted:
             terms["negatives"] = self._mean_weight()
         if cfg.prototype_weight:
@@ -321,9 +323,12 @@ class AdaMeow(TwoViews):
         coarse, fine = self.both(batch["graph"])
         parts = self.weigh.parts(fine, coarse)
         total = adaptive_infonce(fine, coarse, *parts, cfg.temperature, normalize=cfg.normalize_weights)
-        with torch.no_grad():
-            weight = self.weigh(fine[:ROWS], coarse).mean()
-        return {"total": total, "weight": weight, "effective_rank": effective_rank(fine.detach())}
+        terms = {"total": total}
+        if step.watched:
+            with torch.no_grad():
+                terms["weight"] = self.weigh(fine[:ROWS], coarse).mean()
+            terms["effective_rank"] = effective_rank(fine.detach())
+        return terms
 
 
 def _each(share: float | list[float], paths: int) -> tuple[float, ...]:

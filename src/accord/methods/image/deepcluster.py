@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from accord import config as settings
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError
-from accord.functional import effective_rank, kmeans
+from accord.functional import effective_rank, gather_features, kmeans
 from accord.methods.base import Batch, DataInfo, Loader, Step
-from accord.methods.image.multicrop import MultiCrop, MultiCropConfig
+from accord.methods.image.multicrop import MultiCrop, MultiCropConfig, share_used
 from accord.state import FeatureBank
 
 NOWHERE = -1  # the cluster of a row that was in no batch yet
@@ -117,13 +117,11 @@ class DeepClusterV2(MultiCrop):
         large = z.detach().chunk(len(views))[: cfg.large_crops]
         if self.training:
             self._remember(batch["index"], torch.cat(large))
-        used = scores[0, : len(large) * len(views[0])].argmax(dim=1).unique().numel()
-        return {
-            "total": total,
-            "clusters": total.detach(),
-            "prototypes_used": total.new_tensor(used / cfg.prototypes),
-            "effective_rank": effective_rank(large[0]),
-        }
+        found = {"total": total, "clusters": total.detach()}
+        if step.watched:
+            found["prototypes_used"] = share_used(scores[0, : len(large) * len(views[0])])
+            found["effective_rank"] = effective_rank(gather_features(large[0], with_grad=False))
+        return found
 
     @torch.no_grad()
     def assign(self, batch: Batch) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -18,6 +19,7 @@ from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MLPHead
 from accord.encoders.multires import pooled_views
+from accord.functional import gather_features
 from accord.methods.abilities import Embeds
 from accord.methods.base import Batch, DataInfo, Method
 
@@ -87,3 +89,15 @@ class MultiCrop(Method, Embeds):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's own vector, unit norm: head and prototypes only serve training."""
         return {"image": F.normalize(self.encoders["image"](batch["image"]).pooled.float(), dim=1)}
+
+
+@torch.no_grad()
+def share_used(scores: Tensor) -> Tensor:
+    """Share of the K prototypes that are the nearest of some row, of all processes, by scores ``(N, K)``.
+
+    Example:
+        >>> share_used(torch.eye(3)[:2, :])
+        tensor(0.6667)
+    """
+    nearest = gather_features(scores.argmax(dim=1), with_grad=False)
+    return scores.new_zeros(scores.shape[1]).scatter_(0, nearest, 1.0).mean()

@@ -23,6 +23,7 @@ from accord.functional import (
     cosine_momentum,
     effective_rank,
     flipped_coord,
+    gather_features,
     negative_cosine,
     pixcontrast_loss,
     pixel_positive_mask,
@@ -125,13 +126,11 @@ class Pixpro(Method, Embeds):
         height, width = student[0]["pixel"].shape[2:]
         near = pixel_positive_mask(coords[0], coords[1], height, width, cfg.threshold)
         meeting = near.flatten(1).any(dim=1).float().mean()
-        spread = effective_rank(teacher[0]["pixel"].mean(dim=(2, 3)))
-        return {
-            **{name: term.detach() for name, term in terms.items()},
-            "total": total,
-            "meeting": meeting,
-            "effective_rank": spread,
-        }
+        found = {**{name: term.detach() for name, term in terms.items()}, "total": total, "meeting": meeting}
+        if step.watched:
+            spread = gather_features(teacher[0]["pixel"].mean(dim=(2, 3)), with_grad=False)
+            found["effective_rank"] = effective_rank(spread)
+        return found
 
     def after_step(self, step: Step) -> None:
         """The teacher follows, ever more slowly."""

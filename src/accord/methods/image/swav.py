@@ -21,12 +21,13 @@ from accord.functional import (
     assigned_prediction_loss,
     column_marginal_error,
     effective_rank,
+    gather_features,
     rank,
     sinkhorn,
     world_size,
 )
 from accord.methods.base import Batch, DataInfo, Step
-from accord.methods.image.multicrop import MultiCrop, MultiCropConfig
+from accord.methods.image.multicrop import MultiCrop, MultiCropConfig, share_used
 from accord.state import FeatureQueue, Prototypes
 
 _log = logging.getLogger("accord.methods")
@@ -95,14 +96,12 @@ class Swav(MultiCrop):
         if self.training and step.epoch >= cfg.queue_starts:
             for queue, features in zip(self._queues, large, strict=False):
                 queue.enqueue(features)
-        used = torch.cat(scores[: cfg.large_crops]).argmax(dim=1).unique().numel()
-        return {
-            "total": total,
-            "swapped": total.detach(),
-            "marginal_error": torch.stack([column_marginal_error(share) for share in shares]).mean(),
-            "prototypes_used": total.new_tensor(used / cfg.prototypes),
-            "effective_rank": effective_rank(large[0]),
-        }
+        terms = {"total": total, "swapped": total.detach()}
+        if step.watched:
+            terms["marginal_error"] = torch.stack([column_marginal_error(share) for share in shares]).mean()
+            terms["prototypes_used"] = share_used(torch.cat(scores[: cfg.large_crops]))
+            terms["effective_rank"] = effective_rank(gather_features(large[0], with_grad=False))
+        return terms
 
     def after_backward(self, step: Step) -> None:
         """Hold the prototypes still at first."""

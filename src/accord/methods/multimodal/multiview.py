@@ -144,14 +144,14 @@ class MultiView(Method, Embeds):
             else:
                 views = [view[there.all(dim=0)] for view in views]
         total = OBJECTIVES[self.config.objective](views, self.config.temperature, **options)
-        with torch.no_grad():
-            first, second = (F.normalize(view.float(), dim=1) for view in views[:2])
-            watched = {
-                "effective_rank": effective_rank(first),
-                "uniformity": uniformity(first),
-                "alignment": alignment(first, second),
-            }
-        return {"total": total, "contrastive": total.detach(), **watched}
+        terms = {"total": total, "contrastive": total.detach()}
+        if step.watched:
+            with torch.no_grad():
+                first, second = (F.normalize(view.float(), dim=1) for view in views[:2])
+                terms["effective_rank"] = effective_rank(first)
+                terms["uniformity"] = uniformity(first)
+                terms["alignment"] = alignment(first, second)
+        return terms
 
     def project(self, batch: Batch) -> list[Tensor]:
         """Projections ``(B, D)`` of all views, those of pictures first; not normalised."""
