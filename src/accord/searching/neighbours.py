@@ -84,10 +84,11 @@ class Neighbours:
         """The one of a file; to be searched only where it is ``mapped``."""
         import faiss
 
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
         if mapped and isinstance(index, faiss.IndexIVF):
             # Threads that read ahead take longer to start than most searches last.
-            faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
+            lists: Any = faiss.downcast_InvertedLists(index.invlists)
+            lists.prefetch_nthread = 0
         return cls(index)
 
     def save(self, path: Path) -> None:
