@@ -85,10 +85,11 @@ class Neighbours:
         import faiss
 
         index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
-        if mapped and isinstance(index, faiss.IndexIVF):
+        lists: Any = getattr(index, "invlists", None)
+        if mapped and lists is not None:
             # Threads that read ahead take longer to start than most searches last.
-            lists: Any = faiss.downcast_InvertedLists(index.invlists)
-            lists.prefetch_nthread = 0
+            found: Any = faiss.downcast_InvertedLists(lists)
+            found.prefetch_nthread = 0
         return cls(index)
 
     def save(self, path: Path) -> None:
