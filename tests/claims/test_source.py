@@ -116,3 +116,16 @@ def test_the_words_of_reached_code_are_known(source) -> None:
 def test_arguments_of_a_partial_function_count(source) -> None:
     other = source(("partial(measure, 1)", "partial(measure, 2)"), name="lazy")
     assert other.text != source(name="lazy").text
+
+
+def test_where_a_file_lies_does_not_count(tmp_path, monkeypatch) -> None:
+    texts = []
+    for place in ("one", "two"):
+        folder = tmp_path / place
+        folder.mkdir()
+        (folder / "placed.py").write_text("def where():\n    return __file__\n")
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, "placed", raising=False)
+        invalidate_caches()
+        texts.append(source_of(folder, import_module("placed").where).text)
+    assert texts[0] == texts[1]

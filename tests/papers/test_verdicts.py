@@ -62,7 +62,7 @@ def test_the_package_and_the_readme_say_what_the_records_say(tool) -> None:
 
 
 def test_the_readme_has_one_statement_of_every_claim(tool) -> None:
-    assert tool.FRONT.keys() == claim_files(ROOT / "claims").keys()
+    assert tool.FRONT.keys() == claim_files(ROOT / "claims").keys(), "name a question of it in FRONT"
     measured = {record["slug"] for record in read_records(tool.RESULTS)}
     assert {f"{slug}/{tool.FRONT[slug]}" for slug in measured} <= tool.found().keys()
 

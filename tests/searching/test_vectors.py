@@ -1,6 +1,7 @@
 """The neighbours of an index beside its table, as rows come and go."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -132,3 +133,11 @@ def test_only_the_neighbours_of_this_state_and_the_last_one_are_kept(run):
     for end in (10, 20, 30, 40):
         index = update(run, numbers(*range(end)))
     assert len(list(index.folder.rglob("text.faiss"))) == 2
+
+
+def test_neighbours_that_are_gone_are_made_again(run):
+    index = update(run, numbers(*range(30)))
+    shutil.rmtree(index.folder / f"{index.name}.vectors")
+    again = update(run, numbers(*range(30)))
+    assert again.last_update == Update(rows=30, embedded=0, removed=0, ann=False)
+    assert answers(again, 7)[0] == 7

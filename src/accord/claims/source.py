@@ -124,7 +124,8 @@ class _Reader:
                 self.modules |= {f"{node.module}.{name.name}" for name in node.names} | {str(node.module)}
         known = _globals(value)
         names = sorted({node.id for node in inside if isinstance(node, ast.Name)})
-        yield from self.texts([known[name] for name in names if name in known])
+        # Python's own names say where a file lies, and nothing of what it does.
+        yield from self.texts([known[name] for name in names if name in known and not name.startswith("__")])
         if isinstance(value, types.FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             yield from self.texts([cells, value.__defaults__, value.__kwdefaults__])

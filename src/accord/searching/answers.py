@@ -1,6 +1,6 @@
-"""What an answer says of its row, in one Arrow file that is mapped into memory: ten rows take a fraction of a ms.
+"""What an answer says of its row, in one Arrow file that is mapped into memory.
 
-LanceDB holds the same, and takes some milliseconds for each question.
+LanceDB holds the same, but plans and schedules each question, which takes longer than finding the neighbours.
 """
 
 from __future__ import annotations

@@ -165,6 +165,7 @@ class SearchIndex:
         self.last_update: Update | None = None
         self._weights = Path(run_dir) / "model.safetensors"
         self._rows = RowTable(self.folder, self.name)
+        self._place = self.folder / f"{self.name}.vectors"
         self._opened: _Opened | None = None
 
     def __len__(self) -> int:
@@ -348,10 +349,9 @@ class SearchIndex:
     def _make_vectors(self, table: Any, before: str | None, approximate: bool) -> dict[str, Any]:
         """Neighbours of what the table holds now, beside those of before, from which others may be reading still."""
         number = 0 if before is None else int(before) + 1
-        place = self.folder / f"{self.name}.vectors"
-        earlier = None if before is None else place / before
-        make_vectors(table, place / str(number), earlier, approximate=approximate)
-        for old in place.iterdir():
+        earlier = None if before is None else self._place / before
+        make_vectors(table, self._place / str(number), earlier, approximate=approximate)
+        for old in self._place.iterdir():
             if old.name not in (before, str(number)):
                 shutil.rmtree(old)
         return {"vectors": str(number), "version": table.version, "approximate": approximate}
@@ -370,8 +370,7 @@ class SearchIndex:
         if self._opened is None:
             state = self._read_state()
             if "vectors" in state and self._rows.exists:
-                vectors = self.folder / f"{self.name}.vectors" / state["vectors"]
-                self._opened = _Opened(self._rows.at(state["version"]), vectors)
+                self._opened = _Opened(self._rows.at(state["version"]), self._place / state["vectors"])
         return self._opened
 
     def _read_state(self) -> dict[str, Any]:
@@ -380,7 +379,11 @@ class SearchIndex:
             state = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
-        return state if isinstance(state, dict) else {}
+        if not isinstance(state, dict):
+            return {}
+        if "vectors" in state and not (self._place / state["vectors"]).is_dir():
+            return {key: state[key] for key in state.keys() - {"vectors", "version"}}
+        return state
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
         write_atomically(self.folder / f"{self.name}.json", json.dumps(state))

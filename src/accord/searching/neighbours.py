@@ -19,7 +19,7 @@ Ids = NDArray[np.int64]
 
 ASKED, AMONG = 64, 20  # queries, and neighbours of each, by which the number of lists is chosen
 RECALL = 0.99  # of these that are to be found
-_PER_LIST = 40  # vectors by which the centre of a list is learnt, as faiss advises
+PER_LIST = 40  # vectors by which the centre of a list is learnt, as faiss advises
 _ROUNDS = 8  # of k-means; more moves the centres of so many lists hardly
 _BLOCK = 65_536  # vectors that are assigned to lists at a time
 
@@ -30,7 +30,7 @@ def lists_for(rows: int) -> int:
     >>> lists_for(1_000_000), lists_for(400)
     (2000, 10)
     """
-    return max(1, min(2 * math.isqrt(rows), rows // _PER_LIST))
+    return max(1, min(2 * math.isqrt(rows), rows // PER_LIST))
 
 
 class Neighbours:
@@ -69,22 +69,23 @@ class Neighbours:
         index = faiss.IndexIVFFlat(
             faiss.IndexFlatIP(sample.shape[1]), sample.shape[1], lists, faiss.METRIC_INNER_PRODUCT
         )
-        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ROUNDS, _PER_LIST, 1
+        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ROUNDS, PER_LIST, 1
         index.cp.spherical = True
         index.train(unit(sample))
         return cls(index)
-
-    @staticmethod
-    def learnt_by(lists: int) -> int:
-        """How many vectors so many lists are learnt by."""
-        return _PER_LIST * lists
 
     @classmethod
     def open(cls, path: Path, *, mapped: bool = True) -> Neighbours:
         """The one of a file; to be searched only where it is ``mapped``."""
         import faiss
 
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0))
+        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+        lists: Any = getattr(index, "invlists", None)
+        if mapped and lists is not None:
+            # Threads that read ahead take longer to start than most searches last.
+            found: Any = faiss.downcast_InvertedLists(lists)
+            found.prefetch_nthread = 0
+        return cls(index)
 
     def save(self, path: Path) -> None:
         """Write it into a file."""

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from accord.searching.answers import FIELDS, Answers, write_answers
-from accord.searching.neighbours import ASKED, Floats, Ids, Neighbours, lists_for
+from accord.searching.neighbours import ASKED, PER_LIST, Floats, Ids, Neighbours, lists_for
 
 ROW = "_rowid"  # by which the table knows a row for as long as it is there
 _IDS, _ANSWERS = "ids.npy", "answers.arrow"  # of all rows of the table, with vectors or without
 _BLOCK = 65_536  # rows read at a time
-_SPARSE = 4  # times as many rows as an index was made for, from which its lists are learnt anew
+_SPARSE = 2  # times as many lists as there are, as four times the rows want, from which they are learnt anew
 
 
 def vector_sizes(table: Any) -> dict[str, int]:
@@ -48,10 +48,13 @@ def make_vectors(table: Any, folder: Path, before: Path | None, *, approximate: 
     draw = np.random.default_rng(0)
     sizes = vector_sizes(table)
     for modality, size in sizes.items():
-        lists = lists_for(len(ids)) if approximate else 0
+        filled = table.count_rows(f"{modality}_vector IS NOT NULL")
+        lists = lists_for(filled) if approximate and filled else 0
         index = None if before is None else _opened(before, modality)
         if index is None or bool(index.lists) != bool(lists) or lists > _SPARSE * index.lists:
-            index, new_here = _empty(table, modality, ids, lists, draw), ids
+            wanted = PER_LIST * lists * len(ids) // max(1, filled)  # since some of those drawn have no vector
+            sample = _some(table, modality, ids, wanted, draw) if lists else None
+            index, new_here = _empty(size, lists, sample), ids
         else:
             index.remove(gone)
             new_here = new
@@ -98,10 +101,11 @@ def _opened(folder: Path, modality: str) -> Neighbours | None:
     return Neighbours.open(path, mapped=False) if path.exists() else None
 
 
-def _empty(table: Any, modality: str, ids: Ids, lists: int, draw: np.random.Generator) -> Neighbours:
-    if lists and len(sample := _some(table, modality, ids, Neighbours.learnt_by(lists), draw)):
-        return Neighbours.approximate(sample, min(lists, len(sample)))
-    return Neighbours.exact(vector_sizes(table)[modality])
+def _empty(size: int, lists: int, sample: Floats | None) -> Neighbours:
+    """Neighbours before any of them is put in, exact without a sample."""
+    if sample is None or not len(sample):
+        return Neighbours.exact(size)
+    return Neighbours.approximate(sample, min(lists, len(sample)))
 
 
 def _some(table: Any, modality: str, ids: Ids, number: int, draw: np.random.Generator) -> Floats:
