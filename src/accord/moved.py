@@ -27,7 +27,6 @@ _MOVED = {
     "data.samplers": "data.loading.samplers",
     "data.shards": "data.reading.shards",
     "data.sources": "data.reading.sources",
-    "data.stream": "data.loading.stream",
     "data.streams": "data.loading.streams",
     "data.tables": "data.reading.tables",
     "data.text_views": "data.augmenting.text_views",

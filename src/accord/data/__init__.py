@@ -16,21 +16,19 @@ if TYPE_CHECKING:
     from accord.data.inputs import AudioInput, ImageInput, TextInput, VideoInput
     from accord.data.loading.features import FeatureCache, Features
     from accord.data.loading.loader import EpochLoader, eval_loader, train_loader
-    from accord.data.loading.stream import StreamCorpus, open_stream
     from accord.data.quarantine import Quarantine, RowError
     from accord.data.splits import Splits, split
 
 _HOMES = {
     "columns": ("Columns", "guess_columns"),
     "corpus": ("Corpus", "corpus_from_graph", "corpus_from_items", "open_corpus"),
-    "features": ("FeatureCache", "Features"),
+    "loading.features": ("FeatureCache", "Features"),
     "inputs": ("AudioInput", "ImageInput", "TextInput", "VideoInput"),
-    "loader": ("EpochLoader", "eval_loader", "train_loader"),
+    "loading.loader": ("EpochLoader", "eval_loader", "train_loader"),
     "quarantine": ("Quarantine", "RowError"),
     "splits": ("Splits", "split"),
-    "stream": ("StreamCorpus", "open_stream"),
-    "text_views": ("TextView",),
-    "views": ("View",),
+    "augmenting.text_views": ("TextView",),
+    "augmenting.views": ("View",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -45,7 +43,6 @@ __all__ = [
     "Quarantine",
     "RowError",
     "Splits",
-    "StreamCorpus",
     "TextInput",
     "TextView",
     "VideoInput",
@@ -55,7 +52,6 @@ __all__ = [
     "eval_loader",
     "guess_columns",
     "open_corpus",
-    "open_stream",
     "split",
     "train_loader",
 ]

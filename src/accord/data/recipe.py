@@ -72,6 +72,16 @@ class DataConfig(Config):
     box_format: BoxFormat = Field(
         "xyxy", description="what the numbers of a box are: two corners, a corner and sides, or the centre and sides"
     )
+    stream: bool = Field(
+        False,
+        description="read rows where and as they lie, shard after shard, and none before its turn: for data that are "
+        "many or far away",
+    )
+    near: int = Field(10_000, ge=1, description="stream: over how many rows the order is mixed")
+    check: bool | None = Field(
+        None,
+        description="decode every picture, clip and recording once before training; null does so unless data.stream",
+    )
     incomplete: bool = Field(
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"
     )
@@ -179,6 +189,7 @@ def prepare(
         mask_classes=config.mask_classes,
         box_format=config.box_format,
         wanted=wanted,
+        check=not config.stream if config.check is None else config.check,
         quiet=quiet,
     )
     if config.classes:
@@ -186,6 +197,8 @@ def prepare(
     before = None if splits is None else splits.without(bad.row for bad in corpus.left_out)
     splits = before or _shared_out(corpus, config.split)
     parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
+    if config.stream:
+        parts["train"] = replace(parts["train"], near=config.near)
     if config.corruption:
         parts["train"] = corrupt(parts["train"], config.corruption)
     parts = {name: _labelled(part) for name, part in parts.items()} if config.classes else parts

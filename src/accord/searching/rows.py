@@ -18,7 +18,7 @@ from torch import Tensor
 from accord.data.loading.tokens import TokenRows
 from accord.data.reading.cells import cells_of
 from accord.data.reading.graphs import ID
-from accord.data.reading.media import cell_path
+from accord.data.reading.media import cell_file, cell_path
 from accord.errors import DataError
 from accord.evaluation.embedder import check_finite
 
@@ -198,7 +198,7 @@ def row_keys(corpus: Corpus) -> Iterator[str]:
 
 
 def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
-    """Bytes and numbers by content, a file by path, size and time, a list of frames or steps one by one."""
+    """Bytes and numbers by content, a file, or part of one, by path, size and time, a list of frames or steps one by one."""
     if isinstance(cell, list):
         for item in cell:
             _digest_cell(digest, item, root)
@@ -206,9 +206,10 @@ def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
     if isinstance(cell, int | float):
         digest.update(repr(cell).encode())
         return
-    path = cell_path(cell, root)
+    path = cell_file(cell, root)
     if path is not None:
-        digest.update(f"{path} {file_stamp(path)}".encode())
+        part = f"{cell['start']} " if cell_path(cell, root) is None else ""
+        digest.update(f"{path} {part}{file_stamp(path)}".encode())
         return
     content = cell.get("bytes") if isinstance(cell, Mapping) else cell
     digest.update(content or b"")

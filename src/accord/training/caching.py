@@ -88,7 +88,7 @@ def feature_caches(
         if modality == "text" and method.text_views:
             continue
         copies = config.cached_augmentations
-        size = len(corpus) * (1 + len(views) * copies) * layout.bytes
+        size = _entries(corpus, modality, len(views) * copies) * layout.bytes
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
             continue
@@ -104,6 +104,13 @@ def feature_caches(
                 else _row_cache(plain, varied, corpus, console)
             )
     return caches
+
+
+def _entries(corpus: Corpus, modality: str, variants: int = 0) -> int:
+    """How many features a cache holds: of every row the unchanged ones and its variants, which captions are."""
+    if modality == "text":
+        return len(corpus) + sum(max(1, len(captions)) for captions in corpus.texts())
+    return len(corpus) * (1 + variants)
 
 
 def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
@@ -163,7 +170,7 @@ def stored_features(
         DataError: a stored file is damaged.
     """
     layout = layout_of(modality, encoder, wanted)
-    if layout is None or len(corpus) * layout.bytes > _LARGEST:
+    if layout is None or _entries(corpus, modality) * layout.bytes > _LARGEST:
         return None
     plain = _Source(modality, encoder, layout)
     with _on(encoder, next(encoder.parameters()).device):
@@ -288,9 +295,7 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     keys = [content_key(text.encode()) for text in flat]
     features = _gathered(source, keys, lambda position, _: {"text": [flat[position]]}, console)["features"]
     starts = counts.cumsum(0) - counts
-    wanted = torch.arange(int(counts.max())).minimum(counts[:, None] - 1)  # (N, A), the last one repeated
-    variants = features[starts[:, None] + wanted]
-    return source.cache(features[starts], variants=variants[:, None], counts=counts, key=source.fingerprint)
+    return source.cache(features[starts], variants=features, counts=counts, key=source.fingerprint)
 
 
 def _gathered(

@@ -16,7 +16,7 @@ from accord.config import Config, OptimizerName, ScheduleName
 _MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
 _WATCHED = frozenset({"probe_every", "probe", "loggers"})
 _LATER = frozenset(  # first runs had none
-    {"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma", "share_batch_norm"}
+    {"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma", "share_batch_norm", "epoch_rows"}
 )
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
@@ -37,6 +37,11 @@ class TrainingConfig(Config):
     """
 
     epochs: int = Field(10, ge=1, description="passes over the training rows, for stages that do not say")
+    epoch_rows: int | None = Field(
+        None,
+        ge=1,
+        description="rows of an epoch, where all are too many: the next epoch goes on with those that have not come",
+    )
     batch_size: int = Field(128, ge=1, description="rows of one optimiser step, over all devices together")
     micro_batch: int | None = Field(
         None, ge=1, description="rows forwarded at once on one device (gradient caching); None forwards all"

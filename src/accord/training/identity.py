@@ -43,6 +43,7 @@ def identity_of(method: Method, corpus: Corpus, config: TrainingConfig) -> dict[
     return {
         "method": method.name,
         "corpus": corpus.fingerprint,
+        **({} if corpus.near is None else {"data.near": corpus.near}),
         **{f"method.{name}": value for name, value in method.config.model_dump(mode="json").items()},
         **{
             f"objective_add.{added}.{name}": value

@@ -40,7 +40,7 @@ from accord.training.optimiser import build_optimizer, schedule
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
-from accord.training.start import rows_per_batch
+from accord.training.start import rows_per_batch, sampling_of
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE, _COMMON = range(5)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
@@ -145,7 +145,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         rank=rank,
         world_size=world_size,
         cache=run.caches,
-        sampling=lambda: method.sampling,
+        sampling=lambda: sampling_of(method, run.corpus, run.config),
         raw=raw_inputs(method),
     )
 

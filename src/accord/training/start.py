@@ -7,7 +7,7 @@ import torch
 from accord.data.augmenting.views import expand
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
-from accord.data.loading.order import EveryRow, Known
+from accord.data.loading.order import Known, Sampling, usual
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError, DataError, require
 from accord.methods.base import Method, TwoTower
@@ -93,7 +93,7 @@ def rows_per_batch(method: Method, corpus: Corpus, config: TrainingConfig) -> in
     """
     if "graph" in method.needs:
         return len(corpus)
-    sampling, known = method.sampling or EveryRow(), Known.of(corpus)
+    sampling, known = sampling_of(method, corpus, config), Known.of(corpus)
     wanted, rows = config.batch_size // config.accumulate, sampling.rows_per_epoch(known) // config.accumulate
     fitting = min(wanted, rows - rows % config.devices)
     if fitting < min(wanted, 2 * config.devices):
@@ -108,6 +108,19 @@ def rows_per_batch(method: Method, corpus: Corpus, config: TrainingConfig) -> in
             f"{config.devices}: choose another batch_size"
         )
     return taken
+
+
+def sampling_of(method: Method, corpus: Corpus, config: TrainingConfig) -> Sampling:
+    """How the rows of an epoch are drawn now: as the method declares, else all, or as many as the settings say.
+
+    Raises:
+        ConfigError: both say how many rows an epoch has.
+    """
+    if method.sampling is not None and config.epoch_rows is not None:
+        raise ConfigError(
+            f"training.epoch_rows = {config.epoch_rows}: method {method.name} draws its epochs itself, so leave it out"
+        )
+    return method.sampling or usual(corpus, config.epoch_rows)
 
 
 def _check_micro_batch(method: Method, config: TrainingConfig) -> None:

@@ -11,7 +11,7 @@ from accord.errors import DataError, ShapeError
 
 
 def test_a_cache_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    cache = FeatureCache(torch.randn(3, 2), torch.randn(3, 1, 4, 2), counts=torch.tensor([1, 4, 2]), key="k")
+    cache = FeatureCache(torch.randn(3, 2), torch.randn(7, 2), counts=torch.tensor([1, 4, 2]), key="k")
     cache.save(tmp_path / "a" / "cache.safetensors")
     again = FeatureCache.load(tmp_path / "a" / "cache.safetensors")
     assert again.key == "k"
@@ -35,7 +35,9 @@ def test_tensors_that_do_not_fit_together_are_named() -> None:
     with pytest.raises(ShapeError, match=r"FeatureCache.variants is \(3, 1, 4, 5\), expected \(3, 1, 4, 2\)"):
         FeatureCache(torch.randn(3, 2), torch.randn(3, 1, 4, 5))
     with pytest.raises(ShapeError, match=r"FeatureCache.counts is \(2,\), expected \(3,\)"):
-        FeatureCache(torch.randn(3, 2), torch.randn(3, 1, 4, 2), counts=torch.ones(2))
+        FeatureCache(torch.randn(3, 2), torch.randn(2, 2), counts=torch.ones(2))
+    with pytest.raises(ShapeError, match=r"FeatureCache.variants is \(6, 2\), expected \(7, 2\)"):
+        FeatureCache(torch.randn(3, 2), torch.randn(6, 2), counts=torch.tensor([1, 4, 2]))
 
 
 def test_selecting_rows_selects_all_tensors() -> None:
@@ -46,6 +48,12 @@ def test_selecting_rows_selects_all_tensors() -> None:
     assert part.variants.shape == (3, 2, 4, 2)
     assert (len(part), part.views) == (3, 2)
     assert FeatureCache(torch.zeros(2, 2)).views == 0
+    captions = FeatureCache(torch.zeros(3, 1), torch.arange(7.0)[:, None], counts=torch.tensor([1, 4, 2])).select(
+        [2, 0]
+    )
+    assert captions.variants is not None
+    assert captions.variants[:, 0].tolist() == [5, 6, 0]
+    assert captions.views == 1
 
 
 def test_features_move_with_all_they_hold() -> None:

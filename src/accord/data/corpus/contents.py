@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def filled(cells: pa.ChunkedArray) -> np.ndarray:
     """Which cells hold something."""
     if pa.types.is_struct(cells.type):
-        parts = [pc.struct_field(cells, name) for name in ("bytes", "path")]
-        return np.logical_or(*(filled(part) for part in parts))
+        parts = [pc.struct_field(cells, field.name) for field in cells.type if field.name in ("bytes", "path")]
+        return np.asarray(np.logical_or.reduce([filled(part) for part in parts]))
     there = pc.is_valid(cells).to_numpy(zero_copy_only=False)
     if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
         lengths = pc.list_value_length(cells)
@@ -53,7 +53,9 @@ def fingerprint_of(corpus: Corpus) -> str:
 
 
 def _file_names(cells: pa.ChunkedArray) -> list[str]:
-    """The files that cells name, without looking at those that hold their bytes."""
+    """The files that cells name, without looking at those that hold their bytes; one that holds many stands once."""
+    if pa.types.is_struct(cells.type) and cells.type.get_field_index("within") >= 0:
+        return pc.unique(pc.struct_field(cells, "within")).drop_null().to_pylist()
     if pa.types.is_struct(cells.type):
         outside = pc.is_null(pc.struct_field(cells, "bytes"))
         cells = pc.struct_field(cells, "path").filter(outside)

@@ -48,8 +48,8 @@ def open_corpus(
 
     Args:
         source: a folder (with ``metadata.csv|jsonl|parquet``, class sub-folders, or a graph's ``nodes`` and ``edges``),
-            a CSV, TSV, JSON Lines or Parquet file, tar shards (read into a local table;
-            :func:`accord.data.open_stream` streams them instead), ``pack:NAME``, or ``hf:NAME`` of the hub.
+            a CSV, TSV, JSON Lines or Parquet file, tar shards (whose media are read where they lie), ``pack:NAME``, or
+            ``hf:NAME`` of the hub.
         columns: modality -> column name(s), over what is guessed; None or ``"none"`` takes a modality out.
         max_bad: largest share of bad rows accepted, in [0, 1]. Rows with an empty media cell are left out and counted
             apart: a caption that nobody has read aloud is no damage. Rows without a label stay, with the label -1;

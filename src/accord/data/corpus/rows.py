@@ -24,6 +24,7 @@ from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
 from accord.data.reading.cells import cells_of, read_captions
 from accord.data.reading.media import Unreadable, cell_name, cell_path
+from accord.data.reading.shards import SHARD
 from accord.data.targets import TARGETS, get_target
 from accord.data.targets.base import BoxFormat
 from accord.data.targets.rows import canvas_of, has_value, is_empty
@@ -58,6 +59,7 @@ class Corpus:
         mask_classes: names of the classes in masks, by grey value, empty where not known.
         instance_classes: names of the classes of things in boxes, instances and tracks.
         box_format: what the four numbers of a box are.
+        near: rows over which training mixes their order, so that rows that lie together are read together; None for all.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
     """
 
@@ -78,6 +80,7 @@ class Corpus:
     mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     box_format: BoxFormat = "xyxy"
+    near: int | None = None
     left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
 
     def __len__(self) -> int:
@@ -180,6 +183,14 @@ class Corpus:
         named = ["" if value is None else str(value) for value in cells_of(self.rows, self.columns.dataset)]
         names, ids = np.unique(np.array(named, dtype=np.str_), return_inverse=True)
         return tuple(names.tolist()), ids
+
+    @cached_property
+    def shards(self) -> np.ndarray | None:
+        """Which file of many each row lies in, ``(N,)`` int64 in the order of the files; None where it lies in none."""
+        if SHARD not in self.rows.column_names or not len(self):
+            return None
+        names = self.rows.select_columns([SHARD]).with_format("arrow")[:].column(SHARD).combine_chunks()
+        return np.asarray(names.dictionary_encode().indices, dtype=np.int64)
 
     def sample(
         self,

@@ -1,1 +1,1 @@
-"""From rows to batches: in which order, cut and put together, from a table or a stream, or features in their place."""
+"""From rows to batches: in which order, cut and put together, or with features in their place."""

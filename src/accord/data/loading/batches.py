@@ -205,12 +205,14 @@ class Recipe:
 
     def _variants(self, field: str, cache: FeatureCache, views: int, rows: np.ndarray, epoch: int) -> Batch:
         assert cache.variants is not None
-        _, held, variants, _ = cache.variants.shape
         hashes = modality_of(field).variant_hashes(self.draws(rows, epoch), views)  # (B, V)
-        limit = np.uint64(variants) if cache.counts is None else cache.counts.numpy()[rows, None].astype(np.uint64)
-        chosen = (hashes % limit).astype(np.int64)
-        flat = torch.from_numpy((rows[:, None] * held + np.arange(views)) * variants + chosen)  # (B, V)
-        features = cache.variants.flatten(0, 2)
+        if cache.counts is None or cache.starts is None:
+            _, held, variants, _ = cache.variants.shape
+            limit, start = np.uint64(variants), (rows[:, None] * held + np.arange(views)) * variants
+        else:
+            limit, start = cache.counts.numpy()[rows, None].astype(np.uint64), cache.starts[rows, None]
+        flat = torch.from_numpy(start + (hashes % limit).astype(np.int64))  # (B, V)
+        features = cache.variants.flatten(0, -2)
         drawn = [cache.unpack(features.index_select(0, column)) for column in flat.unbind(1)]  # V times
         batch: Batch = {field: drawn[0]}
         if views > 1:

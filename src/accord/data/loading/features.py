@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -140,14 +141,14 @@ class Layout:
 class FeatureCache:
     """Features of one modality, computed once by a frozen encoder and fed instead of raw input.
 
-    Training draws, for every epoch, row and view, one of the row's ``A`` variants: cached augmentations of an
-    image, or the captions of a row. Evaluation reads ``plain``.
+    Training draws, for every epoch, row and view, one of the row's ``A`` variants: cached augmentations of an image, or
+    the captions of a row, of which each row has as many as it has. Evaluation reads ``plain``.
 
     Args:
         plain: ``(N, D)`` features without augmentation (image) or of the first caption (text).
-        variants: ``(N, V, A, D)``, V views by A augmentations, or ``(N, 1, A, D)`` captions; None when
-            training reads ``plain`` too.
-        counts: ``(N,)`` int64, how many of the A variants of a row are filled, or None when all are.
+        variants: ``(N, V, A, D)``, V views by A augmentations, or ``(M, D)``, those of one row after those of the other;
+            None when training reads ``plain`` too.
+        counts: ``(N,)`` int64, how many of the M variants each row has, at least one; None when all have V by A.
         boxes: ``(N, V, A, 4)`` relative crop boxes of the variants, or None.
         flips: ``(N, V, A)`` bool, which variants are mirrored, or None.
         key: what the features were computed from (encoder and data), compared before a saved cache is reused.
@@ -173,6 +174,8 @@ class FeatureCache:
     def __post_init__(self) -> None:
         rows, width = self.plain.shape
         shape = (rows, *(self.variants.shape[1:3] if self.variants is not None else (0, 0)))
+        if self.counts is not None:
+            shape = (int(self.counts.sum()),)
         expected = {"variants": (*shape, width), "counts": (rows,), "boxes": (*shape, 4), "flips": shape}
         for name, value in self._tensors().items():
             if name in expected and tuple(value.shape) != expected[name]:
@@ -188,12 +191,23 @@ class FeatureCache:
     @property
     def views(self) -> int:
         """Number of views V, 0 when only un-augmented features are held."""
-        return 0 if self.variants is None else self.variants.shape[1]
+        return 0 if self.variants is None else 1 if self.counts is not None else self.variants.shape[1]
+
+    @cached_property
+    def starts(self) -> np.ndarray | None:
+        """Where the variants of each row begin ``(N,)``, None when all have equally many."""
+        return None if self.counts is None else (self.counts.cumsum(0) - self.counts).numpy()
 
     def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> FeatureCache:
         """The cache of these rows, in this order, as :meth:`accord.data.corpus.Corpus.select`."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
-        return replace(self, **{name: value[index] for name, value in self._tensors().items()})  # type: ignore[arg-type]
+        chosen = {name: value[index] for name, value in self._tensors().items() if name != "variants"}
+        if self.variants is not None and self.starts is not None:
+            parts = self.variants.split(self.counts.tolist())  # type: ignore[union-attr]
+            chosen["variants"] = torch.cat([self.variants[:0], *(parts[row] for row in index.tolist())])
+        elif self.variants is not None:
+            chosen["variants"] = self.variants[index]
+        return replace(self, **chosen)  # type: ignore[arg-type]
 
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically."""

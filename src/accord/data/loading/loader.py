@@ -21,8 +21,7 @@ from accord.data.draws import Purpose, draw
 from accord.data.inputs import Input
 from accord.data.loading.batches import Batch, Fetched, Key, Recipe, label_tensor
 from accord.data.loading.features import FeatureCache
-from accord.data.loading.order import EveryRow, Known, Order, Sampling
-from accord.data.loading.stream import StreamCorpus, StreamedDataset, StreamOrder
+from accord.data.loading.order import EveryRow, Known, Order, Sampling, usual
 from accord.data.loading.watch import Watch
 from accord.data.quarantine import BadRow, Quarantine, RowError
 from accord.data.reading.media import quiet_pillow
@@ -133,7 +132,7 @@ class EpochLoader:
         workers: processes that read ahead; 0 reads in this one.
     """
 
-    def __init__(self, dataset: ViewedDataset | StreamedDataset, order: Order | StreamOrder, workers: int = 0) -> None:
+    def __init__(self, dataset: ViewedDataset, order: Order, workers: int = 0) -> None:
         self.dataset, self.quarantine = dataset, Quarantine()
         self._order, self._workers = order, workers
         self._next, self._resume = (0, 0), False  # epoch and batch that come next; whether to start amid an epoch
@@ -242,7 +241,7 @@ class _Pending:
 
 
 def train_loader(
-    corpus: Corpus | StreamCorpus,
+    corpus: Corpus,
     inputs: Mapping[str, Input],
     views: tuple[View, ...] = (),
     *,
@@ -256,7 +255,6 @@ def train_loader(
     drop_last: bool = True,
     shuffle: bool = True,
     cache: Mapping[str, FeatureCache] | None = None,
-    steps: int | None = None,
     sampling: Callable[[], Sampling | None] | None = None,
     raw: Mapping[str, Input] | None = None,
 ) -> EpochLoader:
@@ -272,7 +270,7 @@ def train_loader(
     :class:`~accord.data.loading.features.Features`.
 
     Args:
-        corpus: the rows; a :class:`~accord.data.loading.stream.StreamCorpus` needs ``steps`` and gives no ``index``.
+        corpus: the rows.
         inputs: modality -> what its encoder is fed.
         views: augmented views; empty gives the evaluation view.
         text_views: augmented views of the captions, beside ``text``.
@@ -287,14 +285,13 @@ def train_loader(
         drop_last: leave out the last, smaller batch; otherwise it is kept and, over several ranks, filled up.
         shuffle: False keeps the order of the corpus.
         cache: modality -> features instead of raw input.
-        steps: batches per epoch; required for a stream, whose length is not known, and only allowed there.
         sampling: how rows are drawn, asked at the start of every epoch; None for every row once. What a sampling
             adds to the batch is said there (:mod:`accord.data.loading.order`).
         raw: field -> what it is prepared for besides, under keys that begin with ``FIELD_raw``, whatever is cached of
             it; of the same view, so that features of views are not to be cached of it.
 
     Raises:
-        ConfigError: ``batch_size`` cannot be shared among the ranks, or ``steps`` is missing or not allowed.
+        ConfigError: ``batch_size`` cannot be shared among the ranks.
         DataError: the corpus lacks a modality or is smaller than a batch.
 
     Example:
@@ -310,20 +307,9 @@ def train_loader(
     _require_modalities(corpus, inputs)
     if "graph" in inputs and world_size > 1:
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
-    if isinstance(corpus, StreamCorpus):
-        recipe = Recipe(inputs, views, seed, text_views=text_views, raw=raw or {})
-        if steps is None or cache or targets or (sampling is not None and sampling() is not None):
-            raise ConfigError(
-                "a stream needs steps=, the number of batches of an epoch, and takes no feature cache, sampling or "
-                "targets"
-            )
-        share = StreamOrder(corpus, batch_size, steps, seed, rank, world_size)
-        return EpochLoader(StreamedDataset(corpus, recipe, workers), share, workers)
     read = tuple(corpus.target_reader(name) for name in targets)
     recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read, raw=raw or {})
-    if steps is not None:
-        raise ConfigError("steps is for streams: an epoch over a corpus is all its rows")
-    known, every = Known.of(corpus), EveryRow(shuffle)
+    known, every = Known.of(corpus), usual(corpus) if shuffle else EveryRow(shuffle=False)
     batch_size = len(corpus) if "graph" in inputs else batch_size
     order = Order(
         known,
@@ -427,7 +413,7 @@ def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitu
     return EpochLoader(ViewedDataset(corpus, recipe, workers, substitute), order, workers)
 
 
-def _require_modalities(corpus: Corpus | StreamCorpus, inputs: Mapping[str, Input]) -> None:
+def _require_modalities(corpus: Corpus, inputs: Mapping[str, Input]) -> None:
     for field in inputs:
         if field not in corpus.columns.readable:
             have = ", ".join(corpus.modalities)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
     from accord.data.loading.batches import Key
 
+_PLACES = 64  # at which a batch's rows are read, where they are to lie near each other
 QUERY, SUPPORT = 0, 1  # in batch["role"], as `accord.data.targets.ROLES` counts
 
 
@@ -36,17 +37,20 @@ class Known:
         labels: ``(N,)`` class indices, negative for none, or ``(N, C)`` multi-hot; None without labels.
         datasets: ``(N,)`` number of the data set of each row, None where there is but one.
         name: of the data, for messages.
+        shards: ``(N,)`` number of the file of many that each row lies in, None where it lies in none.
     """
 
     rows: int
     labels: np.ndarray | None = None
     datasets: np.ndarray | None = None
     name: str = "the data"
+    shards: np.ndarray | None = None
 
     @classmethod
     def of(cls, corpus: Corpus) -> Known:
         """What is known of the rows of a corpus."""
-        return cls(len(corpus), corpus.labels, corpus.dataset_ids, corpus.name)
+        shards = None if corpus.near is None else corpus.shards
+        return cls(len(corpus), corpus.labels, corpus.dataset_ids, corpus.name, shards)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,57 @@ class EveryRow(Sampling):
         if self.shuffle:
             order = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch)).permutation(known.rows)
         return [Drawn(batch) for batch in _cut(order, size, count)]
+
+
+@dataclass(frozen=True)
+class Passes(Sampling):
+    """Pass after pass over the rows, of which an epoch is a stretch: the next one goes on where it ended.
+
+    Each row comes once a pass; where rows do not fill the batches, a batch holds the last of one pass and the first of
+    the next. With ``near``, rows that lie together are read together: shards come in random order, a batch takes its
+    rows from up to 64 places among them, and at each the rows are mixed over a stretch. Of several processes each
+    reads at places of its own.
+
+    Args:
+        rows: of an epoch; None for as many as there are.
+        near: over how many rows the order is mixed; None for all.
+    """
+
+    rows: int | None = None
+    near: int | None = None
+
+    def rows_per_epoch(self, known: Known) -> int:
+        """``rows``, or all."""
+        return self.rows or known.rows
+
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """``wanted``, but no row twice."""
+        return min(wanted, known.rows)
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """The stretch of the epoch, cut into batches."""
+        first, wanted = epoch * count * size, count * size
+        turns = range(first // known.rows, (first + max(wanted, 1) - 1) // known.rows + 1)
+        rows = np.concatenate([self._turn(known, size, seed, turn) for turn in turns])
+        return [Drawn(batch) for batch in _cut(rows[first - turns.start * known.rows :], size, count)]
+
+    def _turn(self, known: Known, size: int, seed: int, turn: int) -> np.ndarray:
+        """The rows ``(N,)`` of a pass in their order."""
+        generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, turn))
+        if self.near is None or self.near >= known.rows:
+            return generator.permutation(known.rows)
+        shards = np.arange(known.rows) // self.near if known.shards is None else known.shards
+        order = np.argsort(generator.permutation(shards.max() + 1)[shards], kind="stable")
+        begun = -turn * known.rows % size  # rows that fill the last batch of the pass before
+        batches = max(0, known.rows - begun) // size
+        places = max(part for part in range(1, _PLACES + 1) if size % part == 0)
+        whole = order[begun : begun + batches * size]
+        # Each row of this table is what one place gives, which goes to the same places of every batch
+        stretches = whole.reshape(places, -1)
+        moved = np.arange(stretches.shape[1]) // max(1, self.near // places) + generator.random(stretches.shape)
+        mixed = np.take_along_axis(stretches, np.argsort(moved, axis=1), axis=1)
+        whole[:] = mixed.reshape(places, batches, -1).swapaxes(0, 1).reshape(-1)
+        return order
 
 
 @dataclass(frozen=True)
@@ -304,6 +359,16 @@ class SupportQuery(Sampling):
             free = free if len(free) >= each else members
             rows = np.concatenate([rows, generator.choice(free, each, replace=False)])
         return rows
+
+
+def usual(corpus: Corpus, epoch_rows: int | None = None) -> Sampling:
+    """How rows are drawn where the method does not say.
+
+    Args:
+        corpus: the rows; where their order is to be mixed over a stretch alone, they are read so.
+        epoch_rows: rows of an epoch; None for all.
+    """
+    return EveryRow() if epoch_rows is None and corpus.near is None else Passes(epoch_rows, corpus.near)
 
 
 class Order:

@@ -1,7 +1,8 @@
 """Media cells: the bytes a row names or holds, and the picture in them.
 
-A cell is a path (relative to the source's folder), encoded bytes, or the ``{"bytes", "path"}`` of Hugging
-Face ``datasets``. What is wrong with one is said as :class:`Unreadable`; the corpus adds row and file.
+A cell is a path (relative to the source's folder), encoded bytes, the ``{"bytes", "path"}`` of Hugging Face
+``datasets``, or part of a file of many: ``{"path", "within", "start", "size"}``, as tar shards have them. What is wrong
+with one is said as :class:`Unreadable`; the corpus adds row and file.
 """
 
 from __future__ import annotations
@@ -45,19 +46,28 @@ def cell_name(cell: Any) -> str:
 
     >>> cell_name("cats/1.png"), cell_name({"bytes": b"", "path": None}), cell_name(b"x")
     ('cats/1.png', 'bytes in the row', 'bytes in the row')
+    >>> cell_name({"path": "1.png", "within": "00.tar", "start": 512, "size": 90})
+    '00.tar: 1.png'
     """
     if isinstance(cell, Mapping):
-        cell = cell.get("path")
+        shard = cell.get("within")
+        cell = cell.get("path") if shard is None else f"{shard}: {cell['path']}"
     if isinstance(cell, list):
         cell = cell_name(cell[0]) if cell else None
     return cell.replace(UNDECODABLE, "�") if isinstance(cell, str) and cell else "bytes in the row"
 
 
 def cell_path(cell: Any, root: Path | None) -> Path | None:
-    """The file or folder that a cell names, or None when it holds its bytes."""
+    """The file or folder that a cell names, or None when it holds its bytes or is part of a file."""
     if isinstance(cell, Mapping):
-        cell = cell.get("path") if cell.get("bytes") is None else None
+        cell = cell.get("path") if cell.get("bytes") is None and cell.get("within") is None else None
     return (root or Path()) / cell if isinstance(cell, str) else None
+
+
+def cell_file(cell: Any, root: Path | None) -> Path | None:
+    """The file in which the bytes of a cell lie, of its own or of many; None when it holds them."""
+    shard = cell.get("within") if isinstance(cell, Mapping) else None
+    return cell_path(cell, root) if shard is None else (root or Path()) / shard
 
 
 def read_bytes(cell: Any, root: Path | None) -> bytes:
@@ -70,17 +80,23 @@ def read_bytes(cell: Any, root: Path | None) -> bytes:
         raise Unreadable(NO_VALUE)
     if isinstance(cell, str) and UNDECODABLE in cell:
         raise Unreadable("path is not UTF-8")
-    path = cell_path(cell, root)
-    held = cell["bytes"] if isinstance(cell, Mapping) else cell
-    content = held if path is None else _read_file(path)
+    path = cell_file(cell, root)
+    if path is not None:
+        start, size = (cell["start"], cell["size"]) if cell_path(cell, root) is None else (0, None)
+        content = _read_file(path, start, size)
+    else:
+        content = cell["bytes"] if isinstance(cell, Mapping) else cell
     if not content:
         raise Unreadable("zero bytes")
     return content
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, start: int, size: int | None) -> bytes:
+    """The bytes of a file from ``start`` on, ``size`` of them or all."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
     except FileNotFoundError:
         raise Unreadable("missing file") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tar shards in the WebDataset layout: which files there are, and their rows one after the other.
+"""Tar shards in the WebDataset layout: which files there are, and their rows, whose media are read where they lie.
 
 Files of one row share a name up to the first dot of the last path component: ``000/17.png``, ``000/17.txt``,
 ``000/17.cls``.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from glob import glob
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from accord.data.modalities import suffixes
 from accord.data.reading.folders import metadata_of
@@ -23,7 +25,9 @@ from accord.data.reading.media import UNDECODABLE
 from accord.errors import DataError
 
 LOOK_AT = 50  # rows from which the columns are guessed
+SHARD = "__shard__"  # the column that names the shard of each row
 _log = logging.getLogger("accord.data")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")  # gzip, bzip2, xz, zstandard
 _TEXT = ("txt", "text", "caption", "json", "cls", "label")
 
 
@@ -55,21 +59,30 @@ def _expand_ranges(pattern: str) -> list[str]:
     ]
 
 
-def read_shards(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of tar files, one after the other, as ``{suffix: content}`` and where it was found.
+def read_shards(shards: Sequence[str], root: str = "") -> Iterator[dict[str, Any]]:
+    """The rows of tar files, one after the other: ``{field: value}``, and where the row was found.
 
-    Media are ``{"bytes", "path"}``, texts and the fields of ``.json`` are values. Every row has the same keys,
-    so that rows with a part missing fit into one table. A shard that ends early loses the rows after that point,
-    with a warning; bytes that are not UTF-8 spoil only their own cell.
+    Texts and the fields of ``.json`` are values. Media stay where they are: only the headers are read, and a cell says
+    in which shard its bytes begin, and how many they are, see :func:`accord.data.reading.media.read_bytes`. Every row
+    has the same fields, so that rows with a part missing fit into one table. A shard that ends early loses the rows
+    after that point, with a warning; bytes that are not UTF-8 spoil only their own cell.
+
+    Args:
+        shards: their paths.
+        root: the folder that cells name shards from; empty for the working folder.
+
+    Raises:
+        DataError: there are no rows, or a shard is compressed.
     """
     names = _fields(shards)
     for shard in shards:
+        place = os.path.relpath(shard, root) if root else shard
         for number, (key, parts) in enumerate(_members(shard)):
             row: dict[str, Any] = {}
-            for suffix, content in parts.items():
-                row |= _cells(suffix, content, f"{key}.{suffix}")
-            place = {"__key__": key, "__shard__": shard, "__row__": number}
-            yield {name: row.get(name) for name in names} | place
+            for part in parts:
+                row |= _cells(part, place)
+            found = {"__key__": key, SHARD: place, "__row__": number}
+            yield {name: row.get(name) for name in names} | found
 
 
 def _fields(shards: Sequence[str]) -> list[str]:
@@ -77,46 +90,79 @@ def _fields(shards: Sequence[str]) -> list[str]:
     for shard in shards:
         found: dict[str, None] = {}
         for _, parts in itertools.islice(_members(shard), LOOK_AT):
-            for suffix, content in parts.items():
-                found |= dict.fromkeys(_cells(suffix, content, ""))
+            for part in parts:
+                found |= dict.fromkeys(_cells(part, ""))
         if found:
             return list(found)
     raise DataError(f"no rows in {len(shards)} shards (the first: {shards[0]}): expected names like 17.png, 17.txt")
 
 
-def _members(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and parts of each row, in order. Read as a stream: nothing is sought, nothing is unpacked to disk."""
+@dataclass(frozen=True)
+class _Part:
+    """A file of a row: its name in the shard, its suffix, where its bytes are, and themselves where they are text."""
+
+    name: str
+    suffix: str
+    start: int
+    size: int
+    content: bytes | None
+
+
+def _members(shard: str) -> Iterator[tuple[str, list[_Part]]]:
+    """Key and parts of each row, in order."""
     key = ""
-    parts: dict[str, bytes] = {}
+    parts: list[_Part] = []
     try:
-        with tarfile.open(shard, mode="r|*") as archive:
-            for member in archive:
+        with open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            end = os.fstat(file.fileno()).st_size
+            while (member := archive.next()) is not None:
+                archive.members = []  # else it keeps all that it has read
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is None or not stem or not suffix:
+                if not member.isreg() or not stem or not suffix:
                     continue
+                if member.offset_data + member.size > end:
+                    raise EOFError("unexpected end of data")
                 if folder + slash + stem != key:
                     if parts:
                         yield key, parts
-                    key, parts = folder + slash + stem, {}
-                parts[suffix.lower()] = stream.read()
+                    key, parts = folder + slash + stem, []
+                parts.append(_part(file, member, suffix.lower()))
+            if 0 < end - archive.offset < tarfile.BLOCKSIZE:  # where tarfile stops without a word
+                raise EOFError("unexpected end of data")
     except (tarfile.TarError, OSError, EOFError) as error:
+        _refuse_compressed(shard)
         _log.warning("shard %s ends early (%s): the rows after %s are lost", shard, error, key or "its start")
     if parts:
         yield key, parts
 
 
-def _cells(suffix: str, content: bytes, path: str) -> dict[str, Any]:
-    kind = suffix.rpartition(".")[2]
+def _part(file: BinaryIO, member: tarfile.TarInfo, suffix: str) -> _Part:
+    content = None
+    if suffix.rpartition(".")[2] in _TEXT:
+        file.seek(member.offset_data)
+        content = file.read(member.size)
+    return _Part(member.name, suffix, member.offset_data, member.size, content)
+
+
+def _refuse_compressed(shard: str) -> None:
+    with open(shard, "rb") as file:
+        start = file.read(6)
+    if start.startswith(_COMPRESSED):
+        raise DataError(f"{shard} is compressed, so that its rows cannot be read where they lie: decompress it once")
+
+
+def _cells(part: _Part, shard: str) -> dict[str, Any]:
+    kind = part.suffix.rpartition(".")[2]
     if f".{kind}" in suffixes():
-        return {suffix: {"bytes": content, "path": path}}
-    if kind not in _TEXT:
+        place = {"within": shard, "start": part.start, "size": part.size}
+        return {part.suffix: {"path": part.name, **place}}
+    if part.content is None:
         return {}
-    text = content.decode("utf-8", "surrogateescape")
+    text = part.content.decode("utf-8", "surrogateescape")
     text = "".join(UNDECODABLE if "\udc80" <= letter <= "\udcff" else letter for letter in text)
     if kind != "json":
-        return {suffix: text.strip()}
+        return {part.suffix: text.strip()}
     try:
         values = json.loads(text)
     except ValueError:

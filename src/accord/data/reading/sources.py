@@ -104,14 +104,15 @@ def _read_pack(name: str) -> Source:
 
 
 def _read_shards(source: str, shards: Sequence[Path]) -> Source:
-    """All rows of tar shards, copied once into a memory-mapped table in the cache."""
+    """The rows of tar shards as a memory-mapped table in the cache, media left where they lie."""
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
     state = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
+    root = Path(os.path.commonpath([path.absolute().parent for path in shards]))
     try:
         with quiet_datasets(), indispensable():
             rows = datasets.Dataset.from_generator(
                 read_shards,
-                gen_kwargs={"shards": [str(path) for path in shards]},
+                gen_kwargs={"shards": [str(path) for path in shards], "root": str(root)},
                 cache_dir=str(cache_folder("shards", state)),
             )
     except AccordError:
@@ -121,7 +122,7 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
         if isinstance(cause, AccordError):
             raise cause from None
         raise DataError(f"{source}: the shards cannot be read into one table: {first_line(cause)}") from None
-    return Source(Path(source).name, rows, where=source)
+    return Source(Path(source).name, rows, root, where=source)
 
 
 def _read_hub(name: str) -> Source:
