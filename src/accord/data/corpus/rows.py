@@ -59,7 +59,7 @@ class Corpus:
         mask_classes: names of the classes in masks, by grey value, empty where not known.
         instance_classes: names of the classes of things in boxes, instances and tracks.
         box_format: what the four numbers of a box are.
-        near: rows over which training mixes their order, so that rows that lie together are read together; None for all.
+        near: over how many rows training mixes their order, so that what lies together is read together; None for all.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
     """
 

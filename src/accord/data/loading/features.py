@@ -146,8 +146,8 @@ class FeatureCache:
 
     Args:
         plain: ``(N, D)`` features without augmentation (image) or of the first caption (text).
-        variants: ``(N, V, A, D)``, V views by A augmentations, or ``(M, D)``, those of one row after those of the other;
-            None when training reads ``plain`` too.
+        variants: ``(N, V, A, D)``, V views by A augmentations, or ``(M, D)``, those of one row after those of the
+            other; None when training reads ``plain`` too.
         counts: ``(N,)`` int64, how many of the M variants each row has, at least one; None when all have V by A.
         boxes: ``(N, V, A, 4)`` relative crop boxes of the variants, or None.
         flips: ``(N, V, A)`` bool, which variants are mirrored, or None.
