@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-from two_processes import run_two_processes
-
 import accord.data.corpus.opening
 from accord import pipeline
 from accord.cli import app
 from accord.training.module import StageModule
+from two_processes import run_two_processes
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ class DataConfig(Config):
     near: int = Field(10_000, ge=1, description="stream: over how many rows the order is mixed")
     check: bool | None = Field(
         None,
-        description="decode every picture, clip and recording once before training; null does so unless data.stream",
+        description="decode every picture, clip and recording once before training; null: unless stream is on",
     )
     incomplete: bool = Field(
         False, description="keep rows that lack some modality, for methods that can use them (gram, multiview_infonce)"

@@ -198,7 +198,7 @@ def row_keys(corpus: Corpus) -> Iterator[str]:
 
 
 def _digest_cell(digest: Any, cell: Any, root: Path | None) -> None:
-    """Bytes and numbers by content, a file, or part of one, by path, size and time, a list of frames or steps one by one."""
+    """Bytes and numbers by content, files and parts of them by path, size and time, lists item by item."""
     if isinstance(cell, list):
         for item in cell:
             _digest_cell(digest, item, root)
