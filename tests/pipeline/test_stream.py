@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import tarfile
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import accord.data.corpus.opening
 from accord import pipeline
@@ -93,9 +90,10 @@ def test_a_stream_goes_on_at_the_row_where_it_was_interrupted(
         advance(module, *args)
 
     advance = StageModule._advance
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(StageModule, "_advance", interrupted)
-        pipeline.train(config=streamed(shards), out=tmp_path / "run", progress=False)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.train(config=streamed(shards), out=tmp_path / "run", progress=False)
     pipeline.train(out=tmp_path / "run", resume=True, progress=False)
     assert losses(tmp_path / "run") == losses(whole)
     expected, found = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "run"))

@@ -199,8 +199,6 @@ def test_workers_interruptions_and_processes_change_nothing(shards: Path) -> Non
     resumed.load_state_dict({"epoch": 2, "batch": 1})
     assert said(resumed, epochs=2) == whole[28:]
     known = Known(len(corpus))
-    parts = [Order(known, 4, 0, lambda: Passes(12, 6), rank=rank, world_size=2) for rank in (0, 1)]
-    together = [
-        np.concatenate([left[1], right[1]]) for left, right in zip(*(part(3, 0) for part in parts), strict=True)
-    ]
+    keys = [Order(known, 4, 0, lambda: Passes(12, 6), rank=rank, world_size=2)(3, 0) for rank in (0, 1)]
+    together = [np.concatenate([left, right]) for (_, left), (_, right) in zip(*keys, strict=True)]
     assert np.concatenate(together).tolist() == whole[36:]
