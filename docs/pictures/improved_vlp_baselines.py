@@ -13,8 +13,9 @@ from matplotlib.figure import SubFigure
 from PIL import Image
 from shared import save, train_emoji
 
+from accord.data.augmenting.crops import make_crop
 from accord.data.augmenting.text_views import augment
-from accord.data.augmenting.views import expand, make_crop
+from accord.data.augmenting.views import expand
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
 from accord.evaluation.retrieval import evaluate_retrieval

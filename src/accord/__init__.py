@@ -21,12 +21,12 @@ find_moved()
 if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state
     from accord.pipeline import embed, evaluate, load, search, train
-    from accord.pipeline.caption import caption
-    from accord.pipeline.compare import compare
-    from accord.pipeline.diagnose import diagnose
-    from accord.pipeline.explain import explain
-    from accord.pipeline.export import export
-    from accord.pipeline.zero_shot import zero_shot
+    from accord.pipeline.captioning import caption
+    from accord.pipeline.comparison import compare
+    from accord.pipeline.diagnosis import diagnose
+    from accord.pipeline.explanation import explain
+    from accord.pipeline.exporting import export
+    from accord.pipeline.judgement import zero_shot
 
 _VERBS = (
     "caption",

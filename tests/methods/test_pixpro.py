@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from image_parts import Killed, built, crops, moved, tiny, told_apart, trained
 from PIL import Image
 
-from accord.data.augmenting.views import View, make_crop
+from accord.data.augmenting.crops import make_crop
+from accord.data.augmenting.views import View
 from accord.data.inputs import ImageInput
 from accord.encoders import build_encoder
 from accord.errors import ConfigError

@@ -10,7 +10,8 @@ from image_parts import Killed, built, crops, moved, tiny, told_apart, trained
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from accord.data.augmenting.views import View, make_crop
+from accord.data.augmenting.crops import make_crop
+from accord.data.augmenting.views import View
 from accord.data.inputs import ImageInput
 from accord.errors import ConfigError
 from accord.functional import inverse_augment, semantic_grouping, slot_contrast, soft_distillation

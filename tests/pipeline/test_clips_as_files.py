@@ -10,7 +10,7 @@ from PIL import Image
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from accord.errors import DataError
-from accord.pipeline.zero_shot import _files
+from accord.pipeline.judgement import _files
 from accord.searching.query import _embedded_modality
 from accord.searching.rows import file_paths
 

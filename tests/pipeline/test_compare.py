@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 
 import pytest
 from small import small_run
@@ -11,9 +10,9 @@ from small import small_run
 from accord import pipeline
 from accord.data.recipe import DataConfig, prepare
 from accord.errors import ConfigError
+from accord.pipeline import comparison
 from accord.pipeline.config import merged, read_config, shipped
 
-compare_module = sys.modules["accord.pipeline.compare"]  # the function of that name hides it
 CAPRO = {
     "name": "capro",
     "dim": 8,
@@ -83,7 +82,7 @@ def test_a_second_comparison_does_not_overwrite_the_first(study):
 def test_a_stopped_comparison_goes_on_with_what_is_missing(study, tmp_path, monkeypatch, capsys):
     config, folder, trained = study.config.model_dump(), tmp_path / "out", []
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "cache")
-    measure = compare_module._measure
+    measure = comparison._measure
 
     def stopped_at_capro(run, place, **options):
         if place.name == "capro" and len(trained) == 2:
@@ -92,7 +91,7 @@ def test_a_stopped_comparison_goes_on_with_what_is_missing(study, tmp_path, monk
         trained.append(place.name)
         return measure(run, place, **options)
 
-    monkeypatch.setattr(compare_module, "_measure", stopped_at_capro)
+    monkeypatch.setattr(comparison, "_measure", stopped_at_capro)
     with pytest.raises(KeyboardInterrupt):
         pipeline.compare(config, seeds=1, out=folder)
     with pytest.raises(ConfigError, match=r"already holds a comparison: .* or to accord compare --resume"):

@@ -6,7 +6,7 @@ from small import small_run
 
 from accord import pipeline
 from accord.errors import ConfigError
-from accord.pipeline.explain import explainers
+from accord.pipeline.explanation import explainers
 
 ENCODERS = {
     "image": {"name": "tiny_vit", "options": {"size": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2}},

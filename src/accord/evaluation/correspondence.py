@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from torch import Tensor
 
-from accord.data.augmenting.views import centre_crop
+from accord.data.augmenting.crops import centre_crop
 from accord.data.corpus import Corpus, corpus_from_items
 from accord.data.inputs import ImageInput
 from accord.data.loading.loader import eval_loader

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from accord.data.augmenting.views import centre_crop, normalise
+from accord.data.augmenting.crops import centre_crop
+from accord.data.augmenting.views import normalise
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loading.batches import to_device

@@ -1,13 +1,34 @@
-"""What the command line does, as functions that Python and the command line share; one verb each."""
+"""What the command line does, as functions that Python and the command line share; one verb each.
 
-from accord.pipeline.caption import Captioned, caption
-from accord.pipeline.compare import Comparison, compare
-from accord.pipeline.diagnose import diagnose
-from accord.pipeline.explain import explain
-from accord.pipeline.export import export
-from accord.pipeline.model import Model, load
-from accord.pipeline.run import Run, embed, evaluate, search, train
-from accord.pipeline.zero_shot import zero_shot
+The names below are imported when they are first used: a verb does not wait for what only others need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord.pipeline.captioning import Captioned, caption
+    from accord.pipeline.comparison import Comparison, compare
+    from accord.pipeline.diagnosis import diagnose
+    from accord.pipeline.explanation import explain
+    from accord.pipeline.exporting import export
+    from accord.pipeline.judgement import zero_shot
+    from accord.pipeline.model import Model, load, search
+    from accord.pipeline.run import Run, embed, evaluate, train
+
+_HOMES = {
+    "captioning": ("Captioned", "caption"),
+    "comparison": ("Comparison", "compare"),
+    "diagnosis": ("diagnose",),
+    "explanation": ("explain",),
+    "exporting": ("export",),
+    "judgement": ("zero_shot",),
+    "model": ("Model", "load", "search"),
+    "run": ("Run", "embed", "evaluate", "train"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Captioned",
@@ -26,3 +47,9 @@ __all__ = [
     "train",
     "zero_shot",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"accord.pipeline.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'accord.pipeline' has no attribute {name!r}")

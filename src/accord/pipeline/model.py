@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from accord.errors import ConfigError, listed
 from accord.methods.abilities import Embeds
@@ -104,3 +105,32 @@ class Model(TrainedModel):
         if plus or minus:
             return search_altered(index, self, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
         return query_index(index, self, query, k=k, ann=ann, candidates=candidates)
+
+
+def search(
+    run: str | Path,
+    query: str | None = None,
+    data: str | Path | None = None,
+    k: int = 10,
+    ann: bool | None = None,
+    candidates: int | None = None,
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    strength: float = 1.0,
+    together: Mapping[str, str | Path] | None = None,
+    like: str | None = None,
+    *,
+    columns: ColumnNames | None = None,
+    device: str = "auto",
+) -> list[Hit]:
+    """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
+
+    Args:
+        run: folder of a run, name of a model that ships, or that of a bundle.
+        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+
+    The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
+    """
+    changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
+    model = load(run, device)
+    return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)

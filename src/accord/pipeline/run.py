@@ -1,4 +1,4 @@
-"""The verbs: train, evaluate, embed, search. Each is one function that Python and the command line share."""
+"""The verbs: train, evaluate, embed. Each is one function that Python and the command line share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ from accord.processes import is_first_process
 from accord.report.html import write_report
 from accord.report.summary import RunSummary
 from accord.searching.export import check_embeddings_file, write_embeddings
-from accord.searching.index import Hit
 from accord.searching.ray_engine import embed_on_ray
 from accord.shipped import is_export
 from accord.training.artifact import save_model
@@ -402,35 +401,6 @@ def embed(
 
     vectors, embedded = despite_bad_rows(corpus, vectors_of)
     return write_embeddings(Path(out), embedded, vectors)
-
-
-def search(
-    run: str | Path,
-    query: str | None = None,
-    data: str | Path | None = None,
-    k: int = 10,
-    ann: bool | None = None,
-    candidates: int | None = None,
-    plus: Sequence[str] = (),
-    minus: Sequence[str] = (),
-    strength: float = 1.0,
-    together: Mapping[str, str | Path] | None = None,
-    like: str | None = None,
-    *,
-    columns: ColumnNames | None = None,
-    device: str = "auto",
-) -> list[Hit]:
-    """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
-
-    Args:
-        run: folder of a run, name of a model that ships, or that of a bundle.
-        device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
-
-    The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
-    """
-    changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
-    model = load(run, device)
-    return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from accord.data.augmenting import views
-from accord.data.augmenting.views import View, centre_crop, expand, make_crop, normalise, to_pixels
+from accord.data.augmenting.crops import centre_crop, make_crop, to_pixels
+from accord.data.augmenting.views import View, expand, normalise
 from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInput
 
 SPEC = ImageInput(size=32)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from accord.data.augmenting.views import Crop, View, make_crop
+from accord.data.augmenting.crops import make_crop
+from accord.data.augmenting.views import Crop, View
 from accord.data.inputs import ImageInput
 from accord.data.targets import Canvas
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from accord.data.augmenting.views import Crop, View, cut_views, normalise
+from accord.data.augmenting.views import Crop, View, normalise
 from accord.data.draws import Draws
 from accord.data.inputs import ImageInput
 from accord.data.modalities.base import Modality, Reading
@@ -44,6 +44,10 @@ class Images(Modality):
 
     def cut(self, value: Any, spec: Any, views: Sequence[View], draws: Draws) -> list[Crop]:
         """One crop for each view, or that of the evaluation view."""
+        from accord.data.augmenting.crops import (
+            cut_views,  # torchvision, which takes seconds and which words do without
+        )
+
         return cut_views(value, views, image_input(spec), draws)
 
     def collate(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from accord.data.augmenting.views import Crop
+
+if TYPE_CHECKING:
+    from torchvision import tv_tensors
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Place:
 
     def maps(self, maps: Tensor) -> Tensor:
         """Maps of numbers ``(L, H, W)`` int32 as the view shows them, ``(L, h, w)``: by nearest neighbour."""
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional as F
+
         window = self.window(*maps.shape[-2:])
         # by Pillow, as pictures are: torchvision's own choice of neighbours for masks is half a pixel off theirs
         cut = [
@@ -61,6 +65,8 @@ class Place:
 
         What is left of a box outside the view has no area.
         """
+        from torchvision.transforms.v2 import functional as F
+
         cut = F.crop(boxes, *self.window(*boxes.canvas_size))
         left = _areas(cut) / _areas(boxes)
         moved = F.resize(cut, list(self.size))

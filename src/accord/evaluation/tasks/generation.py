@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
 from accord.data.inputs import VideoInput
 from accord.errors import ConfigError
@@ -99,6 +98,8 @@ def _judge(model: Model, name: str) -> Model:
 
 def _made(model: Model, test: Corpus, seed: int, look: Callable[[Things], Sequence[Seen]]) -> list[Seen]:
     """What is seen of the thing made for each row."""
+    from torchvision.transforms.v2.functional import to_pil_image
+
     able = model.able(Generates)
 
     def of_batch(batch: Batch) -> Sequence[Seen]:
