@@ -93,7 +93,7 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
     workers: int | None = None,
     freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,
     weights: str | Mapping[str, str] | None = None,

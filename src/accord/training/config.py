@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from accord.config import Config, OptimizerName, ScheduleName
 
 # What may change between a run and its resumption without changing the result that is computed.
-_MACHINE = frozenset({"workers", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
+_MACHINE = frozenset({"workers", "compile", "checkpoint_every", "devices", "accelerator", "strategy", "log_every"})
 _WATCHED = frozenset({"probe_every", "probe", "loggers"})
 _LATER = frozenset(  # first runs had none
     {"accumulate", "schedule", "lr_floor", "power", "milestones", "gamma", "share_batch_norm", "epoch_rows"}
@@ -72,8 +72,13 @@ class TrainingConfig(Config):
     )
     gamma: float = Field(0.1, gt=0, lt=1, description="step: factor of each drop")
     grad_clip: float | None = Field(None, gt=0, description="largest gradient norm, or None for no clipping")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="arithmetic of the networks; auto is bf16 on CUDA cards that have it, else fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="arithmetic of the networks; auto is bf16 on CUDA cards that have it, else fp32; fp16, with a "
+        "scaled loss, is for those that have not",
+    )
+    compile: str | None = Field(
+        None, description="backend by which torch.compile compiles the encoders, such as inductor, or None for none"
     )
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are kept, or None")
     seed: int = Field(0, ge=0, description="seed of data order, augmentation and dropout")

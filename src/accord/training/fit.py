@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -138,7 +137,7 @@ def fit(
     fixed = frozenset(fixed_encoders(method))
     run = Run(corpus, config, checkpoint, journal, caches, console, identity, fixed, probe)
     start, clock = position.number, time.perf_counter()
-    with journal, _lightning_manners():
+    with journal, _lightning_manners(), _compiled(method, config.compile):
         for stage in method.stages[position.stage :]:
             with trained_in(method, stage) as trained:
                 module = StageModule(method, stage, trained, position, run, saved if position.index else None)
@@ -173,7 +172,6 @@ def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int, stage: Sta
         accelerator=config.accelerator,
         devices=config.devices,
         strategy=_exchanged(config, stage) if distributed else "auto",
-        precision=_precision(config),
         max_epochs=epochs,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=run_dir,
@@ -194,14 +192,6 @@ def _exchanged(config: TrainingConfig, stage: Stage) -> DDPStrategy:
     """
     left_out = stage.may_leave_out or config.micro_batch is not None
     return DDPStrategy(find_unused_parameters=left_out, broadcast_buffers=False)
-
-
-def _precision(config: TrainingConfig) -> Any:
-    """Lightning's name of the configured precision."""
-    cuda = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
-    fast = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    half = config.precision == "bf16" or (config.precision == "auto" and fast)
-    return "bf16-mixed" if half else "32-true"
 
 
 def _read(checkpoint: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -263,6 +253,19 @@ def _mean_over_processes(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor / world_size()
+
+
+@contextmanager
+def _compiled(method: Method, backend: str | None) -> Iterator[None]:
+    """Compile the encoders for as long as they are trained: evaluation has batches of other sizes."""
+    encoders = [] if backend is None else list(method.encoders.values())
+    for encoder in encoders:
+        encoder.compile(backend=backend)
+    try:
+        yield
+    finally:
+        for encoder in encoders:
+            encoder._compiled_call_impl = None  # as PyTorch itself leaves it behind in a copy
 
 
 @contextmanager

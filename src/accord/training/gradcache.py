@@ -26,7 +26,12 @@ Backward = Callable[[Tensor, bool], None]
 
 
 def cached_backward(
-    method: TwoTower, batch: Batch, step: Step, micro_batch: int, backward: Backward, share: float = 1.0
+    method: TwoTower,
+    batch: Batch,
+    step: Step,
+    micro_batch: int,
+    backward: Backward,
+    weigh: Callable[[Tensor], Tensor] = lambda total: total,
 ) -> dict[str, Tensor]:
     """Back-propagate ``method.loss(batch, step)["total"]`` with the activations of ``micro_batch`` rows at a time.
 
@@ -40,7 +45,7 @@ def cached_backward(
         micro_batch: rows forwarded at once.
         backward: ``backward(scalar, synchronise)`` accumulates the gradient of ``scalar``; ``synchronise`` is True
             on the last call only, when processes exchange their gradients.
-        share: factor on the gradient, where the batch is one of several of a step.
+        weigh: what is back-propagated of the total: its share where the batch is one of several of a step, scaled.
 
     Returns:
         The terms of the loss, detached.
@@ -52,7 +57,7 @@ def cached_backward(
     seeds = torch.randint(2**62, (len(pieces),)).tolist()  # of the dropout masks of each piece
     leaves, trained = _collect(method, pieces, seeds)
     terms = method.score(leaves, batch, step)
-    backward(terms["total"] if share == 1 else terms["total"] * share, not trained)
+    backward(weigh(terms["total"]), not trained)
     start = 0
     for number, (piece, seed) in enumerate(zip(pieces, seeds, strict=True) if trained else ()):
         seed_torch(seed)

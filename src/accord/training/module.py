@@ -37,6 +37,7 @@ from accord.training.gradcache import batch_rows, cached_backward
 from accord.training.identity import without
 from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
+from accord.training.precision import half_precision
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
@@ -166,6 +167,12 @@ class Mover:
     config: TrainingConfig
     optimizer: Optimizer | LightningOptimizer
 
+    @property
+    def plain(self) -> Optimizer:
+        """The optimiser itself, for the scaler, which writes on it what a fused one has to know."""
+        held = self.optimizer
+        return held.optimizer if isinstance(held, LightningOptimizer) else held
+
     def told(self, step: Step) -> Step:
         """The step as the method is told of it."""
         return step if self.name == step.optimiser else replace(step, optimiser=self.name)
@@ -199,6 +206,7 @@ class StageModule(LightningModule):
         self.average: WeightAverage | None = None
         self._saved = saved
         self._lr = 0.0
+        self._half = half_precision(run.config)
 
     # --- set-up, in the order in which the Trainer calls it ---
 
@@ -211,11 +219,13 @@ class StageModule(LightningModule):
         self.movers = [Mover(one.name, part, own, optimizer) for one, part, own, optimizer in together]
         if config.ema is not None:
             self.average = WeightAverage(self.trained, config.ema)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half is torch.float16)
         if self._saved is not None:
             for optimizer, state in zip(optimizers, self._saved["optimizer_states"], strict=True):
                 optimizer.load_state_dict(state)
             if self.average is not None:
                 self.average.load_state_dict(self._saved[CONTENT]["average"])
+            self._scaler.load_state_dict(self._saved[CONTENT].get("loss_scale", {}))
             self._saved = None
         return optimizers
 
@@ -288,12 +298,19 @@ class StageModule(LightningModule):
             mover.optimizer.zero_grad()
         terms = self._backward(batches, step, moving)
         for mover in moving:
+            self._scaler.unscale_(mover.plain)
             self.method.after_backward(mover.told(step))
             if mover.config.grad_clip is not None:
                 parameters = [parameter for _, parameter in mover.parameters]
                 norm = nn.utils.clip_grad_norm_(parameters, mover.config.grad_clip)
+                if self._scaler.is_enabled():  # an overflow is no divergence: the step is left out
+                    norm = norm.nan_to_num(0.0, posinf=0.0)
                 terms |= self._named(mover, {"grad_norm": norm})
-            mover.optimizer.step()
+            if self._scaler.is_enabled():
+                self._scaler.step(mover.plain)
+            else:
+                mover.optimizer.step()
+        self._scaler.update()
         self.method.after_step(step)
         if self.average is not None:
             self.average.update()
@@ -333,7 +350,7 @@ class StageModule(LightningModule):
             mixed = self.method.mix(batch, step)
             terms: dict[str, Tensor] = {}
             for mover in moving:
-                with self._alone(mover):
+                with self._alone(mover), torch.autocast(self.device.type, self._half, enabled=self._half is not None):
                     terms |= self._named(mover, self._backward_one(mixed, mover.told(step), 1 / len(batches)))
             found.append(terms)
         return found[0] if len(found) == 1 else _means(found)
@@ -356,13 +373,18 @@ class StageModule(LightningModule):
 
     def _backward_one(self, batch: Batch, step: Step, share: float) -> dict[str, Tensor]:
         """Accumulate the gradient of ``share`` times the total; returns the detached terms."""
+
+        def weigh(total: Tensor) -> Tensor:
+            scaled: Tensor = self._scaler.scale(total if share == 1 else total * share)
+            return scaled
+
         micro_batch = self.shared.config.micro_batch
         if micro_batch and micro_batch < batch_rows(batch) and isinstance(self.method, TwoTower):
-            return cached_backward(self.method, batch, step, micro_batch, self._accumulate, share)
+            return cached_backward(self.method, batch, step, micro_batch, self._accumulate, weigh)
         terms = self.method.loss(batch, step)
         if "total" not in terms:
             raise ConfigError(f"method {self.method.name}: loss() returned {sorted(terms)} without 'total'")
-        self._accumulate(terms["total"] if share == 1 else terms["total"] * share, True)
+        self._accumulate(weigh(terms["total"]), True)
         return {name: term.detach() for name, term in terms.items()}
 
     def _accumulate(self, scalar: Tensor, synchronise: bool) -> None:
@@ -439,6 +461,7 @@ class StageModule(LightningModule):
             "identity": self.shared.identity,
             "window": self.shared.journal.state(),
             "average": self.average.state_dict() if self.average is not None else None,
+            "loss_scale": self._scaler.state_dict(),
         }
 
 

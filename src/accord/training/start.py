@@ -9,10 +9,11 @@ from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
 from accord.data.loading.order import Known, Sampling, usual
 from accord.encoders.base import Encoder
-from accord.errors import ConfigError, DataError, require
+from accord.errors import ConfigError, DataError, no_such, require
 from accord.methods.base import Method, TwoTower
 from accord.training.config import TrainingConfig
 from accord.training.device import resolve_device
+from accord.training.precision import half_precision
 from accord.training.stages import check_stages, settings_of
 
 
@@ -20,12 +21,15 @@ def check_machine(config: TrainingConfig) -> None:
     """Refuse what this machine does not have.
 
     Raises:
-        ConfigError: there is no such device, or there are too few.
+        ConfigError: there is no such device, there are too few, or it cannot compute as is asked.
         MissingExtraError: the package of a logger is not installed.
     """
     kind = resolve_device(config.accelerator, "training.accelerator").type
     if kind == "cuda" and config.devices > torch.cuda.device_count():
         raise ConfigError(f"training.devices = {config.devices}: torch finds {torch.cuda.device_count()} cuda devices")
+    half_precision(config)
+    if config.compile is not None and config.compile not in (known := torch.compiler.list_backends(())):
+        raise ConfigError(no_such("backend", config.compile, known))
     for name in config.loggers:
         if name != "csv":  # Lightning's own
             require(name, name)

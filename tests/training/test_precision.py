@@ -1,0 +1,92 @@
+"""Half precision and compiled encoders: other arithmetic, the same training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toy_method import BagEncoder, Toy, toy, toy_corpus
+
+from accord.errors import ConfigError
+from accord.training.checkpoint import load_plain
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
+from accord.training.start import check_machine
+
+QUICK = {"epochs": 3, "batch_size": 32, "lr": 0.01, "grad_clip": 1e9, "log_every": 1, "accelerator": "cpu"}
+
+
+class Halves(Toy):
+    """Notes the type in which it is computed, and the gradients that it is shown."""
+
+    def towers(self, batch):
+        towers = super().towers(batch)
+        self.types = {torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32}
+        return towers
+
+
+def trained(tmp_path, losses, name, kind=Toy, **settings):
+    method = toy(dropout=0.0)
+    method.__class__ = kind
+    fit(method, toy_corpus(), TrainingConfig.parse({**QUICK, **settings}), tmp_path / name, progress=False)
+    return method, losses(tmp_path / name)
+
+
+@pytest.fixture
+def scaled_by(monkeypatch):
+    """The factor from which the scale of the loss starts."""
+    scaler = torch.amp.GradScaler
+
+    def start(factor):
+        made = lambda kind, enabled: scaler(kind, init_scale=factor, enabled=enabled)  # noqa: E731
+        monkeypatch.setattr(torch.amp, "GradScaler", made)
+
+    return start
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_halves_follow_what_single_precision_does(precision, dtype, tmp_path, losses, scaled_by):
+    scaled_by(256.0)
+    method, half = trained(tmp_path, losses, precision, Halves, precision=precision)
+    _, single = trained(tmp_path, losses, "fp32", precision="fp32")
+    assert method.types == {dtype}
+    assert all(parameter.dtype == torch.float32 for parameter in method.parameters())
+    for name, close in (("total", 0.02), ("grad_norm", 0.1)):  # which is clipped, so it is not the scaled one
+        found, expected = ([line[name] for line in lines] for lines in (half, single))
+        assert found == pytest.approx(expected, rel=close), name
+
+
+def test_gradients_that_overflow_are_left_out_and_the_scale_falls(tmp_path, losses, scaled_by):
+    scaled_by(2.0**60)
+    method, lines = trained(tmp_path, losses, "run", precision="fp16", epochs=20)
+    assert all(parameter.isfinite().all() for parameter in method.parameters())
+    content = load_plain(tmp_path / "run" / "checkpoints" / "last.ckpt")["accord"]
+    assert 0 < content["loss_scale"]["scale"] < 2.0**60
+    assert lines[0]["grad_norm"] == 0
+    assert lines[-1]["total"] < lines[0]["total"]
+
+
+def test_micro_batches_have_the_same_gradient_in_fp16(tmp_path, losses, scaled_by):
+    scaled_by(256.0)
+    _, whole = trained(tmp_path, losses, "whole", precision="fp16", epochs=1)
+    _, parts = trained(tmp_path, losses, "parts", precision="fp16", epochs=1, micro_batch=8)
+    norms = [[line["grad_norm"] for line in lines[:5]] for lines in (parts, whole)]
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+
+
+def test_compiled_encoders_train_the_same_and_are_left_as_they_were(tmp_path, losses, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        BagEncoder,
+        "compile",
+        lambda self, backend: compiled.append(backend) or torch.nn.Module.compile(self, backend=backend),
+    )
+    method, found = trained(tmp_path, losses, "compiled", compile="eager")
+    _, expected = trained(tmp_path, losses, "plain")
+    assert compiled == ["eager"]
+    assert [line["total"] for line in found] == pytest.approx([line["total"] for line in expected], rel=1e-5)
+    assert all(encoder._compiled_call_impl is None for encoder in method.encoders.values())
+
+
+def test_a_backend_that_there_is_not_is_named():
+    with pytest.raises(ConfigError, match="no backend 'inducto'; did you mean inductor"):
+        check_machine(TrainingConfig(compile="inducto", accelerator="cpu"))
