@@ -74,6 +74,7 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
     assert "[50.0, 57.6]" in result.stdout
     tasks = ["retrieval", "zero_shot"]
     expected = {"tasks": tasks, "templates": None, "candidates": None, "examples": 0, "columns": {}, "device": "auto"}
+    expected["workers"] = None
     expected["settings"] = {"zero_shot.templates": "drawing"}
     assert pipeline.calls == [("evaluate", (str(tmp_path), "other"), expected)]
 
@@ -81,7 +82,7 @@ def test_evaluate_prints_the_table(pipeline, accord_cli, tmp_path) -> None:
 def test_embed_says_what_it_wrote(pipeline, accord_cli, tmp_path) -> None:
     result = accord_cli("embed", tmp_path, "pictures", "--out", "v.parquet")
     assert result.stdout == f"wrote {tmp_path / 'vectors.parquet'}\n"
-    plain = {"out": Path("v.parquet"), "engine": "plain", "workers": 2, "columns": {}, "device": "auto"}
+    plain = {"out": Path("v.parquet"), "engine": "plain", "workers": None, "columns": {}, "device": "auto"}
     assert pipeline.calls == [("embed", (str(tmp_path), "pictures"), plain)]
 
 
@@ -98,7 +99,7 @@ def test_search_prints_hits_and_captions_are_no_markup(pipeline, accord_cli, tmp
     result = accord_cli("search", tmp_path, "red heart", "-k", "3")
     assert "0.830" in result.stdout
     assert "red heart [big]" in result.stdout
-    plain = {"data": None, "k": 3, "ann": None, "candidates": None, "columns": {}, "device": "auto"}
+    plain = {"data": None, "k": 3, "ann": None, "candidates": None, "columns": {}, "device": "auto", "workers": None}
     assert pipeline.calls == [
         (
             "search",

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, PreTrainedTokenizerFast
 
 from accord.data.augmenting.crops import centre_crop
-from accord.data.augmenting.views import normalise
+from accord.data.augmenting.pixels import normalise
 from accord.encoders import build_encoder
 from accord.encoders.bundles import Bundle, bundle_key, load_bundle
 from accord.errors import ConfigError, ShapeError, WeightsError

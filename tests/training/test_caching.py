@@ -302,10 +302,11 @@ def test_a_run_that_waits_for_another_one_says_so(corpus, monkeypatch, capsys):
     encoder = frozen()
     feature_caches(Pair(encoder), corpus, CONFIG)
     source = caching._Source("image", encoder, caching.Layout(12))
+    keys = caching._cell_keys(corpus, "image")
     taken = threading.Event()
 
     def other_run():
-        with source.store().lock():
+        with source.store().lock(keys):
             taken.set()
             time.sleep(0.3)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli.options import Device, DeviceOption
+from accord.cli.options import Device, DeviceOption, WorkersOption
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -45,6 +45,7 @@ def caption(
         Path | None, typer.Option(dir_okay=False, help="JSON Lines file to write: image, caption, score.")
     ] = None,
     device: DeviceOption = Device.auto,
+    workers: WorkersOption = None,
 ) -> None:
     """Write a caption for each picture, with its mean log-likelihood per token; nearer to 0 is likelier.
 
@@ -66,7 +67,7 @@ def caption(
         "min_tokens": min_tokens,
         "max_tokens": max_tokens,
     }
-    found = pipeline.caption(run, images, decoding=decoding, seed=seed, out=out, device=device.value)
+    found = pipeline.caption(run, images, decoding=decoding, seed=seed, out=out, device=device.value, workers=workers)
     if out is not None:
         typer.echo(f"wrote {len(found)} captions to {out}")
         return

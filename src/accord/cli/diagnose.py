@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli import complete
-from accord.cli.options import Device, DeviceOption, Given, takes_columns
+from accord.cli.options import Device, DeviceOption, Given, WorkersOption, takes_columns
 from accord.cli.runs import RunArgument
 from accord.diagnostics.measures import measure_names
 from accord.errors import no_such
@@ -47,6 +47,7 @@ def diagnose(
     *,
     columns: Given,
     device: DeviceOption = Device.auto,
+    workers: WorkersOption = None,
 ) -> None:
     """Say how embeddings fill their space, how far modalities lie apart, and what closing the gap afterwards gives."""
     from rich.box import SIMPLE_HEAD
@@ -58,7 +59,7 @@ def diagnose(
     table = Table(box=SIMPLE_HEAD)
     for column, justify in (("what", "left"), ("value", "right"), ("how to read it", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    chosen: dict[str, Any] = {"measures": measure or (), "columns": columns, "device": device.value}
+    chosen: dict[str, Any] = {"measures": measure or (), "columns": columns, "device": device.value, "workers": workers}
     for item in pipeline.diagnose(run, source, figure, **chosen):
         table.add_row(item.name, f"{item.value:.2f}", item.meaning)
     console().print(table)

@@ -51,7 +51,14 @@ def embed(
     engine: Annotated[
         Engine, typer.Option(help="plain: in this process; ray: in several, here or on a Ray cluster.")
     ] = Engine.plain,
-    workers: Annotated[int, typer.Option(min=1, help="ray: how many processes; each takes a processor core.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="ray: how many processes embed, each on a processor core, 2 by default. plain: how many decode files; "
+            "default: what suits the device.",
+        ),
+    ] = None,
     *,
     columns: Given,
     device: DeviceOption = Device.auto,
@@ -60,6 +67,8 @@ def embed(
 
     Rows that cannot be read are left out, and counted on stderr; the column id says which are there.
     """
+    if engine is Engine.ray and workers == 0:
+        raise typer.BadParameter("--engine ray needs one at least", param_hint="--workers")
     from accord import pipeline
 
     options: dict[str, Any] = {"out": out, "engine": engine.value, "workers": workers, "device": device.value}

@@ -12,6 +12,7 @@ from accord.cli.options import (
     Device,
     DeviceOption,
     Given,
+    WorkersOption,
     takes_columns,
 )
 from accord.cli.runs import RunArgument
@@ -73,11 +74,17 @@ def evaluate(
     *,
     columns: Given,
     device: DeviceOption = Device.auto,
+    workers: WorkersOption = None,
 ) -> None:
     """Score a trained model, with a 95 % interval and the chance level beside every number."""
     from accord import pipeline
     from accord.cli.output import show_metrics
 
     options: dict[str, Any] = {"templates": templates, "candidates": candidates, "examples": examples}
-    options |= {"settings": parse_settings(settings or ()), "columns": columns, "device": device.value}
+    options |= {
+        "settings": parse_settings(settings or ()),
+        "columns": columns,
+        "device": device.value,
+        "workers": workers,
+    }
     show_metrics(pipeline.evaluate(run, source, tasks=task or (), **options))

@@ -44,6 +44,9 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where the model runs; auto takes the best there is.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=0, help="Processes that decode files. Default: what suits the device.")
+]
 
 
 def takes_columns(verb: Verb) -> Verb:

@@ -13,6 +13,7 @@ from accord.cli.options import (
     DeviceOption,
     Given,
     NamedColumns,
+    WorkersOption,
     columns_by_key,
     given,
     parse_columns,
@@ -82,6 +83,7 @@ def search(
     ] = False,
     column: NamedColumns = None,
     device: DeviceOption = Device.auto,
+    workers: WorkersOption = None,
 ) -> None:
     """Search data with words, a picture or one of its rows; the index is built on first use and kept up to date."""
     from accord import pipeline
@@ -97,7 +99,7 @@ def search(
     if like is not None and (plus or minus):
         raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
     changes: dict[str, Any] = {"plus": plus or (), "minus": minus or (), "strength": strength, "like": like}
-    how: dict[str, Any] = {"k": k, "ann": ann, "candidates": candidates, "device": device.value}
+    how: dict[str, Any] = {"k": k, "ann": ann, "candidates": candidates, "device": device.value, "workers": workers}
     columns = parse_columns(column or ())
     with columns_by_key():
         hits = pipeline.search(run, query, data=data, together=together, columns=columns, **changes, **how)

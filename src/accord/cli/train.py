@@ -119,7 +119,7 @@ def train(
     ] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Arithmetic; auto is bf16 on CUDA cards that have it, fp16 is for others.", rich_help_panel=_MACHINE),
+        typer.Option(help="Arithmetic; auto is bf16 on CUDA cards that have it.", rich_help_panel=_MACHINE),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that decode and augment.", rich_help_panel=_MACHINE)

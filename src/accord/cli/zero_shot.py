@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli.options import Device, DeviceOption
+from accord.cli.options import Device, DeviceOption, WorkersOption
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -31,6 +31,7 @@ def zero_shot(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print for each file.")] = 1,
     device: DeviceOption = Device.auto,
+    workers: WorkersOption = None,
 ) -> None:
     """Sort files into classes by their names alone; the model need not have been trained on them.
 
@@ -46,7 +47,7 @@ def zero_shot(
     table = Table(box=SIMPLE_HEAD)
     for column in ("file", "class", "probability"):
         table.add_column(column, justify="right" if column == "probability" else "left")
-    for found in pipeline.zero_shot(run, items, classes, templates, device=device.value):
+    for found in pipeline.zero_shot(run, items, classes, templates, device=device.value, workers=workers):
         for place, (label, share) in enumerate(found.classes[:top]):
             table.add_row(str(found.file) if place == 0 else "", label, f"{share:.2f}")
     console().print(table)

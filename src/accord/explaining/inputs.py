@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from accord.data.augmenting.crops import centre_crop
-from accord.data.augmenting.views import normalise
+from accord.data.augmenting.pixels import normalise
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import ImageInput, TextInput
 from accord.data.loading.batches import to_device

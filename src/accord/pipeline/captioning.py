@@ -40,6 +40,7 @@ def caption(
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
+    workers: int | None = None,
 ) -> list[Captioned]:
     """Write a caption for each picture; one that cannot be read is left out, and said on stderr.
 
@@ -50,6 +51,7 @@ def caption(
         seed: of sampling.
         out: JSON Lines file with ``image``, ``caption`` and ``score`` of each picture, or None.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that decode; None for what suits the device.
 
     Raises:
         ConfigError: there is no such run or device, its method writes no captions, or a setting is wrong.
@@ -58,7 +60,7 @@ def caption(
     """
     if out is not None:
         check_replaceable(Path(out), b'"caption": ', "file of captions of Accord")
-    model = load(run, device)
+    model = load(run, device, workers)
     given = [images] if isinstance(images, str | Path) else images
     corpus, paths = readable_files("image", [path for item in given for path in pictures(Path(item))])
     written = model.caption_corpus(corpus, decoding=decoding, seed=seed)

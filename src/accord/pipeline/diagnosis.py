@@ -26,6 +26,7 @@ def diagnose(
     measures: Sequence[str] = (),
     columns: ColumnNames | None = None,
     device: str = "auto",
+    workers: int | None = None,
 ) -> list[Diagnostic]:
     """Spread of each modality, and the gap between each two: as trained, and closed after training.
 
@@ -38,6 +39,7 @@ def diagnose(
         measures: of :func:`accord.diagnostics.measures.measure_names`; empty takes all that fit.
         columns: modality -> column name(s) of ``data``, where the guess is wrong.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that decode; None for what suits the device.
 
     Raises:
         ConfigError: the model embeds nothing, or one modality only where two are compared or drawn; there is no such
@@ -50,7 +52,7 @@ def diagnose(
     require_data(data, columns)
     chosen = [get_measure(name) for name in listed("measures", measures)]
     drawing = None if figure is None else _drawing(chosen or get_measures())
-    model = load(run, device)
+    model = load(run, device, workers)
     model.able(Embeds)
     corpus = held_out(model).test if data is None else open_like(model, data, columns)
     present = _present(model, corpus)

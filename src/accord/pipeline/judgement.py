@@ -35,6 +35,7 @@ def zero_shot(
     templates: str | Path | None = None,
     *,
     device: str = "auto",
+    workers: int | None = None,
 ) -> list[Sorted]:
     """Classes of pictures, recordings or clips by a model that was trained on none of these classes.
 
@@ -47,6 +48,7 @@ def zero_shot(
         templates: file of prompt templates, one a line with ``{}``; None takes the model's own, which
             are the plain names unless a bundle has others.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that decode; None for what suits the device.
 
     Raises:
         ConfigError: fewer than two classes, files of several kinds, a model without text, or no such device.
@@ -55,7 +57,7 @@ def zero_shot(
     classes = listed("classes", classes)
     if len(set(classes)) < 2:
         raise ConfigError(f"classes {list(classes)}: give at least two different names to choose from")
-    model = load(run, device)
+    model = load(run, device, workers)
     found, modality = _files([items] if isinstance(items, str | Path) else items, model)
     lines = read_templates(templates) or model.templates
     corpus, files = readable_files(modality, found)

@@ -21,20 +21,23 @@ from accord.training.model import Model as TrainedModel
 from accord.training.named import named_model
 
 
-def load(path: str | Path, device: str = "auto") -> Model:
+def load(path: str | Path, device: str = "auto", workers: int | None = None) -> Model:
     """The model of a finished run, one that ships with Accord (``"house"``), or a bundle (``"clip:FOLDER"``).
 
     Args:
         path: folder of a run, name of a model that ships, or that of a bundle that was trained elsewhere:
             ``clip:``, ``siglip:`` or ``open_clip:``, and a folder or ``hf:NAME``.
         device: ``"auto"`` for the best there is, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        workers: processes that decode what is read of many rows; None for what suits the device.
 
     Raises:
         AccordError: ``path`` is not a finished run; names what is missing.
         ConfigError: there is no such model, or this machine has no such device.
     """
     loaded = named_model(path, resolve_device(device))
-    return Model(loaded.method, config=loaded.config, path=loaded.path)
+    model = Model(loaded.method, config=loaded.config, path=loaded.path)
+    model.workers = workers
+    return model
 
 
 class Model(TrainedModel):
@@ -122,15 +125,17 @@ def search(
     *,
     columns: ColumnNames | None = None,
     device: str = "auto",
+    workers: int | None = None,
 ) -> list[Hit]:
     """The ``k`` rows of ``data`` nearest to words, to a picture, to several things together, or to one of the rows.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that decode; None for what suits the device.
 
     The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
     """
     changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
-    model = load(run, device)
+    model = load(run, device, workers)
     return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)

@@ -282,6 +282,7 @@ def evaluate(
     settings: Mapping[str, Any] | None = None,
     columns: ColumnNames | None = None,
     device: str = "auto",
+    workers: int | None = None,
 ) -> list[Metric]:
     """Score a run on its own held-out rows, or on other data.
 
@@ -298,6 +299,7 @@ def evaluate(
         settings: any option of a task that is run by its dotted name, e.g. ``{"knn.k": 5}``.
         columns: modality -> column name(s) of ``data``, where the guess is wrong.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that decode; None for what suits the device.
 
     Returns:
         The metrics, each with its interval and chance level.
@@ -309,7 +311,7 @@ def evaluate(
     """
     tasks = listed("tasks", tasks)
     require_data(data, columns)
-    model = load(run, device)
+    model = load(run, device, workers)
     read = {field for name in tasks for field in get_task(name).reads} if tasks else TARGETS
     prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns, targets=read))
     common = {"templates": read_templates(templates), "candidates": candidates, "examples": examples or None}
@@ -354,7 +356,7 @@ def embed(
     out: str | Path = "embeddings.parquet",
     *,
     engine: Literal["plain", "ray"] = "plain",
-    workers: int = 2,
+    workers: int | None = None,
     columns: ColumnNames | None = None,
     device: str = "auto",
 ) -> Path:
@@ -367,7 +369,8 @@ def embed(
         data: what to embed.
         out: the file; earlier embeddings there are replaced, nothing else.
         engine: ``plain`` embeds in this process, ``ray`` in several; see :mod:`accord.searching.ray_engine`.
-        workers: how many processes, with ``ray``.
+        workers: how many processes: with ``ray`` those that embed, None for two; else those that decode, None for what
+            suits the device.
         columns: modality -> column name(s), where the guess is wrong.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``; an export runs on the CPU.
 
@@ -385,7 +388,7 @@ def embed(
     exported = is_export(run)
     if exported and device not in ("auto", "cpu"):
         raise ConfigError(f"--device {device}: an export runs on the CPU; leave it out")
-    model = OnnxModel(Path(run)) if exported else load(run, "cpu" if engine == "ray" else device)
+    model = OnnxModel(Path(run)) if exported else load(run, "cpu" if engine == "ray" else device, workers)
     if isinstance(model, Model):
         model.able(Embeds)
     corpus = open_like(model, data, columns) if isinstance(model, Model) else open_rows(data, columns=columns)
@@ -396,7 +399,7 @@ def embed(
 
     def vectors_of(rows: Corpus) -> dict[str, Tensor]:
         if engine == "ray":
-            return embed_on_ray(run, rows, data, present, workers, device)
+            return embed_on_ray(run, rows, data, present, 2 if workers is None else workers, device)
         return {name: model.embed_corpus(rows, name) for name in present}
 
     vectors, embedded = despite_bad_rows(corpus, vectors_of)

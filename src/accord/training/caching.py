@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from filelock import Timeout
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from accord.data.augmenting.views import View, expand
 from accord.data.corpus import Corpus
@@ -35,20 +36,23 @@ from accord.data.reading.media import Unreadable, cell_name
 from accord.data.reading.sources import cache_folder
 from accord.data.targets import get_target
 from accord.encoders.base import Encoder
-from accord.errors import ShapeError
+from accord.errors import AccordError, ShapeError
 from accord.methods.base import Method
 from accord.training.config import TrainingConfig
-from accord.training.device import resolve_device
+from accord.training.device import reading_workers, resolve_device
 from accord.training.feature_store import FeatureStore, content_key
 from accord.training.identity import fixed_encoders, weights_digest
+from accord.training.precision import half_precision
 
 _BATCH = 128  # rows encoded at once
 _FILE = 1024  # rows of one file; a run killed meanwhile loses at most these
 _LARGEST = 8 << 30  # bytes of one cache, which is held in memory
-_PATIENCE = 1  # seconds of silent waiting for another run
+_NOT_AT_ALL, _PATIENCE, _FOR_EVER = 0, 1, -1  # seconds of silent waiting for another run
+_WORTH_WORKERS = 4  # batches; fewer are decoded before processes have started
 _FORMAT = 1  # counted up when the same settings would give other features
 
-Sample = Callable[[Draws], dict[str, Any]]  # a row, decoded, given what random choices in reading it hang on
+Sample = Callable[[int, Draws], dict[str, Any]]  # the row at a position, decoded, and what random choices hang on
+Wanted = tuple[list[int], list[bytes]]  # positions of the rows of a batch, and the hash of each one's content
 
 
 def feature_caches(
@@ -92,16 +96,19 @@ def feature_caches(
         if size > _LARGEST:
             _say(console, f"{modality} features would take {size / 2**30:.0f} GiB, so they are computed in every step")
             continue
-        plain = _Source(modality, encoder, layout)
+        half = half_precision(config)
+        plain = _Source(modality, encoder, layout, half)
         varied = [
-            _Source(modality, encoder, layout, view, views[:place].count(view), copies)
+            _Source(modality, encoder, layout, half, view, views[:place].count(view), copies)
             for place, view in enumerate(views)
         ]
-        with _on(encoder, resolve_device(config.accelerator, "training.accelerator")):
+        device = resolve_device(config.accelerator, "training.accelerator")
+        workers = reading_workers(config.workers, device, config.devices)
+        with _on(encoder, device):
             caches[modality] = (
                 _text_cache(plain, corpus, console)
                 if modality == "text"
-                else _row_cache(plain, varied, corpus, console)
+                else _row_cache(plain, varied, corpus, console, workers)
             )
     return caches
 
@@ -152,7 +159,11 @@ def _encoded(encoder: Encoder, modality: str, batch: Batch, layers: bool) -> Fea
 
 
 def stored_features(
-    modality: str, encoder: Encoder, corpus: Corpus, wanted: frozenset[str] = frozenset({"pooled"})
+    modality: str,
+    encoder: Encoder,
+    corpus: Corpus,
+    wanted: frozenset[str] = frozenset({"pooled"}),
+    workers: int | None = None,
 ) -> FeatureCache | None:
     """The un-augmented features of a frozen encoder, read from the user's cache folder, which gets what is missing.
 
@@ -161,6 +172,7 @@ def stored_features(
         encoder: frozen.
         corpus: the rows.
         wanted: ``"pooled"`` and names of streams of a fixed size, see :func:`layout_of`.
+        workers: processes that decode; None for what suits the device.
 
     Returns:
         The cache, rows in the order of the corpus; None where there can be none or it would take more than 8 GiB.
@@ -172,9 +184,11 @@ def stored_features(
     layout = layout_of(modality, encoder, wanted)
     if layout is None or _entries(corpus, modality) * layout.bytes > _LARGEST:
         return None
-    plain = _Source(modality, encoder, layout)
-    with _on(encoder, next(encoder.parameters()).device):
-        return _text_cache(plain, corpus, None) if modality == "text" else _row_cache(plain, [], corpus, None)
+    plain, device = _Source(modality, encoder, layout), next(encoder.parameters()).device
+    with _on(encoder, device):
+        if modality == "text":
+            return _text_cache(plain, corpus, None)
+        return _row_cache(plain, [], corpus, None, reading_workers(workers, device))
 
 
 class _Source:
@@ -184,6 +198,7 @@ class _Source:
         modality: which.
         encoder: frozen.
         layout: what is stored.
+        half: type of what is computed in half precision, or None.
         view: one augmented view, or None.
         copy: how many equal views stand before it, so that each has augmentations of its own.
         augmentations: stored variants A of the view.
@@ -194,13 +209,14 @@ class _Source:
         modality: str,
         encoder: Encoder,
         layout: Layout,
+        half: torch.dtype | None = None,
         view: View | None = None,
         copy: int = 0,
         augmentations: int = 0,
     ) -> None:
-        self.modality, self.encoder, self.layout, self.view = modality, encoder, layout, view
+        self.modality, self.encoder, self.layout, self.view, self.half = modality, encoder, layout, view, half
         self.epochs = range(copy * augmentations, (copy + 1) * augmentations)  # one draw of augmentations each
-        self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None)
+        self.recipe = Recipe({modality: encoder.input}, (view,) if view else (), training=view is not None, late=True)
         self.kind = modality_of(modality)
 
     def store(self) -> FeatureStore:
@@ -223,6 +239,7 @@ class _Source:
             "input": None if isinstance(inputs, TextInput | GraphInput) else asdict(inputs),
             "view": asdict(self.view) if self.view else None,
             "augmentations": list(self.epochs),
+            **({} if self.half is None else {"precision": str(self.half)}),
             **self._streams(),
         }
         return content_key(json.dumps(setup, sort_keys=True).encode()).hex()
@@ -234,55 +251,116 @@ class _Source:
             return {MAIN: held[0].count}
         return {"streams": [asdict(one) for one in held]} if held else {}
 
-    def encode(self, samples: Iterable[Sample], keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """``features (B, W)`` of samples; of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
-        place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
-        epochs = [0] if self.view is None else self.epochs
-        cut = [  # decoded one by one, so that no more than one whole picture is held
-            [self.recipe.cut(decoded, int(key), epoch) for decoded, epoch in self._decoded(sample, int(key), epochs)]
-            for sample, key in zip(samples, place, strict=True)
-        ]
-        made = [
-            self._encoded(column, place, epoch) for column, epoch in zip(zip(*cut, strict=True), epochs, strict=True)
-        ]
+    def prepared(self, sample: Sample, batches: Sequence[Wanted], workers: int) -> Iterator[list[Batch]]:
+        """What the encoder is fed of the rows at these positions: of each batch the batches of all its variants."""
+        epochs = range(1) if self.view is None else self.epochs
+        rows = _Prepared(self.recipe, epochs, sample, self.kind.draws_in_reading)
+        if not workers or len(batches) < _WORTH_WORKERS:
+            yield from (_or_raised(rows[batch]) for batch in batches)
+            return
+        loader = DataLoader(rows, sampler=batches, batch_size=None, num_workers=workers, collate_fn=_unchanged)
+        yield from map(_or_raised, loader)
+
+    def encode(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """``features (B, W)`` of a batch; of the variants of a view ``features (B, A, W)``, ``boxes`` and ``flips``."""
+        made = [self._encoded(batch) for batch in batches]
         return made[0] if self.view is None else {name: torch.stack([p[name] for p in made], 1) for name in made[0]}
 
-    def _decoded(self, sample: Sample, key: int, epochs: Iterable[int]) -> Iterator[tuple[dict[str, Any], int]]:
-        """The sample for each epoch; read once, unless what is read is drawn, as the frames of a clip are."""
-        found: dict[str, Any] | None = None
-        for epoch in epochs:
-            if found is None or self.kind.draws_in_reading:
-                found = sample(self.recipe.draws(key, epoch))
-            yield found, epoch
-
-    def _encoded(self, samples: Sequence[dict[str, Any]], place: np.ndarray, epoch: int) -> dict[str, Tensor]:
-        batch = self.recipe.assemble(samples, place, epoch)
+    def _encoded(self, batch: Batch) -> dict[str, Tensor]:
         made = {"boxes": "view_boxes", "flips": "view_flips"} if self.view else {}
         cut = {name: batch[key][:, 0] for name, key in made.items() if key in batch}  # of what has a place in pixels
         return {"features": self._rows(batch), **cut}
 
     def _rows(self, batch: Batch) -> Tensor:
         layers = any(one.name == "layers" for one in self.layout.streams)
-        return self.layout.pack(_encoded(self.encoder, self.modality, batch, layers)).cpu()
+        device = next(self.encoder.parameters()).device
+        with torch.autocast(device.type, self.half, enabled=self.half is not None):
+            return self.layout.pack(_encoded(self.encoder, self.modality, batch, layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:
         """A cache of rows as they are laid out here."""
         return FeatureCache(plain, **rest, layout=self.layout)
 
 
-def _row_cache(plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None) -> FeatureCache:
+class _Prepared(Dataset[list[Batch] | AccordError]):
+    """Rows by their positions and keys, decoded and cut as an encoder wants them.
+
+    Args:
+        recipe: how.
+        epochs: one draw of augmentations each.
+        sample: a row, decoded.
+        anew: whether a row is read for every epoch, as the frames of a clip are drawn; else once.
+    """
+
+    def __init__(self, recipe: Recipe, epochs: range, sample: Sample, anew: bool) -> None:
+        self._recipe, self._epochs, self._sample, self._anew = recipe, epochs, sample, anew
+
+    def __getitem__(self, wanted: Wanted) -> list[Batch] | AccordError:
+        try:
+            return self._prepared(*wanted)
+        except AccordError as error:  # returned, since an exception from a worker would lose its message
+            return error
+
+    def _prepared(self, positions: Sequence[int], keys: Sequence[bytes]) -> list[Batch]:
+        place = np.array([int.from_bytes(key[:8], "little") >> 1 for key in keys], dtype=np.uint64)
+        cut = [  # decoded one by one, so that no more than one whole picture is held
+            [self._recipe.cut(decoded, int(key), epoch) for decoded, epoch in self._decoded(position, int(key))]
+            for position, key in zip(positions, place, strict=True)
+        ]
+        columns = zip(zip(*cut, strict=True), self._epochs, strict=True)
+        return [self._recipe.assemble(column, place, epoch) for column, epoch in columns]
+
+    def _decoded(self, position: int, key: int) -> Iterator[tuple[dict[str, Any], int]]:
+        found: dict[str, Any] | None = None
+        for epoch in self._epochs:
+            if found is None or self._anew:
+                found = self._sample(position, self._recipe.draws(key, epoch))
+            yield found, epoch
+
+
+def _or_raised(found: list[Batch] | AccordError) -> list[Batch]:
+    if isinstance(found, AccordError):
+        raise found
+    return found
+
+
+def _unchanged(found: Any) -> Any:
+    return found
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The rows of a corpus, decoded as an encoder wants them."""
+
+    corpus: Corpus
+    modality: str
+    inputs: Mapping[str, Input]
+
+    def __call__(self, position: int, draws: Draws) -> dict[str, Any]:
+        return self.corpus.sample(position, (self.modality,), self.inputs, draws)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Captions one by one."""
+
+    texts: Sequence[str]
+
+    def __call__(self, position: int, draws: Draws) -> dict[str, Any]:
+        return {"text": [self.texts[position]]}
+
+
+def _row_cache(
+    plain: _Source, views: list[_Source], corpus: Corpus, console: Console | None, workers: int
+) -> FeatureCache:
     """One entry per row, keyed by the content of its cell."""
-    modality, inputs = plain.modality, plain.recipe.inputs
-    keys = _cell_keys(corpus, modality)
-
-    def sample(position: int, draws: Draws) -> dict[str, Any]:
-        return corpus.sample(position, (modality,), inputs, draws)
-
-    unchanged = _gathered(plain, keys, sample, console)["features"]
+    keys = _cell_keys(corpus, plain.modality)
+    sample = _Cells(corpus, plain.modality, plain.recipe.inputs)
+    unchanged = _gathered(plain, keys, sample, console, workers)["features"]
     key = content_key(*(source.fingerprint.encode() for source in (plain, *views))).hex()
     if not views:
         return plain.cache(unchanged, key=key)
-    parts = [_gathered(view, keys, sample, console) for view in views]
+    parts = [_gathered(view, keys, sample, console, workers) for view in views]
     stacked = {name: torch.stack([part[name] for part in parts], dim=1) for name in parts[0]}  # (N, V, A, ...)
     return plain.cache(unchanged, variants=stacked.pop("features"), **stacked, key=key)
 
@@ -293,46 +371,60 @@ def _text_cache(source: _Source, corpus: Corpus, console: Console | None) -> Fea
     counts = torch.tensor([len(texts) for texts in captions])
     flat = [text for texts in captions for text in texts]
     keys = [content_key(text.encode()) for text in flat]
-    features = _gathered(source, keys, lambda position, _: {"text": [flat[position]]}, console)["features"]
+    features = _gathered(source, keys, _Words(flat), console, workers=0)["features"]
     starts = counts.cumsum(0) - counts
     return source.cache(features[starts], variants=features, counts=counts, key=source.fingerprint)
 
 
 def _gathered(
-    source: _Source, keys: list[bytes], sample: Callable[[int, Draws], dict[str, Any]], console: Console | None
+    source: _Source, keys: list[bytes], sample: Sample, console: Console | None, workers: int
 ) -> dict[str, Tensor]:
-    """Features of all ``keys``; those not yet stored are computed from ``sample(position, draws)``."""
+    """Features of all ``keys``; those not yet stored are computed from ``sample(position, draws)``.
+
+    Several processes that want the same share the work, block by block.
+    """
     store = source.store()
-    with _alone(store, source, console):
-        missing = store.missing(keys)
-        with _progress(console, source, len(missing)) as advance:
-            for start in range(0, len(missing), _FILE):
-                part = missing[start : start + _FILE]
-                batches = [part[i : i + _BATCH] for i in range(0, len(part), _BATCH)]
-                found = []
-                for batch in batches:
-                    samples = (partial(sample, position) for position in batch)
-                    found.append(source.encode(samples, [keys[position] for position in batch]))
-                    advance(len(batch))
-                tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
-                store.add([keys[position] for position in part], tensors)
+    blocks = [range(start, min(start + _FILE, len(keys))) for start in range(0, len(keys), _FILE)]
+    with _progress(console, source, len(store.missing(keys))) as advance:
+
+        def computed(block: range, patience: float) -> bool:
+            return _computed(source, store, keys[block.start : block.stop], block, sample, workers, advance, patience)
+
+        left = [block for block in blocks if not computed(block, _NOT_AT_ALL)]
+        for block in left:
+            if not computed(block, _PATIENCE):
+                _say(console, f"{source.name}: another run is computing these; waiting for it")
+                computed(block, _FOR_EVER)
     return store.gather(keys)
 
 
-@contextmanager
-def _alone(store: FeatureStore, source: _Source, console: Console | None) -> Iterator[None]:
-    """Hold the store's lock; says so when another run has it."""
-    lock = store.lock()
-    if lock is None:
-        yield
-        return
+def _computed(
+    source: _Source,
+    store: FeatureStore,
+    keys: list[bytes],
+    block: range,
+    sample: Sample,
+    workers: int,
+    advance: Callable[[int], None],
+    patience: float,
+) -> bool:
+    """Compute what is missing of a block; False where another process is at it for longer than that, in seconds."""
+    lock = store.lock(keys)
     try:
-        held = lock.acquire(timeout=_PATIENCE)
+        with nullcontext() if lock is None else lock.acquire(timeout=patience):
+            missing = store.missing(keys)
+            parts = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+            batches = [([block[place] for place in part], [keys[place] for place in part]) for part in parts]
+            found = []
+            for part, made in zip(parts, source.prepared(sample, batches, workers), strict=True):
+                found.append(source.encode(made))
+                advance(len(part))
+            if found:
+                tensors = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
+                store.add([keys[place] for place in missing], tensors)
     except Timeout:
-        _say(console, f"{source.name}: another run is computing these; waiting for it")
-        held = lock.acquire()
-    with held:
-        yield
+        return False
+    return True
 
 
 def _cell_keys(corpus: Corpus, modality: str) -> list[bytes]:

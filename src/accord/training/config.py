@@ -82,7 +82,12 @@ class TrainingConfig(Config):
     )
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are kept, or None")
     seed: int = Field(0, ge=0, description="seed of data order, augmentation and dropout")
-    workers: int = Field(0, ge=0, description="processes that decode and augment, per device")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that decode and augment, per device; null is none on a CPU, and what there are for each "
+        "device, at most 8, on others",
+    )
     checkpoint_every: int = Field(500, ge=1, description="optimiser steps between checkpoints")
     log_every: int = Field(10, ge=1, description="optimiser steps averaged in one line of train.jsonl")
     probe_every: int | None = Field(

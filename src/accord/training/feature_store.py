@@ -58,12 +58,14 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._unwritten: list[tuple[list[bytes], dict[str, Tensor]]] = []
+        self._read: dict[Path, list[bytes]] = {}  # files do not change
 
-    def lock(self) -> FileLock | None:
-        """Held while features are computed, so that two runs do not compute the same ones; None without a folder."""
+    def lock(self, keys: Sequence[bytes]) -> FileLock | None:
+        """Held while features of these contents are computed, so that no two processes do; None without a folder."""
         with dispensable("features"), storage_of(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return FileLock(self.folder / ".lock")
+            locks = self.folder / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            return FileLock(locks / content_key(*keys).hex())
         return None
 
     def missing(self, keys: Sequence[bytes]) -> list[int]:
@@ -105,8 +107,10 @@ class FeatureStore:
     def _parts(self) -> Iterator[tuple[list[bytes], Callable[[], dict[str, Tensor]]]]:
         """The keys of each file, and how to read its tensors; then of what could not be written."""
         for path in sorted(self.folder.glob("*.safetensors")):
-            content = _tensors(path, only="keys")["keys"].numpy().tobytes()
-            yield [content[i : i + KEY_BYTES] for i in range(0, len(content), KEY_BYTES)], partial(_tensors, path)
+            if path not in self._read:
+                content = _tensors(path, only="keys")["keys"].numpy().tobytes()
+                self._read[path] = [content[i : i + KEY_BYTES] for i in range(0, len(content), KEY_BYTES)]
+            yield self._read[path], partial(_tensors, path)
         for keys, tensors in self._unwritten:
             yield keys, partial(dict, tensors)
 

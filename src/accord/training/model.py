@@ -36,6 +36,7 @@ from accord.methods.abilities import (
 from accord.methods.base import Batch, map_encoder
 from accord.training.allocator import keep_freed_memory
 from accord.training.caching import stored_features
+from accord.training.device import reading_workers
 from accord.training.items import Items
 
 Able = TypeVar("Able", bound=Ability)
@@ -45,6 +46,8 @@ _WORTH_STORING = 64  # rows; fewer are encoded as fast as they are looked up
 
 class Model:
     """A trained method that embeds anything it has an encoder for.
+
+    ``workers`` processes decode what it reads of many rows; None takes what suits the device.
 
     It does not change any more, so what a corpus embeds to is computed once and remembered as long as the corpus
     lives: several evaluations and the report read the same vectors.
@@ -59,6 +62,7 @@ class Model:
         self.method = method.eval()
         self.config = dict(config or {})
         self.path = path
+        self.workers: int | None = None
         self._known: WeakKeyDictionary[Corpus, dict[str, Any]] = WeakKeyDictionary()
         keep_freed_memory()
 
@@ -138,6 +142,8 @@ class Model:
             targets=targets,
             cache=cache,
             raw=self.method.raw_inputs,
+            workers=reading_workers(self.workers, self.method.device),
+            late=self.method.device.type != "cpu",
         )
 
     def embed(
@@ -438,7 +444,7 @@ class Model:
         encoder = dict(self.method.encoders.items()).get(modality)
         if not isinstance(encoder, Encoder) or not encoder.frozen or len(corpus) < _WORTH_STORING:
             return {}
-        cache = stored_features(modality, encoder, corpus, self.method.needs[modality])
+        cache = stored_features(modality, encoder, corpus, self.method.needs[modality], self.workers)
         return {} if cache is None else {modality: cache}
 
 

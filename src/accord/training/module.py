@@ -33,6 +33,7 @@ from accord.methods.base import Batch, Method, Stage, Step, TwoTower
 from accord.methods.programme import ClipsAround
 from accord.training.averaging import WeightAverage
 from accord.training.config import TrainingConfig
+from accord.training.device import reading_workers
 from accord.training.gradcache import batch_rows, cached_backward
 from accord.training.identity import without
 from accord.training.journal import Journal
@@ -106,10 +107,11 @@ class HookLoader:
         self._loader = hook_loader(
             run.corpus,
             encoder_inputs(method),
-            workers=run.config.workers,
+            workers=reading_workers(run.config.workers, self._device, run.config.devices),
             cache=run.caches,
             targets=method.targets,
             raw=raw_inputs(method),
+            late=self._device.type != "cpu",
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -142,12 +144,13 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         targets=method.targets,
         batch_size=rows_per_batch(method, run.corpus, run.config),
         seed=run.config.seed,
-        workers=run.config.workers,
+        workers=reading_workers(run.config.workers, method.device, run.config.devices),
         rank=rank,
         world_size=world_size,
         cache=run.caches,
         sampling=lambda: sampling_of(method, run.corpus, run.config),
         raw=raw_inputs(method),
+        late=method.device.type != "cpu",
     )
 
 

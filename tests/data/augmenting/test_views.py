@@ -9,7 +9,8 @@ from PIL import Image
 
 from accord.data.augmenting import views
 from accord.data.augmenting.crops import centre_crop, make_crop, to_pixels
-from accord.data.augmenting.views import View, expand, normalise
+from accord.data.augmenting.pixels import Pixels, normalise
+from accord.data.augmenting.views import View, expand
 from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInput
 
 SPEC = ImageInput(size=32)
@@ -177,3 +178,14 @@ def test_no_random_operation_tints_a_grey_picture_and_what_comes_in_is_backgroun
         assert torch.equal(changed[0], changed[1])
         assert torch.equal(changed[1], changed[2])
         assert changed.min() >= 25  # nothing black comes in
+
+
+def test_bytes_of_pictures_are_normalised_where_they_are_taken() -> None:
+    values = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).reshape(2, 3, 4, 4)
+    shift = torch.tensor([[0.1, 0.0, -0.1], [0.0, 0.2, 0.0]])
+    held = Pixels(values, ImageInput(), shift)
+    assert torch.equal(held.to("cpu"), normalise(values, ImageInput(), shift))
+    assert held.to("meta").device.type == "meta"
+    clips = Pixels(values[None], ImageInput(), shift[:1, None], torch.tensor([[True, False]]))
+    assert torch.equal(clips.to("cpu")[0, 0], normalise(values[0], ImageInput(), shift[0]))
+    assert not clips.to("cpu")[0, 1].any()

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from accord.data.augmenting.pixels import Pixels
 from accord.data.augmenting.views import View
 from accord.data.corpus import Corpus, open_corpus
 from accord.data.inputs import ImageInput, TextInput
+from accord.data.loading.batches import to_device
 from accord.data.loading.features import FeatureCache, Features
 from accord.data.loading.loader import EpochLoader, eval_loader, hook_loader, train_loader
 from accord.data.quarantine import RowError
@@ -484,3 +486,14 @@ def test_cached_views_of_what_is_wanted_raw_are_refused(make_corpus: Make) -> No
     cache = {"image": FeatureCache(torch.zeros(len(corpus), 3), torch.zeros(len(corpus), 1, 2, 3))}
     with pytest.raises(DataError, match="views of image are wanted raw, and cached features are of others"):
         train_loader(corpus, INPUTS, VIEWS[:1], batch_size=4, seed=0, cache=cache, raw={"image": PIXELS})
+
+
+def test_late_batches_are_bytes_until_they_are_taken_to_a_device(make_corpus: Make) -> None:
+    corpus = make_corpus()
+    here = loader(corpus)
+    for early, late in zip(here, loader(corpus, late=True, workers=2), strict=True):
+        assert isinstance(late["image"], Pixels)
+        assert late["image"].values.dtype == torch.uint8
+        moved = to_device(late, torch.device("cpu"))
+        assert same(early, moved)
+        assert moved["image"] is moved["image_views"][0]

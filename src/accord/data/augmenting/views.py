@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from accord.data.inputs import ImageInput
@@ -121,16 +120,3 @@ def centre_box(width: int, height: int, spec: ImageInput) -> Box:
     side = max(1, round(min(height, width) * spec.crop))
     top, left = (height - side) // 2, (width - side) // 2
     return left / width, top / height, (left + side) / width, (top + side) / height
-
-
-def normalise(pixels: Tensor, spec: ImageInput, lighting: Tensor | None = None) -> Tensor:
-    """``(x / 255 + lighting - mean) / std``, float32.
-
-    Args:
-        pixels: ``(..., 3, h, w)`` uint8.
-        spec: mean and standard deviation.
-        lighting: ``(..., 3)`` colour shifts, or None.
-    """
-    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    offset = -mean if lighting is None else lighting - mean
-    return pixels * (1 / (255 * std))[:, None, None] + (offset / std)[..., None, None]

@@ -15,6 +15,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from accord.data.augmenting.pixels import Pixels
 from accord.data.augmenting.text_views import TextView
 from accord.data.augmenting.views import View, expand
 from accord.data.draws import Draws
@@ -39,6 +40,11 @@ class Fetched:
     rows: int = 0
     error: AccordError | None = None
 
+    def pin_memory(self) -> Fetched:
+        """The same in memory from which a GPU copies by itself."""
+        pinned = apply_to_collection(self.batch, (Tensor, Pixels), lambda part: part.pin_memory())
+        return dataclasses.replace(self, batch=pinned)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -54,6 +60,7 @@ class Recipe:
         text_views: declared views of the training captions.
         targets: what rows say beside their media, carried through the views.
         raw: field -> what it is prepared for besides, as ``FIELD_raw``, whatever is cached of it.
+        late: leave pixels as bytes, which :func:`to_device` normalises where it takes them.
 
     Raises:
         ConfigError: targets lie on what is not read, or views move pixels where they cannot follow.
@@ -69,6 +76,7 @@ class Recipe:
     text_views: tuple[TextView, ...] = ()
     targets: tuple[Target[Any], ...] = ()
     raw: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+    late: bool = False
 
     def __post_init__(self) -> None:
         if self.training and self.text_views and "text" in self.cached:
@@ -189,7 +197,8 @@ class Recipe:
 
     def _collated(self, field: str, key: str, samples: Sequence[Mapping[str, Any]], spec: Input, draws: Draws) -> Batch:
         values = [sample[key] for sample in samples]
-        return modality_of(field).collate(key, values, spec, self.views_of(field), draws)
+        made = modality_of(field).collate(key, values, spec, self.views_of(field), draws)
+        return dict(made) if self.late else to_device(dict(made), torch.device("cpu"))
 
     def recall(self, rows: np.ndarray, epoch: int) -> Batch:
         """The cached features of these rows, without a loop over them."""
@@ -247,7 +256,8 @@ def to_device(batch: T, device: torch.device) -> T:
     waits = device.type in ("cpu", "mps")  # copies to these may be read before they are there
 
     def moved(part: Any) -> Any:
-        return part.to(device, non_blocking=True) if isinstance(part, Tensor) and not waits else part.to(device)
+        alone = isinstance(part, Tensor | Pixels) and not waits
+        return part.to(device, non_blocking=True) if alone else part.to(device)
 
     found: T = apply_to_collection(batch, Movable, moved)
     return found

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("accord.data")
 _ATTEMPTS = 16  # rows tried in the place of one that cannot be read
+_WORTH_WORKERS = 4  # batches in order; fewer are made before processes have started
 _ENFORCE_FROM = 256  # rows handed out before the share of bad ones says something
 
 
@@ -206,6 +207,7 @@ class EpochLoader:
                 num_workers=self._workers,
                 collate_fn=_unchanged,
                 persistent_workers=True,
+                pin_memory=self.dataset.recipe.late and torch.cuda.is_available(),
             )
         return self._loader
 
@@ -257,6 +259,7 @@ def train_loader(
     cache: Mapping[str, FeatureCache] | None = None,
     sampling: Callable[[], Sampling | None] | None = None,
     raw: Mapping[str, Input] | None = None,
+    late: bool = False,
 ) -> EpochLoader:
     """Augmented batches in shuffled order.
 
@@ -289,6 +292,7 @@ def train_loader(
             adds to the batch is said there (:mod:`accord.data.loading.order`).
         raw: field -> what it is prepared for besides, under keys that begin with ``FIELD_raw``, whatever is cached of
             it; of the same view, so that features of views are not to be cached of it.
+        late: leave pixels as bytes until :func:`~accord.data.loading.batches.to_device` takes them to a device.
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared among the ranks.
@@ -308,7 +312,7 @@ def train_loader(
     if "graph" in inputs and world_size > 1:
         raise ConfigError("a graph is trained on as a whole, in one process: set training.devices = 1")
     read = tuple(corpus.target_reader(name) for name in targets)
-    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read, raw=raw or {})
+    recipe = Recipe(inputs, views, seed, cache=cache, text_views=text_views, targets=read, raw=raw or {}, late=late)
     known, every = Known.of(corpus), usual(corpus) if shuffle else EveryRow(shuffle=False)
     batch_size = len(corpus) if "graph" in inputs else batch_size
     order = Order(
@@ -336,6 +340,7 @@ def eval_loader(
     cache: Mapping[str, FeatureCache] | None = None,
     targets: Collection[str] = (),
     raw: Mapping[str, Input] | None = None,
+    late: bool = False,
 ) -> EpochLoader:
     """Every row once, in order, without augmentation, with its first caption.
 
@@ -350,12 +355,13 @@ def eval_loader(
         cache: modality -> features instead of raw input.
         targets: as for :func:`train_loader`, in the evaluation view.
         raw: as for :func:`train_loader`, of the modalities wanted.
+        late: as for :func:`train_loader`.
 
     Raises:
         DataError: the corpus lacks a modality or target asked for.
         RowError: while iterating, a row cannot be read any more.
     """
-    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, raw, substitute=False)
+    return _in_order(corpus, inputs, batch_size, workers, modalities, cache, targets, raw, substitute=False, late=late)
 
 
 def hook_loader(
@@ -366,6 +372,7 @@ def hook_loader(
     cache: Mapping[str, FeatureCache] | None = None,
     targets: Collection[str] = (),
     raw: Mapping[str, Input] | None = None,
+    late: bool = False,
 ) -> EpochLoader:
     """The training rows for a method's hooks: as :func:`eval_loader`, but no corrupt row stops the training.
 
@@ -378,8 +385,9 @@ def hook_loader(
         cache: modality -> features instead of raw input.
         targets: as for :func:`eval_loader`.
         raw: likewise.
+        late: likewise.
     """
-    return _in_order(corpus, inputs, 64, workers, None, cache, targets, raw, substitute=True)
+    return _in_order(corpus, inputs, 64, workers, None, cache, targets, raw, substitute=True, late=late)
 
 
 def _in_order(
@@ -391,7 +399,9 @@ def _in_order(
     cache: Mapping[str, FeatureCache] | None,
     targets: Collection[str],
     raw: Mapping[str, Input] | None,
+    *,
     substitute: bool,
+    late: bool,
 ) -> EpochLoader:
     if modalities is None:
         modalities = [field for field in inputs if field in corpus.columns.readable]
@@ -401,8 +411,8 @@ def _in_order(
     order = Order(Known.of(corpus), batch_size, 0, lambda: EveryRow(shuffle=False), drop_last=False)
     read = tuple(corpus.target_reader(name) for name in targets)
     beside = {field: spec for field, spec in (raw or {}).items() if field in wanted}
-    recipe = Recipe(wanted, training=False, cache=cache, targets=read, raw=beside)
-    return _loader(corpus, recipe, order, workers, substitute)
+    recipe = Recipe(wanted, training=False, cache=cache, targets=read, raw=beside, late=late)
+    return _loader(corpus, recipe, order, workers if len(order) >= _WORTH_WORKERS else 0, substitute)
 
 
 def _loader(corpus: Corpus, recipe: Recipe, order: Order, workers: int, substitute: bool = True) -> EpochLoader:

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from accord.data.augmenting.views import Crop, View, normalise
+from accord.data.augmenting.pixels import Pixels
+from accord.data.augmenting.views import Crop, View
 from accord.data.draws import Draws
 from accord.data.inputs import ImageInput
 from accord.data.modalities.base import Modality, Reading
@@ -62,9 +63,9 @@ class Images(Modality):
             batch["view_flips"] = torch.tensor([[crop.flip for crop in row] for row in values])
         return batch | ({f"{field}_views": stacked} if len(stacked) > 1 else {})
 
-    def stack(self, crops: Sequence[Crop], image: ImageInput, spec: Any) -> Tensor:
-        """One view of all rows, normalised."""
-        return normalise(torch.stack([crop.pixels for crop in crops]), image, lighting_of(crops))
+    def stack(self, crops: Sequence[Crop], image: ImageInput, spec: Any) -> Pixels:
+        """One view of all rows."""
+        return Pixels(torch.stack([crop.pixels for crop in crops]), image, lighting_of(crops))
 
     def picture(self, cell: Any, root: Path | None, side: int) -> Image.Image | None:
         """The picture, made smaller."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from accord.data.augmenting.views import Crop, View, normalise
+from accord.data.augmenting.pixels import Pixels
+from accord.data.augmenting.views import Crop, View
 from accord.data.draws import Draws
 from accord.data.inputs import ImageInput
 from accord.data.modalities.base import Modality, Reading
@@ -68,13 +68,14 @@ class Videos(Images):
         batch = super().collate(field, values, spec, views, draws)
         return batch | {f"{field}_mask": mask, f"{field}_times": times}
 
-    def stack(self, crops: Sequence[Crop], image: ImageInput, spec: Any) -> Tensor:
-        """One view of all rows: normalised, then padded."""
-        batch = torch.zeros(len(crops), spec.frames, *crops[0].pixels.shape[1:])
-        shifts = lighting_of(crops)
+    def stack(self, crops: Sequence[Crop], image: ImageInput, spec: Any) -> Pixels:
+        """One view of all rows, short clips filled up."""
+        values = torch.zeros(len(crops), spec.frames, *crops[0].pixels.shape[1:], dtype=torch.uint8)
+        real = torch.zeros(len(crops), spec.frames, dtype=torch.bool)
         for row, crop in enumerate(crops):
-            batch[row, : len(crop.pixels)] = normalise(crop.pixels, image, None if shifts is None else shifts[row])
-        return batch
+            values[row, : len(crop.pixels)], real[row, : len(crop.pixels)] = crop.pixels, True
+        shifts = lighting_of(crops)
+        return Pixels(values, image, None if shifts is None else shifts[:, None], real)
 
     def contents(self, cell: Any, root: Path | None) -> Iterator[bytes]:
         """The file, or those of a folder or list of frames, one by one."""
