@@ -50,6 +50,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/peers_views.py
 	$(PY) benchmarks/peers_graph.py
 	$(PY) benchmarks/index.py
+	$(PY) benchmarks/scale.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
 	@$(SETUP) dev,bench,weights

@@ -34,6 +34,7 @@ from peers import (
     loop_mv_dhel,
     loop_mv_infonce,
     metric_learning_supcon,
+    siglip_loss,
 )
 from record import write
 from torch import Tensor
@@ -144,6 +145,16 @@ WORKS = [
         clip_loss,
         None,
         repeats=3,
+    ),
+    Work(
+        "pairwise sigmoid (SigLIP), B=8k, D=512",
+        "open_clip SigLipLoss",
+        lambda: [*pairs(8192)[:2], torch.tensor(10.0), torch.tensor(-10.0)],
+        AF.sigmoid_contrast,
+        siglip_loss,
+        0.7,
+        1 / 10,
+        repeats=5,
     ),
     Work(
         "NT-Xent, two views, B=4k, D=128",

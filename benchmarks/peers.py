@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 Call = Callable[..., Tensor]
 
@@ -17,6 +19,30 @@ def clip_loss() -> Call:
     from open_clip.loss import ClipLoss
 
     return ClipLoss()
+
+
+def chunked_clip_loss(image: Tensor, text: Tensor, scale: Tensor, rows: int = 1024) -> Tensor:
+    """Symmetric InfoNCE, some rows at a time, whose logits are computed again for the gradient."""
+
+    def part(a: Tensor, b: Tensor, start: int) -> Tensor:
+        logits = scale * a[start : start + rows] @ b.T
+        own = torch.arange(start, start + len(logits), device=a.device)
+        return torch.nn.functional.cross_entropy(logits, own, reduction="sum")
+
+    sums = [
+        checkpoint(part, a, b, start, use_reentrant=False)
+        for a, b in ((image, text), (text, image))
+        for start in range(0, len(a), rows)
+    ]
+    return torch.stack(sums).sum() / (2 * len(image))
+
+
+def siglip_loss() -> Call:
+    """Pairwise sigmoid loss of open_clip, in chunks of 1024 rows where its release has them."""
+    from open_clip.loss import SigLipLoss
+
+    chunked = "chunk_size" in signature(SigLipLoss).parameters
+    return SigLipLoss(**({"chunk_size": 1024} if chunked else {}))
 
 
 def lightly_nt_xent() -> Call:

@@ -173,6 +173,24 @@ def check_range(low: float, high: float, **values: float) -> None:
             raise ValueError(f"{name} = {value}: expected {kind} in [{low}, {high}]")
 
 
+def check_entries(limit: int, **indices: Tensor) -> None:
+    """No entry of a tensor of integers is ``limit`` or more; negative ones stand for none.
+
+    Looked at on a CPU alone: another device would have to be waited for, and refuses such an index itself.
+
+    Raises:
+        ValueError: one is.
+
+    Example:
+        >>> check_entries(3, **{"entry of y": torch.tensor([0, 3])})
+        Traceback (most recent call last):
+        ValueError: largest entry of y = 3: expected an integer in [-1, 2]
+    """
+    for name, index in indices.items():
+        if index.device.type == "cpu" and index.numel():
+            check_range(-1, limit - 1, **{f"largest {name}": max(-1, int(index.max()))})
+
+
 def check_choice(allowed: tuple[str, ...], **values: str) -> None:
     """Every word is one of those allowed.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.checks import check_range, check_shape
+from accord.functional.checks import check_entries, check_range, check_shape
 from accord.functional.distributed import gather_features
 from accord.state.base import FullPrecisionState
 
@@ -78,7 +78,7 @@ class FeatureBank(FullPrecisionState):
             ValueError: an index outside [0, N).
         """
         self._check(index)
-        if len(index):
+        if index.device.type == "cpu" and len(index):
             check_range(0, len(self) - 1, **{"smallest index": int(index.min())})
         return self.features[index]
 
@@ -90,5 +90,4 @@ class FeatureBank(FullPrecisionState):
         check_shape((length,), index=index)
         if index.is_floating_point() or index.dtype == torch.bool:
             raise ShapeError(f"index has type {index.dtype}: expected integers")
-        if len(index):
-            check_range(-1, len(self) - 1, **{"largest index": max(-1, int(index.max()))})
+        check_entries(len(self), index=index)

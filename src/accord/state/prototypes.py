@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from accord.errors import ShapeError
-from accord.functional.checks import as_float, check_positive, check_range, check_shape, check_share
+from accord.functional.checks import as_float, check_entries, check_positive, check_range, check_shape, check_share
 from accord.functional.distributed import gather_features, world_size
 from accord.state.base import FullPrecisionState
 
@@ -194,8 +194,7 @@ class PrototypeBank(FullPrecisionState):
         if y.is_floating_point():
             raise ShapeError(f"y has type {y.dtype}: expected integers")
         limit = 2 if self.multi_label else len(self.prototypes)
-        if len(y):
-            check_range(-1, limit - 1, **{"largest entry of y": max(-1, int(y.max()))})
+        check_entries(limit, **{"entry of y": y})
 
     def _samples(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Rows that count, ``(M, d)``, and the flat prototype that each belongs to, ``(M,)``."""

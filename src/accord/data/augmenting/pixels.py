@@ -44,10 +44,10 @@ class Pixels:
     spec: ImageInput
     lighting: Tensor | None = None
     real: Tensor | None = None
-    _moved: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+    _moved: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def to(self, device: Any, non_blocking: bool = False) -> Tensor:
-        """The pixels there, see :func:`normalise`; the same tensor every time, since a batch says some of them twice."""
+        """The pixels there, see :func:`normalise`: one tensor, however often a batch says it."""
         place = torch.device(device)
         if place not in self._moved:
             self._moved[place] = self._normalised(place, non_blocking)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from accord.functional.checks import (
     as_float,
+    check_entries,
     check_ndim,
     check_positive,
     check_range,
@@ -50,8 +51,7 @@ def select_by_text(dist: Tensor, labels: Tensor, k: int | Tensor, num_classes: i
     check_ndim(1, dist=dist)
     check_shape((len(dist),), labels=labels)
     per_class = torch.as_tensor(k, device=labels.device).expand(num_classes)
-    if len(labels):
-        check_range(-1, num_classes - 1, **{"largest label": int(labels.max())})
+    check_entries(num_classes, label=labels)
     check_range(1, max(1, int(per_class.min())), k=int(per_class.min()))
     by_dist = dist.masked_fill(~dist.isfinite(), torch.inf).argsort(stable=True)
     order = by_dist[labels[by_dist].argsort(stable=True)]  # by class, then by distance
