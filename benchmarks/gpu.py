@@ -1,6 +1,6 @@
 """The first hour on a GPU: what losses take, how long steps last, whether the loader keeps up, what bf16 costs.
 
-Each part prints its rows as it goes and stands in ``results/gpu.json`` when all are done. Memory is the peak that PyTorch
+Each part prints its rows as it goes; ``results/gpu.json`` holds them when all are done. Memory is the peak that PyTorch
 allocated above what was there; times wait for the device. With ``--quick`` everything is small enough for a processor,
 to see that it runs; nothing is written then.
 
@@ -175,7 +175,7 @@ def pictures(rows: int, side: int) -> Corpus:
 
 
 def loader(device: Device, quick: bool) -> Iterator[Row]:
-    """Pictures a second that the loader brings to the device, by workers; beside them those that a step of CLIP takes."""
+    """Pictures a second that the loader brings to the device, by workers, and those that CLIP trains on."""
     corpus = pictures(256 if quick else 8192, 64 if quick else 224)
     for workers in (0, 2) if quick else (0, 2, 4, 8, 16):
         run = towers("clip", device, quick, workers=workers)
@@ -224,7 +224,7 @@ PARTS: dict[str, Callable[[Device, bool], Iterator[Row]]] = {
 def main() -> None:
     """Measure the parts, print them, and write ``results/gpu.json``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=sorted(PARTS), help="all by default")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()

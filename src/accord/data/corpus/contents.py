@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from accord.data.cache import cache_folder, dispensable
 from accord.data.reading.graphs import graph_digest
 from accord.data.reading.media import cell_path
+from accord.files import write_atomically
 
 if TYPE_CHECKING:
     from accord.data.corpus.rows import Corpus
@@ -44,17 +46,39 @@ def fingerprint_of(corpus: Corpus) -> str:
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     if corpus.box_format != "xyxy" or corpus.mask_classes:
         digest.update(json.dumps([corpus.box_format, corpus.mask_classes]).encode())
+    remembered = cache_folder("fingerprints", f"{corpus.stamp}-{digest.hexdigest()}") if corpus.stamp else None
+    if remembered is not None and (known := _read(remembered)):
+        return known
+    by_itself = True  # does not change without the files that hold the rows
     for table in corpus.rows.select_columns(used).with_format("arrow").iter(batch_size=512) if len(corpus) else ():
         digest.update(table.combine_chunks().to_batches()[0].serialize())
         for column in corpus.columns.files:
-            for name in _file_names(table.column(column)):
+            cells = table.column(column)
+            files = _file_names(cells)
+            by_itself = by_itself and (not files or _in_shards(cells))
+            for name in files:
                 digest.update(_stamp(cell_path(name, corpus.root)).encode())
+    if remembered is not None and by_itself:
+        with dispensable("the hash of the rows"):
+            write_atomically(remembered, digest.hexdigest())
     return digest.hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _in_shards(cells: pa.ChunkedArray) -> bool:
+    """Whether cells say where in a file of many their bytes lie."""
+    return pa.types.is_struct(cells.type) and cells.type.get_field_index("within") >= 0
 
 
 def _file_names(cells: pa.ChunkedArray) -> list[str]:
     """The files that cells name, without looking at those that hold their bytes; one that holds many stands once."""
-    if pa.types.is_struct(cells.type) and cells.type.get_field_index("within") >= 0:
+    if _in_shards(cells):
         return pc.unique(pc.struct_field(cells, "within")).drop_null().to_pylist()
     if pa.types.is_struct(cells.type):
         outside = pc.is_null(pc.struct_field(cells, "bytes"))

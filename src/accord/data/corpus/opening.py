@@ -152,6 +152,7 @@ def _unchecked(
         root=found.root,
         where=found.where,
         target=found.graph.target if found.graph else ROW,
+        stamp=found.stamp,
         instance_classes=things_classes(rows, mapping.instance_label) if mapping.instance_label else (),
     )
     return corpus, found, labels

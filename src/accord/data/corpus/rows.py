@@ -59,6 +59,8 @@ class Corpus:
         mask_classes: names of the classes in masks, by grey value, empty where not known.
         instance_classes: names of the classes of things in boxes, instances and tracks.
         box_format: what the four numbers of a box are.
+        stamp: hash of place, size and time of the files that hold the rows, so that what they hold is hashed only once;
+            empty where they are not known.
         near: over how many rows training mixes their order, so that what lies together is read together; None for all.
         left_out: the rows of the source that cannot be used and are not among these, and where their list is.
     """
@@ -80,6 +82,7 @@ class Corpus:
     mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     box_format: BoxFormat = "xyxy"
+    stamp: str = ""
     near: int | None = None
     left_out: Quarantine = dataclasses.field(default_factory=Quarantine)
 

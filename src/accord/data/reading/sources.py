@@ -37,6 +37,7 @@ class Source:
         graph: the graph of a folder of nodes and edges; its target's nodes are the rows.
         bad: position -> reason, for rows that could not be read from their file at all.
         notes: sentences on what was made of it where it could have been meant otherwise.
+        stamp: place, size and time of the files that hold the rows; empty where they are not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source:
     graph: GraphFolder | None = None
     bad: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    stamp: str = ""
 
 
 def announce(line: str) -> None:
@@ -82,7 +84,8 @@ def read_source(source: str | Path, target: str | None = None) -> Source:
         return _read_folder(path)
     if path.is_file():
         table = read_table(path)
-        return Source(path.name, table.rows, path.parent, where=path.name, bad=table.bad, notes=table.notes)
+        found = {"bad": table.bad, "notes": table.notes, "stamp": _stamp([path])}
+        return Source(path.name, table.rows, path.parent, where=path.name, **found)
     raise DataError(_missing(text, path))
 
 
@@ -91,22 +94,24 @@ def _read_folder(folder: Path) -> Source:
     metadata = metadata_of(folder)
     if metadata:
         table = read_table(metadata)
-        return Source(folder.name, table.rows, folder, where=metadata.name, bad=table.bad, notes=table.notes)
+        said = {"bad": table.bad, "notes": table.notes, "stamp": _stamp([metadata])}
+        return Source(folder.name, table.rows, folder, where=metadata.name, **said)
     found = read_media_folder(folder)
     return Source(folder.name, found.rows, folder, found.columns, where=folder.name, notes=found.notes)
 
 
 def _read_pack(name: str) -> Source:
-    from accord.data.packs import load_pack
+    from accord.data.packs import get_pack, load_pack, parquet_path
 
     rows, columns = load_pack(name)
-    return Source(f"pack:{name}", rows, columns=columns, where=f"pack:{name}")
+    return Source(
+        f"pack:{name}", rows, columns=columns, where=f"pack:{name}", stamp=_stamp([parquet_path(get_pack(name))])
+    )
 
 
 def _read_shards(source: str, shards: Sequence[Path]) -> Source:
     """The rows of tar shards as a memory-mapped table in the cache, media left where they lie."""
-    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    state = hashlib.blake2b(repr(stamp).encode(), digest_size=8).hexdigest()
+    state = _stamp(shards)
     root = Path(os.path.commonpath([path.absolute().parent for path in shards]))
     try:
         with quiet_datasets(), indispensable():
@@ -122,7 +127,13 @@ def _read_shards(source: str, shards: Sequence[Path]) -> Source:
         if isinstance(cause, AccordError):
             raise cause from None
         raise DataError(f"{source}: the shards cannot be read into one table: {first_line(cause)}") from None
-    return Source(Path(source).name, rows, root, where=source)
+    return Source(Path(source).name, rows, root, where=source, stamp=state)
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Hash of place, size and time of files."""
+    seen = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
 
 
 def _read_hub(name: str) -> Source:
