@@ -16,12 +16,26 @@ QUICK = {"epochs": 3, "batch_size": 32, "lr": 0.01, "grad_clip": 1e9, "log_every
 
 
 class Halves(Toy):
-    """Notes the type in which it is computed, and the gradients that it is shown."""
+    """Notes the types in which its encoder and its heads are computed."""
+
+    def towers(self, batch):
+        with_hook = self.encoders["text"].drop.register_forward_pre_hook(lambda *_: self.note("encoder"))
+        towers = super().towers(batch)
+        with_hook.remove()
+        self.note("head")
+        return towers
+
+    def note(self, where):
+        on = torch.is_autocast_enabled("cpu")
+        self.types = {**getattr(self, "types", {}), where: torch.get_autocast_dtype("cpu") if on else torch.float32}
+
+
+class Large(Toy):
+    """Its head is fed numbers whose products float16 does not hold."""
 
     def towers(self, batch):
         towers = super().towers(batch)
-        self.types = {torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32}
-        return towers
+        return {**towers, "z": torch.nn.functional.normalize(self.projector(1e6 * towers["h"]), dim=1)}
 
 
 def trained(tmp_path, losses, name, kind=Toy, **settings):
@@ -43,16 +57,28 @@ def scaled_by(monkeypatch):
     return start
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
-def test_halves_follow_what_single_precision_does(precision, dtype, tmp_path, losses, scaled_by):
+@pytest.mark.parametrize(
+    ("precision", "types"),
+    [
+        ("fp16", {"encoder": torch.float16, "head": torch.float32}),
+        ("bf16", {"encoder": torch.bfloat16, "head": torch.bfloat16}),
+    ],
+)
+def test_halves_follow_what_single_precision_does(precision, types, tmp_path, losses, scaled_by):
     scaled_by(256.0)
     method, half = trained(tmp_path, losses, precision, Halves, precision=precision)
     _, single = trained(tmp_path, losses, "fp32", precision="fp32")
-    assert method.types == {dtype}
+    assert method.types == types
     assert all(parameter.dtype == torch.float32 for parameter in method.parameters())
     for name, close in (("total", 0.02), ("grad_norm", 0.1)):  # which is clipped, so it is not the scaled one
         found, expected = ([line[name] for line in lines] for lines in (half, single))
         assert found == pytest.approx(expected, rel=close), name
+
+
+def test_what_a_head_is_fed_may_be_larger_than_fp16_holds(tmp_path, losses, scaled_by):
+    scaled_by(1.0)
+    _, lines = trained(tmp_path, losses, "large", Large, precision="fp16", epochs=1)
+    assert all(line["grad_norm"] > 0 for line in lines)
 
 
 def test_gradients_that_overflow_are_left_out_and_the_scale_falls(tmp_path, losses, scaled_by):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from accord.encoders.stages import repeated
 from accord.errors import ConfigError
 
 RANDOM = "random initialisation"
+_HALF: ContextVar[torch.dtype | None] = ContextVar("half", default=None)  # see `encoders_in`
 _AT_ONCE = 16 * 3 * 224**2  # input values, 16 pictures: more are no faster on a processor, and take gigabytes
 
 
@@ -77,9 +79,15 @@ class Encoder(nn.Module):
         if isinstance(x, Features):
             return x
         encode = self.encode_layers if layers else self.encode
-        with torch.no_grad() if self.frozen else nullcontext():
+        half = _HALF.get()
+        with torch.no_grad() if self.frozen else nullcontext(), nullcontext() if half is None else self._autocast(half):
             features = self._in_portions(encode, x, mask)
+        features = features if half is None else features.to(torch.float32)
         return features if times is None else _timed(features, times)
+
+    def _autocast(self, half: torch.dtype) -> torch.autocast:
+        device = next((parameter.device.type for parameter in self.parameters()), "cpu")
+        return torch.autocast(device, half)
 
     def _in_portions(self, encode: Callable[..., Features], x: Any, mask: Tensor | None) -> Features:
         """:meth:`encode`; on a processor a few items after the other, where neither gradients nor a batch's
@@ -187,6 +195,19 @@ class Encoder(nn.Module):
         for part in getattr(self, "_resting", []):
             part.eval()
         return self
+
+
+@contextmanager
+def encoders_in(half: torch.dtype) -> Iterator[None]:
+    """Let encoders compute in half precision what autocast lets them, and return float32, while this lasts.
+
+    What is computed of their features keeps its digits and its range, which in float16 ends at 65,504.
+    """
+    before = _HALF.set(half)
+    try:
+        yield
+    finally:
+        _HALF.reset(before)
 
 
 @contextmanager

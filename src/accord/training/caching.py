@@ -42,7 +42,7 @@ from accord.training.config import TrainingConfig
 from accord.training.device import reading_workers, resolve_device
 from accord.training.feature_store import FeatureStore, content_key
 from accord.training.identity import fixed_encoders, weights_digest
-from accord.training.precision import half_precision
+from accord.training.precision import computed_in, half_precision
 
 _BATCH = 128  # rows encoded at once
 _FILE = 1024  # rows of one file; a run killed meanwhile loses at most these
@@ -273,8 +273,7 @@ class _Source:
 
     def _rows(self, batch: Batch) -> Tensor:
         layers = any(one.name == "layers" for one in self.layout.streams)
-        device = next(self.encoder.parameters()).device
-        with torch.autocast(device.type, self.half, enabled=self.half is not None):
+        with computed_in(self.half, next(self.encoder.parameters()).device):
             return self.layout.pack(_encoded(self.encoder, self.modality, batch, layers)).cpu()
 
     def cache(self, plain: Tensor, **rest: Any) -> FeatureCache:

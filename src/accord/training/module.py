@@ -38,7 +38,7 @@ from accord.training.gradcache import batch_rows, cached_backward
 from accord.training.identity import without
 from accord.training.journal import Journal
 from accord.training.optimiser import build_optimizer, schedule
-from accord.training.precision import half_precision
+from accord.training.precision import computed_in, half_precision
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
@@ -353,7 +353,7 @@ class StageModule(LightningModule):
             mixed = self.method.mix(batch, step)
             terms: dict[str, Tensor] = {}
             for mover in moving:
-                with self._alone(mover), torch.autocast(self.device.type, self._half, enabled=self._half is not None):
+                with self._alone(mover), computed_in(self._half, self.device):
                     terms |= self._named(mover, self._backward_one(mixed, mover.told(step), 1 / len(batches)))
             found.append(terms)
         return found[0] if len(found) == 1 else _means(found)

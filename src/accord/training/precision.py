@@ -6,8 +6,11 @@ step several optimisers: what is scaled has to be unscaled once, before anybody 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
+from accord.encoders.base import encoders_in
 from accord.errors import ConfigError
 from accord.training.config import TrainingConfig
 from accord.training.device import resolve_device
@@ -33,3 +36,14 @@ def half_precision(config: TrainingConfig) -> torch.dtype | None:
         return torch.float16
     fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if config.precision == "bf16" or (config.precision == "auto" and fast) else None
+
+
+def computed_in(half: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
+    """The arithmetic of a forward pass: bfloat16 wherever autocast has it, float16 in the encoders alone.
+
+    float16 ends at 65,504, which the products of a head reach sooner than those of a network that is normalised layer
+    by layer; heads and losses are computed in float32 there.
+    """
+    if half is None:
+        return nullcontext()
+    return encoders_in(half) if half is torch.float16 else torch.autocast(device.type, half)
