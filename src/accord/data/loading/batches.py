@@ -216,11 +216,11 @@ class Recipe:
         assert cache.variants is not None
         hashes = modality_of(field).variant_hashes(self.draws(rows, epoch), views)  # (B, V)
         if cache.counts is None or cache.starts is None:
-            _, held, variants, _ = cache.variants.shape
-            limit, start = np.uint64(variants), (rows[:, None] * held + np.arange(views)) * variants
+            _, held, each, _ = cache.variants.shape
+            variants, start = np.array(each), (rows[:, None] * held + np.arange(views)) * each
         else:
-            limit, start = cache.counts.numpy()[rows, None].astype(np.uint64), cache.starts[rows, None]
-        flat = torch.from_numpy(start + (hashes % limit).astype(np.int64))  # (B, V)
+            variants, start = cache.counts.numpy()[rows, None], cache.starts[rows, None]
+        flat = torch.from_numpy(start + (hashes % variants.astype(np.uint64)).astype(np.int64))  # (B, V)
         features = cache.variants.flatten(0, -2)
         drawn = [cache.unpack(features.index_select(0, column)) for column in flat.unbind(1)]  # V times
         batch: Batch = {field: drawn[0]}

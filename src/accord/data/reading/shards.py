@@ -116,7 +116,7 @@ def _members(shard: str) -> Iterator[tuple[str, list[_Part]]]:
         with open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             end = os.fstat(file.fileno()).st_size
             while (member := archive.next()) is not None:
-                archive.members = []  # else it keeps all that it has read
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps all that it has read
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
                 if not member.isreg() or not stem or not suffix:

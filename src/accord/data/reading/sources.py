@@ -83,9 +83,7 @@ def read_source(source: str | Path, target: str | None = None) -> Source:
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
-        table = read_table(path)
-        found = {"bad": table.bad, "notes": table.notes, "stamp": _stamp([path])}
-        return Source(path.name, table.rows, path.parent, where=path.name, **found)
+        return _of_table(path.name, path, path.parent)
     raise DataError(_missing(text, path))
 
 
@@ -93,11 +91,15 @@ def _read_folder(folder: Path) -> Source:
     """A folder with ``metadata.csv|jsonl|parquet`` (column ``file_name``), or of media alone."""
     metadata = metadata_of(folder)
     if metadata:
-        table = read_table(metadata)
-        said = {"bad": table.bad, "notes": table.notes, "stamp": _stamp([metadata])}
-        return Source(folder.name, table.rows, folder, where=metadata.name, **said)
+        return _of_table(folder.name, metadata, folder)
     found = read_media_folder(folder)
     return Source(folder.name, found.rows, folder, found.columns, where=folder.name, notes=found.notes)
+
+
+def _of_table(name: str, file: Path, root: Path) -> Source:
+    """The rows of a table, whose paths are relative to ``root``."""
+    table, stamp = read_table(file), _stamp([file])
+    return Source(name, table.rows, root, where=file.name, bad=table.bad, notes=table.notes, stamp=stamp)
 
 
 def _read_pack(name: str) -> Source:
