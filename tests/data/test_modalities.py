@@ -18,7 +18,7 @@ from accord.data.corpus import Corpus, open_corpus
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declarations, main_fields
 from accord.data.inputs import AudioInput, ImageInput, SequenceInput, TextInput, VideoInput
-from accord.data.loading.batches import Recipe
+from accord.data.loading.batches import Recipe, to_device
 from accord.data.loading.loader import eval_loader, train_loader
 from accord.data.modalities import Modality, get_modalities, get_modality, modality_of, viewed_field
 from accord.errors import ConfigError
@@ -43,7 +43,7 @@ def test_every_modality_that_is_read_row_by_row_has_an_input_here() -> None:
 def test_a_blank_goes_through_cutting_and_collating_like_a_value(field: str) -> None:
     kind, spec = modality_of(field), INPUTS[field]
     cut = [kind.cut(kind.blank(spec), spec, (), UNDRAWN) for _ in range(2)]
-    batch = kind.collate(field, cut, spec, (), Draws(row=np.arange(2)))
+    batch = to_device(kind.collate(field, cut, spec, (), Draws(row=np.arange(2))), torch.device("cpu"))
     assert len(batch[field]) == 2
     assert all(key == field or key.startswith(f"{field}_") for key in batch)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.data.augmenting import views
+from accord.data.augmenting import crops
 from accord.data.augmenting.crops import centre_crop, make_crop, to_pixels
 from accord.data.augmenting.pixels import Pixels, normalise
 from accord.data.augmenting.views import View, expand
@@ -169,7 +169,7 @@ def test_auto_augment_follows_the_seed_and_recolours_moves_or_leaves_a_picture()
     assert len({pixels.numpy().tobytes() for pixels in found}) > 10
 
 
-@pytest.mark.parametrize("operation", views._OPERATIONS)
+@pytest.mark.parametrize("operation", crops._OPERATIONS)
 def test_no_random_operation_tints_a_grey_picture_and_what_comes_in_is_background(operation) -> None:
     picture = Image.new("RGB", (40, 40), (90, 90, 90))
     for strength in (-0.7, 0.7):

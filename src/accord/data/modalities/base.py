@@ -106,6 +106,9 @@ class Modality:
     ) -> dict[str, Any]:
         """The batch of values that were :meth:`cut`, under keys that begin with ``field``.
 
+        What is large there and small as it was read may be a thing of its own with a method ``to``, which makes the
+        tensor on the device where it is wanted, as :class:`~accord.data.augmenting.pixels.Pixels` does.
+
         Args:
             field: the column's field, by default the modality's name.
             values: of B rows.
