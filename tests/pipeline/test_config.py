@@ -14,7 +14,7 @@ RUN = small_run("pictures")
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("training.epoch", "training.epoch is not a setting; did you mean training.epochs?"),
+        ("training.epoch", "training.epoch is not a setting; did you mean training.epochs or training.epoch_rows?"),
         ("method.temprature", "method.temprature is not a setting; did you mean method.temperature"),
         ("epochs", "epochs is not a setting; did you mean training.epochs?"),
         ("temperature", "temperature is not a setting; did you mean method.temperature?"),
@@ -26,7 +26,7 @@ RUN = small_run("pictures")
         ("data.split.tset", "data.split.tset is not a setting; did you mean data.split.test?"),
         ("data.corruption.rat", "data.corruption.rat is not a setting; did you mean data.corruption.rate?"),
         ("encoder.image.freeze", "encoder is not a setting; did you mean encoders?"),
-        ("training.smell", "training.smell is not a setting; the settings are: training.epochs, training.batch_size"),
+        ("training.smell", "training.smell is not a setting; the settings are: training.epochs, training.epoch_rows"),
         ("method.name", "no method 2"),
     ],
 )

@@ -41,6 +41,7 @@ class Large(Toy):
 def trained(tmp_path, losses, name, kind=Toy, **settings):
     method = toy(dropout=0.0)
     method.__class__ = kind
+    method.encoders["text"].drop = torch.nn.Linear(16, 16)  # which autocast computes in half precision
     fit(method, toy_corpus(), TrainingConfig.parse({**QUICK, **settings}), tmp_path / name, progress=False)
     return method, losses(tmp_path / name)
 
@@ -82,12 +83,14 @@ def test_what_a_head_is_fed_may_be_larger_than_fp16_holds(tmp_path, losses, scal
 
 
 def test_gradients_that_overflow_are_left_out_and_the_scale_falls(tmp_path, losses, scaled_by):
-    scaled_by(2.0**127)
+    scaled_by(2.0**30)
     method, lines = trained(tmp_path, losses, "run", precision="fp16", epochs=20)
     assert all(parameter.isfinite().all() for parameter in method.parameters())
+    main = [line["grad_norm"] for line in lines if line["stage"] == "main"]
+    assert main[0] == 0
+    assert all(main[50:])
     content = load_plain(tmp_path / "run" / "checkpoints" / "last.ckpt")["accord"]
-    assert 0 < content["loss_scale"]["scale"] < 2.0**127
-    assert lines[0]["grad_norm"] == 0
+    assert content["loss_scale"]["scale"] > 0
     assert lines[-1]["total"] < lines[0]["total"]
 
 
