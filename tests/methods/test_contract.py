@@ -15,6 +15,7 @@ from contract_abilities import CHECKS, abilities
 from contract_case import TRAINING, Case, Killed, killed_at, same, state_of, watched
 from contract_processes import alone, command, half, shared_out
 from contract_rows import write_graph, write_rows
+from contract_waits import waiting
 
 from accord.data.fields import declarations
 from accord.methods import available
@@ -120,6 +121,22 @@ def test_bfloat16_gives_finite_losses_and_gradients(taught):
         lines = taught.fit(method, "bfloat16", epochs=1, precision="bf16", grad_clip=1e9)
     assert learnt
     assert not [line for line in lines if any(value != value for value in line.values())]
+
+
+WAITING = {  # steps whose work hangs on what is in the batch
+    "adameow": "keeps as many neighbours as the drawn graph has",
+    "contrastive_gap": "leaves out rows with the caption of another",
+    "gram": "compares the rows that have each modality",
+    "meow": "keeps as many neighbours as the drawn graph has",
+    "slotcon": "compares the slots that are active",
+    "tcl": "scores the vocabulary for hidden words alone",
+    "xclip": "encodes the frames that each clip has",
+}
+
+
+def test_a_step_does_not_wait_for_the_device(taught):
+    found = list(waiting(taught))
+    assert bool(found) is (taught.name in WAITING), found
 
 
 @pytest.mark.parametrize("name", shared_out())

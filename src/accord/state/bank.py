@@ -63,12 +63,16 @@ class FeatureBank(FullPrecisionState):
         check_shape((None, self.features.shape[1]), z=z)
         self._check(index, len(z))
         index, z = gather_features(index, with_grad=False), gather_features(z.to(self.features), with_grad=False)
+        if not len(index):
+            return
+        # Rows of one index write what the last of them is given, and those left out what the largest index is: a mask
+        # would make an accelerator wait for how many rows it keeps.
         ordered, order = index.sort(stable=True)
-        last = ordered >= 0
-        last[:-1] &= ordered[1:] != ordered[:-1]
-        index, z = ordered[last], z[order[last]]
-        self.features[index] = z
-        self.seen[index] = True
+        row = ordered.where(ordered >= 0, ordered[-1])
+        z = z[order[torch.searchsorted(ordered, row, right=True) - 1]]
+        written, row = row >= 0, row.clamp(min=0)
+        self.features[row] = z.where(written[:, None], self.features[row])
+        self.seen[row] |= written
 
     def read(self, index: Tensor) -> Tensor:
         """A copy of the vectors of ``index (b,)``, zero where none was written; ``(b, d)``.
