@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from contract_case import TRAINING, Case
+from contract_case import TRAINING, Case, state_of
 
+from accord.functional.distributed import full_tensor
 from accord.methods import Method, Step, available, get_method
 from accord.methods.programme import Batch
 from accord.training.batch_norm import share_batch_norm
 from accord.training.config import TrainingConfig
 from accord.training.module import HookLoader, Run, training_loader
 from accord.training.seeding import seed_everything
+from accord.training.sharding import Shards
 from accord.training.stages import trained_in
 
 
-def half(rank: int, name: str, places: list[str], cache: str) -> dict[str, Tensor]:
-    """What :func:`alone` gives of a method, of this process's share of the rows."""
+def half(rank: int, name: str, places: list[str], cache: str, sharded: bool = False) -> dict[str, Tensor]:
+    """What :func:`alone` gives of a method, of this process's share of the rows, and of the weights."""
     import platformdirs
 
     platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
     rows, graph = (Path(place) for place in places)
-    return alone(Case(name, (rows, graph), Path(cache)), rank, 2)
+    return alone(Case(name, (rows, graph), Path(cache)), rank, 2, sharded=sharded)
+
+
+def trained(rank: int, name: str, places: list[str], cache: str, training: dict[str, Any]) -> dict[str, Tensor]:
+    """All parameters and buffers after a training without dropout, in this process as one of ``training.devices``."""
+    import platformdirs
+
+    platformdirs.user_cache_path = lambda *_, **__: Path(cache)  # type: ignore[assignment, misc]
+    rows, graph = (Path(place) for place in places)
+    case = Case(name, (rows, graph), Path(cache))
+    method = case.built()
+    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
+        case.fit(method, f"devices {training.get('devices', 1)}", **training)
+    return state_of(method)
 
 
 def command(rank: int, arguments: list[str], cache: str) -> str:
@@ -52,8 +68,8 @@ def shared_out() -> list[str]:
     return [name for name, kind in kinds.items() if kind.loss is not Method.loss and name not in whole]
 
 
-def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
-    """The total loss and all gradients at the first step of every stage, by name."""
+def alone(case: Case, rank: int = 0, world: int = 1, *, sharded: bool = False) -> dict[str, Tensor]:
+    """The total loss and all gradients at the first step of every stage, by name; whole, where weights are sharded."""
     method, config = case.built(), TrainingConfig.parse(TRAINING)
     share_batch_norm(method)  # as in training
     run = Run(case.corpus, config, Path(), None, {}, None, {}, frozenset())  # type: ignore[arg-type]
@@ -62,17 +78,26 @@ def alone(case: Case, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     for stage in method.stages:
         step = Step(stage.name, epochs=stage.epochs or config.epochs, total=9)
         with trained_in(method, stage) as trained:
+            shards = Shards(method, trained) if sharded else None
+            trained = shards.trained if shards else trained
             for hook, place in ((method.before_stage, stage), (method.before_epoch, step)):
                 seed_everything(0)
                 method.eval()
-                hook(place, rows)  # type: ignore[operator]
+                with shards.seen_whole() if shards else nullcontext():
+                    hook(place, rows)  # type: ignore[operator]
             batch = next(iter(training_loader(method.train(), run, rank, world)))
             for optimiser in stage.optimisers:
                 total = _total(method, batch, replace(step, optimiser=optimiser.name))
-                gradients = {name: parameter.grad for name, parameter in trained if parameter.grad is not None}
+                if shards:
+                    shards.average_gradients()
+                gradients = {
+                    name: full_tensor(parameter.grad) for name, parameter in trained if parameter.grad is not None
+                }
                 parts = {"total": total, **gradients}
                 found |= {f"{stage.name}, {optimiser.name}: {name}": value for name, value in parts.items()}
                 method.zero_grad()
+            if shards:
+                shards.end()
     return found
 
 

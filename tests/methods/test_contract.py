@@ -13,7 +13,7 @@ import torch
 import yaml
 from contract_abilities import CHECKS, abilities
 from contract_case import TRAINING, Case, Killed, killed_at, same, state_of, watched
-from contract_processes import alone, command, half, shared_out
+from contract_processes import alone, command, half, shared_out, trained
 from contract_rows import write_graph, write_rows
 from contract_waits import waiting
 
@@ -155,6 +155,48 @@ def test_two_processes_are_one_with_all_rows(name, cases):
         "what its rows are compared with (accord.functional.distributed), divides by counts of all processes, and "
         "draws for the rows of all (Step.generator)"
     )
+
+
+# What encoders are: one that is run once a step, one that sees crops of several sizes, two with momentum copies
+SHARDED = ("clip", "swav", "pixpro", "tcl")
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_two_processes_that_share_the_weights_out_are_one(name, cases):
+    case = cases(name)
+    expected = alone(case)
+    places, cache = [str(place) for place in case.places], str(case.work.parent / "cache")
+    for found in run_two_processes(half, name, places, cache, True):
+        losses = {part for part in expected if part.endswith(": total")}
+        gradients = expected.keys() - losses
+        assert len(gradients) > len(losses)
+        for part in gradients:
+            torch.testing.assert_close(found[part], expected[part], atol=3e-5, rtol=1e-3, msg=part)
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_a_training_that_shares_the_weights_out_ends_with_those_of_one_process(name, cases, tmp_path):
+    places = [str(place) for place in cases(name).places]
+    training = {"optimizer": "sgd", "lr": 0.01, "epochs": 2, "grad_clip": 1.0}
+    whole = trained(0, name, places, str(tmp_path / "one"), training)
+    shared = {**training, "devices": 2, "strategy": "fsdp"}
+    for found in run_two_processes(trained, name, places, str(tmp_path / "two"), shared, torchrun=True):
+        assert found.keys() == whole.keys()
+        for part, value in whole.items():
+            torch.testing.assert_close(found[part], value, atol=1e-4, rtol=1e-3, msg=part, equal_nan=True)
+
+
+def test_the_command_leaves_whole_weights_where_they_were_shared_out(cases, tmp_path):
+    case = cases("clip")
+    config, out = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(case.run.model_dump(mode="json")))
+    call = ["train", "--config", str(config), "--out", str(out), "--epochs", "1"]
+    call += ["--set", "training.devices=2", "--set", "training.strategy=fsdp", "--set", "training.probe_every=1"]
+    run_two_processes(command, call, str(case.work.parent / "cache"), torchrun=True)
+    loaded, fresh = state_of(load_model(out).method), state_of(case.built())
+    assert {name: value.shape for name, value in loaded.items()} == {name: value.shape for name, value in fresh.items()}
+    blocks = [name for name in fresh if ".blocks." in name or ".layers." in name]
+    assert [name for name in blocks if torch.equal(loaded[name], fresh[name])] == []
 
 
 @pytest.mark.parametrize("name", shared_out())

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from programmed import programmed
+from torch import Tensor
 from toy_method import Toy, toy, toy_corpus
 
 from accord.errors import AccordError
-from accord.methods.base import Step
+from accord.methods.base import Batch, Step
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
@@ -30,6 +31,14 @@ class Mortal(Toy):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Tied(Toy):
+    """Takes the table of words from inside its encoder."""
+
+    def towers(self, batch: Batch) -> dict[str, Tensor]:
+        towers = super().towers(batch)
+        return {**towers, "words": towers["h"] @ self.encoders["text"].table.weight.T}
+
+
 def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = None) -> None:
     """Train as ``task`` says and leave ``final.pt``.
 
@@ -37,7 +46,7 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
         run_dir: folder of the run.
         task: ``training`` and ``method`` settings, ``dropout``, ``resume``, ``programmed``, which of the toys, and
             ``kill_at``, an optimiser step, of all processes or of the one that ``dies``; and
-            ``idle``, for a parameter that no step uses.
+            ``idle``, for a parameter that no step uses, and ``tied``, for a loss that takes a weight from the encoder.
         world: environment of one of several processes, as torchrun sets it.
     """
     torch.set_num_threads(1)
@@ -50,6 +59,8 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
         method.steps_left = task["kill_at"]
     if task.get("idle"):
         method.idle = torch.nn.Parameter(torch.ones(2))
+    if task.get("tied"):
+        method.__class__ = type("Tied", (Tied, type(method)), {})
     config = TrainingConfig.parse(task["training"])
     try:
         fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)

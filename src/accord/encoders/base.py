@@ -163,7 +163,8 @@ class Encoder(nn.Module):
         for name, parameter in self.named_parameters():
             if any(fnmatchcase(name, pattern) for pattern in self.adapters):
                 parameter.requires_grad_(True)
-        self._how, self._resting = how, list(resting(parts))
+        held = {part for largest in resting(parts) for part in largest.modules()}
+        self._how, self._resting = how, [name for name, part in self.named_modules() if part in held]
         return self.train(self.training)
 
     def _freeze_blocks(self, how: Any) -> Iterable[nn.Module]:
@@ -192,8 +193,8 @@ class Encoder(nn.Module):
         super().train(mode)
         if mode and self.frozen:
             super().train(False)
-        for part in getattr(self, "_resting", []):
-            part.eval()
+        for name in getattr(self, "_resting", []):  # by name: sharded training puts other modules in their place
+            self.get_submodule(name).training = False
         return self
 
 

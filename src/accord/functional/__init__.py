@@ -12,7 +12,17 @@ from accord.functional import clusters, contrast, dense, measures, noise, simila
 from accord.functional.clusters import *
 from accord.functional.contrast import *
 from accord.functional.dense import *
-from accord.functional.distributed import gather_features, gather_tokens, own_rows, rank, rows_elsewhere, world_size
+from accord.functional.distributed import (
+    full_tensor,
+    gather_features,
+    gather_tokens,
+    is_sharded,
+    own_rows,
+    rank,
+    rows_elsewhere,
+    shard_like,
+    world_size,
+)
 from accord.functional.engine import contrastive_loss, masked_logsumexp, row_normalize
 from accord.functional.measures import *
 from accord.functional.mixing import clip_mixup, cutmix, cutmix_box, mixup, soft_targets
@@ -35,8 +45,10 @@ __all__ = [
     "cosine_momentum",
     "cutmix",
     "cutmix_box",
+    "full_tensor",
     "gather_features",
     "gather_tokens",
+    "is_sharded",
     "own_rows",
     "masked_logsumexp",
     "mixup",
@@ -44,6 +56,7 @@ __all__ = [
     "row_normalize",
     "rows_elsewhere",
     "self_logsumexp",
+    "shard_like",
     "soft_targets",
     "tiled_logsumexp",
     "tiled_logsumexp_both",

@@ -89,6 +89,60 @@ def rows_elsewhere(x: Tensor) -> Tensor:
     return torch.cat(parts) if parts else x[:0].detach()
 
 
+def is_sharded(x: Tensor) -> bool:
+    """Whether a tensor is sharded over the processes, as weights are in fully sharded training.
+
+    Args:
+        x: any tensor.
+
+    Example:
+        >>> is_sharded(torch.ones(2))
+        False
+    """
+    return hasattr(x, "full_tensor")  # a DTensor, whose class takes a second to import
+
+
+def full_tensor(x: Tensor) -> Tensor:
+    """All of a tensor that is sharded over the processes, which ask for it together.
+
+    Args:
+        x: any tensor.
+
+    Returns:
+        A plain tensor; ``x`` itself where it is not sharded.
+
+    Example:
+        >>> x = torch.ones(2)
+        >>> full_tensor(x) is x
+        True
+    """
+    full: Tensor = x.full_tensor() if is_sharded(x) else x  # type: ignore[operator]
+    return full
+
+
+def shard_like(x: Tensor, like: Tensor) -> Tensor:
+    """What this process has of a tensor when it is sharded as another one is; the converse of :func:`full_tensor`.
+
+    Args:
+        x: a plain tensor, the same in every process.
+        like: one of that shape.
+
+    Returns:
+        A tensor that is sharded as ``like`` is; ``x`` itself where that is not.
+
+    Example:
+        >>> x = torch.ones(2)
+        >>> shard_like(x, torch.zeros(2)) is x
+        True
+    """
+    if not is_sharded(like):
+        return x
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(x.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
 def gather_tokens(tokens: Tensor, mask: Tensor, *, with_grad: bool) -> tuple[Tensor, Tensor]:
     """Stack the token sequences of all processes, padded to the longest of them.
 

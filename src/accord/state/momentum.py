@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.functional.checks import check_range, check_share
+from accord.functional.distributed import full_tensor
 from accord.functional.schedule import cosine_momentum
 
 
@@ -149,6 +150,6 @@ def _blend(slow: dict[str, Tensor], online: dict[str, Tensor], share: float | Te
         raise ValueError(f"the online module differs from the copied one in {', '.join(differing)}")
     for name, tensor in slow.items():
         if tensor.is_floating_point():
-            tensor.lerp_(online[name].to(tensor), share.to(tensor) if isinstance(share, Tensor) else share)
+            tensor.lerp_(full_tensor(online[name]).to(tensor), share.to(tensor) if isinstance(share, Tensor) else share)
         else:
-            tensor.copy_(online[name])
+            tensor.copy_(full_tensor(online[name]))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from accord.functional.distributed import is_sharded, shard_like
 from accord.methods.shapes import Resized
 
 
@@ -35,13 +36,17 @@ class WeightAverage:
         self.steps = 0
         self._live = dict(named)
         self._copy = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        parts = [[name for name, weight in self._live.items() if is_sharded(weight) is kind] for kind in (True, False)]
+        self._alike = [part for part in parts if part]  # no operation takes both
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the current weights into the average."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(list(self._copy.values()), [p.detach() for p in self._live.values()], 1 - decay)
+        for names in self._alike:
+            live = [self._live[name].detach() for name in names]
+            torch._foreach_lerp_([self._copy[name] for name in names], live, 1 - decay)
 
     def follow(self, resized: Resized) -> None:
         """Keep the rows of the average that a parameter kept."""
@@ -64,4 +69,4 @@ class WeightAverage:
         for name, value in self._copy.items():
             saved = state[f"average.{name}"]
             assert isinstance(saved, Tensor)
-            value.copy_(saved)
+            value.copy_(shard_like(saved, value))

@@ -98,7 +98,10 @@ class TrainingConfig(Config):
     )
     devices: int = Field(1, ge=1, description="processes, one per device")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="kind of device")
-    strategy: Literal["auto", "ddp"] = Field("auto", description="auto is ddp as soon as there are two devices")
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto",
+        description="auto is ddp as soon as there are two devices; fsdp shards the blocks of trained encoders",
+    )
     share_batch_norm: bool = Field(
         True, description="batch norm over the rows of all devices, as one device would; else each over its own"
     )

@@ -45,6 +45,7 @@ from accord.training.start import check_machine, check_start, rows_per_step
 
 # What gloo and NCCL say when a peer is gone, and what Lightning and PyTorch say of parameters without gradient
 _GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited|heartbeat|Timed out|aborted", re.I)
+_OUTSIDE = re.compile("got mixed torch.Tensor and DTensor")
 _LEFT_OUT = re.compile("not used in producing the loss|Expected to have finished reduction")
 
 
@@ -186,10 +187,14 @@ def build_trainer(config: TrainingConfig, run_dir: Path, epochs: int, stage: Sta
 
 
 def _exchanged(config: TrainingConfig, stage: Stage) -> DDPStrategy:
-    """How gradients are exchanged; buffers agree, see StageModule.
+    """How gradients are exchanged, and weights where these are sharded; buffers agree, see StageModule.
 
     With gradient caching the pass that is exchanged leaves out what the loss has besides the towers.
     """
+    if config.strategy == "fsdp":
+        from accord.training.sharding import ShardedStrategy
+
+        return ShardedStrategy()
     left_out = stage.may_leave_out or config.micro_batch is not None
     return DDPStrategy(find_unused_parameters=left_out, broadcast_buffers=False)
 
@@ -239,6 +244,11 @@ def _explained(method: Method, stage: Stage) -> Iterator[None]:
             raise ConfigError(
                 f"method {method.name}: a step of stage {stage.name!r} gave no gradient to some of the parameters that "
                 "it trains, which several processes have to know: declare Stage(partial=True)"
+            ) from error
+        if _OUTSIDE.search(str(error)):
+            raise ConfigError(
+                f"training.strategy = fsdp: method {method.name} uses weights of an encoder's block outside of the "
+                "block, where there is only a share of them; take ddp"
             ) from error
         if world_size() > 1 and _GONE.search(str(error)):
             raise ProcessError(

@@ -7,11 +7,11 @@ because gradient caching runs a batch twice and because a resumed run must repea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -43,6 +43,9 @@ from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
 from accord.training.start import rows_per_batch, sampling_of
+
+if TYPE_CHECKING:
+    from accord.training.sharding import Shards
 
 _BEFORE_STAGE, _BEFORE_EPOCH, _STEP, _AFTER_STAGE, _COMMON = range(5)  # streams of random numbers
 CONTENT = "accord"  # key of our part of a checkpoint
@@ -207,6 +210,7 @@ class StageModule(LightningModule):
         self.method, self.stage, self.trained, self.position, self.shared = method, stage, trained, position, run
         self.epochs = stage.epochs or run.config.epochs
         self.average: WeightAverage | None = None
+        self.shards: Shards | None = None  # made by the strategy that shards
         self._saved = saved
         self._lr = 0.0
         self._half = half_precision(run.config)
@@ -225,7 +229,7 @@ class StageModule(LightningModule):
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half is torch.float16)
         if self._saved is not None:
             for optimizer, state in zip(optimizers, self._saved["optimizer_states"], strict=True):
-                optimizer.load_state_dict(state)
+                optimizer.load_state_dict(self.shards.share_of_state(state, optimizer) if self.shards else state)
             if self.average is not None:
                 self.average.load_state_dict(self._saved[CONTENT]["average"])
             self._scaler.load_state_dict(self._saved[CONTENT].get("loss_scale", {}))
@@ -289,7 +293,8 @@ class StageModule(LightningModule):
         if probe is not None and every and self.position.epoch and self.position.epoch % every == 0:
             self.method.eval()
             step = replace(self.step, epoch=self.position.epoch - 1)
-            self.shared.journal.note(step, self.position.number, lambda: probe(self.method))
+            with self._seen_whole():
+                self.shared.journal.note(step, self.position.number, lambda: probe(self.method))
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         """One step: the gradients of all terms at the same parameters, then a step of every optimiser."""
@@ -300,24 +305,36 @@ class StageModule(LightningModule):
             self._set_lr(mover, step)
             mover.optimizer.zero_grad()
         terms = self._backward(batches, step, moving)
+        terms |= self._move(moving, step)
+        self.method.after_step(step)
+        if self.average is not None:
+            self.average.update()
+        self._advance(step, terms)
+
+    def _seen_whole(self) -> AbstractContextManager[object]:
+        """Have all weights whole, while this lasts."""
+        return self.shards.seen_whole() if self.shards else nullcontext()
+
+    def _move(self, moving: list[Mover], step: Step) -> dict[str, Tensor]:
+        """Let the optimisers step; returns the norms of the gradients that are clipped."""
+        norms: dict[str, Tensor] = {}
         for mover in moving:
-            self._scaler.unscale_(mover.plain)
+            with self.shards.beside_others() if self.shards else nullcontext():
+                self._scaler.unscale_(mover.plain)
             self.method.after_backward(mover.told(step))
             if mover.config.grad_clip is not None:
                 parameters = [parameter for _, parameter in mover.parameters]
-                norm = nn.utils.clip_grad_norm_(parameters, mover.config.grad_clip)
+                clip = self.shards.clip_grad_norm_ if self.shards else nn.utils.clip_grad_norm_
+                norm = clip(parameters, mover.config.grad_clip)
                 if self._scaler.is_enabled():  # an overflow is no divergence: the step is left out
                     norm = norm.nan_to_num(0.0, posinf=0.0)
-                terms |= self._named(mover, {"grad_norm": norm})
+                norms |= self._named(mover, {"grad_norm": norm})
             if self._scaler.is_enabled():
                 self._scaler.step(mover.plain)
             else:
                 mover.optimizer.step()
         self._scaler.update()
-        self.method.after_step(step)
-        if self.average is not None:
-            self.average.update()
-        self._advance(step, terms)
+        return norms
 
     def _seed(self, step: Step, *batch: int) -> None:
         place = self.trainer.global_rank
@@ -353,7 +370,7 @@ class StageModule(LightningModule):
             mixed = self.method.mix(batch, step)
             terms: dict[str, Tensor] = {}
             for mover in moving:
-                with self._alone(mover), computed_in(self._half, self.device):
+                with self._alone(mover), computed_in(self._half, self.device, keeps=self.shards is None):
                     terms |= self._named(mover, self._backward_one(mixed, mover.told(step), 1 / len(batches)))
             found.append(terms)
         return found[0] if len(found) == 1 else _means(found)
@@ -422,6 +439,8 @@ class StageModule(LightningModule):
         if self.average is not None:
             self.average.apply()
             self.average = None
+        if self.shards is not None:
+            self.shards.end()
         self._hook(self.method.after_stage, _AFTER_STAGE, self.stage)
         self.position = self.position.after_stage()
         self._save()
@@ -431,7 +450,8 @@ class StageModule(LightningModule):
         seed_everything(self.shared.config.seed, self.position.stage, stream, self.position.epoch)
         _agree_on_buffers(self.method)
         self.method.eval()
-        hook(place, self._rows)
+        with self._seen_whole():
+            hook(place, self._rows)
         self._follow()
 
     def _follow(self) -> None:
@@ -446,7 +466,7 @@ class StageModule(LightningModule):
             if self.average is not None:
                 self.average.follow(change)
         strategy = self.trainer.strategy
-        if changes and isinstance(strategy, DDPStrategy):
+        if changes and isinstance(strategy, DDPStrategy) and self.shards is None:
             strategy.model = self  # its buckets have the old shapes: it is made anew
             strategy.configure_ddp()
 
@@ -459,11 +479,12 @@ class StageModule(LightningModule):
         """Add where training stands; the Trainer's loop counters are not needed to resume."""
         del checkpoint["loops"], checkpoint["callbacks"]
         checkpoint["state_dict"] = without(checkpoint["state_dict"], self.shared.fixed, "method.")
+        average = self.average.state_dict() if self.average is not None else None
         checkpoint[CONTENT] = {
             "position": asdict(self.position),
             "identity": self.shared.identity,
             "window": self.shared.journal.state(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": self.shards.gathered(average) if self.shards else average,
             "loss_scale": self._scaler.state_dict(),
         }
 

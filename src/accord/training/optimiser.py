@@ -10,6 +10,7 @@ import torch
 from timm.optim import Lamb, Lars
 from torch import nn
 
+from accord.functional.distributed import is_sharded
 from accord.functional.schedule import warmup_cosine_at
 from accord.methods.base import Group
 from accord.training.config import TrainingConfig
@@ -38,15 +39,18 @@ def parameter_groups(
 ) -> list[dict[str, object]]:
     """Split parameters by the method's groups, each in one part with decay and one without; empty ones are left out.
 
+    What is sharded is in parts of its own, before all others: no operation takes both.
+
     Args:
         named: names and parameters.
         weight_decay: of the parameters that decay.
         group: the group of a name.
     """
-    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         own = group(name)
-        groups.setdefault((own.name, own.lr_scale, not (own.decay and decays(name, parameter))), []).append(parameter)
+        spared = not (own.decay and decays(name, parameter))
+        groups.setdefault((not is_sharded(parameter), own.name, own.lr_scale, spared), []).append(parameter)
     return [
         {
             "params": params,
@@ -55,7 +59,7 @@ def parameter_groups(
             "lr_scale": scale,
             "decays": not spared,
         }
-        for (name, scale, spared), params in sorted(groups.items(), key=lambda item: item[0])
+        for (_, name, scale, spared), params in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

@@ -38,12 +38,21 @@ def half_precision(config: TrainingConfig) -> torch.dtype | None:
     return torch.bfloat16 if config.precision == "bf16" or (config.precision == "auto" and fast) else None
 
 
-def computed_in(half: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
+def computed_in(
+    half: torch.dtype | None, device: torch.device, *, keeps: bool = True
+) -> AbstractContextManager[object]:
     """The arithmetic of a forward pass: bfloat16 wherever autocast has it, float16 in the encoders alone.
 
     float16 ends at 65,504, which the products of a head reach sooner than those of a network that is normalised layer
     by layer; heads and losses are computed in float32 there.
+
+    Args:
+        half: the type, or None for float32.
+        device: where it is computed.
+        keeps: whether a weight that was cast stays for its next use, which sharded ones are not to.
     """
     if half is None:
         return nullcontext()
-    return encoders_in(half) if half is torch.float16 else torch.autocast(device.type, half)
+    if half is torch.float16:
+        return encoders_in(half)
+    return torch.autocast(device.type, half, cache_enabled=keeps)

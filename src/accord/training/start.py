@@ -39,7 +39,7 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
     """Refuse what the first step would fail at.
 
     Raises:
-        ConfigError: the method's stages, their optimisers or ``micro_batch`` do not fit.
+        ConfigError: the method's stages, their optimisers, ``micro_batch`` or ``strategy`` do not fit.
         DataError: there are too few rows for a step.
     """
     stages = check_stages(method)
@@ -49,6 +49,10 @@ def check_start(method: Method, corpus: Corpus, config: TrainingConfig) -> None:
     if not stages:
         return
     _check_micro_batch(method, config)
+    if config.strategy == "fsdp":
+        from accord.training.sharding import check_sharding
+
+        check_sharding(method, stages, config)
     rows_per_step(method, corpus, config)
 
 
