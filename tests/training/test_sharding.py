@@ -75,9 +75,16 @@ def test_one_process_goes_on_from_their_checkpoint_and_they_from_that_of_one(tmp
             torch.testing.assert_close(changed[name], value, atol=1e-5, rtol=0, msg=name)
 
 
-def test_a_weight_that_is_used_outside_of_its_block_is_an_error_in_a_sentence(tmp_path, run_toy):
-    run_toy(tmp_path, processes=2, tied=True, training=SHARDED)
-    assert "uses weights of an encoder's block outside of the block" in (tmp_path / "error0").read_text()
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("tied", "method toy uses weights of an encoder's block outside of the block"),
+        ("meddling", "a hook of method toy changes weights of an encoder's block"),
+    ],
+)
+def test_a_weight_that_is_not_left_to_its_block_is_an_error_in_a_sentence(wrong, message, tmp_path, run_toy):
+    run_toy(tmp_path, processes=2, wrong=wrong, training=SHARDED)
+    assert message in (tmp_path / "error0").read_text()
 
 
 class Sometimes(Toy):

@@ -14,7 +14,7 @@ from torch import Tensor
 from toy_method import Toy, toy, toy_corpus
 
 from accord.errors import AccordError
-from accord.methods.base import Batch, Step
+from accord.methods.base import Batch, Loader, Step
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 
@@ -39,6 +39,14 @@ class Tied(Toy):
         return {**towers, "words": towers["h"] @ self.encoders["text"].table.weight.T}
 
 
+class Meddling(Toy):
+    """Changes weights of its encoder between epochs."""
+
+    @torch.no_grad()
+    def before_epoch(self, step: Step, loader: Loader) -> None:
+        self.encoders["text"].table.weight.mul_(0.5)
+
+
 def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = None) -> None:
     """Train as ``task`` says and leave ``final.pt``.
 
@@ -46,7 +54,7 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
         run_dir: folder of the run.
         task: ``training`` and ``method`` settings, ``dropout``, ``resume``, ``programmed``, which of the toys, and
             ``kill_at``, an optimiser step, of all processes or of the one that ``dies``; and
-            ``idle``, for a parameter that no step uses, and ``tied``, for a loss that takes a weight from the encoder.
+            ``idle``, for a parameter that no step uses, and ``wrong``, a toy below that sharded weights do not suit.
         world: environment of one of several processes, as torchrun sets it.
     """
     torch.set_num_threads(1)
@@ -59,8 +67,8 @@ def train(run_dir: Path, task: dict[str, Any], world: dict[str, str] | None = No
         method.steps_left = task["kill_at"]
     if task.get("idle"):
         method.idle = torch.nn.Parameter(torch.ones(2))
-    if task.get("tied"):
-        method.__class__ = type("Tied", (Tied, type(method)), {})
+    if "wrong" in task:
+        method.__class__ = {"tied": Tied, "meddling": Meddling}[task["wrong"]]
     config = TrainingConfig.parse(task["training"])
     try:
         fit(method, toy_corpus(), config, run_dir, resume=task.get("resume", False), progress=False)
