@@ -116,7 +116,7 @@ def full_tensor(x: Tensor) -> Tensor:
         >>> full_tensor(x) is x
         True
     """
-    full: Tensor = x.full_tensor() if is_sharded(x) else x  # type: ignore[operator]
+    full: Tensor = x.full_tensor() if is_sharded(x) else x  # type: ignore[attr-defined]
     return full
 
 
