@@ -102,7 +102,8 @@ class Shards:
         for tensor in (*method.parameters(), *method.buffers()):
             dist.broadcast(tensor.detach(), src=0)  # as DistributedDataParallel makes sure
         self._places = [(name, method.get_submodule(name)) for name in sharded_blocks(method, trained)]
-        self._method, self._sharded = method, []
+        self._method = method
+        self._sharded: list[Any] = []  # modules that are FSDPModule as well, which no type says
         for name, block in self._places:
             copied = deepcopy(block)
             for parameter in copied.parameters():
