@@ -65,3 +65,9 @@ def test_a_page_lists_the_claims_of_a_card_with_verdicts(hooks, monkeypatch) -> 
     assert queue.endswith(" A queue helps.")
     assert UNMEASURED in smoothness
     assert last == "- It is fast. *Not measured: no claim asks for it.*"
+
+
+def test_the_import_of_every_dependency_was_measured(hooks) -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    assert "made from: import of" in text
+    assert "made from: import of" not in filled(hooks, text, "dependencies.md")

@@ -44,7 +44,7 @@ def main() -> None:
     method = build_method(RUN, prepared.train)
     train(method, features(method, prepared.train))
     place = next(row for row, texts in enumerate(prepared.test.texts()) if texts[0] == NAME)
-    picture = prepared.test.sample(place, modalities=("image",))["image"]
+    picture = prepared.test.sample(place, fields=("image",))["image"]
     corpus = prepared.train.select(range(0, len(prepared.train), 2))
     path = draw_concepts(explain_concepts(Model(method), picture, NAME, corpus, k=4), IMAGES / "fdt.png")
     with Image.open(path) as drawn:

@@ -46,7 +46,7 @@ def main() -> None:
     figure, axes = plt.subplots(SCENES, 1 + MAPS, figsize=(12, 2.75 * SCENES), layout="constrained")
     for row, place in zip(axes, full_captions(test), strict=True):
         caption = test.texts()[place][0]
-        picture = test.sample(place, modalities=("image",))["image"]
+        picture = test.sample(place, fields=("image",))["image"]
         found = explain_words(model, picture, caption)
         row[0].imshow(picture)
         row[0].set_title(broken(caption), fontsize=9.5, loc="left")

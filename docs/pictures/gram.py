@@ -74,7 +74,7 @@ def embedded() -> tuple[dict[str, Tensor], list[Stamp]]:
     with torch.inference_mode():
         z = method.eval().embed(test)
     corpus = stamps().select(split_stamps(SEED)[1].numpy())
-    pictures = [corpus.sample(place, modalities=("image",))["image"] for place in range(len(corpus))]
+    pictures = [corpus.sample(place, fields=("image",))["image"] for place in range(len(corpus))]
     texts = zip(corpus.rows["caption"], corpus.rows["caption_fr"], strict=True)
     return z, [Stamp(picture, *text) for picture, text in zip(pictures, texts, strict=True)]
 

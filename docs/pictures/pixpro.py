@@ -73,7 +73,7 @@ def draw_pairs(figure: SubFigure, test: Corpus, model: Model) -> None:
     for column, (name, cells) in zip(axes.T, POINTS.items(), strict=True):
         pair = test.select([row for row, other in enumerate(names) if other == name])
         for axis, row in zip(column, (0, 1, 1), strict=True):
-            axis.imshow(pair.sample(row, modalities=("image",))["image"])
+            axis.imshow(pair.sample(row, fields=("image",))["image"])
         for cell, colour in zip(cells, COLOURS, strict=True):
             frame(column[0], cell, colour)
             for axis, maps_of in zip(column[1:], (model.dense_corpus, untrained(encoder, 0)), strict=True):

@@ -37,7 +37,7 @@ def main() -> None:
     for row, cluster in zip(axes, different(prototypes, members, near), strict=True):
         row[0].text(1, 0.5, "\n".join(members[cluster][:NAMES]), ha="right", va="center", fontsize=11)
         for axis, place in zip(row[1:], nearest[cluster].topk(PICTURES).indices.tolist(), strict=True):
-            axis.imshow(prepared.test.sample(place, modalities=("image",))["image"])
+            axis.imshow(prepared.test.sample(place, fields=("image",))["image"])
         for axis in row:
             axis.axis("off")
     axes[0][0].set_title("names in one cluster", fontsize=12, loc="right", fontweight="bold")

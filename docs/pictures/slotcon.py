@@ -110,7 +110,7 @@ def draw_maps(figure: SubFigure, test: Corpus, slots: NDArray[np.int64], masks: 
     palette = np.array([to_rgb(colour) for colour in (GROUND, *COLOURS)])
     axes = figure.subplots(3, SHOWN)
     for place, (scene, found, true) in enumerate(axes.T):
-        scene.imshow(test.sample(place, modalities=("image",))["image"])
+        scene.imshow(test.sample(place, fields=("image",))["image"])
         found.imshow(palette[np.minimum(slots[place], len(COLOURS))], interpolation="nearest")
         found.contour(masks[place] > 0, levels=[0.5], colors="black", linewidths=0.8)
         true.imshow(masks[place] > 0, cmap="gray_r", vmin=-0.1, vmax=1.4, interpolation="nearest")

@@ -97,7 +97,7 @@ def draw_prototypes(figure: SubFigure, model: Model, test: Corpus) -> None:
     for number, (row, prototype) in enumerate(zip(axes, different(prototypes, scores), strict=True)):
         order = {names[place]: place for place in scores[prototype].argsort().tolist()}  # the last is the nearest
         for axis, place in zip(row, list(order.values())[: -PICTURES - 1 : -1], strict=True):
-            axis.imshow(test.sample(place, modalities=("image",))["image"])
+            axis.imshow(test.sample(place, fields=("image",))["image"])
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         row[0].set_ylabel(f"prototype {number + 1}", rotation=0, ha="right", va="center", fontsize=10)

@@ -116,7 +116,7 @@ def draw(
 
 def show(axis: Axes, test: Corpus, item: int, digits: NDArray[np.int64], said: dict[int, int], right: bool) -> None:
     """A picture, the cells in red where the caption says another digit; framed when it is the caption's own."""
-    axis.imshow(test.sample(item, modalities=("image",))["image"].convert("L"), interpolation="nearest", cmap="gray_r")
+    axis.imshow(test.sample(item, fields=("image",))["image"].convert("L"), interpolation="nearest", cmap="gray_r")
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(color=RIGHT if right else "#cccccc", linewidth=4 if right else 0.8)
