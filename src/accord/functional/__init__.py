@@ -30,7 +30,13 @@ from accord.functional.noise import *
 from accord.functional.schedule import cosine_momentum, warmup_cosine, warmup_cosine_at
 from accord.functional.similarity import *
 from accord.functional.text import *
-from accord.functional.tiled import self_logsumexp, tiled_logsumexp, tiled_logsumexp_both, tiled_pair_terms
+from accord.functional.tiled import (
+    self_logsumexp,
+    tiled_logsumexp,
+    tiled_logsumexp_both,
+    tiled_pair_terms,
+    tiled_sigmoid_sum,
+)
 
 __all__ = [
     *clusters.__all__,
@@ -61,6 +67,7 @@ __all__ = [
     "tiled_logsumexp",
     "tiled_logsumexp_both",
     "tiled_pair_terms",
+    "tiled_sigmoid_sum",
     "warmup_cosine",
     "warmup_cosine_at",
     "world_size",

@@ -36,7 +36,13 @@ def rank() -> int:
 
 
 def own_rows(rows: int) -> slice:
-    """Which of the gathered rows are those of this process, of ``rows`` in each.
+    """Which of the gathered rows are those of this process.
+
+    Args:
+        rows: how many each process has.
+
+    Returns:
+        Their slice of the rows of all, in the order of the ranks.
 
     Example:
         >>> own_rows(4)

@@ -95,7 +95,8 @@ def _read_file(path: Path, start: int, size: int | None) -> bytes:
     """The bytes of a file from ``start`` on, ``size`` of them or all."""
     try:
         with path.open("rb") as file:
-            file.seek(start)
+            if start:  # a pipe cannot seek
+                file.seek(start)
             return file.read(size)
     except FileNotFoundError:
         raise Unreadable("missing file") from None
