@@ -15,6 +15,7 @@ import resource
 import statistics
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +130,12 @@ def inverted(vectors: Floats, questions: Floats, expected: list[list[int]], want
     def answer(question: Floats) -> list[int]:
         return index.search(question[None], ANSWERS)[1][0].tolist()
 
-    for probes in range(1, index.nlist + 1):
+    def found(probes: int) -> float:
         index.nprobe = probes
-        if recall(answer, questions, expected) >= wanted:
-            break
+        return recall(answer, questions, expected)
+
+    every = range(1, index.nlist + 1)
+    index.nprobe = every[min(bisect_left(every, wanted, key=found), len(every) - 1)]
     return answer
 
 
