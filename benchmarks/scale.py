@@ -28,7 +28,7 @@ from PIL import Image
 from record import write
 
 ROWS = (10_000, 40_000, 160_000)
-PER_SHARD, SIDE = 2000, 16
+PER_SHARD, SIDE = 2000, 32
 STEPS, BATCH = 20, 64
 EMBEDDED = 2000  # rows: what one costs does not depend on how many there are
 WORDS = "red green blue small large old new cat dog bird house tree river stone cloud star".split()  # noqa: SIM905

@@ -25,11 +25,11 @@ VERBS = (
     "papers list",
     "data list",
     "search run cat",
-    "zero-shot run red.png --class cat --class dog",
-    "embed run --split test --out embedded.parquet",
+    "zero-shot run red/red.png --class cat --class dog",
+    "embed run red --out embedded.parquet",
     "evaluate run",
     "diagnose run",
-    "explain run red.png --text cat",
+    "explain run red/red.png --text cat",
 )
 
 
@@ -37,7 +37,8 @@ def main(repeats: int = REPEATS) -> None:
     """Measure, print and write ``results/verbs.json``."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+        (folder / "red").mkdir()
+        Image.new("RGB", (64, 64), "red").save(folder / "red" / "red.png")
         called(folder, TRAINED)
         torch = seconds(folder, ["-c", "import torch"], repeats)
         rows = []
