@@ -22,6 +22,15 @@ def test_first_use_embeds_every_row_and_the_second_none(run, model, write, rows)
     assert model.embedded == []
 
 
+def test_words_are_looked_up_without_opening_the_table(run, model, write, rows, monkeypatch):
+    first = update(run, model, write(rows)).search(torch.ones(3), "image", k=12)
+    monkeypatch.setattr("accord.searching.table.RowTable.at", lambda *_: pytest.fail("opened"))
+    again = update(run, model, write(rows))
+    assert len(again) == 12
+    assert again.dims == {"image": 3, "text": 3}
+    assert again.search(torch.ones(3), "image", k=12) == first
+
+
 def test_only_a_new_picture_is_embedded_even_when_it_moves_the_others(run, model, write, rows):
     update(run, model, write(rows))
     changed = [("aaa.png", "a blue newcomer", (10, 10, 250)), *rows]
@@ -125,7 +134,7 @@ def test_a_damaged_index_is_named_with_a_remedy(run, model, write, rows):
     for manifest in (run / "index").glob("*.lance/_versions/*"):
         manifest.write_bytes(b"cut")
     with pytest.raises(StorageError, match=r"index is damaged: delete it, and the next search makes it anew"):
-        update(run, model, write(rows))
+        update(run, model, write(rows[1:]))
 
 
 def test_a_damaged_record_of_an_index_makes_it_anew(run, model, write, rows):

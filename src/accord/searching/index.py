@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # of an index; one of another is made anew
 ANN_ROWS = 50_000  # above that, looking at every row takes longer than at some lists of them
+_OPENED = ("vectors", "version", "sizes", "rows")  # of a state: what is read without the table
 _MIN_ANN_ROWS = 256  # of fewer there are no lists to speak of
 _DAMAGE = re.compile("LanceError|was not found|faiss")
 P = ParamSpec("P")
@@ -169,7 +170,7 @@ class SearchIndex:
         self._opened: _Opened | None = None
 
     def __len__(self) -> int:
-        return 0 if self._now is None else int(self._now.table.count_rows())
+        return 0 if self._now is None else self._now.rows
 
     @property
     def dims(self) -> dict[str, int]:
@@ -334,7 +335,7 @@ class SearchIndex:
             before = {}
             if self._rows.exists:
                 self._rows.drop()
-        kept: dict[str, Any] = {key: before[key] for key in ("vectors", "version", "approximate") if key in before}
+        kept: dict[str, Any] = {key: before[key] for key in (*_OPENED, "approximate") if key in before}
         embedded = removed = 0
         if not self._rows.exists or before.get("corpus") != wanted["corpus"]:
             self._write_state({**made_by, **kept})  # an interrupted update goes on from here
@@ -354,15 +355,15 @@ class SearchIndex:
         for old in self._place.iterdir():
             if old.name not in (before, str(number)):
                 shutil.rmtree(old)
-        return {"vectors": str(number), "version": table.version, "approximate": approximate}
+        facts = (str(number), table.version, vector_sizes(table), table.count_rows())
+        return {**dict(zip(_OPENED, facts, strict=True)), "approximate": approximate}
 
     def _is_at(self, wanted: Mapping[str, Any], ann: bool | None) -> bool:
         """Whether nothing has to be done, not even a lock taken: a run may lie where nothing can be written."""
         state = self._read_state()
         if "vectors" not in state or any(state.get(key) != wanted[key] for key in wanted) or not self._rows.exists:
             return False
-        rows = self._rows.at(state["version"]).count_rows()
-        return bool(state["approximate"]) == _approximate(rows, ann, bool(state["approximate"]))
+        return bool(state["approximate"]) == _approximate(state["rows"], ann, bool(state["approximate"]))
 
     @property
     def _now(self) -> _Opened | None:
@@ -370,7 +371,7 @@ class SearchIndex:
         if self._opened is None:
             state = self._read_state()
             if "vectors" in state and self._rows.exists:
-                self._opened = _Opened(self._rows.at(state["version"]), self._place / state["vectors"])
+                self._opened = _Opened(self._rows, state, self._place / state["vectors"])
         return self._opened
 
     def _read_state(self) -> dict[str, Any]:
@@ -382,7 +383,7 @@ class SearchIndex:
         if not isinstance(state, dict):
             return {}
         if "vectors" in state and not (self._place / state["vectors"]).is_dir():
-            return {key: state[key] for key in state.keys() - {"vectors", "version"}}
+            return {key: state[key] for key in state.keys() - _OPENED}
         return state
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
@@ -392,15 +393,21 @@ class SearchIndex:
 class _Opened:
     """Rows and neighbours of one state of an index."""
 
-    def __init__(self, table: Any, vectors: Path) -> None:
-        self.table, self._vectors = table, vectors
-        self.dims = vector_sizes(table)
+    def __init__(self, rows: RowTable, state: Mapping[str, Any], vectors: Path) -> None:
+        self._table, self._version, self._vectors = rows, state["version"], vectors
+        self.rows: int = state["rows"]
+        self.dims: dict[str, int] = state["sizes"]
         self._neighbours: dict[str, Neighbours] = {}
         self._answers = answers(vectors)
 
+    @cached_property
+    def table(self) -> Any:
+        """LanceDB's table, which a search needs for pictures and second stages alone."""
+        return self._table.at(self._version)
+
     def hits(self, ids: np.ndarray, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
         """Rows as answers, best first; with the scores of a second stage, if they come from there."""
-        pictures = _Pictures(self.table, ids)
+        pictures = _Pictures(self, ids)
         return [
             Hit(
                 rank=place + 1,
@@ -425,15 +432,15 @@ class _Opened:
 class _Pictures:
     """The pictures of answers, all of them read when the first one is asked for."""
 
-    def __init__(self, table: Any, ids: np.ndarray) -> None:
-        self._table, self._ids = table, ids
+    def __init__(self, index: _Opened, ids: np.ndarray) -> None:
+        self._index, self._ids = index, ids
 
     def __call__(self, place: int) -> bytes | None:
         return self._read[place]
 
     @cached_property
     def _read(self) -> list[bytes | None]:
-        return taken(self._table, self._ids, ["thumbnail"])["thumbnail"].to_pylist()
+        return taken(self._index.table, self._ids, ["thumbnail"])["thumbnail"].to_pylist()
 
 
 def _approximate(rows: int, ann: bool | None, before: bool) -> bool:
