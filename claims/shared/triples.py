@@ -26,7 +26,6 @@ Rows = dict[str, Tensor]  # modality -> (N, D)
 
 NOISE = 0.3  # standard deviation of what is added to a view of a digit, whose values lie in [-1, 1]
 DISTORTED = 96  # numbers of the first view
-SMOKE = 160  # rows of a smoke run
 STAMPS = {"text": ["caption"], "audio": "speech_fr"}
 FROZEN: dict[str, dict[str, Any]] = {
     "text": {"name": "minilm"},
@@ -35,7 +34,7 @@ FROZEN: dict[str, dict[str, Any]] = {
 }
 
 
-def digit_views(seed: int, quick: bool = False, noise: float = NOISE) -> tuple[Rows, Rows]:
+def digit_views(seed: int, noise: float = NOISE) -> tuple[Rows, Rows]:
     """Three views of each digit for training, without their noise, and for testing, with it."""
     random = torch.Generator().manual_seed(seed)
     mixing = torch.randn(64, DISTORTED, generator=random) / 4
@@ -49,22 +48,22 @@ def _views(digits: Digits, mixing: Tensor) -> Rows:
     return {"text": torch.tanh(pixels.flatten(1) @ mixing), "image": upper.flatten(1), "audio": lower.flatten(1)}
 
 
-def stamp_features(seed: int, quick: bool = False) -> tuple[Rows, Rows]:
-    """What frozen encoders make of four fifths of the stamps, for training, and of the others; of few if ``quick``."""
-    every = _features(SMOKE if quick else None)
-    train, test = ({name: x[chosen] for name, x in every.items()} for chosen in split_stamps(seed, quick))
+def stamp_features(seed: int) -> tuple[Rows, Rows]:
+    """What frozen encoders make of four fifths of the stamps, for training, and of the others."""
+    every = _features()
+    train, test = ({name: x[chosen] for name, x in every.items()} for chosen in split_stamps(seed))
     return train, test
 
 
-def stamps_seen(seed: int, quick: bool = False) -> tuple[Rows, Rows]:
+def stamps_seen(seed: int) -> tuple[Rows, Rows]:
     """The same with the test rows among those for training: what a model finds that has seen them."""
-    train, test = stamp_features(seed, quick)
+    train, test = stamp_features(seed)
     return {name: torch.cat([x, test[name]]) for name, x in train.items()}, test
 
 
-def split_stamps(seed: int, quick: bool = False) -> tuple[Tensor, Tensor]:
+def split_stamps(seed: int) -> tuple[Tensor, Tensor]:
     """Positions in :func:`stamps` of the rows for training and of those for testing."""
-    train, test = train_test_split(np.arange(SMOKE if quick else len(stamps())), test_size=0.2, random_state=seed)
+    train, test = train_test_split(np.arange(len(stamps())), test_size=0.2, random_state=seed)
     return torch.from_numpy(train), torch.from_numpy(test)
 
 
@@ -78,10 +77,10 @@ def stamps() -> Corpus:
 
 
 @cache
-def _features(rows: int | None) -> Rows:
-    found, looked = {}, stamps() if rows is None else stamps().select(range(rows))
+def _features() -> Rows:
+    found = {}
     for modality, spec in FROZEN.items():
-        stored = stored_features(modality, build_encoder(modality, spec, freeze="all"), looked)
+        stored = stored_features(modality, build_encoder(modality, spec, freeze="all"), stamps())
         assert stored is not None  # vectors of a few hundred rows are always stored
         found[modality] = stored.plain.float()
     return found

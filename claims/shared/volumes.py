@@ -48,20 +48,20 @@ class Data:
     """Rows and the networks for them.
 
     Args:
-        rows: ``(seed, quick) -> (training rows, test rows)``, few of them in a smoke run.
+        rows: ``(seed) -> (training rows, test rows)``.
         hidden: units of each tower's layer; 0 for projections alone.
         dim: of the shared space.
         noise: added to training rows at every step, and to those of them that settings are chosen on.
     """
 
-    rows: Callable[[int, bool], tuple[Rows, Rows]]
+    rows: Callable[[int], tuple[Rows, Rows]]
     hidden: int
     dim: int
     noise: float = 0.0
 
-    def parts(self, seed: int, share: float, quick: bool = False) -> tuple[Rows, Rows]:
+    def parts(self, seed: int, share: float) -> tuple[Rows, Rows]:
         """Rows for training and for measuring; with a share, both are training rows."""
-        train, test = self.rows(seed, quick)
+        train, test = self.rows(seed)
         if not share:
             return train, test
         random = torch.Generator().manual_seed(seed)
@@ -158,7 +158,7 @@ def outcome(
     quick: bool = False,
 ) -> Measured:
     """Train on one part of the rows and measure on the other: an arm of a claim."""
-    train, test = data.parts(seed, share, quick)
+    train, test = data.parts(seed, share)
     passes = min(epochs, QUICK) if quick else epochs
     method = trained(seed, data, train, recipe, (settings or {}).get("temperature", 0.07), passes)
     steps = passes * (len(train[method.config.anchor]) // BATCH)
