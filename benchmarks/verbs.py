@@ -29,7 +29,6 @@ VERBS = (
     "embed run red --out embedded.parquet",
     "evaluate run",
     "diagnose run",
-    "explain run red/red.png --text cat",
 )
 
 
@@ -39,7 +38,7 @@ def main(repeats: int = REPEATS) -> None:
         folder = Path(name)
         (folder / "red").mkdir()
         Image.new("RGB", (64, 64), "red").save(folder / "red" / "red.png")
-        called(folder, TRAINED)
+        run(folder, ["-m", "accord", *TRAINED.split()])
         torch = seconds(folder, ["-c", "import torch"], repeats)
         rows = []
         for verb in VERBS:
@@ -50,11 +49,6 @@ def main(repeats: int = REPEATS) -> None:
     print("written:", write("verbs", rows, ("accord", "torch", "timm", "lancedb")))
 
 
-def called(folder: Path, verb: str) -> None:
-    """A verb that has to work."""
-    run(folder, ["-m", "accord", *verb.split()])
-
-
 def seconds(folder: Path, arguments: list[str], repeats: int) -> float:
     """Median processor time of ``python ARGUMENTS`` after a first call that does not count."""
     run(folder, arguments)
@@ -62,7 +56,7 @@ def seconds(folder: Path, arguments: list[str], repeats: int) -> float:
 
 
 def run(folder: Path, arguments: list[str]) -> float:
-    """Processor time of a process and of those that it started."""
+    """Processor time of a process that has to work, and of those that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
     if done.returncode:

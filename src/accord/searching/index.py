@@ -394,7 +394,7 @@ class _Opened:
     """Rows and neighbours of one state of an index."""
 
     def __init__(self, rows: RowTable, state: Mapping[str, Any], vectors: Path) -> None:
-        self._table, self._version, self._vectors = rows, state["version"], vectors
+        self._stored, self._version, self._vectors = rows, state["version"], vectors
         self.rows: int = state["rows"]
         self.dims: dict[str, int] = state["sizes"]
         self._neighbours: dict[str, Neighbours] = {}
@@ -403,7 +403,7 @@ class _Opened:
     @cached_property
     def table(self) -> Any:
         """LanceDB's table, which a search needs for pictures and second stages alone."""
-        return self._table.at(self._version)
+        return self._stored.at(self._version)
 
     def hits(self, ids: np.ndarray, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
         """Rows as answers, best first; with the scores of a second stage, if they come from there."""
