@@ -102,6 +102,8 @@ def guess_columns(
     rows: datasets.Dataset,
     overrides: Mapping[str, str | Sequence[str] | None] | None = None,
     wanted: Collection[str] = (),
+    *,
+    any_medium: bool = True,
 ) -> Columns:
     """The mapping that names, types and the first rows suggest.
 
@@ -110,6 +112,7 @@ def guess_columns(
         overrides: field of :class:`Columns` -> column name(s); None takes the modality out, and so does ``"none"``
             where no column is called that.
         wanted: fields that are not guessed otherwise: they take a column by its name alone.
+        any_medium: whether there has to be a column of texts or media; not where rows stand for vectors.
 
     Raises:
         ConfigError: an override is for a modality that does not exist.
@@ -138,7 +141,7 @@ def guess_columns(
             column = _best(field, {name: kind for name, kind in kinds.items() if name not in taken})
             chosen[field] = (column,) if column else ()
             taken.update(chosen[field])
-    if not any(chosen[field] for field in main_fields()):
+    if any_medium and not any(chosen[field] for field in main_fields()):
         raise DataError(
             f"no column was recognised as {', '.join(main_fields())}; name one, e.g. --image COL --text COL; "
             f"the columns are: {', '.join(rows.column_names)}"

@@ -1,0 +1,66 @@
+"""Rows with their vectors, from a model or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from accord.data.corpus import corpus_from_items
+from accord.errors import DataError
+from accord.pipeline.embedded import is_embeddings_file, open_embedded, read_embeddings
+from accord.searching.export import write_embeddings
+from accord.searching.rows import vector_column
+
+
+def test_what_embed_wrote_is_read_with_its_captions(tmp_path: Path) -> None:
+    corpus = corpus_from_items("text", ["a cat", "a dog"])
+    path = write_embeddings(tmp_path / "vectors.parquet", corpus, {"text": torch.eye(2)})
+    found = open_embedded(path)
+    assert is_embeddings_file(path)
+    assert found.corpus.texts() == [["a cat"], ["a dog"]]
+    assert torch.equal(found.vectors["text"], torch.eye(2))
+    assert found.model is None
+
+
+def test_any_column_of_vectors_will_do_and_is_made_unit_norm(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"species": ["elm", "oak", "elm"], "vec": [[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]]}), path)
+    found = read_embeddings(path, {"label": "species"})
+    assert found.vectors["embedding"].norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert found.corpus.classes == ("elm", "oak")
+    assert found.corpus.labels is not None
+    assert found.corpus.labels.tolist() == [0, 1, 0]
+
+
+def test_vectors_alone_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "bare.parquet"
+    pq.write_table(pa.table({"embedding": vector_column(torch.randn(5, 4))}), path)
+    assert len(read_embeddings(path)) == 5
+
+
+def test_rows_without_a_vector_are_left_out_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "some.parquet"
+    image = vector_column(torch.eye(3), np.array([True, False, True]))
+    pq.write_table(pa.table({"id": [7, 8, 9], "image": image, "text_vector": vector_column(torch.eye(3))}), path)
+    found = read_embeddings(path)
+    assert found.present["image"].tolist() == [True, False, True]
+    assert found.having("image", "text").corpus.ids.tolist() == [7, 9]
+
+
+def test_vectors_that_are_none_are_refused_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"image": [[1.0, 0.0], [0.0, 0.0]], "id": [0, 1]}), path)
+    with pytest.raises(DataError, match=r"bad\.parquet: row 1 of column image is no vector"):
+        read_embeddings(path)
+
+
+def test_data_without_vectors_ask_for_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "plain.parquet"
+    pq.write_table(pa.table({"text": ["a cat"]}), path)
+    with pytest.raises(DataError, match="name the model that is to embed it"):
+        open_embedded(path)
