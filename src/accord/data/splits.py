@@ -171,18 +171,23 @@ def _assign(contents: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     shuffled = generator.permutation(len(contents))
     order = shuffled[np.argsort(-contents[shuffled, 0], kind="stable")]
     totals = contents.sum(axis=0)
-    lacking = shares[:, None] * totals  # (S, 1 + C): what each split still has to get
-    scale = 1 / np.maximum(totals, 1)
+    scale = (1 / np.maximum(totals, 1)).tolist()
+    lacking = (shares[:, None] * totals).tolist()  # (S, 1 + C): what each split still has to get
+    rows, columns = np.nonzero(contents)  # lists, since a group holds few classes and there may be a million groups
+    starts = np.searchsorted(rows, np.arange(len(contents) + 1)).tolist()
+    held = list(zip(columns.tolist(), contents[rows, columns].tolist(), strict=True))
     home = np.zeros(len(contents), dtype=np.int64)
-    empty = shares > 0
-    for taken, group in enumerate(order):
-        open_ = lacking[:, 0] > 1e-9
-        if len(order) - taken <= empty.sum():  # the last groups go to splits that have none yet
-            open_ = empty
-        score = (lacking * scale * contents[group]).sum(axis=1)
-        score = np.where(open_, score, -np.inf)
-        best = np.flatnonzero(score >= score.max() - 1e-12)
-        home[group] = chosen = best[np.argmax(lacking[best, 0])]
-        lacking[chosen] -= contents[group]
-        empty[chosen] = False
+    empty = {number for number, share in enumerate(shares) if share > 0}
+    for taken, group in enumerate(order.tolist()):
+        has = held[starts[group] : starts[group + 1]]
+        open_ = [number for number, lacks in enumerate(lacking) if lacks[0] > 1e-9]
+        if len(order) - taken <= len(empty):  # the last groups go to splits that have none yet
+            open_ = sorted(empty)
+        score = {number: sum(lacking[number][c] * scale[c] * count for c, count in has) for number in open_}
+        enough = max(score.values()) - 1e-12
+        chosen = max((number for number in open_ if score[number] >= enough), key=lambda number: lacking[number][0])
+        home[group] = chosen
+        for c, count in has:
+            lacking[chosen][c] -= count
+        empty.discard(chosen)
     return home

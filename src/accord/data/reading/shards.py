@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from itertools import product
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from accord.data.modalities import suffixes
 from accord.data.reading.folders import metadata_of
@@ -113,23 +114,23 @@ def _members(shard: str) -> Iterator[tuple[str, list[_Part]]]:
     key = ""
     parts: list[_Part] = []
     try:
-        with open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            end = os.fstat(file.fileno()).st_size
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps all that it has read
-                folder, slash, name = member.name.rpartition("/")
+        with (
+            open(shard, "rb") as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+            mmap(file.fileno(), 0, access=ACCESS_READ) as held,
+        ):
+            for path, start, size in _files(archive, held):
+                folder, slash, name = path.rpartition("/")
                 stem, _, suffix = name.partition(".")
-                if not member.isreg() or not stem or not suffix:
+                if not stem or not suffix:
                     continue
-                if member.offset_data + member.size > end:
+                if start + size > len(held):
                     raise EOFError("unexpected end of data")
                 if folder + slash + stem != key:
                     if parts:
                         yield key, parts
                     key, parts = folder + slash + stem, []
-                parts.append(_part(file, member, suffix.lower()))
-            if 0 < end - archive.offset < tarfile.BLOCKSIZE:  # where tarfile stops without a word
-                raise EOFError("unexpected end of data")
+                parts.append(_part(held, path, suffix.lower(), start, size))
     except (tarfile.TarError, OSError, EOFError) as error:
         _refuse_compressed(shard)
         _log.warning("shard %s ends early (%s): the rows after %s are lost", shard, error, key or "its start")
@@ -137,12 +138,45 @@ def _members(shard: str) -> Iterator[tuple[str, list[_Part]]]:
         yield key, parts
 
 
-def _part(file: BinaryIO, member: tarfile.TarInfo, suffix: str) -> _Part:
-    content = None
-    if suffix.rpartition(".")[2] in _TEXT:
-        file.seek(member.offset_data)
-        content = file.read(member.size)
-    return _Part(member.name, suffix, member.offset_data, member.size, content)
+def _files(archive: tarfile.TarFile, held: mmap) -> Iterator[tuple[str, int, int]]:
+    """Name of each file, where its bytes begin, and how many there are.
+
+    Headers of plain files are read here, at a tenth of what tarfile takes for them; it reads all others.
+    """
+    offset, block = 0, tarfile.BLOCKSIZE
+    member = archive.next()  # it has read the first one already
+    while True:
+        plain = _plain(held[offset : offset + block])
+        if plain is not None:
+            name, size = plain
+            yield name, offset + block, size
+            offset += block + -(-size // block) * block
+            continue
+        if offset:
+            archive.offset, archive.members = offset, []  # type: ignore[attr-defined]  # it keeps all that it has read
+            member = archive.next()
+        if member is None:
+            break
+        if member.isreg():
+            yield member.name, member.offset_data, member.size
+        offset = archive.offset
+    if 0 < len(held) - offset < block:  # where tarfile stops without a word
+        raise EOFError("unexpected end of data")
+
+
+def _plain(header: bytes) -> tuple[str, int] | None:
+    """Name and size in the header of a file; None where it is another one, or says more than that."""
+    size, checksum = header[124:136].rstrip(b"\0 "), header[148:156].strip(b"\0 ")
+    if header[156:157] != tarfile.REGTYPE or header[345:346] != b"\0" or not (size.isdigit() and checksum.isdigit()):
+        return None
+    if int(checksum, 8) != 256 + sum(header[:148]) + sum(header[156:]):  # eight blanks stand for the sum itself
+        return None
+    return header[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape"), int(size, 8)
+
+
+def _part(held: mmap, name: str, suffix: str, start: int, size: int) -> _Part:
+    is_text = suffix.rpartition(".")[2] in _TEXT
+    return _Part(name, suffix, start, size, held[start : start + size] if is_text else None)
 
 
 def _refuse_compressed(shard: str) -> None:
@@ -159,8 +193,7 @@ def _cells(part: _Part, shard: str) -> dict[str, Any]:
         return {part.suffix: {"path": part.name, **place}}
     if part.content is None:
         return {}
-    text = part.content.decode("utf-8", "surrogateescape")
-    text = "".join(UNDECODABLE if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+    text = _decoded(part.content)
     if kind != "json":
         return {part.suffix: text.strip()}
     try:
@@ -170,3 +203,11 @@ def _cells(part: _Part, shard: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         return {}
     return {name: value for name, value in values.items() if isinstance(value, str | int | float | list)}
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("utf-8", "surrogateescape")
+        return "".join(UNDECODABLE if "\udc80" <= letter <= "\udcff" else letter for letter in text)
