@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
-    from accord.pipeline.transfer import transfer
+    from accord.pipeline.transferring import transfer
 
 _VERBS = (
     "caption",

@@ -181,16 +181,20 @@ class Close(Method, Embeds, Classifies, Captions, Answers):
             vectors: ``text`` and one other modality, ``(N, D)``, of pairs that are not the task's pictures.
 
         Raises:
-            ConfigError: there are no texts among them, fewer than two pairs, or pairs that are no nearer than chance.
+            ConfigError: there are no texts among them, fewer than two pairs, or they are no nearer than chance and no
+                noise is set.
         """
         seen = next((name for name in self.space.media if name in vectors), None)
         if seen is None or "text" not in vectors or len(vectors["text"]) < 2:
             raise ConfigError(f"method {self.name}: expected at least two pairs of a text and {self.space.media[0]}")
         gap = fit_gap(vectors[seen], vectors["text"], self.config.ridge)
         cosine = float(gap.mean_pair_cosine)
-        if cosine <= 0:
-            raise ConfigError(f"pairs of text and {seen} have a mean cosine of {cosine:.2f}: this space parts them")
         if self.config.noise is None:
+            if cosine <= 0:
+                raise ConfigError(
+                    f"pairs of text and {seen} have a mean cosine of {cosine:.2f}, which is no level for noise: take "
+                    "another space, or say method.noise"
+                )
             self.config = self.config.model_copy(update={"noise": noise_for_cosine(min(cosine, 1.0), self.space.dim)})
         self.adapter = build_adapter(self.config, self.space.dim, self.noise, gap).to(self.device)
         numbers = [torch.tensor(float(len(vectors["text"]))), gap.mean_pair_cosine, gap.centroid_distance]
