@@ -97,7 +97,7 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
         raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus)
-    ready = {**({} if space is None else space.encoders), **(given or {})}
+    ready: dict[str, Any] = {**({} if space is None else dict(space.encoders.items())), **(given or {})}
     encoders = {
         name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, kind)
         for name in kind.wants(parsed)

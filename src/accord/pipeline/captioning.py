@@ -81,7 +81,7 @@ def caption(
 
 def _asked(corpus: Corpus, question: str) -> Corpus:
     """The rows with a question beside each."""
-    rows = corpus.rows.add_column(QUESTION, [question] * len(corpus))  # type: ignore[call-arg]
+    rows = corpus.rows.add_column(QUESTION, [question] * len(corpus))
     return replace(corpus, rows=rows, columns=corpus.columns.model_copy(update={"input_text": QUESTION}))
 
 

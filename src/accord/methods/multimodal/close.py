@@ -22,7 +22,7 @@ from accord.errors import ConfigError
 from accord.functional import fit_gap, noise_for_cosine, segment_mean
 from accord.functional.distributed import own_rows, world_size
 from accord.functional.measures.transfer import StructuredNoise
-from accord.methods.abilities import Answers, Captions, Classifies, Embeds
+from accord.methods.abilities import Ability, Answers, Captions, Classifies, Embeds
 from accord.methods.base import Batch, DataInfo, Method, Stage, Step
 from accord.methods.multimodal.transfer import CloseConfig, Space, SpaceConfig, build_adapter, space_of, usual_noise
 from accord.methods.multimodal.transfer_heads import ClassHead, EntailmentHead, WritingHead, targets_of
@@ -63,15 +63,16 @@ class Close(Method, Embeds, Classifies, Captions, Answers):
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
         self.space = Space(self.config.space, self.encoders)
-        self.training_only = tuple(f"space.{name}" for name in self.space.training_only)
+        self.training_only = tuple(f"space.{name}" for name in self.space.training_only)  # type: ignore[misc]
         self.lacks = frozenset({Classifies, Captions, Answers} - {self._gives})
         self.adapter = build_adapter(self.config, self.space.dim, self.noise)
         self.register_buffer("measured", torch.zeros(3))  # pairs, their mean cosine, distance of the centroids
         self.head = self._build_head(encoders["text"])
 
     @property
-    def _gives(self) -> type[Classifies | Captions | Answers]:
-        return {"answers": Answers, "captions": Captions}.get(self.config.head, Classifies)
+    def _gives(self) -> type[Ability]:
+        given: dict[str, type[Ability]] = {"answers": Answers, "captions": Captions}
+        return given.get(self.config.head, Classifies)
 
     def _build_head(self, text: Encoder) -> ClassHead | EntailmentHead | WritingHead:
         config, classes = self.config, len(self.data.classes)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.inputs import TextInput
 from accord.errors import ConfigError
 from accord.functional import GapStats, GaussianNoise, LinearAdapter, MeanShift, StructuredNoise
 from accord.methods.abilities import Embeds
@@ -196,7 +197,9 @@ class Space(nn.Module):
 
     def _measured(self) -> int:
         """Size of its vectors, of a text."""
-        ids, mask = self.method.encoders["text"].input.tokenizer(["a"])  # type: ignore[union-attr]
+        fed = self.method.inputs["text"]
+        assert isinstance(fed, TextInput)
+        ids, mask = fed.tokenizer(["a"])
         device = next(self.method.encoders.parameters()).device
         return self.embed({"text": ids.to(device), "text_mask": mask.to(device)})["text"].shape[1]
 
