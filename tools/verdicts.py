@@ -28,6 +28,7 @@ COLUMNS = ("claim", "a statement", "answer", "effect [95 % interval]", "all stat
 FRONT = {  # claim -> the question that says most about what its paper is known for
     "capro": "cross_entropy",
     "clip": "temperature",
+    "close": "noise",
     "coca": "retrieval",
     "contrastive_gap": "closed by CUA",
     "cwcl": "affine, large batches",

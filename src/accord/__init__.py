@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
+    from accord.pipeline.transferring import transfer
 
 _VERBS = (
     "caption",
@@ -39,6 +40,7 @@ _VERBS = (
     "load",
     "search",
     "train",
+    "transfer",
     "zero_shot",
 )
 _MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "methods", "state")
@@ -62,6 +64,7 @@ __all__ = [
     "search",
     "state",
     "train",
+    "transfer",
     "zero_shot",
 ]
 

@@ -18,6 +18,7 @@ VERBS = {
     "embed": ("house", "pack:emoji"),
     "search": ("house", "red heart"),
     "caption": ("house", "cat.png"),
+    "transfer": ("house", "pack:emoji"),
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
     "diagnose": ("house",),
     "explain": ("house", "cat.png", "--text", "a cat"),

@@ -17,6 +17,7 @@ VERBS = (
     ("embed",),
     ("search",),
     ("caption",),
+    ("transfer",),
     ("compare",),
     ("data", "list"),
     ("data", "get"),

@@ -27,7 +27,8 @@ from accord.pipeline.score import EVERY, score
 
 
 def model_of(*modalities, can=(), classes=()):
-    method = SimpleNamespace(name="toy", subjects=modalities[:1], encoders={})
+    subjects = modalities[:1]
+    method = SimpleNamespace(name="toy", subjects=subjects, subjects_of=lambda _: subjects, encoders={})
     return SimpleNamespace(method=method, modalities=modalities, classes=classes, can=lambda ability: ability in can)
 
 

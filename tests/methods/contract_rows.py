@@ -86,6 +86,8 @@ def media(folder: Path, drawn: Drawn) -> dict[str, str]:
         "audio": f"{row}.wav",
         "sequence": f"{row}.npy",
         "text": f"a {drawn.ground} {THINGS[row // 3 % 4]}",
+        "input_text": ("which colour?", "what is it?")[row % 2],
+        "answers": (drawn.ground, THINGS[row // 3 % 4])[row % 2],
     }
 
 

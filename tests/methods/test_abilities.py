@@ -39,7 +39,7 @@ def test_an_ability_is_had_whole_or_not_at_all(towers):
 
 
 def test_methods_with_an_ability_are_found_in_the_registry():
-    assert named_with(Captions) == "coca"
+    assert named_with(Captions) == "close, coca"
     assert named_with(Tracks) == "none so far"
 
 

@@ -20,7 +20,7 @@ from accord.pipeline.score import score
 def classifier(logits):
     """A model of the classes cat, dog and owl, and what it says of four rows."""
     return SimpleNamespace(
-        method=SimpleNamespace(name="toy", subjects=("image",)),
+        method=SimpleNamespace(name="toy", subjects=("image",), subjects_of=lambda _: ("image",)),
         can=lambda kind: kind is Classifies,
         modalities=("image",),
         classes=("cat", "dog", "owl"),

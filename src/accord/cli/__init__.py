@@ -25,6 +25,7 @@ from accord.cli import (
     papers,
     search,
     train,
+    transfer,
     zero_shot,
 )
 from accord.errors import AccordError
@@ -33,6 +34,7 @@ from accord.errors import AccordError
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
 _AGAIN = {  # verbs that an interruption does not undo
     "compare": "; the same command with --resume goes on",
+    "transfer": "; the same command with --resume goes on",
     "train": "; the same command with --resume goes on",
     "claims": "; the same command goes on with what is missing",
 }
@@ -112,6 +114,7 @@ app.command(epilog=embed.EXAMPLE)(embed.embed)
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
+app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli.options import Device, DeviceOption, WorkersOption
+from accord.cli.options import Device, DeviceOption, WorkersOption, given
 from accord.cli.runs import RunArgument
 
 EXAMPLE = """Example:
@@ -29,6 +29,10 @@ class Writing(StrEnum):
 def caption(
     run: RunArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
+    question: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Answer this about each picture; the run must answer questions."),
+    ] = None,
     method: Annotated[
         Writing, typer.Option(help="beam: the likeliest caption found; greedy: faster; nucleus: sampled, varied.")
     ] = Writing.beam,
@@ -67,13 +71,16 @@ def caption(
         "min_tokens": min_tokens,
         "max_tokens": max_tokens,
     }
-    found = pipeline.caption(run, images, decoding=decoding, seed=seed, out=out, device=device.value, workers=workers)
+    asked = given(question=question)
+    found = pipeline.caption(
+        run, images, **asked, decoding=decoding, seed=seed, out=out, device=device.value, workers=workers
+    )
     if out is not None:
         typer.echo(f"wrote {len(found)} captions to {out}")
         return
     table = Table(box=SIMPLE_HEAD)
     table.add_column("image")
-    table.add_column("caption")
+    table.add_column("caption" if question is None else "answer")
     table.add_column("score", justify="right")
     for item in found:
         table.add_row(escape(str(item.image)), escape(item.caption), f"{item.score:.2f}")

@@ -19,7 +19,8 @@ def zero_shot(
     run: RunArgument,
     items: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures or recordings, or folders of them.")],
     name: Annotated[
-        list[str] | None, typer.Option("--class", metavar="NAME", help="A class to choose from; repeatable.")
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="A class to choose from; repeatable. Default: those of the run."),
     ] = None,
     names: Annotated[
         Path | None,
@@ -35,7 +36,8 @@ def zero_shot(
 ) -> None:
     """Sort files into classes by their names alone; the model need not have been trained on them.
 
-    A file that cannot be read is left out, and named on stderr.
+    Without names, the classifier of the run sorts them, if it has one, as after accord transfer. A file that cannot be
+    read is left out, and named on stderr.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -179,6 +179,21 @@ _DECLARED = (
     # What follows is guessed only for a method that learns from it: lists of numbers may be anything, and who does not
     # need them should lose no rows over them.
     Declaration(
+        "input_text",
+        "what is said or asked beside a picture: a question, a hypothesis, an article",
+        "Column of questions or other texts beside the picture.",
+        modality="text",
+        names=("input_text", "question", "hypothesis", "article"),
+    ),
+    Declaration(
+        "answers",
+        "texts to be written for a row, such as all answers to its question: columns, or a column of lists",
+        "Column of answers; repeat for several.",
+        modality="text",
+        names=("answers", "answer"),
+        several=True,
+    ),
+    Declaration(
         "boxes",
         "boxes in the picture: a list of four numbers each, see data.box_format",
         "Column of boxes.",
@@ -276,6 +291,15 @@ def main_fields() -> tuple[str, ...]:
     (True, False)
     """
     return tuple(field for field, declared in declarations().items() if declared.main)
+
+
+def text_fields() -> tuple[str, ...]:
+    """The fields whose cells are texts.
+
+    >>> text_fields()
+    ('text', 'input_text', 'answers')
+    """
+    return tuple(field for field, declared in declarations().items() if declared.modality == "text")
 
 
 def _of_plugins() -> Iterator[Declaration]:

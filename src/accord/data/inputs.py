@@ -81,9 +81,16 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class TextInput:
-    """The tokenizer of a text encoder."""
+    """The tokenizer of a text encoder.
+
+    Args:
+        tokenizer: makes ids of texts.
+        takes: which texts of a row: ``"one"``, drawn in training and else the first; ``"all"``; or ``"common"``, those
+            that stand there as often as any other or three times (what people agree on of the answers to a question).
+    """
 
     tokenizer: Tokenizer
+    takes: Literal["one", "all", "common"] = "one"
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,20 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from accord.config import Config
 from accord.encoders.base import Encoder
 from accord.encoders.text import is_causal
 from accord.encoders.tokenizer import JsonTokenizer
 from accord.errors import ConfigError
+from accord.functional import caption_nll
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 NextToken = Callable[[Tensor, Tensor], Tensor]
+NO_TARGET = -100  # in place of padding, which in some tokenizers has the id of a word
 
 # What may come next inside a character: state -> (first byte, last byte, next state); 0 stands between characters.
 # Over-long forms, surrogates and what lies beyond U+10FFFF are not there (RFC 3629, section 4).
@@ -173,6 +176,20 @@ def check_writer(encoder: Encoder, method: str) -> JsonTokenizer:
             f"method {method} writes captions word by word, but in the text encoder {encoder.spec()['name']} words see "
             f"those that come later, which would give the answers away: {remedy}"
         )
+    return tokenizer_with_ends(encoder, method, remedy)
+
+
+def tokenizer_with_ends(encoder: Encoder, method: str, remedy: str) -> JsonTokenizer:
+    """The tokenizer of a text encoder, whose texts have a start and an end.
+
+    Args:
+        encoder: a text encoder.
+        method: who asks, for the message.
+        remedy: what to do without, for the message.
+
+    Raises:
+        ConfigError: they have not.
+    """
     tokenizer: JsonTokenizer = encoder.input.tokenizer  # type: ignore[union-attr,assignment]
     if tokenizer.special.start is None or tokenizer.special.end is None:
         raise ConfigError(
@@ -261,6 +278,55 @@ def generate(
         generation_config=_settings(decoding, longest, start, automaton.end),
     )[:, 1:]
     return [_until_end(ids, automaton.end) for ids in written]
+
+
+def caption_fit(logits: Tensor, ids: Tensor, mask: Tensor) -> CaptionFit:
+    """How well texts are predicted.
+
+    Args:
+        logits: ``(B, L, V)``; position t predicts the token at t + 1.
+        ids: ``(B, L)`` the texts.
+        mask: ``(B, L)`` bool, True on real tokens.
+
+    Example:
+        >>> fit = caption_fit(torch.zeros(1, 3, 4), torch.tensor([[1, 2, 0]]), torch.tensor([[True, True, False]]))
+        >>> fit.tokens, fit.nll
+        (tensor([1]), tensor([1.3863]))
+    """
+    nll = caption_nll(logits, ids.masked_fill(~mask, NO_TARGET), NO_TARGET)
+    right = (logits[:, :-1].argmax(dim=-1) == ids[:, 1:]) & mask[:, 1:]
+    return CaptionFit(nll.sum(dim=1), right.sum(dim=1), mask[:, 1:].sum(dim=1))
+
+
+def write_scored(
+    step: NextToken,
+    rows: int,
+    tokenizer: JsonTokenizer,
+    decoding: Decoding,
+    device: torch.device | str,
+    logits: Callable[[Tensor, Tensor], Tensor],
+) -> list[Caption]:
+    """One text per row, with how likely it is.
+
+    Args:
+        step: as for :func:`generate`, and so are the next.
+        rows: how many texts.
+        tokenizer: with start and end tokens.
+        decoding: how.
+        device: of the ids.
+        logits: of the token after each position of whole texts ``(R, L)`` with their mask, one for each row.
+
+    Raises:
+        ConfigError: as :func:`generate`.
+    """
+    written = generate(step, rows, tokenizer, decoding, device)
+    start = torch.tensor([tokenizer.special.start], device=device)
+    ids = pad_sequence([torch.cat([start, text]) for text in written], True, NO_TARGET)
+    mask = ids != NO_TARGET
+    ids = ids.clamp(min=0)
+    fit = caption_fit(logits(ids, mask), ids, mask)
+    scores = (-fit.nll / fit.tokens).tolist()
+    return [Caption(tokenizer.decode(text), score) for text, score in zip(written, scores, strict=True)]
 
 
 def _longest(tokenizer: JsonTokenizer, decoding: Decoding) -> int:

@@ -179,7 +179,7 @@ class Subjects(Need):
 
     def lack(self, model: Any, prepared: Prepared) -> str | None:
         """Names the first that is missing, and the option that names it."""
-        return _missing(prepared.test, model.method.subjects)
+        return _missing(prepared.test, model.method.subjects_of(prepared.test.columns.readable))
 
 
 class Makes(Need):

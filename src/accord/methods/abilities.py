@@ -76,6 +76,10 @@ class Embeds(Ability):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``{modality: (B, D)}`` of the modalities that the batch holds."""
 
+    def projected(self, batch: Batch) -> dict[str, Tensor]:
+        """:meth:`embed` with the lengths that the vectors have before they are made unit norm, where that is known."""
+        return self.embed(batch)
+
 
 class Rescores(Embeds):
     """Scores the pairs that a search by cosine found more closely, from their tokens: a second stage."""
@@ -163,7 +167,7 @@ class Captions(Ability):
 
 
 class Answers(Ability):
-    """Answers questions about what a row shows; the batch's ``text`` is the question."""
+    """Answers questions about what a row shows; the batch's ``input_text`` is the question."""
 
     does = "answer questions"
 

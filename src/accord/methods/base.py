@@ -5,7 +5,7 @@ Training, evaluation, search, reports and serving are written once against this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -110,6 +110,11 @@ class Method(nn.Module):
         return {}
 
     @classmethod
+    def learns_from_labels(cls, config: Any) -> bool:
+        """Whether each training row has to have a label; ``learns_labels`` unless settings decide."""
+        return cls.learns_labels
+
+    @classmethod
     def locks(cls, config: Any) -> tuple[str, ...]:
         """The modalities whose encoders are taken as given: the method refuses to train them."""
         return ()
@@ -149,6 +154,32 @@ class Method(nn.Module):
 
         return inherit(self, bundle)
 
+    @classmethod
+    def settings_from_space(cls, space: Method) -> dict[str, Any]:
+        """Settings that a trained model decides whose space a run takes as it is (``space`` of its configuration).
+
+        Raises:
+            ConfigError: the method takes none, or not this one.
+        """
+        raise ConfigError(f"method {cls.name} takes no space of another model: leave out space = {space.name}")
+
+    def take_space(self, space: Method) -> None:
+        """Take over the weights of that model, whose encoders it has already."""
+
+    def fit_pairs(self, vectors: Mapping[str, Tensor]) -> str:
+        """Learn from pairs beside the training rows (``pairs`` of a run), given by their embeddings.
+
+        Args:
+            vectors: modality -> ``(N, D)`` unit norm, aligned.
+
+        Returns:
+            What was learnt, in words.
+
+        Raises:
+            ConfigError: the method makes nothing of pairs, or not of these.
+        """
+        raise ConfigError(f"method {self.name} makes nothing of pairs beside the training rows: leave them out")
+
     @property
     def inputs(self) -> dict[str, Input]:
         """Field -> what it is prepared for: what its encoder is fed, or what :meth:`raw` says where it has none."""
@@ -166,6 +197,13 @@ class Method(nn.Module):
         """What a row is besides its texts: the modalities that classes, captions and masks are about."""
         read = self.reads(self.config)
         return tuple(name for name in read if name != "text") or read
+
+    def subjects_of(self, fields: Collection[str]) -> tuple[str, ...]:
+        """What rows with these fields are looked at by.
+
+        :attr:`subjects`, unless one modality may stand for another, as a picture for the text that was trained on.
+        """
+        return self.subjects
 
     @property
     def views(self) -> tuple[View, ...]:

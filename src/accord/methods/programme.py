@@ -6,9 +6,9 @@ once an epoch, with all parameters alike and as :class:`accord.training.config.T
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -193,6 +193,15 @@ class DataInfo:
     datasets: tuple[str, ...] = ()
     mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> Self:
+        """From what JSON or YAML made of one.
+
+        >>> DataInfo.parse({"rows": 2, "classes": ["a", "b"]}).classes
+        ('a', 'b')
+        """
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
 
 
 class Loader(Protocol):

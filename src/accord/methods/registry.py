@@ -37,6 +37,7 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "multiview_infonce": "accord.methods.multimodal.multiview",
     "gram": "accord.methods.multimodal.gram",
+    "close": "accord.methods.multimodal.close",
     "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
@@ -68,7 +69,7 @@ def get_method(name: str) -> type[Method]:
         'clip'
         >>> get_method("clop")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no method 'clop'; did you mean clip or xclip? There are: adameow, ...
+        accord.errors.ConfigError: no method 'clop'; did you mean clip or xclip or close? There are: adameow, ...
     """
     from accord.methods.base import Method
 
@@ -94,7 +95,7 @@ def named_with(*kinds: type[Ability]) -> str:
 
     >>> from accord.methods.abilities import Captions
     >>> named_with(Captions)
-    'coca'
+    'close, coca'
     """
     return ", ".join(kind.name for kind in get_methods() if issubclass(kind, kinds)) or "none so far"
 

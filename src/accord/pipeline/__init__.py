@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.model import Model, load, search
     from accord.pipeline.run import Run, embed, evaluate, train
+    from accord.pipeline.transferring import transfer
 
 _HOMES = {
     "captioning": ("Captioned", "caption"),
@@ -27,6 +28,7 @@ _HOMES = {
     "judgement": ("zero_shot",),
     "model": ("Model", "load", "search"),
     "run": ("Run", "embed", "evaluate", "train"),
+    "transferring": ("transfer",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "search",
     "train",
+    "transfer",
     "zero_shot",
 ]
 

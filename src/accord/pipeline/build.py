@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from accord.data.corpus import Corpus
+from accord.data.corpus import Corpus, open_corpus
 from accord.data.fields import declared, main_fields
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.data.targets import fields_of, get_target
+from accord.data.targets import get_target
 from accord.data.targets.base import listed
 from accord.data.targets.rows import is_empty
 from accord.encoders import build_encoder, registry
@@ -25,8 +26,12 @@ from accord.encoders.bundles import Bundle, load_bundle
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
 from accord.methods import DataInfo, Method, Paired, get_objective
+from accord.methods.abilities import Embeds
 from accord.pipeline.choose import require_fit
-from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, brought_encoders
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, brought_encoders, wanted_fields
+from accord.training.device import resolve_device
+from accord.training.model import Model
+from accord.training.named import named_model
 
 
 def prepare_run(
@@ -43,11 +48,11 @@ def prepare_run(
     Raises:
         DataError: the data cannot be read, or no training row is left.
     """
-    prepared = prepare(
-        config.data, quarantine=quarantine, quiet=quiet, splits=splits, wanted=fields_of(config.kind.targets)
-    )
-    kind, train = config.kind, prepared.train
-    if kind.learns_labels and train.unlabelled:
+    kind, settings = config.kind, config.kind.Config.parse(config.method_settings)
+    wanted = wanted_fields(kind, settings)
+    prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits, wanted=wanted)
+    train = prepared.train
+    if kind.learns_from_labels(settings) and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
     for name in (*kind.targets, *kind.target_fields):
         if getattr(train.columns, name):  # without a column, the method is refused when it is built
@@ -82,7 +87,9 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     """
     kind = config.kind
     bundle = None if config.bundle is None else load_bundle(config.bundle)
+    space = None if config.space is None else named_model(config.space).method
     decided = {} if bundle is None else kind.settings_from(bundle)
+    decided |= {} if space is None else kind.settings_from_space(space)
     parsed = kind.Config.parse({**decided, **config.method_settings}, at="method")
     require_fit(kind, parsed, corpus)
     if bundle is not None and not set(bundle.encoders) & set(kind.wants(parsed)):
@@ -90,7 +97,7 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
         raise ConfigError(f"{bundle.name} has encoders for {have}, and method {kind.name} wants {wanted}: leave it out")
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus)
-    ready = given or {}
+    ready: dict[str, Any] = {**({} if space is None else dict(space.encoders.items())), **(given or {})}
     encoders = {
         name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, kind)
         for name in kind.wants(parsed)
@@ -98,6 +105,10 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
     if bundle is not None:
         _start_from(method, bundle)
+    if space is not None:
+        method.take_space(space)
+    if config.pairs is not None:
+        announce(method.fit_pairs(embedded_pairs(method, config.pairs, config.training.accelerator)))
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
             raise ConfigError(f"objective_add: method {method.name} has no pairs of embeddings for {name} to act on")
@@ -199,6 +210,32 @@ def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any
         facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
         options = registry.load(made.describe)(*facts, **config.options)
     return {**options, "name": config.name}
+
+
+def embedded_pairs(method: Method, pairs: str, accelerator: str) -> dict[str, Tensor]:
+    """Modality -> embeddings ``(N, D)`` of rows that have all of the modalities which they have columns of.
+
+    Args:
+        method: what embeds.
+        pairs: where the rows are.
+        accelerator: where it runs meanwhile.
+
+    Raises:
+        ConfigError: the method embeds nothing.
+        DataError: the rows cannot be read, or have only one modality of those that the method embeds.
+    """
+    before = method.device
+    model = Model(method.to(resolve_device(accelerator, "training.accelerator")))
+    model.able(Embeds)
+    corpus = open_corpus(pairs, quiet=True)
+    shared = [name for name in model.modalities if name in corpus.modalities]
+    if len(shared) < 2:
+        have, wanted = ", ".join(corpus.modalities), ", ".join(model.modalities)
+        raise DataError(f"pairs: {corpus.name} has {have}; expected rows with two of what is embedded: {wanted}")
+    rows = corpus.having(*shared)
+    vectors = {name: model.embed_corpus(rows, name) for name in shared}
+    method.to(before)
+    return vectors
 
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:

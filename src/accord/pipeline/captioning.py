@@ -1,20 +1,23 @@
-"""``caption``: words for pictures, by a model that was trained to write them."""
+"""``caption``: words for pictures, or answers about them, by a model that was trained to write such."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from accord.data.corpus import Corpus
 from accord.encoders.generation import Decoding
 from accord.errors import DataError
 from accord.files import check_replaceable, write_atomically
 from accord.pipeline.model import load
 from accord.pipeline.rows import readable_files
+
+QUESTION = "question"  # the column of what is asked
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ def caption(
     run: str | Path,
     images: str | Path | Sequence[str | Path],
     *,
+    question: str | None = None,
     decoding: Decoding | Mapping[str, Any] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -47,6 +51,7 @@ def caption(
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle; its method writes captions.
         images: files, or folders whose pictures are taken, those in folders below among them.
+        question: to be answered about each picture, by a run that answers questions; None for a caption.
         decoding: how captions are written; None for beam search.
         seed: of sampling.
         out: JSON Lines file with ``image``, ``caption`` and ``score`` of each picture, or None.
@@ -63,12 +68,21 @@ def caption(
     model = load(run, device, workers)
     given = [images] if isinstance(images, str | Path) else images
     corpus, paths = readable_files("image", [path for item in given for path in pictures(Path(item))])
-    written = model.caption_corpus(corpus, decoding=decoding, seed=seed)
+    if question is None:
+        written = model.caption_corpus(corpus, decoding=decoding, seed=seed)
+    else:
+        written = model.answer_corpus(_asked(corpus, question), decoding=decoding, seed=seed)
     found = [Captioned(path, str(text), text.score) for path, text in zip(paths, written, strict=True)]
     if out is not None:
         lines = (json.dumps({**vars(item), "image": str(item.image)}, ensure_ascii=False) for item in found)
         write_atomically(Path(out), "".join(f"{line}\n" for line in lines))
     return found
+
+
+def _asked(corpus: Corpus, question: str) -> Corpus:
+    """The rows with a question beside each."""
+    rows = corpus.rows.add_column(QUESTION, [question] * len(corpus))
+    return replace(corpus, rows=rows, columns=corpus.columns.model_copy(update={"input_text": QUESTION}))
 
 
 def pictures(path: Path) -> Iterator[Path]:

@@ -9,10 +9,9 @@ from accord.config import Config
 from accord.data.corpus import Corpus, survey
 from accord.data.fields import declared
 from accord.data.reading.sources import announce
-from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
-from accord.pipeline.config import RunConfig
+from accord.pipeline.config import RunConfig, wanted_fields
 from accord.training.start import check_machine
 
 _PURPOSES = {
@@ -40,12 +39,11 @@ def parse_run(values: Mapping[str, Any], *, quiet: bool = False) -> RunConfig:
     check_machine(run.training)
     if named and run.data.source.startswith("pack:"):
         return run  # known to be whole, and the graphs among them are large
-    targets = get_method(run.method["name"]).targets if named else ()
-    corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target, wanted=fields_of(targets))
+    settings = run.kind.Config.parse(run.method_settings)
+    wanted = wanted_fields(run.kind, settings) if named else ()
+    corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target, wanted=wanted)
     if named:
-        settings = dict(run.method)
-        kind = get_method(settings.pop("name"))
-        require_fit(kind, kind.Config.parse(settings), corpus)
+        require_fit(run.kind, settings, corpus)
         return run
     chosen, reason = fitting_method(corpus)
     if reason and not quiet:
@@ -110,7 +108,7 @@ def lacking(kind: type[Method], settings: Config, corpus: Corpus) -> list[str]:
     missing = [field for field in kind.reads(settings) if field not in corpus.columns.readable]
     missing += [name for name in kind.targets if name not in corpus.targets]
     missing += [field for field in kind.target_fields if not getattr(corpus.columns, field)]
-    return missing + (["label"] if kind.learns_labels and len(corpus.classes) < 2 else [])
+    return missing + (["label"] if kind.learns_from_labels(settings) and len(corpus.classes) < 2 else [])
 
 
 def ways(corpus: Corpus) -> list[str]:

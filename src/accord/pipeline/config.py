@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,9 @@ import yaml
 from pydantic import Field, field_validator
 
 from accord.config import Config
+from accord.data.fields import declared
 from accord.data.recipe import DataConfig
+from accord.data.targets import fields_of
 from accord.encoders.freezing import Freeze, parse_freeze
 from accord.encoders.registry import find, modalities, starts_at_random
 from accord.errors import ConfigError, no_such
@@ -53,6 +55,13 @@ class RunConfig(Config):
     )
     bundle: str | None = Field(
         None, description="pretrained encoders with their joint space to start from, such as clip:FOLDER"
+    )
+    space: str | None = Field(
+        None,
+        description="a trained model whose space the method takes as it is (close): a run, house or clip:FOLDER",
+    )
+    pairs: str | None = Field(
+        None, description="rows of several modalities by which the method measures how that space parts them (close)"
     )
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="modality -> encoder")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="optimisation")
@@ -125,6 +134,18 @@ class RunConfig(Config):
         if unknown:
             raise ValueError(no_such("modality", str(unknown[0]), modalities()))
         return {modality: {"name": item} if isinstance(item, str) else item for modality, item in value.items()}
+
+
+def wanted_fields(kind: type[Method], settings: Any, unread: Collection[str] = ()) -> tuple[str, ...]:
+    """The fields that are guessed only where somebody wants them, of a method that does.
+
+    Args:
+        kind: the method.
+        settings: its own, parsed.
+        unread: targets that are not read this time.
+    """
+    targets = fields_of(name for name in kind.targets if name not in unread)
+    return (*targets, *(field for field in kind.reads(settings) if not declared(field).main))
 
 
 def with_encoders(

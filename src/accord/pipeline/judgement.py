@@ -1,4 +1,4 @@
-"""``zero-shot``: sort files into classes that are only named."""
+"""``zero-shot``: sort files into classes that are only named, or into those that a run has a classifier for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from accord.data.modalities import modality_of_file
 from accord.data.reading.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.evaluation.zero_shot import class_scores
+from accord.methods.abilities import Classifies
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import readable_files
 from accord.pipeline.run import read_templates
@@ -31,7 +32,7 @@ class Sorted:
 def zero_shot(
     run: str | Path,
     items: str | Path | Sequence[str | Path],
-    classes: Sequence[str],
+    classes: Sequence[str] = (),
     templates: str | Path | None = None,
     *,
     device: str = "auto",
@@ -44,25 +45,32 @@ def zero_shot(
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
         items: files of one modality, or folders of such files.
-        classes: the names to choose from, at least two.
+        classes: the names to choose from, at least two; none for the classes of the run's own classifier, if it has
+            one.
         templates: file of prompt templates, one a line with ``{}``; None takes the model's own, which
             are the plain names unless a bundle has others.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
         workers: processes that decode; None for what suits the device.
 
     Raises:
-        ConfigError: fewer than two classes, files of several kinds, a model without text, or no such device.
+        ConfigError: fewer than two classes, files of several kinds, a model without text, or no such device; without
+            classes, a run that has no classifier.
         DataError: a file does not exist or is of no known kind, or none can be read.
     """
     classes = listed("classes", classes)
-    if len(set(classes)) < 2:
+    if len(set(classes)) == 1:
         raise ConfigError(f"classes {list(classes)}: give at least two different names to choose from")
     model = load(run, device, workers)
+    if not classes and not model.can(Classifies):
+        raise ConfigError(f"{run} has no classifier of its own: give at least two names of classes to choose from")
     found, modality = _files([items] if isinstance(items, str | Path) else items, model)
-    lines = read_templates(templates) or model.templates
     corpus, files = readable_files(modality, found)
-    scores = class_scores(model, corpus, classes, lines, modality)  # (N, C)
-    shares = model.shares(scores)
+    if classes:
+        lines = read_templates(templates) or model.templates
+        shares = model.shares(class_scores(model, corpus, classes, lines, modality))  # (N, C)
+    else:
+        classes, logits = model.classes, model.classify(corpus)
+        shares = logits.sigmoid() if model.method.data.multi_label else logits.softmax(dim=1)
     order = shares.argsort(dim=1, descending=True)
     return [
         Sorted(file, tuple((classes[int(place)], float(share[place])) for place in best))

@@ -18,10 +18,10 @@ from accord.data.reading.media import NO_VALUE
 from accord.data.reading.sources import announce, cache_folder
 from accord.data.recipe import DataConfig, Prepared
 from accord.data.splits import Splits
-from accord.data.targets import TARGETS, fields_of
+from accord.data.targets import TARGETS
 from accord.errors import ConfigError, DataError
 from accord.pipeline.build import prepare_run, with_prepared_texts
-from accord.pipeline.config import RunConfig
+from accord.pipeline.config import RunConfig, wanted_fields
 from accord.pipeline.folder import SPLITS
 from accord.training.model import Model
 
@@ -91,7 +91,7 @@ def open_like(
         if name in wanted
     }
     unread = set(TARGETS) - {*targets, *(columns or {})}
-    fields = fields_of(name for name in model.method.targets if name not in unread)
+    fields = wanted_fields(type(model.method), model.method.config, unread)
     corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, unread=unread, **options)
     return with_prepared_texts(corpus, type(model.method))
 

@@ -96,7 +96,7 @@ def summarise(
         sections=_sections(model, prepared, tasks),
         noise=_noise(model, prepared.train, link=_link(folder / DOUBTED, beside or folder)),
         left_out=_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
-        both_sides=_both_sides(prepared.train, prepared.test, model.method.subjects),
+        both_sides=_both_sides(prepared.train, prepared.test, model.method.subjects_of(prepared.test.columns.readable)),
         next_steps=next_steps(model, prepared, folder),
     )
 

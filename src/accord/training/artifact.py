@@ -67,16 +67,11 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
             raise AccordError(f"{folder} is not a finished run: {name} is missing (train it, or finish with --resume)")
     with reading(folder / CONFIG, "put it back from a copy, or train anew into another folder"):
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
-        settings, facts = dict(config["method"]), _facts(config["data_info"])
+        settings, facts = dict(config["method"]), DataInfo.parse(config["data_info"])
         name = settings.pop("name")
     method = get_method(name)(settings, _load_encoders(folder / ENCODERS), facts)
     _load_weights(method, folder / WEIGHTS)
     return Model(method.to(device), config=config, path=folder)
-
-
-def _facts(record: Mapping[str, Any]) -> DataInfo:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-    return DataInfo(**values)
 
 
 def _load_encoders(path: Path) -> dict[str, Encoder]:

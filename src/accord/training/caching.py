@@ -81,7 +81,7 @@ def feature_caches(
     caches = {}
     followed = {get_target(name).medium for name in method.targets}
     for modality, encoder in fixed_encoders(method).items():
-        if modality in method.mixes:
+        if modality in method.mixes or modality not in method.reads(method.config):
             continue
         views = expand(method.views) if modality == viewed_field(method.reads(method.config)) else ()
         layout = layout_of(modality, encoder, method.needs[modality], views)

@@ -25,6 +25,7 @@ from accord.functional import mean_cosine
 from accord.methods import Method, named_with
 from accord.methods.abilities import (
     Ability,
+    Answers,
     Captions,
     Classifies,
     Embeds,
@@ -294,7 +295,8 @@ class Model:
         def classify(batch: Batch) -> Tensor:
             return able.classify(batch).float().cpu()
 
-        logits: Tensor = self._run(corpus, self.method.subjects, "logits", batch_size, classify, _rows)
+        read = self.method.subjects_of(corpus.columns.readable)
+        logits: Tensor = self._run(corpus, read, "logits", batch_size, classify, _rows)
         return logits
 
     @torch.inference_mode()
@@ -382,11 +384,40 @@ class Model:
         """A caption for the image of every row of ``corpus``, in order; see :meth:`caption`."""
         able = self.able(Captions)
         how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding, at="decoding")
-        loader = self.loader(corpus, self.method.subjects, batch_size=batch_size)
+        return self._written(corpus, partial(able.caption, decoding=how), seed, batch_size)
+
+    def answer_corpus(
+        self,
+        corpus: Corpus,
+        *,
+        decoding: Decoding | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> list[Caption]:
+        """An answer to the question of every row of ``corpus`` about what it shows, in order.
+
+        Args:
+            corpus: the rows.
+            decoding: how answers are written; None for beam search.
+            seed: of sampling.
+            batch_size: rows of a batch.
+
+        Raises:
+            ConfigError: the method answers no questions; names those that do.
+        """
+        able = self.able(Answers)
+        how = Decoding.parse(dict(decoding) if isinstance(decoding, Mapping) else decoding, at="decoding")
+        return self._written(corpus, partial(able.answer, decoding=how), seed, batch_size)
+
+    def _written(
+        self, corpus: Corpus, write: Callable[[Batch], list[Caption]], seed: int, batch_size: int
+    ) -> list[Caption]:
+        """What is written of every row's subjects."""
+        loader = self.loader(corpus, self.method.subjects_of(corpus.columns.readable), batch_size=batch_size)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = [able.caption(to_device(batch, self.method.device), how) for batch in loader]
-        return [caption for batch in batches for caption in batch]
+            batches = [write(to_device(batch, self.method.device)) for batch in loader]
+        return [text for batch in batches for text in batch]
 
     def read_captions(self, corpus: Corpus, *, batch_size: int = 64) -> CaptionFit:
         """How well the first caption of every row of ``corpus`` is predicted from its image, token by token.
@@ -395,7 +426,8 @@ class Model:
             ConfigError: the method writes no captions.
         """
         able = self.able(Captions)
-        loader = self.loader(corpus, (*self.method.subjects, "text"), batch_size=batch_size)
+        read = dict.fromkeys([*self.method.subjects_of(corpus.columns.readable), "text"])
+        loader = self.loader(corpus, tuple(read), batch_size=batch_size)
         fits = [able.read_captions(to_device(batch, self.method.device)) for batch in loader]
         return CaptionFit(*(torch.cat([getattr(fit, part.name).cpu() for fit in fits]) for part in fields(CaptionFit)))
 

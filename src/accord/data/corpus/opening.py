@@ -14,6 +14,7 @@ from accord.data.cache import dispensable
 from accord.data.check import check_media
 from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.corpus.rows import Corpus
+from accord.data.fields import text_fields
 from accord.data.quarantine import Quarantine
 from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of
 from accord.data.reading.graphs import ROW, add_features, graph_of_columns
@@ -212,6 +213,10 @@ def _bad_rows(
         anything = np.logical_or.reduce(list(corpus.present.values()))
         optional = (corpus.incomplete or corpus.graph is not None) & anything
         reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
+    for field in [field for field in text_fields() if field != "text" and getattr(corpus.columns, field)]:
+        for row, texts in enumerate(corpus.texts(field)):
+            if fault := caption_fault(tuple(texts)):
+                reasons.setdefault(row, f"{field}: {fault}")
     reasons |= unread
     bad = Quarantine()
     for position, reason in sorted(reasons.items()):

@@ -18,7 +18,7 @@ from accord.data.check import unreadable_rows
 from accord.data.columns import Columns, describe_columns
 from accord.data.corpus.contents import filled, fingerprint_of
 from accord.data.draws import UNDRAWN, Draws
-from accord.data.fields import declared
+from accord.data.fields import declared, text_fields
 from accord.data.inputs import Input
 from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
@@ -125,7 +125,9 @@ class Corpus:
             return everywhere
         table = self._cells.with_format("arrow")[:] if self.columns.media and len(self) else None
         found = {field: filled(table.column(column)) for field, column in self.columns.media.items() if table}
-        texts = {"text": np.array([bool(row) for row in self._texts], dtype=np.bool_)} if self.columns.text else {}
+        texts = {
+            field: np.array([bool(row) for row in rows], dtype=np.bool_) for field, rows in self._said.items() if rows
+        }
         return everywhere | found | texts
 
     def having(self, *modalities: str) -> Corpus:
@@ -157,9 +159,13 @@ class Corpus:
         """The rows that can be decoded now, whatever is remembered of them."""
         return self.without(Quarantine(unreadable_rows(self)))
 
-    def texts(self) -> list[list[str]]:
-        """All captions of every row, stripped, empty ones dropped; empty lists where there is no text column."""
-        return [list(row) for row in self._texts]
+    def texts(self, field: str = "text") -> list[list[str]]:
+        """All captions of every row, stripped, empty ones dropped; empty lists where there is no such column.
+
+        Args:
+            field: of texts, such as ``answers``.
+        """
+        return [list(row) for row in self._said[field] or ((),) * len(self)]
 
     def groups(self) -> np.ndarray | None:
         """Group name of every row ``(N,)``, or None; a row without one is a group of its own."""
@@ -230,8 +236,8 @@ class Corpus:
             reading = Reading((inputs or {}).get(field), self.root, draws)
             with self._named(position, cells[column]):
                 found[field] = modality_of(field).read(cells[column], reading)
-        if "text" in wanted:
-            found["text"] = list(self._texts[position])
+        for field in wanted.intersection(text_fields()):
+            found[field] = list(self._said[field][position]) if self._said[field] else []
         if self.labels is not None:
             found["label"] = self.labels[position]
         return found
@@ -427,13 +433,13 @@ class Corpus:
         return self.rows.select_columns(list(self.columns.media.values()))
 
     @cached_property
-    def _texts(self) -> tuple[tuple[str, ...], ...]:
-        if self.captions is not None:
-            return self.captions
-        columns = [cells_of(self.rows, column) for column in self.columns.text]
-        if not columns:
-            return ((),) * len(self)
-        return tuple(read_captions(cells) for cells in zip(*columns, strict=True))
+    def _said(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Field of texts -> those of every row; none where it has no column."""
+        found = {}
+        for field in text_fields():
+            columns = [cells_of(self.rows, column) for column in dict(self.columns.items()).get(field, ())]
+            found[field] = tuple(read_captions(cells) for cells in zip(*columns, strict=True))
+        return found if self.captions is None else {**found, "text": self.captions}
 
     def _file(self, cell: Any) -> str:
         name = cell_name(cell)

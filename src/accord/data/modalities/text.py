@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from accord.data.augmenting.text_views import TextView, augment
 from accord.data.draws import Draws, Purpose
@@ -30,7 +32,13 @@ class Texts(Modality):
     def collate(
         self, field: str, values: Sequence[Sequence[str]], spec: Any, views: Sequence[TextView], draws: Draws
     ) -> dict[str, Any]:
-        """``FIELD (B, L)`` token ids and ``FIELD_mask``; with views ``FIELD_views``, pairs of ids and mask."""
+        """``FIELD (B, L)`` token ids and ``FIELD_mask``; with views ``FIELD_views``, pairs of ids and mask.
+
+        Where several texts of a row are taken, ``FIELD`` and ``FIELD_mask`` are ``(M, L)``, row after row, ``FIELD_row
+        (M,)`` says whose each is, and ``FIELD_drawn (B,)`` which of them would have been taken alone.
+        """
+        if spec.takes != "one":
+            return _several(field, values, spec, draws)
         ids, mask = spec.tokenizer(_one_each(values, draws))
         batch = {field: ids, f"{field}_mask": mask}
         if draws.training and views:
@@ -49,10 +57,43 @@ class Texts(Modality):
 
 
 def _one_each(captions: Sequence[Sequence[str]], draws: Draws) -> list[str]:
+    places = _drawn(captions, draws)
+    return [row[place] if row else "" for row, place in zip(captions, places, strict=True)]
+
+
+def _drawn(captions: Sequence[Sequence[str]], draws: Draws) -> list[int]:
+    """Which text of each row is taken."""
     if not draws.training:
-        return [row[0] if row else "" for row in captions]
+        return [0] * len(captions)
     pairs = zip(captions, draws.hashes(Purpose.CAPTION), strict=True)
-    return [row[int(number % np.uint64(len(row)))] if row else "" for row, number in pairs]
+    return [int(number % np.uint64(max(1, len(row)))) for row, number in pairs]
+
+
+def _several(field: str, values: Sequence[Sequence[str]], spec: Any, draws: Draws) -> dict[str, Any]:
+    """All texts of each row, or those of them that are common; a row without any has the empty one."""
+    rows = [(common(row) if spec.takes == "common" else list(row)) or [""] for row in values]
+    counts = np.array([len(row) for row in rows], dtype=np.int64)
+    ids, mask = spec.tokenizer([text for row in rows for text in row])
+    first = np.cumsum(counts) - counts
+    return {
+        field: ids,
+        f"{field}_mask": mask,
+        f"{field}_row": torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+        f"{field}_drawn": torch.from_numpy(first + np.array(_drawn(rows, draws), dtype=np.int64)),
+    }
+
+
+def common(texts: Sequence[str]) -> list[str]:
+    """The different texts that stand there as often as any other, or at least three times.
+
+    >>> common(["red", "red", "dark red", "red", "red", "maroon", "maroon", "maroon"])
+    ['red', 'maroon']
+    >>> common(["yes", "no"])
+    ['yes', 'no']
+    """
+    counts = Counter(texts)
+    most = max(counts.values(), default=0)
+    return [text for text, count in counts.items() if count >= min(most, 3)]
 
 
 def _augmented(captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws) -> list[list[str]]:

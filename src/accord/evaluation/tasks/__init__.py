@@ -25,7 +25,7 @@ def task_names() -> list[str]:
     """Names of all tasks, those of other installed packages last; imports none of them.
 
     >>> task_names()[:3]
-    ['captions', 'classification', 'clustering']
+    ['answers', 'captions', 'classification']
     """
     own = [module.name for module in iter_modules(__path__)]
     return own + [name for name in plugin_names("tasks") if name not in own]
@@ -40,7 +40,7 @@ def get_task(name: str) -> Task:
     Example:
         >>> get_task("knnn")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no task 'knnn'; did you mean knn? There are: captions, classification, ...
+        accord.errors.ConfigError: no task 'knnn'; did you mean knn? There are: answers, captions, ...
     """
     if any(module.name == name for module in iter_modules(__path__)):
         own: Task = import_module(f"{__name__}.{name}").TASK

@@ -28,7 +28,9 @@ class CaptionsOptions(Options):
 
 def run(model: Model, prepared: Prepared, options: CaptionsOptions) -> list[Metric]:
     """How close written captions come, and how well people's are predicted."""
-    return evaluate_captions(model, prepared.test.having(*model.method.subjects, "text"), options.decoding)
+    return evaluate_captions(
+        model, prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable), "text"), options.decoding
+    )
 
 
 TASK = Task(

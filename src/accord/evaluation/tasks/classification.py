@@ -29,13 +29,15 @@ _SHOWN = 4  # rows of a class, right and wrong
 
 def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
     """Accuracies of the rows that have what the method looks at."""
-    test = prepared.test.having(*model.method.subjects)
+    test = prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable))
     return evaluate_classification(model.classify(test), in_classes_of(test, model.classes))
 
 
 def shows(model: Model, prepared: Prepared, options: Options) -> Iterator[Section]:
     """What is taken for what, and how well each class is known; nothing where rows have several labels."""
-    test = labelled_rows(in_classes_of(prepared.test.having(*model.method.subjects), model.classes))
+    test = labelled_rows(
+        in_classes_of(prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable)), model.classes)
+    )
     if test.labels is None or test.multi_label or not len(test):
         return
     outcome = score_classes(model.classify(test), test.labels, test.classes, test.groups())

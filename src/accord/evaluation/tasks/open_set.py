@@ -36,7 +36,7 @@ def shows(model: Model, prepared: Prepared, options: Options) -> list[Curves]:
 
 
 def _swept(model: Model, prepared: Prepared) -> OpenSet:
-    test = in_classes_of(prepared.test.having(*model.method.subjects), model.classes)
+    test = in_classes_of(prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable)), model.classes)
     labels = np.asarray(test.labels if test.truth is None else test.truth)
     return open_set_sweep(model.classify(test), labels, group_rows(test, np.arange(len(test))))
 

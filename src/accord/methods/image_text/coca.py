@@ -14,12 +14,19 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from accord import config as settings
 from accord.data.augmenting.views import View
 from accord.encoders.base import Encoder, Features
-from accord.encoders.generation import Caption, CaptionFit, Decoding, check_writer, generate
+from accord.encoders.generation import (
+    NO_TARGET,
+    Caption,
+    CaptionFit,
+    Decoding,
+    caption_fit,
+    check_writer,
+    write_scored,
+)
 from accord.encoders.heads import AttentionalPooler
 from accord.encoders.stages import longest_stack
 from accord.encoders.transformer import CrossTransformer
@@ -29,8 +36,6 @@ from accord.methods.abilities import Captions
 from accord.methods.base import Batch, DataInfo, Step, TwoTower
 from accord.methods.duplicates import Choice, caption_ids
 from accord.state import LogitScale
-
-NO_TARGET = -100  # in place of padding, which in some tokenizers has the id of a word
 
 
 class CocaConfig(settings.Config):
@@ -214,18 +219,16 @@ class Coca(TwoTower, Captions):
         def step(ids: Tensor, row: Tensor) -> Tensor:
             return self.logits(self.read({"text": ids}), memory[row])[:, -1]
 
-        written = generate(step, len(memory), self.tokenizer, decoding, memory.device)
-        start = torch.tensor([self.tokenizer.special.start], device=memory.device)
-        ids = pad_sequence([torch.cat([start, text]) for text in written], True, NO_TARGET)
-        mask = ids != NO_TARGET
-        fit = self._fit({"text": ids.clamp(min=0), "text_mask": mask}, memory)
-        scores = (-fit.nll / fit.tokens).tolist()
-        return [Caption(self.tokenizer.decode(text), score) for text, score in zip(written, scores, strict=True)]
+        def logits(ids: Tensor, mask: Tensor) -> Tensor:
+            return self.logits(self.read({"text": ids, "text_mask": mask}), memory)
+
+        return write_scored(step, len(memory), self.tokenizer, decoding, memory.device, logits)
 
     @torch.inference_mode()
     def read_captions(self, batch: Batch) -> CaptionFit:
         """How well each caption of the batch is predicted from its image, token by token."""
-        return self._fit(batch, self.look(batch)[0])
+        logits = self.logits(self.read(batch), self.look(batch)[0])
+        return caption_fit(logits, batch["text"], _real(batch))
 
     @torch.inference_mode()
     def caption_likelihood(self, batch: Batch, ids: Tensor, mask: Tensor) -> Tensor:
@@ -242,13 +245,6 @@ class Coca(TwoTower, Captions):
             nll = caption_nll(self.logits(text, image.expand(len(ids), -1, -1)), targets, NO_TARGET)  # (C, L)
             scores.append(-nll.sum(dim=1) / mask[:, 1:].sum(dim=1).clamp(min=1))
         return torch.stack(scores)
-
-    def _fit(self, batch: Batch, memory: Tensor) -> CaptionFit:
-        logits = self.logits(self.read(batch), memory)
-        real = _real(batch)
-        nll = caption_nll(logits, batch["text"].masked_fill(~real, NO_TARGET), NO_TARGET)
-        right = (logits[:, :-1].argmax(dim=-1) == batch["text"][:, 1:]) & real[:, 1:]
-        return CaptionFit(nll.sum(dim=1), right.sum(dim=1), real[:, 1:].sum(dim=1))
 
 
 def _real(batch: Batch) -> Tensor:

@@ -191,7 +191,7 @@ class ProtoClip(Clip):
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``image (B, D)``, ``text (B, D)``, and ``image_output``, ``text_output`` before that."""
-        outputs = self._outputs(batch)
+        outputs = self.projected(batch)
         units = {modality: F.normalize(output, dim=-1) for modality, output in outputs.items()}
         return units | {OUTPUTS[modality]: output for modality, output in outputs.items()}
 
@@ -214,22 +214,10 @@ class ProtoClip(Clip):
             terms |= {"prototype_scale": scale.detach(), **self._watched(x, place)}
         return terms
 
-    def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """Unit-norm embeddings of the modalities in the batch, as CLIP's: the heads are for training only."""
-        return {modality: F.normalize(output, dim=-1) for modality, output in self._outputs(batch).items()}
-
     def after_step(self, step: Step) -> None:
         """Clamp both scales."""
         super().after_step(step)
         self.prototype_scale.clamp_()
-
-    def _outputs(self, batch: Batch) -> dict[str, Tensor]:
-        """The towers' outputs ``(B, D)`` of the modalities in the batch, of any norm."""
-        return {
-            modality: self.projections[modality](encoder(batch[modality], batch.get(f"{modality}_mask")).pooled).float()
-            for modality, encoder in self.encoders.items()
-            if modality in batch
-        }
 
     def _projected(self, towers: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is clustered: the heads' unit-norm outputs ``(B, d)``."""

@@ -104,10 +104,14 @@ class JointSpace(Method, Embeds):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings of the modalities in the batch."""
-        embeddings = {}
+        return {name: F.normalize(vectors, dim=-1) for name, vectors in self.projected(batch).items()}
+
+    def projected(self, batch: Batch) -> dict[str, Tensor]:
+        """The same before they are made unit norm."""
+        found = {}
         for name, encoder in self.encoders.items():
             if name in batch:
                 pooled = encoder(batch[name], batch.get(f"{name}_mask")).pooled  # (B, W)
                 vector = self.projections[name](pooled) if name in self.projections else pooled
-                embeddings[name] = F.normalize(vector.float(), dim=-1)  # (B, D)
-        return embeddings
+                found[name] = vector.float()  # (B, D)
+        return found
