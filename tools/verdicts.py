@@ -37,6 +37,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "filip": "localisation against CLIP",
     "gram": "anchor to tuple",
     "gram_speech": "anchor to tuple",
+    "hydra_pairs": "filter",
     "improved_vlp_baselines": "equal epochs",
     "meow": "weights, classification",
     "multilingual": "German to English",

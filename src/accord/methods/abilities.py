@@ -148,6 +148,25 @@ class Classifies(Ability):
         """Class logits ``(B, C)``."""
 
 
+class RelatesClasses(Ability):
+    """Compares each pair of its classes in dimensions of their own (Hydra)."""
+
+    does = "compare each pair of classes in dimensions of their own"
+
+    @abstractmethod
+    def project(self, batch: Batch) -> Tensor:
+        """Vectors ``(B, d)`` of what the rows show, any norm."""
+
+    @abstractmethod
+    def gates(self, first: Tensor, second: Tensor) -> Tensor:
+        """How far each dimension is open to P pairs of classes, ``(P, d)`` in [0, 1].
+
+        Args:
+            first: ``(P,)`` int64, the one class of each pair.
+            second: ``(P,)`` int64, the other.
+        """
+
+
 class Captions(Ability):
     """Writes texts for what a row shows."""
 

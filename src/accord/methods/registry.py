@@ -35,6 +35,7 @@ _MODULES = {
     "deepcluster_v2": "accord.methods.image.deepcluster",
     "pixpro": "accord.methods.image.pixpro",
     "slotcon": "accord.methods.image.slotcon",
+    "hydra_pairs": "accord.methods.image.hydra_pairs",
     "multiview_infonce": "accord.methods.multimodal.multiview",
     "gram": "accord.methods.multimodal.gram",
     "xclip": "accord.methods.video.xclip",
