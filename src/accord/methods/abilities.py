@@ -76,6 +76,10 @@ class Embeds(Ability):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``{modality: (B, D)}`` of the modalities that the batch holds."""
 
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """The same before they are brought to unit norm; those of :meth:`embed` where a method has no others."""
+        return self.embed(batch)
+
 
 class Rescores(Embeds):
     """Scores the pairs that a search by cosine found more closely, from their tokens: a second stage."""

@@ -37,6 +37,7 @@ _MODULES = {
     "slotcon": "accord.methods.image.slotcon",
     "hydra_pairs": "accord.methods.image.hydra_pairs",
     "multiview_infonce": "accord.methods.multimodal.multiview",
+    "mcl_multistage": "accord.methods.multimodal.mcl_multistage",
     "gram": "accord.methods.multimodal.gram",
     "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",

@@ -97,12 +97,16 @@ class Clip(TwoTower):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings of the modalities in the batch."""
-        embeddings = {}
+        return {modality: F.normalize(vectors, dim=-1) for modality, vectors in self.vectors(batch).items()}
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """The projections themselves."""
+        projected = {}
         for modality, encoder in self.encoders.items():
             if modality in batch:
                 pooled = encoder(batch[modality], batch.get(f"{modality}_mask")).pooled  # (B, D_modality)
-                embeddings[modality] = F.normalize(self.projections[modality](pooled).float(), dim=-1)
-        return embeddings
+                projected[modality] = self.projections[modality](pooled).float()
+        return projected
 
     def after_step(self, step: Step) -> None:
         """Clamp the logit scale."""
