@@ -23,6 +23,7 @@ from accord.methods.abilities import (
     Generates,
     JudgesRows,
     LocatesWords,
+    RelatesClasses,
     Rescores,
     RescoresTuples,
     ScoresTuples,
@@ -96,6 +97,17 @@ def classifies(method: Any, batch: dict[str, Any]) -> None:
     logits = method.classify(batch)
     assert logits.shape == (rows_of(batch), len(method.data.classes))
     assert logits.isfinite().all()
+
+
+def relates_classes(method: Any, batch: dict[str, Any]) -> None:
+    """Vectors of rows, and a gate for each pair of classes that does not hang on the others."""
+    vectors, classes = method.project(batch), torch.arange(len(method.data.classes))
+    first, second = (side.flatten() for side in torch.meshgrid(classes, classes, indexing="ij"))
+    gates = method.gates(first, second)
+    assert gates.shape == (len(first), vectors.shape[1])
+    assert len(vectors) == rows_of(batch)
+    assert ((gates >= 0) & (gates <= 1)).all()
+    torch.testing.assert_close(method.gates(first[1:2], second[1:2]), gates[1:2])
 
 
 def captions(method: Captions, batch: dict[str, Any]) -> None:
@@ -247,6 +259,7 @@ CHECKS: dict[type[Ability], Check] = {
     ScoresTuples: scores_tuples,
     RescoresTuples: rescores_tuples,
     Classifies: classifies,
+    RelatesClasses: relates_classes,
     Captions: captions,
     Answers: answers,
     SpeaksInConcepts: speaks_in_concepts,

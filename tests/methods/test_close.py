@@ -135,7 +135,7 @@ def test_several_captions_are_averaged_as_long_as_they_are_and_then_made_unit_no
     close = built(towers, texts="mean").eval()
     rows = [["a red ball", "one yellow star"], ["a blue cup"]]
     batch = {**text_batch(towers, ["a red ball", "a blue cup"]), **several(towers, rows, "text_raw")}
-    long = close.space.projected(text_batch(towers, [text for row in rows for text in row]))["text"]
+    long = close.space.vectors(text_batch(towers, [text for row in rows for text in row]))["text"]
     mean = torch.stack([long[:2].mean(dim=0), long[2]])
     torch.testing.assert_close(close.test_features(batch), F.normalize(mean, dim=1))
     unit = F.normalize(F.normalize(long[:2], dim=1).mean(dim=0), dim=0)

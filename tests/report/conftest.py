@@ -21,6 +21,7 @@ from accord.report import (
     NoisyPair,
     Picture,
     Quantity,
+    Relations,
     Retrieval,
     RunSummary,
 )
@@ -54,6 +55,7 @@ def full(picture: Picture) -> RunSummary:
                 (Example(Item(text="red bar"), hits), Example(Item(picture), (Item(text=HOSTILE, correct=True),))),
             ),
             Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
+            Relations(HOSTILE, (HOSTILE, "dog"), [[1.0, 0.2], [0.2, 1.0]]),
             Classes((ClassRow("dog", 90.0, 10, (Item(picture),), (Item(picture, HOSTILE),)),)),
             Curves(HOSTILE, {HOSTILE: [(0.3, 90.0), (0.5, 70.0)]}, x="IoU", y="recall"),
             Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),

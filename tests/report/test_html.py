@@ -33,6 +33,7 @@ SECTIONS = (
     "Doubted rows",
     "Confusion",
     "Classes",
+    "Relations",
     "Curves",
     "Embedding space",
     "Training",

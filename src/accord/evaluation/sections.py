@@ -123,6 +123,17 @@ class Confusion(Section):
 
 
 @dataclass(frozen=True)
+class Relations(Section):
+    """A value for every pair of classes, ``[first][second]``, with the names of both axes; darkest at the largest."""
+
+    kind: ClassVar[str] = "relations"
+    lead: str
+    classes: tuple[str, ...]
+    values: Sequence[Sequence[float]]
+    title: str = field(default="Relations", kw_only=True)
+
+
+@dataclass(frozen=True)
 class ClassRow:
     """One class: accuracy in percent over ``n`` items, and some of them; a wrong item's text is the predicted class."""
 

@@ -76,7 +76,7 @@ class Embeds(Ability):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``{modality: (B, D)}`` of the modalities that the batch holds."""
 
-    def projected(self, batch: Batch) -> dict[str, Tensor]:
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """:meth:`embed` with the lengths that the vectors have before they are made unit norm, where that is known."""
         return self.embed(batch)
 
@@ -150,6 +150,25 @@ class Classifies(Ability):
     @abstractmethod
     def classify(self, batch: Batch) -> Tensor:
         """Class logits ``(B, C)``."""
+
+
+class RelatesClasses(Ability):
+    """Compares each pair of its classes in dimensions of their own (Hydra)."""
+
+    does = "compare each pair of classes in dimensions of their own"
+
+    @abstractmethod
+    def project(self, batch: Batch) -> Tensor:
+        """Vectors ``(B, d)`` of what the rows show, any norm."""
+
+    @abstractmethod
+    def gates(self, first: Tensor, second: Tensor) -> Tensor:
+        """How far each dimension is open to P pairs of classes, ``(P, d)`` in [0, 1].
+
+        Args:
+            first: ``(P,)`` int64, the one class of each pair.
+            second: ``(P,)`` int64, the other.
+        """
 
 
 class Captions(Ability):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from accord.evaluation.metric import Metric
-from accord.report.summary import Comparison, Confusion, Curve, Curves, Point
+from accord.report.summary import Comparison, Confusion, Curve, Curves, Point, Relations
 
 _MAX_POINTS = 160  # of one drawn line; more are averaged
 _TITLES = {"lr": "learning rate", "rows_per_second": "rows per second"}  # terms that are not losses come last
@@ -212,17 +212,18 @@ def comparison_axis(comparison: Comparison, name: str) -> tuple[float, float] | 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the confusion matrix; ``share`` of its row is the opacity."""
+    """One cell of a matrix of classes; ``share``, between 0 and 1, is the opacity."""
 
     x: int
     y: int
     share: float
     tooltip: str
     diagonal: bool
+    text: str
 
 
 def heatmap(confusion: Confusion) -> list[Cell]:
-    """The non-empty cells."""
+    """The non-empty cells of a confusion matrix, each by its share of the row."""
     return [
         Cell(
             predicted,
@@ -230,10 +231,34 @@ def heatmap(confusion: Confusion) -> list[Cell]:
             round(count / sum(row), 3),
             f"{confusion.classes[true]} taken for {confusion.classes[predicted]}: {count} of {sum(row)}",
             true == predicted,
+            str(count),
         )
         for true, row in enumerate(confusion.counts)
         for predicted, count in enumerate(row)
         if count
+    ]
+
+
+def relation_cells(relations: Relations) -> list[Cell]:
+    """A cell for every pair of classes, the smallest value pale and the largest dark; written in hundredths.
+
+    >>> cells = relation_cells(Relations("", ("cat", "dog"), [[1.0, 0.25], [0.25, 1.0]]))
+    >>> [(cell.share, cell.text) for cell in cells], cells[1].tooltip
+    ([(1.0, '100'), (0.0, '25'), (0.0, '25'), (1.0, '100')], 'cat and dog: 0.250')
+    """
+    values = [value for row in relations.values for value in row]
+    low, high = min(values), max(values)
+    return [
+        Cell(
+            second,
+            first,
+            round((value - low) / (high - low), 3) if high > low else 1.0,
+            f"{relations.classes[first]} and {relations.classes[second]}: {value:.3f}",
+            first == second,
+            f"{100 * value:.0f}".replace("-", "\u2212"),
+        )
+        for first, row in enumerate(relations.values)
+        for second, value in enumerate(row)
     ]
 
 

@@ -62,6 +62,7 @@ def _environment() -> Environment:
         "matrix_limit": _MATRIX_LIMIT,
         "comparison_axis": charts.comparison_axis,
         "heatmap": charts.heatmap,
+        "relation_cells": charts.relation_cells,
         "scatter": charts.scatter,
     }
     return environment

@@ -18,6 +18,7 @@ from accord.evaluation.sections import (
     Item,
     Picture,
     Point,
+    Relations,
     Retrieval,
     Section,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Picture",
     "Point",
     "Quantity",
+    "Relations",
     "Retrieval",
     "RunSummary",
     "Section",

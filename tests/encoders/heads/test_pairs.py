@@ -150,3 +150,32 @@ def test_pair_scores_are_single_precision_under_autocast_and_accept_no_rows() ->
 def test_wrong_arguments_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ["gumbel", "stochastic"])
+def test_a_gate_is_drawn_in_training_alone_by_the_given_generator(kind: str) -> None:
+    gate = PairGate(6, dim=3, embed=4, hidden=5, kind=kind)
+    y1, y2 = torch.randint(6, (64,)), torch.randint(6, (64,))
+    draws = [gate.drawn(y1, y2, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(draws[0][0], draws[1][0])
+    assert not torch.equal(draws[0][0], draws[2][0])
+    torch.testing.assert_close(draws[0][1], draws[2][1])
+    assert all(((part >= 0) & (part <= 1)).all() for part in draws[0])
+    gate.eval()
+    assert torch.equal(gate(y1, y2), gate(y1, y2))
+
+
+def test_a_stochastic_gate_is_open_as_often_as_its_chance_says() -> None:
+    gate = PairGate(4, dim=5, embed=4, hidden=5, kind="stochastic")
+    y = torch.tensor([0, 1, 2, 3]).repeat(500)
+    with torch.no_grad():
+        drawn, chance = gate.drawn(y, y, torch.Generator().manual_seed(0))
+    opened = (drawn > 0).float().view(500, 4, 5).mean(dim=0)
+    torch.testing.assert_close(opened, chance[:4], atol=0.07, rtol=0)
+
+
+def test_what_a_gate_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind = 'hard'"):
+        PairGate(4, dim=3, kind="hard")
+    with pytest.raises(ValueError, match="fuse = 'sum'"):
+        PairGate(4, dim=3, fuse="sum")

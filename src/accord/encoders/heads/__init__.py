@@ -6,7 +6,7 @@ Masks are True on real positions.
 
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
-from accord.encoders.heads.pairs import LabelMatcher, PairGate, PairWeightMLP
+from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, MLPHead
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
 
@@ -14,9 +14,11 @@ __all__ = [
     "Activation",
     "AttentionalPooler",
     "ConvHead",
+    "Fuse",
     "LabelMatcher",
     "MLPHead",
     "MetaPathContext",
+    "OpenGate",
     "PairGate",
     "PairWeightMLP",
     "PixelPropagation",

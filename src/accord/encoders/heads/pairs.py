@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import reduce
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from accord.functional.checks import as_float, check_ndim, check_same_width, check_shape
+from accord.functional.checks import as_float, check_choice, check_ndim, check_same_width, check_shape
+from accord.functional.distributed import own_rows, world_size
 
+Fuse = Literal["mean", "product"]
+GateKind = Literal["sigmoid", "gumbel", "stochastic"]
+GATE_SPREAD = 0.5  # standard deviation of a stochastic gate's noise
 CHUNK_ELEMENTS = 1 << 22  # hidden units of pairs held at a time: 16 MiB in float32
 
 
 class PairGate(nn.Module):
-    """Which dimensions two classes may be compared in: a vector in (0, 1) from their labels (Hydra; 2024, arXiv).
+    """Which dimensions two classes may be compared in: a vector in [0, 1] from their labels (Hydra; 2024, arXiv).
 
-    With ``"mean"``, ``sigmoid(MLP((e[y1] + e[y2]) / 2))`` of the label embeddings e; with ``"product"``,
+    With ``"mean"``, the gate of ``MLP((e[y1] + e[y2]) / 2)`` of the label embeddings e; with ``"product"``,
     ``g(y1) · g(y2)`` of the gates of each label alone. Batch norm inside sees the pairs of the batch, so that
-    training needs at least two.
+    training needs at least two, and a gate is read in eval mode.
+
+    What the MLP gives, a, becomes a gate by ``sigmoid(a)``; in training by a draw of the binary concrete distribution
+    with that chance (``"gumbel"``; Maddison et al. 2017, ICLR), or by ``clamp(a + 1/2 + ε, 0, 1)`` with ε of standard
+    deviation 1/2 (``"stochastic"``; Yamada et al. 2020, ICML). In eval mode nothing is drawn.
 
     Args:
         num_classes: number of labels.
@@ -27,6 +36,10 @@ class PairGate(nn.Module):
         embed: width of the label embedding.
         hidden: width of the hidden layer.
         fuse: how the labels come together.
+        kind: how an activation becomes a gate.
+
+    Raises:
+        ValueError: an unknown way to fuse, or kind of gate.
 
     Example:
         >>> gate = PairGate(10, dim=4, embed=8, hidden=16).eval()
@@ -41,12 +54,13 @@ class PairGate(nn.Module):
         dim: int,
         embed: int = 512,
         hidden: int = 1024,
-        fuse: Literal["mean", "product"] = "mean",
+        fuse: Fuse = "mean",
+        kind: GateKind = "sigmoid",
     ) -> None:
         super().__init__()
-        if fuse not in ("mean", "product"):
-            raise ValueError(f"fuse = {fuse!r}: expected 'mean' or 'product'")
-        self.fuse = fuse
+        check_choice(get_args(Fuse), fuse=fuse)
+        check_choice(get_args(GateKind), kind=kind)
+        self.fuse, self.kind = fuse, kind
         self.label_embedding = nn.Embedding(num_classes, embed)
         self.mlp = nn.Sequential(
             nn.ReLU(),
@@ -57,8 +71,21 @@ class PairGate(nn.Module):
             nn.Linear(hidden, dim),
         )
 
-    def forward(self, y1: Tensor, y2: Tensor) -> Tensor:
-        """Gate of the pairs of labels ``y1 (B,)`` and ``y2 (B,)``; ``(B, dim)``.
+    def forward(self, y1: Tensor, y2: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Gate of the pairs of labels ``y1 (B,)`` and ``y2 (B,)``; ``(B, dim)``, see :meth:`drawn`."""
+        return self.drawn(y1, y2, generator)[0]
+
+    def drawn(self, y1: Tensor, y2: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """A gate of each pair, and the chance of each of its dimensions to be open.
+
+        Args:
+            y1: ``(B,)`` int64.
+            y2: ``(B,)`` int64.
+            generator: the same in all processes, which draw for the pairs of all and keep those of their own.
+
+        Returns:
+            ``(B, dim)`` twice, float32; the second has a gradient where the first was clamped, and is the first where
+            nothing is drawn.
 
         Raises:
             ShapeError: not two vectors of equal length.
@@ -66,9 +93,51 @@ class PairGate(nn.Module):
         check_ndim(1, y1=y1)
         check_shape((len(y1),), y2=y2)
         first, second = self.label_embedding(y1), self.label_embedding(y2)
-        if self.fuse == "mean":
-            return self.mlp((first + second) / 2).sigmoid()
-        return self.mlp(first).sigmoid() * self.mlp(second).sigmoid()
+        fused = [(first + second) / 2] if self.fuse == "mean" else [first, second]
+        gates, chances = zip(*(self._opened(self.mlp(labels).float(), generator) for labels in fused), strict=True)
+        return reduce(torch.mul, gates), reduce(torch.mul, chances)
+
+    def _opened(self, activation: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        if self.kind == "stochastic":
+            middle = activation + 0.5
+            noise = _shared_noise(activation, generator).clamp(1e-6, 1 - 1e-6) if self.training else None
+            moved = middle if noise is None else middle + GATE_SPREAD * torch.special.ndtri(noise)
+            return moved.clamp(0, 1), torch.special.ndtr(middle / GATE_SPREAD)
+        chance = activation.sigmoid()
+        if self.kind == "sigmoid" or not self.training:
+            return chance, chance
+        return (activation + torch.logit(_shared_noise(activation, generator), eps=1e-6)).sigmoid(), chance
+
+
+class OpenGate(nn.Module):
+    """A gate that lets all dimensions through, whatever the labels: the control of :class:`PairGate`.
+
+    Args:
+        dim: width of the gate.
+
+    Example:
+        >>> OpenGate(3)(torch.tensor([0]), torch.tensor([5]))
+        tensor([[1., 1., 1.]])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, y1: Tensor, y2: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Ones ``(B, dim)`` for the pairs of labels ``y1 (B,)`` and ``y2 (B,)``."""
+        return self.drawn(y1, y2)[0]
+
+    def drawn(self, y1: Tensor, y2: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Ones twice, as :meth:`PairGate.drawn`."""
+        ones = torch.ones(len(y1), self.dim, device=y1.device)
+        return ones, ones
+
+
+def _shared_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform noise in [0, 1) of that shape, drawn for the rows of all processes, of which these are the own ones."""
+    rows, width = like.shape
+    return torch.rand(world_size() * rows, width, device=like.device, generator=generator)[own_rows(rows)]
 
 
 class LabelMatcher(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
 from accord.functional.checks import check_choice, check_range
 
 Activation = Literal["relu", "gelu"]
+NormLast = Literal["none", "affine", "plain", "layer"]
 
 
 class MLPHead(nn.Sequential):
@@ -25,7 +26,8 @@ class MLPHead(nn.Sequential):
         layers: number of hidden layers; 0 is a linear map.
         bias: the linear maps of the hidden layers have a bias.
         last_bias: the last linear map has one; by default as ``bias``.
-        norm_last: a batch norm after the last map: ``"affine"``, ``"plain"`` (without scale and shift) or ``"none"``.
+        norm_last: after the last map a batch norm, ``"affine"`` or ``"plain"`` (without scale and shift), a layer norm
+            (``"layer"``; Hydra), or ``"none"``.
         activation: ``"relu"`` or ``"gelu"`` (SlotCon).
 
     Raises:
@@ -49,17 +51,19 @@ class MLPHead(nn.Sequential):
         *,
         bias: bool = True,
         last_bias: bool | None = None,
-        norm_last: Literal["none", "affine", "plain"] = "none",
+        norm_last: NormLast = "none",
         activation: Activation = "relu",
     ) -> None:
         check_range(0, max(layers, 0), layers=layers)
-        check_choice(("none", "affine", "plain"), norm_last=norm_last)
+        check_choice(get_args(NormLast), norm_last=norm_last)
         widths = [d_in, *[hidden] * layers]
         parts: list[nn.Module] = []
         for before, after in pairwise(widths):
             parts += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), _activation(activation)]
         parts.append(nn.Linear(widths[-1], d_out, bias=bias if last_bias is None else last_bias))
-        if norm_last != "none":
+        if norm_last == "layer":
+            parts.append(nn.LayerNorm(d_out))
+        elif norm_last != "none":
             parts.append(nn.BatchNorm1d(d_out, affine=norm_last == "affine"))
         super().__init__(*parts)
 

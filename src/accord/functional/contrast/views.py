@@ -28,12 +28,14 @@ from accord.functional.checks import (
     logit_scale_of,
 )
 from accord.functional.engine import contrastive_loss, masked_logsumexp
-from accord.functional.tiled import DENSE_ROWS, self_logsumexp, tiled_logsumexp_both
+from accord.functional.tiled import DENSE_ROWS, self_logsumexp, tiled_logsumexp, tiled_logsumexp_both
 
 Views = Tensor | Sequence[Tensor]
 
 
-def nt_xent(a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: bool = True) -> Tensor:
+def nt_xent(
+    a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: bool = True, labels: Tensor | None = None
+) -> Tensor:
     """Normalised temperature-scaled cross-entropy: each of 2N embeddings must find its other view (SimCLR, eq. 1).
 
     All 2N - 2 other embeddings, of both views, are negatives; mean over the 2N anchors.
@@ -43,6 +45,7 @@ def nt_xent(a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: boo
         p: ``(N, D)`` second view; row i belongs to row i of ``a``.
         temperature: divides the cosines.
         normalize: bring rows to unit norm first; False takes them as they are.
+        labels: ``(N,)`` integers; given, only rows of the anchor's own label are negatives (MCL).
 
     Returns:
         Scalar.
@@ -57,10 +60,20 @@ def nt_xent(a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: boo
     """
     check_same_shape(a=a, p=p)
     check_positive(temperature=temperature)
+    if labels is not None:
+        check_shape((len(a),), labels=labels)
     with torch.autocast(a.device.type, enabled=False):
         z = _unit(torch.cat([a, p]), normalize)
         gain = (z[: len(a)] * z[len(a) :]).sum(dim=1) / temperature  # (N,), the same for both anchors of a pair
-        return self_logsumexp(z, logit_scale_of(temperature)).mean() - gain.mean()
+        if labels is None:
+            return self_logsumexp(z, logit_scale_of(temperature)).mean() - gain.mean()
+        both = labels.repeat(2)
+
+        def same(rows: slice, columns: slice) -> Tensor:
+            return both[rows, None] == both[columns]
+
+        levels = tiled_logsumexp(z, z, logit_scale_of(temperature), exclude_self=True, pair_weight=same)
+        return levels.mean() - gain.mean()
 
 
 def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, normalize: bool = True) -> Tensor:

@@ -88,7 +88,11 @@ class MultiCrop(Method, Embeds):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's own vector, unit norm: head and prototypes only serve training."""
-        return {"image": F.normalize(self.encoders["image"](batch["image"]).pooled.float(), dim=1)}
+        return {"image": F.normalize(self.vectors(batch)["image"], dim=1)}
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """The same as the encoder gives it."""
+        return {"image": self.encoders["image"](batch["image"]).pooled.float()}
 
 
 @torch.no_grad()

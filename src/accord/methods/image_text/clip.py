@@ -97,9 +97,9 @@ class Clip(TwoTower):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings of the modalities in the batch."""
-        return {modality: F.normalize(vectors, dim=-1) for modality, vectors in self.projected(batch).items()}
+        return {modality: F.normalize(vectors, dim=-1) for modality, vectors in self.vectors(batch).items()}
 
-    def projected(self, batch: Batch) -> dict[str, Tensor]:
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """The same before they are made unit norm."""
         found = {}
         for modality, encoder in self.encoders.items():

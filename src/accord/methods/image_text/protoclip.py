@@ -191,7 +191,7 @@ class ProtoClip(Clip):
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings ``image (B, D)``, ``text (B, D)``, and ``image_output``, ``text_output`` before that."""
-        outputs = self.projected(batch)
+        outputs = self.vectors(batch)
         units = {modality: F.normalize(output, dim=-1) for modality, output in outputs.items()}
         return units | {OUTPUTS[modality]: output for modality, output in outputs.items()}
 

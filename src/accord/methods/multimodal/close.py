@@ -245,7 +245,7 @@ class Close(Method, Embeds, Classifies, Captions, Answers):
         """Unit norm ``(B, D)``; the mean of several captions is that of the vectors as long as they are."""
         if self.config.texts == "one" or "text_raw" not in batch:
             return self.space.embed({"text": batch["text"], "text_mask": batch.get("text_mask")})["text"]
-        every = self.space.projected({"text": batch["text_raw"], "text_mask": batch["text_raw_mask"]})["text"]
+        every = self.space.vectors({"text": batch["text_raw"], "text_mask": batch["text_raw_mask"]})["text"]
         return F.normalize(segment_mean(every, batch["text_raw_row"], len(batch["text_raw_drawn"])), dim=1)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:

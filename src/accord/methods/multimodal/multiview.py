@@ -175,10 +175,14 @@ class MultiView(Method, Embeds):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit norm: of pictures alone the encoder's own vector; of modalities that find each other the projection."""
+        return {name: F.normalize(vector, dim=1) for name, vector in self.vectors(batch).items()}
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """The same before they are brought to unit norm."""
         alone, present = len(self.needs) == 1, [name for name in self.needs if name in batch]
         vectors = {name: self._pooled(name, batch) for name in present}
         vectors = vectors if alone else {name: self.heads[name](vector) for name, vector in vectors.items()}
-        return {name: F.normalize(vector.float(), dim=1) for name, vector in vectors.items()}
+        return {name: vector.float() for name, vector in vectors.items()}
 
     def _pooled(self, name: str, batch: Batch) -> Tensor:
         return self.encoders[name](batch[name], batch.get(f"{name}_mask")).pooled

@@ -178,9 +178,9 @@ class Space(nn.Module):
         """Unit norm ``{modality: (B, D)}``, float32, without gradient."""
         return self._without_gradient(self.able.embed, batch)
 
-    def projected(self, batch: Batch) -> dict[str, Tensor]:
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """The same with the lengths that they had, where the model knows them."""
-        return self._without_gradient(self.able.projected, batch)
+        return self._without_gradient(self.able.vectors, batch)
 
     def load(self, model: Method) -> None:
         """Take the weights of a model of the same kind, but for the encoders and what only training needs."""

@@ -104,9 +104,9 @@ class JointSpace(Method, Embeds):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Unit-norm embeddings of the modalities in the batch."""
-        return {name: F.normalize(vectors, dim=-1) for name, vectors in self.projected(batch).items()}
+        return {name: F.normalize(vectors, dim=-1) for name, vectors in self.vectors(batch).items()}
 
-    def projected(self, batch: Batch) -> dict[str, Tensor]:
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """The same before they are made unit norm."""
         found = {}
         for name, encoder in self.encoders.items():
