@@ -19,7 +19,7 @@ VERBS = {
     "search": ("house", "red heart"),
     "caption": ("house", "cat.png"),
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
-    "diagnose": ("house",),
+    "probe": ("house",),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),
