@@ -17,7 +17,9 @@ def run(space: Space) -> Finding:
     """Purity of each modality and of its worst classes; bars of the worst of all."""
     numbers: list[Diagnostic] = []
     panels: list[Panel] = []
-    for name, x in space.vectors.items() if space.classes is not None else ():
+    if space.classes is None:
+        return Finding(numbers)
+    for name, x in space.vectors.items():
         found = neighbour_purity(x, space.classes, space.groups, seed=space.seed)
         worst = found.worst(SHOWN)
         numbers.append(
