@@ -28,7 +28,7 @@ VERBS = (
     "zero-shot run red/red.png --class cat --class dog",
     "embed run red --out embedded.parquet",
     "evaluate run",
-    "diagnose run",
+    "probe run",
 )
 
 

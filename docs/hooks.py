@@ -198,12 +198,18 @@ def task_options() -> str:
 
 
 def measures() -> str:
-    """One line per measure of ``accord diagnose``."""
+    """One line per measure of ``accord probe``."""
     rows = [
-        (f"`{measure.name}`", measure.says, "yes" if measure.in_report else "", "yes" if measure.draw else "")
+        (
+            f"`{measure.name}`",
+            measure.says,
+            measure.needs or "vectors",
+            measure.draws,
+            "yes" if measure.in_report else "",
+        )
         for measure in get_measures()
     ]
-    return table(("measure", "what it says", "in the report", "draws a figure"), rows)
+    return table(("measure", "what it says", "needs", "what the figure shows", "in the report"), rows)
 
 
 def cards() -> str:

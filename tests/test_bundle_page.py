@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_has_commands() -> None:
     verbs = {line.split()[1] for line in COMMANDS}
-    assert verbs == {"search", "zero-shot", "evaluate", "embed", "diagnose", "train"}
+    assert verbs == {"search", "zero-shot", "evaluate", "embed", "probe", "train"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -11,7 +11,7 @@ from shared import save, train_emoji
 from torch import Tensor
 
 from accord.diagnostics import gap_metrics
-from accord.diagnostics.figure import draw_cosines, draw_plane
+from accord.diagnostics.panels import draw_cosines, draw_plane
 
 
 def main() -> None:

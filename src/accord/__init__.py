@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from accord.moved import find_moved
+from accord.moved import VERBS, find_moved, renamed
 
 __version__ = "0.1.0"
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from accord.pipeline import embed, evaluate, load, search, train
     from accord.pipeline.captioning import caption
     from accord.pipeline.comparison import compare
-    from accord.pipeline.diagnosis import diagnose
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
+    from accord.pipeline.probing import probe
     from accord.pipeline.transferring import transfer
 
 _VERBS = (
     "caption",
     "compare",
-    "diagnose",
     "embed",
     "evaluate",
     "explain",
     "export",
     "load",
+    "probe",
     "search",
     "train",
     "transfer",
@@ -50,7 +50,6 @@ __all__ = [
     "caption",
     "compare",
     "data",
-    "diagnose",
     "diagnostics",
     "embed",
     "encoders",
@@ -61,6 +60,7 @@ __all__ = [
     "functional",
     "load",
     "methods",
+    "probe",
     "search",
     "state",
     "train",
@@ -70,8 +70,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return getattr(import_module("accord.pipeline"), name)
+    if name in _VERBS or name in VERBS:
+        return getattr(import_module("accord.pipeline"), renamed(name))
     if name in _MODULES:
         return import_module(f"accord.{name}")
     raise AttributeError(f"module 'accord' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Modules that have moved are still found under the names that they had, until the release after next."""
+"""Modules and verbs that have moved are still found under the names that they had, until the release after next."""
 
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ _MOVED = {
     "functional.weighted": "functional.contrast.weighted",
     "methods.image.multiview": "methods.multimodal.multiview",
     "methods.image_text.cwcl": "methods.multimodal.cwcl",
+    "pipeline.diagnosis": "pipeline.probing",
     "training.processes": "processes",
 }
+VERBS = {"diagnose": "probe"}  # former name -> the name that it has now
 MOVED = {f"accord.{before}": f"accord.{now}" for before, now in _MOVED.items()}
 
 
@@ -85,6 +87,18 @@ class Moved:
         now = MOVED[module.__name__]
         warnings.warn(f"{module.__name__} has moved to {now}", DeprecationWarning, stacklevel=2)
         sys.modules[module.__name__] = import_module(now)
+
+
+def renamed(verb: str) -> str:
+    """The name that a verb has now, with a warning where it had another.
+
+    >>> renamed("train")
+    'train'
+    """
+    now = VERBS.get(verb, verb)
+    if now != verb:
+        warnings.warn(f"accord.{verb} is called accord.{now} now", DeprecationWarning, stacklevel=3)
+    return now
 
 
 def find_moved() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 import accord
 from accord.cli import app
+from accord.diagnostics import Diagnostic
 from accord.evaluation.metric import Metric
 from accord.searching.index import Hit
 
@@ -34,6 +35,10 @@ class Pipeline(ModuleType):
             "evaluate": [METRIC],
             "caption": [SimpleNamespace(image=folder / "cat.png", caption="a [red] cat", score=-0.25)],
             "embed": folder / "vectors.parquet",
+            "probe": [
+                Diagnostic("image purity", 61.25, "of [its] neighbours", 57.0, 65.5, 10.0, 2000, "%"),
+                Diagnostic("image uniformity", -3.5, "spread over the sphere", n=2000),
+            ],
             "search": [Hit(1, 0.83, row=7, captions=("red heart [big]",), label="heart")],
             "compare": SimpleNamespace(
                 table=lambda: table, sentences=lambda: ["capro is better."], report=folder / "report.html"

@@ -75,3 +75,11 @@ def test_kinds_of_bundles_are_offered_and_then_their_folders(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert complete.runs("cl") == ["clip:"]
     assert complete.runs("clip:models/v") == ["clip:models/vit/"]
+
+
+def test_a_probe_is_offered_runs_and_parquet_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vectors.parquet").write_text("")
+    (tmp_path / "note.txt").write_text("")
+    assert complete.runs_and_tables("v") == ["vectors.parquet"]
+    assert complete.measure_names("p") == ["pairs", "purity"]

@@ -20,7 +20,7 @@ VERBS = {
     "caption": ("house", "cat.png"),
     "transfer": ("house", "pack:emoji"),
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
-    "diagnose": ("house",),
+    "probe": ("house",),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),

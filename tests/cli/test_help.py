@@ -16,6 +16,7 @@ VERBS = (
     ("evaluate",),
     ("embed",),
     ("search",),
+    ("probe",),
     ("caption",),
     ("transfer",),
     ("compare",),
@@ -68,7 +69,9 @@ def test_version(accord_cli) -> None:
     assert (result.exit_code, result.stdout) == (0, f"accord {__version__}\n")
 
 
-@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["papers", "list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [["--help"], ["train", "--help"], ["probe", "--help"], ["papers", "list"]], ids=" ".join
+)
 def test_help_imports_nothing_heavy(args: list[str]) -> None:
     code = (
         "import sys, accord.cli\n"

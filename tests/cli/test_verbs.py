@@ -178,6 +178,38 @@ def test_compare_prints_one_table_and_the_report(pipeline, accord_cli, tmp_path)
     ]
 
 
+def test_probe_prints_numbers_and_how_to_read_them(pipeline, accord_cli, tmp_path) -> None:
+    arguments = (tmp_path, "photos.csv", "--measure", "purity", "--factor", "colour", "--factor", "size")
+    result = accord_cli("probe", *arguments, "--json", "numbers.json", "--label", "kind", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    ((_, args, options),) = pipeline.calls
+    assert args == (str(tmp_path), "photos.csv", None)
+    assert options["measures"] == ["purity"]
+    assert options["factors"] == ["colour", "size"]
+    assert options["columns"] == {"label": "kind"}
+    assert (str(options["json_file"]), options["seed"]) == ("numbers.json", 3)
+    for said in ("image purity", "of [its] neighbours", "61.2 %", "[57.0, 65.5]", "10.0", "2,000", "-3.50"):
+        assert said in result.output
+    assert "numbers: numbers.json" in result.output
+
+
+def test_probe_takes_a_file_of_vectors_and_refuses_what_is_neither(pipeline, accord_cli, tmp_path) -> None:
+    (tmp_path / "vectors.parquet").write_bytes(b"")
+    assert accord_cli("probe", tmp_path / "vectors.parquet").exit_code == 0
+    assert accord_cli("probe", tmp_path / "gone.parquet").exit_code == 2
+    unknown = accord_cli("probe", tmp_path, "--measure", "puriti")
+    assert unknown.exit_code == 2
+    assert "did you mean purity" in unknown.output
+
+
+def test_a_verb_is_found_under_its_former_name(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("diagnose", tmp_path, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "diagnose is called probe now" in result.output
+    assert pipeline.calls[0][0] == "probe"
+    assert "diagnose" not in accord_cli("--help").output
+
+
 def test_papers_list_names_every_method(accord_cli) -> None:
     result = accord_cli("papers", "list")
     assert result.exit_code == 0

@@ -84,11 +84,11 @@ def test_zero_shot_leaves_out_a_bad_file_and_says_which(trained, copied, capsys)
 LEFT_OUT = r"copied: 1 of 48 rows left out, most often: not a picture; listed in (.+\.jsonl)"
 
 
-def test_evaluate_embed_search_and_diagnose_count_and_list_what_they_leave_out(trained, copied, tmp_path, capsys):
+def test_evaluate_embed_search_and_probe_count_and_list_what_they_leave_out(trained, copied, tmp_path, capsys):
     pipeline.evaluate(trained.path, copied, tasks=["knn"])
     written = pipeline.embed(trained.path, copied, tmp_path / "vectors.parquet")
     pipeline.search(trained.path, "a red square", copied)
-    pipeline.diagnose(trained.path, copied)
+    pipeline.probe(trained.path, copied)
     lines = [line for line in said(capsys) if "left out" in line]
     assert len(lines) == 4
     for line in lines:
@@ -106,7 +106,7 @@ def test_no_row_is_left_out_over_a_target_that_is_not_read(trained, shapes, tmp_
     pipeline.evaluate(trained.path, folder, tasks=["knn"])
     vectors = pipeline.embed(trained.path, folder, tmp_path / "vectors.parquet")
     pipeline.search(trained.path, "a red square", folder)
-    pipeline.diagnose(trained.path, folder)
+    pipeline.probe(trained.path, folder)
     assert "left out" not in capsys.readouterr().err
     assert pq.read_table(vectors).num_rows == 48
     pipeline.embed(trained.path, folder, tmp_path / "vectors.parquet", columns={"mask": "mask"})
@@ -200,7 +200,7 @@ def test_a_single_row_goes_bad_but_half_of_them_is_an_error(trained, copied, tmp
 
 
 def test_columns_without_data_are_refused(trained):
-    for verb in (pipeline.evaluate, pipeline.diagnose):
+    for verb in (pipeline.evaluate, pipeline.probe):
         with pytest.raises(ConfigError, match=r"columns \(text\) are those of other data: name DATA too"):
             verb(trained.path, columns={"text": "title"})
     with pytest.raises(ConfigError, match="name DATA too"):
@@ -223,7 +223,7 @@ def test_other_data_are_read_by_the_columns_that_are_named(trained, shapes, tmp_
 
 def test_a_device_that_is_not_there_is_one_sentence(trained, shapes, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for verb in (pipeline.evaluate, pipeline.load, pipeline.diagnose):
+    for verb in (pipeline.evaluate, pipeline.load, pipeline.probe):
         with pytest.raises(ConfigError, match="--device cuda: PyTorch finds no cuda device on this machine"):
             verb(trained.path, device="cuda")
 

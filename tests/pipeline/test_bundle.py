@@ -63,17 +63,17 @@ def test_it_is_searched_and_its_index_lies_in_the_cache(clip, shapes):
     shutil.rmtree(copy)
 
 
-def test_it_is_scored_embedded_and_diagnosed(clip, shapes, tmp_path):
+def test_it_is_scored_embedded_and_probed(clip, shapes, tmp_path):
     scored = {metric.name for metric in pipeline.evaluate(clip, shapes, device="cpu")}
     assert {"retrieval: text→image R@1", "zero_shot: top-1"} <= scored
     vectors = pq.read_table(pipeline.embed(clip, shapes, tmp_path / "vectors.parquet", device="cpu"))
     assert {"image", "text"} <= set(vectors.column_names)
     assert len(vectors) == 48
-    assert pipeline.diagnose(clip, shapes, device="cpu")
+    assert pipeline.probe(clip, shapes, device="cpu")
 
 
 def test_without_data_it_says_that_it_has_none(clip):
-    for verb in (pipeline.evaluate, pipeline.diagnose, lambda run: pipeline.search(run, "a red square")):
+    for verb in (pipeline.evaluate, pipeline.probe, lambda run: pipeline.search(run, "a red square")):
         with pytest.raises(ConfigError, match="was not trained here, so it has no data of its own: name DATA"):
             verb(clip)
 

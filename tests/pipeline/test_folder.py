@@ -218,9 +218,9 @@ def test_embeddings_replace_only_embeddings(trained, shapes, tmp_path):
 def test_a_figure_does_not_replace_a_photograph(trained, shapes, tmp_path):
     shutil.copy(shapes / "00.png", tmp_path / "photo.png")
     with pytest.raises(StorageError, match=r"photo\.png is there already and no figure of Accord"):
-        pipeline.diagnose(trained.path, figure=tmp_path / "photo.png")
+        pipeline.probe(trained.path, figure=tmp_path / "photo.png")
     for _ in range(2):
-        pipeline.diagnose(trained.path, figure=tmp_path / "gap.png")
+        pipeline.probe(trained.path, figure=tmp_path / "gap.png")
 
 
 def test_further_processes_of_a_run_neither_lock_nor_write(quick, tmp_path, monkeypatch):

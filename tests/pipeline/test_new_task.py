@@ -115,6 +115,6 @@ def test_it_says_what_data_it_needs(run, tmp_path):
 
 def test_a_model_that_embeds_nothing_says_so_where_vectors_are_needed(run):
     with pytest.raises(ConfigError, match="finder does not embed anything"):
-        pipeline.diagnose(run.path)
+        pipeline.probe(run.path)
     with pytest.raises(ConfigError, match=r"task joint does not fit: .* and the model embeds nothing"):
         pipeline.evaluate(run.path, tasks=["joint"])

@@ -17,18 +17,19 @@ from accord.cli import (
     claims,
     compare,
     data,
-    diagnose,
     embed,
     evaluate,
     explain,
     export,
     papers,
+    probe,
     search,
     train,
     transfer,
     zero_shot,
 )
 from accord.errors import AccordError
+from accord.moved import VERBS
 
 # Typer carries its own copy of click in some releases: the usage error is reached through what it exports.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
@@ -49,6 +50,13 @@ class AccordGroup(TyperGroup):
         if "--debug" in options:
             args = ["--debug", *(arg for arg in options if arg != "--debug"), *args[len(options) :]]
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a verb under a former name too, and say which it has now."""
+        if args and args[0] in VERBS:
+            _complain(f"{args[0]} is called {VERBS[args[0]]} now")
+            args = [VERBS[args[0]], *args[1:]]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; report what goes wrong."""
@@ -115,7 +123,7 @@ app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
-app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
+app.command(epilog=probe.EXAMPLE)(probe.probe)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)
 

@@ -30,7 +30,7 @@ def task_names(incomplete: str) -> list[str]:
 
 
 def measure_names(incomplete: str) -> list[str]:
-    """Measures of ``accord diagnose``."""
+    """Measures of ``accord probe``."""
     from accord.diagnostics.measures import measure_names as names
 
     return _starting(incomplete, names())
@@ -58,6 +58,12 @@ def runs(incomplete: str) -> list[str]:
         return [f"{kind}:{folder}" for folder in _paths(place, Path.is_dir)]
     kinds = [f"{kind}:" for kind in BUNDLES] if incomplete else []
     return [*_paths(incomplete, Path.is_dir), *_starting(incomplete, [*shipped_models(), *kinds])]
+
+
+def runs_and_tables(incomplete: str) -> list[str]:
+    """Runs, and Parquet files."""
+    tables = _paths(incomplete, lambda path: path.suffix.lower() in (".parquet", ".pq"))
+    return [*runs(incomplete), *tables]
 
 
 def encoders_for(field: str) -> Callable[[str], list[str]]:

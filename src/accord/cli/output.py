@@ -21,6 +21,32 @@ def show_metrics(metrics: Sequence[Any]) -> None:
     console().print(format_metrics(list(metrics)))
 
 
+def show_diagnostics(numbers: Sequence[Any]) -> None:
+    """The table of what ``accord probe`` found, with intervals and chance levels where there are any."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    rated = [name for name, given in (("95 % interval", "low"), ("chance", "chance")) if _any(numbers, given)]
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("what, and how to read it")
+    for column in ("value", *rated, "rows"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for item in numbers:
+        said = {
+            "95 % interval": "" if item.low is None else f"[{item.text(item.low)}, {item.text(item.high)}]",
+            "chance": item.text(item.chance),
+        }
+        rows = "" if item.n is None else f"{item.n:,}"
+        what = Text.assemble(item.name, "\n", (f"  {item.meaning}", "dim"))
+        table.add_row(what, *map(Text, (item.shown, *(said[name] for name in rated), rows)))
+    console().print(table)
+
+
+def _any(numbers: Sequence[Any], field: str) -> bool:
+    return any(getattr(item, field) is not None for item in numbers)
+
+
 def show_run(run: Any) -> None:
     """Metrics of a finished run, where it lies, and what to do next."""
     if run.metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,11 @@ def known_run(run: str) -> str:
 def run_or_export(run: str) -> str:
     """The run or the export as given, if there is one."""
     return _known(run, exports=True)
+
+
+def run_or_table(run: str) -> str:
+    """The run or the Parquet file as given, if there is one."""
+    return run if Path(run).suffix.lower() in (".parquet", ".pq") and Path(run).is_file() else _known(run)
 
 
 def _known(run: str, exports: bool = False) -> str:

@@ -1,66 +1,59 @@
-"""A picture of the gap: where two modalities lie, and the cosines of pairs beside those of other rows."""
+"""Panels side by side on one picture: PNG, SVG or PDF by the ending of the file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-import torch
-from torch import Tensor
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
+from accord.diagnostics.finding import Panel
+from accord.errors import ConfigError
 from accord.files import replacing
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-
-COLOURS = ("#4455cc", "#cc6633")
-_ROWS = 2000  # of the histogram of other rows' cosines
+_COLUMNS = 3
+_SIZE = (5.0, 4.2)  # inches of a panel
+_DPI = 120
+_KINDS = ("png", "svg", "pdf")
 
 
-def gap_figure(embeddings: Mapping[str, Tensor], path: Path) -> Path:
-    """Draw the first two modalities: on their two main axes, and the cosines of pairs and of others.
+def check_figure(path: Path) -> None:
+    """Refuse a file whose ending names no kind of picture that can be drawn.
+
+    Raises:
+        ConfigError: says which can.
+    """
+    if path.suffix.lower().removeprefix(".") not in _KINDS:
+        raise ConfigError(f"figure {path}: expected a file that ends with .{', .'.join(_KINDS)}")
+
+
+def draw_figure(panels: Sequence[Panel], path: Path) -> Path:
+    """Draw panels in rows of three.
 
     Args:
-        embeddings: modality -> ``(N, D)`` unit norm, pairs in the same rows.
-        path: PNG to write.
+        panels: at least one.
+        path: PNG, SVG or PDF to write.
 
     Returns:
         ``path``.
+
+    Raises:
+        ConfigError: no panel, or a kind of picture that cannot be drawn.
+        StorageError: the file cannot be written.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), constrained_layout=True)
-    draw_plane(left, embeddings)
-    draw_cosines(right, embeddings)
+    check_figure(path)
+    if not panels:
+        raise ConfigError(f"figure {path}: what was measured has nothing to draw; choose other measures, or none")
+    columns = min(_COLUMNS, len(panels))
+    lines = ceil(len(panels) / columns)
+    figure = Figure(figsize=(_SIZE[0] * columns, _SIZE[1] * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        panel(axes)
     with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=120)
-    plt.close(figure)
+        figure.savefig(partial, format=path.suffix.lower().removeprefix("."), dpi=_DPI)
     return path
-
-
-def draw_plane(axes: Axes, embeddings: Mapping[str, Tensor]) -> None:
-    """Both modalities on the two main axes of all their points together."""
-    sides = dict(islice(embeddings.items(), 2))
-    points = torch.cat(list(sides.values())).float()
-    centred = points - points.mean(dim=0)
-    _, _, axis = torch.linalg.svd(centred, full_matrices=False)
-    plane = np.split((centred @ axis[:2].T).numpy(), 2)
-    for (name, _), at, colour in zip(sides.items(), plane, COLOURS, strict=True):
-        axes.scatter(at[:, 0], at[:, 1], s=8, alpha=0.5, color=colour, label=name, linewidths=0)
-    axes.set(xlabel="first main axis", ylabel="second main axis", aspect="equal")
-    axes.legend(frameon=False, markerscale=2)
-
-
-def draw_cosines(axes: Axes, embeddings: Mapping[str, Tensor]) -> None:
-    """Histograms of the cosine of what belongs together and of what does not."""
-    x, y = (rows[:_ROWS].float() for rows in islice(embeddings.values(), 2))
-    cosines = x @ y.T
-    others = cosines[~torch.eye(len(x), dtype=torch.bool)]
-    bins = np.linspace(min(-0.2, float(cosines.min())), 1, 60).tolist()
-    for name, values, colour in (("pairs", cosines.diagonal(), COLOURS[0]), ("other rows", others, "#999999")):
-        axes.hist(values.numpy(), bins=bins, density=True, alpha=0.7, color=colour, label=name)
-    axes.set(xlabel="cosine", yticks=[])
-    axes.legend(frameon=False)

@@ -7,28 +7,19 @@ Vetterli, 2007); the mathematics is in :mod:`accord.functional.measures.regulari
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from accord.diagnostics.finding import Diagnostic
 from accord.errors import DataError, ShapeError
 from accord.functional.measures.gap import gap_geometry, modality_gap, procrustes
 from accord.functional.measures.regularity import alignment, effective_rank, uniformity
 
 SAMPLE = 2000  # rows for the numbers that cost N² or N D²
 SPLITS = 20  # with 60 pairs the accuracy of one split has a standard deviation of 0.05
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """A named number and what it means."""
-
-    name: str
-    value: float
-    meaning: str
 
 
 def embedding_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
@@ -57,7 +48,7 @@ def embedding_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> li
 
 def spread_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
     """Uniformity and effective rank of each modality; arguments as of :func:`embedding_diagnostics`."""
-    return [item for name, rows in _sample(embeddings, seed).items() for item in _of_one(name, rows)]
+    return [item for name, rows in sampled(embeddings, seed).items() for item in _of_one(name, rows)]
 
 
 def pair_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Diagnostic]:
@@ -65,7 +56,7 @@ def pair_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Di
 
     Arguments as of :func:`embedding_diagnostics`.
     """
-    drawn = _sample(embeddings, seed)
+    drawn = sampled(embeddings, seed)
     return [
         item
         for one, other in combinations(drawn, 2)
@@ -95,7 +86,7 @@ def gap_metrics(x: Tensor, y: Tensor, seed: int = 0) -> dict[str, float]:
         >>> numbers["centroid_distance"], numbers["pair_cosine"]
         (0.0, 1.0)
     """
-    drawn = _sample({"x": x, "y": y}, seed)
+    drawn = sampled({"x": x, "y": y}, seed)
     numbers = {name: float(value) for name, value in gap_geometry(drawn["x"], drawn["y"]).items()}
     return numbers | {"linear_separability": linear_separability(drawn["x"], drawn["y"], seed)}
 
@@ -124,7 +115,7 @@ def gap_diagnostics(embeddings: Mapping[str, Tensor], seed: int = 0) -> list[Dia
         >>> [item.name for item in found][:2], found[1].value > 95, found[3].value < 70
         (['image–text modality gap', 'image–text separability'], True, True)
     """
-    drawn = _sample(embeddings, seed)
+    drawn = sampled(embeddings, seed)
     found: list[Diagnostic] = []
     for one, other in combinations(drawn, 2):
         if drawn[one].shape[1] == drawn[other].shape[1]:
@@ -151,11 +142,15 @@ def _closed(names: str, x: Tensor, y: Tensor, seed: int) -> list[Diagnostic]:
                 f"{names} modality gap{how}",
                 float(modality_gap(left, right)),
                 "distance between the centres of the two modalities; 0 when they share one region, at most 2",
+                n=len(left),
             ),
             Diagnostic(
                 f"{names} separability{how}",
                 100 * linear_separability(left, right, seed),
                 "percent of unseen rows whose modality a hyperplane tells; 50 without a gap, 100 when disjoint",
+                chance=50.0,
+                n=len(left),
+                unit="%",
             ),
         ]
     return found
@@ -216,11 +211,13 @@ def _of_one(name: str, x: Tensor) -> list[Diagnostic]:
             f"{name} uniformity",
             float(uniformity(x)),
             "spread over the sphere; 0 when all embeddings are one point, near -4 when spread evenly",
+            n=len(x),
         ),
         Diagnostic(
             f"{name} effective rank",
             float(effective_rank(x)),
             f"dimensions really used, of {x.shape[1]}; near 1 when the embeddings have collapsed",
+            n=len(x),
         ),
     ]
 
@@ -234,26 +231,31 @@ def _of_two(names: str, x: Tensor, y: Tensor) -> list[Diagnostic]:
             f"{names} modality gap",
             float(modality_gap(x, y)),
             "distance between the centres of the two modalities; 0 when they share one region, at most 2",
+            n=len(x),
         ),
         Diagnostic(
             f"{names} alignment",
             float(alignment(x, y)),
             "mean squared distance of the two sides of a pair; 0 when pairs coincide, 2 when they are unrelated",
+            n=len(x),
         ),
         Diagnostic(
             f"{names} cosine of pairs",
             float(matching / count),
             "mean cosine of what belongs together; higher is better",
+            n=len(x),
         ),
         Diagnostic(
             f"{names} cosine of others",
             float(others),
             "mean cosine of what does not belong together; the distance to the line above is what ranks",
+            n=len(x),
         ),
     ]
 
 
-def _sample(embeddings: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+def sampled(embeddings: Mapping[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
+    """At most 2000 rows, the same of every modality; arguments and errors as of :func:`embedding_diagnostics`."""
     sizes = {name: len(rows) for name, rows in embeddings.items()}
     if len(set(sizes.values())) > 1:
         raise ShapeError(f"embeddings: {sizes} rows; expected equally many, row i belonging together")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Votes = Literal["weighted", "majority"]
 K = 20
 _BLOCK = 4096
+_FEW = 64  # rows of a group that are looked for beside the neighbours; a larger one is left out of the search
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -99,8 +100,7 @@ def knn_scores(
         tensor([[0.5000, 0.5000]])
     """
     similarities, positions = nearest(queries, reference, k)
-    kept = torch.ones_like(positions, dtype=torch.bool)
-    return _vote(similarities, positions, kept, _targets(labels, num_classes), votes, temperature)
+    return _vote(similarities, positions, _targets(labels, num_classes), votes, temperature)
 
 
 def knn_leave_out(
@@ -134,17 +134,54 @@ def knn_leave_out(
         >>> knn_leave_out(twins, [0, 1, 0], k=2, votes="majority")
         tensor([[0.5000, 0.5000], [1.0000, 0.0000], [0.5000, 0.5000]])
     """
+    similarities, positions = nearest_outside(embeddings, k, groups)
+    return _vote(similarities, positions, _targets(labels, num_classes), votes, temperature)
+
+
+def nearest_outside(embeddings: Tensor, k: int, groups: ArrayLike | None = None) -> tuple[Tensor, Tensor]:
+    """The k rows nearest to each row, none of them of its own group (itself, when None), best first.
+
+    Args:
+        embeddings: ``(N, D)`` unit norm.
+        k: neighbours.
+        groups: ``(N,)`` rows of equal value are no neighbours of each other.
+
+    Returns:
+        Similarities ``(N, k)`` float32 and positions ``(N, k)`` int64.
+
+    Raises:
+        ConfigError: k plus the largest group exceeds N.
+
+    Example:
+        >>> near = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+        >>> nearest_outside(near, k=1, groups=["a", "a", "b"])[1].flatten().tolist()
+        [2, 2, 1]
+    """
     own = _own_groups(len(embeddings), groups)
-    largest = _largest(own)
+    sizes = np.bincount(own)
+    largest = int(sizes.max(initial=0))
     if k + largest > len(embeddings):
         raise ConfigError(
             f"k = {k}: expected at most {len(embeddings) - largest}, the number of rows outside the own group"
         )
-    similarities, positions = nearest(embeddings, embeddings, k + largest)
-    group = torch.from_numpy(own)
-    foreign = group[positions] != group[:, None]  # (N, k + largest), at least k True a row
+    similarities, positions = torch.empty(len(embeddings), k), torch.empty(len(embeddings), k, dtype=torch.int64)
+    few = torch.from_numpy(np.flatnonzero(sizes[own] <= _FEW))
+    if len(few):
+        similarities[few], positions[few] = _foreign(embeddings, few, torch.from_numpy(own), k, min(_FEW, largest))
+    for number in np.flatnonzero(sizes > _FEW):
+        inside = torch.from_numpy(own == number)
+        outside = (~inside).nonzero()[:, 0]
+        similarities[inside], found = nearest(embeddings[inside], embeddings[outside], k)
+        positions[inside] = outside[found]
+    return similarities, positions
+
+
+def _foreign(embeddings: Tensor, rows: Tensor, group: Tensor, k: int, largest: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of other groups, of rows whose own group is not larger than ``largest``: among k more than that."""
+    similarities, positions = nearest(embeddings[rows], embeddings, k + largest)
+    foreign = group[positions] != group[rows][:, None]  # (n, k + largest), at least k True a row
     kept = foreign & (foreign.cumsum(dim=1) <= k)
-    return _vote(similarities, positions, kept, _targets(labels, num_classes), votes, temperature)
+    return similarities[kept].reshape(-1, k), positions[kept].reshape(-1, k)
 
 
 def evaluate_knn(
@@ -208,14 +245,12 @@ def _targets(labels: ArrayLike, num_classes: int | None) -> Tensor:
     return votes * (values >= 0)[:, None]
 
 
-def _vote(
-    similarities: Tensor, positions: Tensor, kept: Tensor, targets: Tensor, votes: Votes, temperature: float
-) -> Tensor:
+def _vote(similarities: Tensor, positions: Tensor, targets: Tensor, votes: Votes, temperature: float) -> Tensor:
     if votes == "weighted":
         # Relative to the nearest neighbour, so that no temperature overflows.
-        weights = ((similarities - similarities[:, :1]) / temperature).exp() * kept
+        weights = ((similarities - similarities[:, :1]) / temperature).exp()
     elif votes == "majority":
-        weights = kept.float()
+        weights = torch.ones_like(similarities)
     else:
         raise ConfigError(f"votes = {votes!r}: expected 'weighted' or 'majority'")
     blocks = zip(weights.split(_BLOCK), positions.split(_BLOCK), strict=True)

@@ -8,25 +8,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from accord.moved import VERBS, renamed
+
 if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.comparison import Comparison, compare
-    from accord.pipeline.diagnosis import diagnose
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.model import Model, load, search
+    from accord.pipeline.probing import probe
     from accord.pipeline.run import Run, embed, evaluate, train
     from accord.pipeline.transferring import transfer
 
 _HOMES = {
     "captioning": ("Captioned", "caption"),
     "comparison": ("Comparison", "compare"),
-    "diagnosis": ("diagnose",),
     "explanation": ("explain",),
     "exporting": ("export",),
     "judgement": ("zero_shot",),
     "model": ("Model", "load", "search"),
+    "probing": ("probe",),
     "run": ("Run", "embed", "evaluate", "train"),
     "transferring": ("transfer",),
 }
@@ -39,12 +41,12 @@ __all__ = [
     "Run",
     "caption",
     "compare",
-    "diagnose",
     "embed",
     "evaluate",
     "explain",
     "export",
     "load",
+    "probe",
     "search",
     "train",
     "transfer",
@@ -53,6 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    name = renamed(name) if name in VERBS else name
     if name in _MODULE_OF:
         return getattr(import_module(f"accord.pipeline.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'accord.pipeline' has no attribute {name!r}")

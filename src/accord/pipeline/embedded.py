@@ -5,7 +5,7 @@ Verbs that look at vectors alone (``clean``, ``discover``, ``probe``) take eithe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from accord.methods.abilities import Embeds
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_like
 
+TABLES = (".parquet", ".pq")  # endings of files that may hold vectors
 _ENDINGS = ("", "_vector", "_embedding", "_embeddings")  # after a modality's name, what its column of vectors is called
 _PLACE = "row of the file"  # a table without columns has no rows
 _ALONE = "embedding"  # what vectors are called that no modality names
@@ -70,7 +71,7 @@ class Embedded:
 def is_embeddings_file(data: str | Path) -> bool:
     """Whether this is a Parquet file with a column of vectors."""
     path = Path(data)
-    if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():
+    if path.suffix.lower() not in TABLES or not path.is_file():
         return False
     with reading(path, "write it again with accord embed"):
         return bool(_vector_columns(pq.read_schema(path)))
@@ -83,6 +84,7 @@ def open_embedded(
     *,
     device: str = "auto",
     workers: int | None = None,
+    check: Callable[[Corpus, Sequence[str]], object] | None = None,
 ) -> Embedded:
     """The rows of ``data`` with their vectors: read from a file of embeddings, or made by the model ``run``.
 
@@ -95,6 +97,7 @@ def open_embedded(
         columns: field -> column name(s) of ``data``, where the guess is wrong, such as ``{"label": "species"}``.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
         workers: processes that decode; None for what suits the device.
+        check: is shown the rows and the names of the modalities before anything is embedded, and may refuse them.
 
     Raises:
         ConfigError: there is no such model or device, or the model embeds nothing.
@@ -106,7 +109,10 @@ def open_embedded(
                 f"{data} is no file of embeddings: name the model that is to embed it, such as a folder of a run, "
                 "house or clip:FOLDER, or write its embeddings first with accord embed"
             )
-        return read_embeddings(Path(data), columns)
+        found = read_embeddings(Path(data), columns)
+        if check is not None:
+            check(found.corpus, list(found.vectors))
+        return found
     model = load(run, device, workers)
     model.able(Embeds)
     corpus = held_out(model).test if data is None else open_like(model, data, columns)
@@ -114,6 +120,8 @@ def open_embedded(
     if not names:
         have, wanted = ", ".join(corpus.modalities), ", ".join(model.modalities)
         raise DataError(f"{corpus.name} has {have}, and the model embeds {wanted}: there is nothing to look at")
+    if check is not None:
+        check(corpus, names)
 
     def vectors_of(rows: Corpus) -> dict[str, Tensor]:
         return {name: model.embed_corpus(rows, name) for name in names}

@@ -21,6 +21,7 @@ from accord.data.leakage import EXAMPLES, describe_leakage, find_leakage
 from accord.data.quarantine import BadRow
 from accord.data.recipe import Prepared
 from accord.diagnostics.measures import get_measures, measured
+from accord.diagnostics.space import Space
 from accord.evaluation.examples import rows_found
 from accord.evaluation.metric import Metric
 from accord.evaluation.tasks import get_tasks
@@ -277,5 +278,7 @@ def _geometry(model: Model, test: Corpus) -> list[Section]:
         return []
     embeddings: dict[str, Tensor] = {name: model.embed_corpus(test, name) for name in present}
     shown = [measure for measure in get_measures() if measure.in_report]
-    numbers = tuple(Quantity(item.name, item.value, item.meaning) for item in measured(shown, embeddings))
+    numbers = tuple(
+        Quantity(item.name, item.value, item.meaning) for item in measured(shown, Space(embeddings)).numbers
+    )
     return [Geometry(numbers, project({name: rows.numpy() for name, rows in embeddings.items()}))]

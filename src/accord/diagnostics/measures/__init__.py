@@ -1,67 +1,91 @@
 """What can be said of how embeddings lie: each measure is one file here, which is found by its name.
 
-``NAME.py`` declares ``MEASURE = Measure("NAME", ...)``: what it says, how many modalities it compares, how it is run,
-whether the report shows it, and what figure it draws. ``accord diagnose`` and the report read these declarations; a
-file is imported when its measure is asked for.
+``NAME.py`` declares ``MEASURE = Measure("NAME", ...)``: what it says and draws, what it needs of the rows, how it is
+run, and whether the report shows it. ``accord probe`` and the report read these declarations; a file is imported when
+its measure is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from accord.errors import ConfigError, no_such
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from accord.diagnostics.finding import Diagnostic, Finding, Panel
+    from accord.diagnostics.space import Space
 
-    from accord.diagnostics.gap import Diagnostic
+
+def nothing(space: Space) -> str:
+    """Any rows will do."""
+    return ""
+
+
+def few_modalities(space: Space) -> str:
+    """Why nothing can be compared: there is one modality; empty where there are two of one size."""
+    if space.comparable():
+        return ""
+    return f"two modalities of one size are compared, and there are vectors of {', '.join(space.vectors) or 'none'}"
+
+
+def no_classes(space: Space) -> str:
+    """Why nothing can be said of classes; empty where there are two, one of which has rows to compare."""
+    if space.classes is None:
+        return "the rows have no labels, or several each: name a column that holds one with --label COL"
+    known = space.classes.known
+    labels = space.classes.values[known].tolist()
+    groups = known if space.groups is None else space.groups[known]
+    count = len(set(labels))
+    if count < 2:
+        return f"the rows have labels of {count} class: expected at least two"
+    alone = len(set(zip(labels, groups.tolist(), strict=True))) == count
+    return "no class has two rows" + (" of different groups" if space.groups is not None else "") if alone else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One way to look at embeddings, given as modality -> ``(N, D)`` unit norm, rows that belong together.
+    """One way to look at a space.
 
     Args:
         name: what the user calls it.
         says: what comes out, in half a sentence; for the documentation.
+        draws: what its panels of the figure show, likewise.
+        needs: what rows have to have besides vectors, likewise.
         order: where it comes among all, the lowest first; a later one's number replaces one of the same name.
-        modalities: how many there have to be.
-        run: its numbers.
-        in_report: whether the report of a run shows them.
-        draw: draws a figure to a PNG, or None.
+        run: what it finds.
+        lacks: why it does not fit the rows, as a sentence; empty where it does. It is asked before anything is embedded
+            as well, with vectors of no rows.
+        in_report: whether the report of a run shows its numbers.
     """
 
     name: str = field(kw_only=False)
     says: str
+    draws: str
+    needs: str = ""
     order: int
-    run: Callable[[Mapping[str, Tensor]], list[Diagnostic]]
-    modalities: int = 1
+    run: Callable[[Space], Finding]
+    lacks: Callable[[Space], str] = nothing
     in_report: bool = False
-    draw: Callable[[Mapping[str, Tensor], Path], Path] | None = None
 
-    def check(self, modalities: Sequence[str]) -> None:
-        """Refuse embeddings of too few modalities.
+    def check(self, space: Space) -> None:
+        """Refuse rows that the measure does not fit.
 
         Raises:
-            ConfigError: says how many there have to be, and which there are.
+            ConfigError: says what they lack.
         """
-        if len(modalities) < self.modalities:
-            raise ConfigError(
-                f"measure {self.name} does not fit: it compares {self.modalities} modalities; of these data the model "
-                f"embeds {', '.join(modalities) or 'none'}"
-            )
+        if lacking := self.lacks(space):
+            raise ConfigError(f"measure {self.name} does not fit: {lacking}")
 
 
 def measure_names() -> list[str]:
     """Names of all measures; imports none of them.
 
     >>> measure_names()
-    ['gap', 'pairs', 'spread']
+    ['classes', 'factors', 'gap', 'pairs', 'purity', 'spread']
     """
     return [module.name for module in iter_modules(__path__)]
 
@@ -73,8 +97,8 @@ def get_measure(name: str) -> Measure:
         ConfigError: there is none, lists those there are.
 
     Example:
-        >>> get_measure("gap").modalities
-        2
+        >>> get_measure("gap").needs
+        'two modalities'
     """
     if name not in measure_names():
         raise ConfigError(no_such("measure", name, measure_names()))
@@ -87,16 +111,23 @@ def get_measures() -> list[Measure]:
     return sorted((get_measure(name) for name in measure_names()), key=lambda measure: measure.order)
 
 
-def measured(measures: Sequence[Measure], embeddings: Mapping[str, Tensor]) -> list[Diagnostic]:
-    """The numbers of those measures that have enough modalities; one of a later measure replaces its namesake.
+def measured(measures: Sequence[Measure], space: Space) -> Finding:
+    """What those measures find that fit the rows; a number of a later measure replaces its namesake.
 
     Args:
         measures: in order.
-        embeddings: modality -> ``(N, D)`` unit norm.
+        space: embeddings, and what is known of their rows.
     """
-    found: dict[str, Diagnostic] = {}
+    from accord.diagnostics.finding import Finding
+
+    numbers: dict[str, Diagnostic] = {}
+    panels: list[Panel] = []
     for measure in measures:
-        for item in measure.run(embeddings) if len(embeddings) >= measure.modalities else ():
-            found.pop(item.name, None)
-            found[item.name] = item
-    return list(found.values())
+        if measure.lacks(space):
+            continue
+        found = measure.run(space)
+        for item in found.numbers:
+            numbers.pop(item.name, None)
+            numbers[item.name] = item
+        panels += found.panels
+    return Finding(list(numbers.values()), tuple(panels))

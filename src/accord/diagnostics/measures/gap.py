@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 
-from torch import Tensor
+from accord.diagnostics.finding import Finding
+from accord.diagnostics.gap import gap_diagnostics, sampled
+from accord.diagnostics.measures import Measure, few_modalities
+from accord.diagnostics.panels import draw_plane
+from accord.diagnostics.space import Space
 
-from accord.diagnostics.gap import gap_diagnostics
-from accord.diagnostics.measures import Measure
 
-
-def draw(embeddings: Mapping[str, Tensor], path: Path) -> Path:
-    """The first two modalities on their two main axes, and the cosines of their pairs."""
-    from accord.diagnostics.figure import gap_figure
-
-    return gap_figure(embeddings, path)
+def run(space: Space) -> Finding:
+    """The numbers of each two modalities of one size, and the first two on their main axes."""
+    panels = [partial(draw_plane, embeddings=sampled(two, space.seed)) for two in space.comparable()[:1]]
+    return Finding(gap_diagnostics(space.vectors, space.seed), tuple(panels))
 
 
 MEASURE = Measure(
     "gap",
     says="how well a hyperplane tells two modalities apart and how far they lie apart; the same after centring and "
     "rotation, which cost nothing",
+    draws="both modalities on their two main axes",
+    needs="two modalities",
     order=30,
-    modalities=2,
-    run=gap_diagnostics,
-    draw=draw,
+    lacks=few_modalities,
+    run=run,
 )
