@@ -23,6 +23,7 @@ from accord.methods.abilities import (
     Generates,
     JudgesRows,
     LocatesWords,
+    MatchesLabels,
     Rescores,
     RescoresTuples,
     ScoresTuples,
@@ -96,6 +97,14 @@ def classifies(method: Any, batch: dict[str, Any]) -> None:
     logits = method.classify(batch)
     assert logits.shape == (rows_of(batch), len(method.data.classes))
     assert logits.isfinite().all()
+
+
+def matches_labels(method: MatchesLabels, batch: dict[str, Any]) -> None:
+    """A logit for each row and label, whatever else is asked beside it."""
+    logits = method.match(batch, ["red", "a blue ball"])
+    assert logits.shape == (rows_of(batch), 2)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(method.match(batch, ["a blue ball"])[:, 0], logits[:, 1])
 
 
 def captions(method: Captions, batch: dict[str, Any]) -> None:
@@ -247,6 +256,7 @@ CHECKS: dict[type[Ability], Check] = {
     ScoresTuples: scores_tuples,
     RescoresTuples: rescores_tuples,
     Classifies: classifies,
+    MatchesLabels: matches_labels,
     Captions: captions,
     Answers: answers,
     SpeaksInConcepts: speaks_in_concepts,

@@ -8,7 +8,7 @@ the method as one that has it, or None; nothing else says what a method can do. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -146,6 +146,16 @@ class Classifies(Ability):
     @abstractmethod
     def classify(self, batch: Batch) -> Tensor:
         """Class logits ``(B, C)``."""
+
+
+class MatchesLabels(Ability):
+    """Scores rows with labels that are given in words, those of training or any others (GILE, CLESS)."""
+
+    does = "match rows with labels in words"
+
+    @abstractmethod
+    def match(self, batch: Batch, labels: Sequence[str]) -> Tensor:
+        """Logits ``(B, C)`` that each row belongs to each label."""
 
 
 class Captions(Ability):
