@@ -243,7 +243,7 @@ def listed(heading: str, items: Iterable[str]) -> list[str]:
 
 
 def verdicts(slug: str) -> str:
-    """The claims of a card with what was found; of a page on several methods, those that its file of claims asks for."""
+    """The claims of a card with what was found; of a page on several methods, those that its claims ask for."""
     cards = list_cards()
     own = [card.claims for card in cards if card.slug == slug]
     asked = [claim for card in cards for claim in card.claims if f"{slug}/" in " ".join(claim.questions)]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from tokenizers import Encoding, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -122,6 +123,23 @@ class JsonTokenizer:
         """
         return list(self._backend.encode(text).offsets)
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """As :meth:`spans`, of the text as long as it is and of its own tokens alone.
+
+        >>> JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=3)).offsets("red fish")
+        [(0, 3), (3, 8)]
+        """
+        return list(self._uncut.encode(text, add_special_tokens=False).offsets)
+
+    @cached_property
+    def _uncut(self) -> Backend:
+        """The tokenizer as one that reads texts to their end."""
+        backend = Backend.from_str(self.text)
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
     @property
     def vocabulary(self) -> int:
         """Number of tokens, special ones included."""
@@ -160,6 +178,23 @@ class JsonTokenizer:
 
     def __reduce__(self) -> tuple[type[JsonTokenizer], tuple[str]]:
         return JsonTokenizer, (self.text,)
+
+
+def word_starts(tokenizer: Any) -> Tensor:
+    """Which tokens ``(V,)`` begin a word, in the ways in which byte-level, SentencePiece and WordPiece models say so.
+
+    Args:
+        tokenizer: with ``tokens``, its vocabulary by id.
+
+    Example:
+        >>> starts = word_starts(JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=8)))
+        >>> int(starts.sum()) > 3
+        True
+    """
+    tokens: list[str] = tokenizer.tokens
+    if any(token.startswith("##") for token in tokens):
+        return torch.tensor([not token.startswith("##") for token in tokens])
+    return torch.tensor([token[:1] in ("\u0120", "\u2581") for token in tokens])
 
 
 def _as_batch(encoded: Sequence[Encoding]) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def bucketed_average_precision(
 
     Returns:
         For each bucket ``micro AP``, over all its pairs of row and label, whose interval is over rows, and ``macro
-        AP``, the mean over its labels, whose interval is over labels. Chance is the share of pairs that belong together.
+        AP``, the mean over its labels, whose interval is over labels. Chance is the share of true pairs.
 
     Raises:
         ShapeError: shapes that do not fit, no label with a positive row, or fewer than one bucket.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from accord.data.augmenting.spans import SpanView, span_of
 from accord.data.augmenting.text_views import TextView, augment
 from accord.data.draws import Draws, Purpose
 from accord.data.modalities.base import Modality
@@ -34,7 +35,7 @@ class Texts(Modality):
         ids, mask = spec.tokenizer(_one_each(values, draws))
         batch = {field: ids, f"{field}_mask": mask}
         if draws.training and views:
-            made = _augmented(values, views, draws)
+            made = _augmented(values, views, draws, spec.tokenizer)
             readers = [spec.tokenizer.hiding if view.hide else spec.tokenizer for view in views]
             batch[f"{field}_views"] = [read(texts) for read, texts in zip(readers, made, strict=True)]
         return batch
@@ -57,12 +58,16 @@ def _one_each(captions: Sequence[Sequence[str]], draws: Draws) -> list[str]:
     return [row[int(number % np.uint64(len(row)))] if row else "" for row, number in pairs]
 
 
-def _augmented(captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws) -> list[list[str]]:
-    """The texts of every view, each of a caption that it draws for itself."""
+def _augmented(
+    captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws, tokenizer: Any
+) -> list[list[str]]:
+    """The texts of every view; spans are drawn together, so with one seed, of the caption of the batch."""
     hashes = draws.hashes(Purpose.TEXT_VIEW, np.arange(len(views))[:, None], np.array([0, 1]))  # (B, V, 2)
     texts = [
         [
-            augment(row[_place(view, len(row), int(own), int(which))], view, int(seed))
+            span_of(row[int(own) % len(row)], view, int(drawn[0, 1]), tokenizer)
+            if isinstance(view, SpanView)
+            else augment(row[_place(view, len(row), int(own), int(which))], view, int(seed))
             for view, (which, seed) in zip(views, drawn, strict=True)
         ]
         for row, own, drawn in zip(

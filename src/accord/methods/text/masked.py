@@ -12,7 +12,7 @@ from accord.encoders.base import Encoder
 from accord.encoders.fusion import TokenHead, token_table
 from accord.encoders.tokenizer import SpecialTokens
 from accord.errors import ConfigError
-from accord.functional import gather_tokens, mlm_mask, own_rows, world_size
+from accord.functional import gather_tokens, mlm_mask, own_rows, token_mean
 
 
 class HiddenWords(nn.Module):
@@ -71,6 +71,5 @@ class HiddenWords(nn.Module):
             encoder: what made the features.
         """
         chosen = labels >= 0
-        count = gather_tokens(chosen[..., None].byte(), chosen, with_grad=False)[1].sum().clamp(min=1)
         logits = self.head(features.sequence()[0][chosen], token_table(encoder, self.vocabulary)).float()  # (M, V)
-        return F.cross_entropy(logits, labels[chosen], reduction="sum") * world_size() / count
+        return token_mean(F.cross_entropy(logits, labels[chosen], reduction="sum"), chosen.sum(), across_processes=True)

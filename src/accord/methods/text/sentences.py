@@ -89,8 +89,12 @@ class Sentences(Method, Embeds):
 
     def read(self, text: Any, mask: Tensor | None) -> Features:
         """What the encoder makes of texts, with dropout of its own for each of them in training."""
-        with residual_dropout(self.text_encoder, self.dropout):
-            features: Features = self.text_encoder(text, mask)
+        return self.read_by(self.text_encoder, text, mask)
+
+    def read_by(self, encoder: Encoder, text: Any, mask: Tensor | None) -> Features:
+        """The same by a copy of the encoder."""
+        with residual_dropout(encoder, self.dropout):
+            features: Features = encoder(text, mask)
         return features
 
     def pooled(self, features: Features) -> Tensor:
