@@ -59,7 +59,7 @@ def bucketed_average_precision(
         )
     check_finite("scores", scores)
     values, found = scores.detach().double().cpu().numpy(), []
-    for name, labels in _buckets(frequency, truth.any(axis=0), buckets):
+    for name, labels in _buckets(frequency, np.asarray(truth.any(axis=0)), buckets):
         found += _of_bucket(name, values[:, labels], truth[:, labels], groups)
     return found
 

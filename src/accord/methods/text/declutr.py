@@ -79,7 +79,8 @@ class Declutr(Sentences):
 
     def before_stage(self, stage: Stage, loader: Loader) -> None:
         """Say how many documents are too short for the spans that are asked for."""
-        view, tokenizer = self.text_views[0], getattr(self.text_encoder.input, "tokenizer", None)
+        view = self.text_views[0]
+        tokenizer: Any = getattr(self.text_encoder.input, "tokenizer", None)
         if rank() or not hasattr(tokenizer, "offsets"):
             return
         wanted = 2 * view.anchors * view.max_len

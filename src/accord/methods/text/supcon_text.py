@@ -35,7 +35,7 @@ class SupconTextConfig(SentenceConfig):
 class SupconText(Sentences, Classifies):
     """A classifier of texts, trained by cross-entropy and supervised contrast.
 
-    Batch keys: ``text (B, L)``, ``text_mask (B, L)``, ``label (B,)``.
+    Batch keys: ``text (B, L)``, ``text_mask (B, L)``, ``label (B,)``; without contrast also ``(B, C)``.
 
     Example:
         >>> import torch
@@ -55,18 +55,22 @@ class SupconText(Sentences, Classifies):
 
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
-        if data.multi_label or len(data.classes) < 2:
-            several = "several labels a row" if data.multi_label else f"labels of {len(data.classes)} classes"
+        if len(data.classes) < 2:
+            raise ConfigError(f"method {self.name} needs labels of at least 2 classes, got {len(data.classes)}")
+        if data.multi_label and self.config.share:
             raise ConfigError(
-                f"method {self.name} needs one label a row, of at least 2 classes, got {several}; label_matching takes "
-                "several labels"
+                f"method {self.name} contrasts rows of one label each, and these have several: set method.share=0 for "
+                "a plain classifier, or take label_matching"
             )
         self.classifier = nn.Linear(self.width, len(data.classes))
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """``(1 - share) CE + share SupCon``; the contrast sees the texts of all processes."""
         vectors, share = self.pooled(self.read(batch["text"], batch.get("text_mask"))), self.config.share
-        entropy = F.cross_entropy(self.classifier(vectors).float(), batch["label"])
+        logits = self.classifier(vectors).float()
+        if self.data.multi_label:
+            return {"total": F.binary_cross_entropy_with_logits(logits, batch["label"].float())}
+        entropy = F.cross_entropy(logits, batch["label"])
         everywhere = gather_features(vectors, with_grad=True)
         labels = gather_features(batch["label"], with_grad=False)
         contrast = supcon(everywhere, labels, self.config.temperature)
