@@ -35,7 +35,7 @@ from accord.encoders.registry import DECLARATIONS, Declaration
 from accord.evaluation.needs import Need
 from accord.evaluation.task import Task
 from accord.evaluation.tasks import get_tasks
-from accord.papers import PaperCard, get_card, list_cards, settings_of
+from accord.papers import PaperCard, list_cards, settings_of
 from accord.papers.catalogue import CardClaim
 from accord.papers.verdicts import effect
 
@@ -249,8 +249,11 @@ def listed(heading: str, items: Iterable[str]) -> list[str]:
 
 
 def verdicts(slug: str) -> str:
-    """The claims of a card with what was found."""
-    return "\n".join(f"- {with_verdicts(claim)}" for claim in get_card(slug).claims)
+    """The claims of a card with what was found; of a page on several methods, those that its claims ask for."""
+    cards = list_cards()
+    own = [card.claims for card in cards if card.slug == slug]
+    asked = [claim for card in cards for claim in card.claims if f"{slug}/" in " ".join(claim.questions)]
+    return "\n".join(f"- {with_verdicts(claim)}" for claim in (own[0] if own else asked))
 
 
 def with_verdicts(claim: CardClaim) -> str:

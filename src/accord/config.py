@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from accord.errors import ConfigError, did_you_mean
 
 # Named alike by the settings of training and by what a method declares; `accord.training.optimiser` makes them.
-OptimizerName = Literal["adamw", "adam", "sgd", "lars", "lamb"]
+OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop", "lars", "lamb"]
 ScheduleName = Literal["cosine", "poly", "step", "constant"]
 
 

@@ -24,6 +24,7 @@ from accord.methods.abilities import (
     JudgesRows,
     LocatesWords,
     RelatesClasses,
+    MatchesLabels,
     Rescores,
     RescoresTuples,
     ScoresTuples,
@@ -108,6 +109,14 @@ def relates_classes(method: Any, batch: dict[str, Any]) -> None:
     assert len(vectors) == rows_of(batch)
     assert ((gates >= 0) & (gates <= 1)).all()
     torch.testing.assert_close(method.gates(first[1:2], second[1:2]), gates[1:2])
+
+
+def matches_labels(method: MatchesLabels, batch: dict[str, Any]) -> None:
+    """A logit for each row and label, whatever else is asked beside it."""
+    logits = method.match(batch, ["red", "a blue ball"])
+    assert logits.shape == (rows_of(batch), 2)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(method.match(batch, ["a blue ball"])[:, 0], logits[:, 1])
 
 
 def captions(method: Captions, batch: dict[str, Any]) -> None:
@@ -260,6 +269,7 @@ CHECKS: dict[type[Ability], Check] = {
     RescoresTuples: rescores_tuples,
     Classifies: classifies,
     RelatesClasses: relates_classes,
+    MatchesLabels: matches_labels,
     Captions: captions,
     Answers: answers,
     SpeaksInConcepts: speaks_in_concepts,

@@ -256,6 +256,30 @@ _DECLARED = (
         names=("duration", "seconds", "length"),
     ),
     Declaration(
+        "hard_text",
+        "a text that is like the row's and means something else, such as its contradiction",
+        "Column of hard negatives of --text.",
+        names=("hard_text", "hard_negative", "hard_neg", "contradiction", "negative"),
+    ),
+    Declaration(
+        "text_pair",
+        "a second text, which the row's is compared with",
+        "Column of texts that those of --text are compared with.",
+        names=("text_pair", "sentence2", "sentence_2", "text2", "text_2"),
+    ),
+    Declaration(
+        "score",
+        "how alike text and text_pair are, in any unit",
+        "Column of how alike --text and --text-pair are.",
+        names=("score", "similarity", "similarity_score", "relatedness_score"),
+    ),
+    Declaration(
+        "subset",
+        "which part of a benchmark a pair of texts is of",
+        "Column that names the part of a benchmark that a pair of texts is of.",
+        names=("subset",),
+    ),
+    Declaration(
         "role",
         "query, support, target or reference: a row's part among others",
         "Column of roles.",

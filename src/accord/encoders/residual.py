@@ -73,6 +73,8 @@ def has_dropout(encoder: Encoder) -> bool:
 def _dropped(p: float) -> Any:
     def hook(block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         tokens: Tensor = args[0]
+        if not tokens.is_floating_point():
+            return args  # numbers of tokens, of an encoder without layers
         return (F.dropout(tokens, p, block.training), *args[1:])
 
     return hook

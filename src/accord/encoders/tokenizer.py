@@ -7,15 +7,18 @@ saved model carries its own.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from tokenizers import Encoding, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
+from accord.data.augmenting.text_views import HIDDEN
 from accord.errors import ConfigError
 
 PAD, START, END, UNKNOWN, MASK = "<pad>", "<start>", "<end>", "<unk>", "<mask>"
@@ -28,6 +31,7 @@ _NAMES = {  # what tokenizers call the tokens of each role; the first that a voc
     "unknown": (UNKNOWN, "[UNK]"),
     "mask": (MASK, "[MASK]"),
 }
+_NAMED = re.compile("|".join(re.escape(name) for names in _NAMES.values() for name in names))
 
 # The data layer forks workers after texts were tokenized; tokenizers would warn of its own threads each time.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -83,9 +87,33 @@ class JsonTokenizer:
 
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids ``(B, L)`` int64 and mask ``(B, L)`` bool; L is that of the longest text, cut to the limit."""
-        encoded = self._backend.encode_batch(list(texts))
-        ids = torch.tensor([item.ids for item in encoded], dtype=torch.int64)
-        return ids, torch.tensor([item.attention_mask for item in encoded], dtype=torch.bool)
+        return _as_batch(self._backend.encode_batch(list(texts)))
+
+    def hiding(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """As calling it, with the mask token for each :data:`~accord.data.augmenting.text_views.HIDDEN` in a text.
+
+        Raises:
+            ConfigError: the tokenizer has no mask token.
+
+        Example:
+            >>> tokenizer = JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=8))
+            >>> ids, mask = tokenizer.hiding(["a " + HIDDEN + " fish"])
+            >>> int((ids == tokenizer.special.mask).sum())
+            1
+        """
+        if self.special.mask is None:
+            raise ConfigError(
+                "words are hidden behind a mask token, and the tokenizer has none: choose another encoder"
+            )
+        hidden = self.tokens[self.special.mask]
+        # What only looks like a special token is broken up, so that the mask is the only one that is read as such.
+        plain = [_NAMED.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) for text in texts]
+        return _as_batch(self._marking.encode_batch([text.replace(HIDDEN, hidden) for text in plain]))
+
+    @cached_property
+    def _marking(self) -> Backend:
+        """The tokenizer as one that reads special tokens in a text as such."""
+        return Backend.from_str(self.text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """First character and the one after the last that each token of a text stands for; (0, 0) for special ones.
@@ -94,6 +122,23 @@ class JsonTokenizer:
         [(0, 0), (0, 3), (3, 8), (0, 0)]
         """
         return list(self._backend.encode(text).offsets)
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """As :meth:`spans`, of the text as long as it is and of its own tokens alone.
+
+        >>> JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=3)).offsets("red fish")
+        [(0, 3), (3, 8)]
+        """
+        return list(self._uncut.encode(text, add_special_tokens=False).offsets)
+
+    @cached_property
+    def _uncut(self) -> Backend:
+        """The tokenizer as one that reads texts to their end."""
+        backend = Backend.from_str(self.text)
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
 
     @property
     def vocabulary(self) -> int:
@@ -133,6 +178,28 @@ class JsonTokenizer:
 
     def __reduce__(self) -> tuple[type[JsonTokenizer], tuple[str]]:
         return JsonTokenizer, (self.text,)
+
+
+def word_starts(tokenizer: Any) -> Tensor:
+    """Which tokens ``(V,)`` begin a word, in the ways in which byte-level, SentencePiece and WordPiece models say so.
+
+    Args:
+        tokenizer: with ``tokens``, its vocabulary by id.
+
+    Example:
+        >>> starts = word_starts(JsonTokenizer(train_bpe(["a red fish"], vocabulary=290, length=8)))
+        >>> int(starts.sum()) > 3
+        True
+    """
+    tokens: list[str] = tokenizer.tokens
+    if any(token.startswith("##") for token in tokens):
+        return torch.tensor([not token.startswith("##") for token in tokens])
+    return torch.tensor([token[:1] in ("\u0120", "\u2581") for token in tokens])
+
+
+def _as_batch(encoded: Sequence[Encoding]) -> tuple[Tensor, Tensor]:
+    ids = torch.tensor([item.ids for item in encoded], dtype=torch.int64)
+    return ids, torch.tensor([item.attention_mask for item in encoded], dtype=torch.bool)
 
 
 def with_length(text: str, length: int, pad: str) -> str:

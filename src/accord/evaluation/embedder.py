@@ -84,15 +84,16 @@ class HasAbilities(Protocol):
 
 def by_joint_score(model: Embedder) -> bool:
     """Whether the model compares by a score of its own instead of the cosine."""
-    return _can(model, ScoresTuples)
+    return can(model, ScoresTuples)
 
 
 def rescorer(model: Embedder) -> Rescorer | None:
     """The model as one that scores pairs in a second stage; None where it compares whole embeddings only."""
-    return model if _can(model, Rescores) else None  # type: ignore[return-value]
+    return model if can(model, Rescores) else None  # type: ignore[return-value]
 
 
-def _can(model: Embedder, kind: type[Ability]) -> bool:
+def can(model: Embedder, kind: type[Ability]) -> bool:
+    """Whether a model has an ability; an embedder that says nothing of its abilities has none."""
     return isinstance(model, HasAbilities) and model.can(kind)
 
 

@@ -8,7 +8,7 @@ averaged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,10 @@ from accord.evaluation.classification import (
     score_classes,
     scored_rows,
 )
-from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, rescorer
+from accord.evaluation.embedder import Embedder, Rescorer, by_joint_score, can, rescorer
 from accord.evaluation.metric import Metric
 from accord.evaluation.needs import beside_text
+from accord.methods.abilities import MatchesLabels
 
 if TYPE_CHECKING:
     from accord.data.corpus import Corpus
@@ -213,8 +214,12 @@ def class_scores(
         examples: further texts of each class, see :func:`build_zero_shot_classifier`.
 
     Raises:
-        ConfigError: examples for a model that scores by tokens, whose classes are templates alone.
+        ConfigError: examples for a model that scores by tokens or matches labels, whose classes are templates alone.
     """
+    if can(model, MatchesLabels):
+        if examples is not None:
+            raise ConfigError("zero-shot: a model that matches labels takes templates, not examples")
+        return matched_scores(model, corpus, classes, templates)
     second = rescorer(model)
     if second is not None and examples is not None:
         raise ConfigError("zero-shot: a model that scores pairs by their tokens takes templates, not examples")
@@ -227,6 +232,23 @@ def class_scores(
         scores: Tensor = model.score_tuples({modality: rows}, {"text": classifier.T})  # type: ignore[attr-defined]
         return scores
     return rows @ classifier
+
+
+def matched_scores(
+    model: Any, corpus: Corpus, classes: Sequence[str], templates: str | Sequence[str] = "plain"
+) -> Tensor:
+    """``(N, C)`` the mean over a class's texts of each row's logit with them, of a model that matches labels.
+
+    Args:
+        model: a loaded model whose method has that ability.
+        corpus: the rows.
+        classes: names of the classes.
+        templates: see :func:`resolve_templates`.
+    """
+    able, prompts = model.able(MatchesLabels), class_prompts(classes, templates)
+    parts = model.over_batches(corpus, lambda batch: able.match(batch, prompts).float().cpu())
+    scores: Tensor = torch.cat(parts).unflatten(1, (len(classes), -1)).mean(dim=2)
+    return scores
 
 
 def ensembled_scores(

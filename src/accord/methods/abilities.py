@@ -8,7 +8,7 @@ the method as one that has it, or None; nothing else says what a method can do. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -169,6 +169,16 @@ class RelatesClasses(Ability):
             first: ``(P,)`` int64, the one class of each pair.
             second: ``(P,)`` int64, the other.
         """
+
+
+class MatchesLabels(Ability):
+    """Scores rows with labels that are given in words, those of training or any others (GILE, CLESS)."""
+
+    does = "match rows with labels in words"
+
+    @abstractmethod
+    def match(self, batch: Batch, labels: Sequence[str]) -> Tensor:
+        """Logits ``(B, C)`` that each row belongs to each label."""
 
 
 class Captions(Ability):

@@ -56,11 +56,11 @@ class TrainingConfig(Config):
     betas: tuple[float, float] = Field(
         (0.9, 0.98), description="averaging of gradient and square in AdamW, Adam and LAMB, in [0, 1)"
     )
-    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW, Adam and LAMB")
+    eps: float = Field(1e-6, gt=0, description="denominator offset of AdamW, Adam, RMSprop and LAMB")
     optimizer: OptimizerName = Field(
         "adamw",
-        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, or LARS and LAMB: SGD and "
-        "AdamW whose step on a matrix is relative to its norm",
+        description="AdamW, Adam (whose decay is part of the gradient), SGD with momentum, RMSprop, or LARS and LAMB: "
+        "SGD and AdamW whose step on a matrix is relative to its norm",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of a stage's steps with rising learning rate")

@@ -76,6 +76,8 @@ def build_optimizer(
             return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
         case "sgd":  # fused SGD fails on parameters whose first gradient comes later than others'
             return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=config.lr, eps=config.eps, foreach=True)
         case "lars":  # its step on vectors, which do not decay, is that of SGD
             return Lars(_adapted(groups), lr=config.lr, momentum=config.momentum)
         case "lamb":  # likewise that of AdamW; it clips by itself unless told not to

@@ -117,7 +117,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_wrong_probabilities_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"TextView\.stopwords = 1\.2: expected a probability"):
         TextView(stopwords=1.2)
-    with pytest.raises(ConfigError, match=r"synonym \+ swap \+ delete = 1\.2; one edit is made"):
+    with pytest.raises(ConfigError, match=r"synonym \+ swap \+ delete \+ antonym = 1\.2; one edit is made"):
         TextView(synonym=0.4, swap=0.4, delete=0.4)
 
 

@@ -1,7 +1,8 @@
-"""Augmented views of a caption, declared by a method and made by the data layer: no stop-words, and one word edit.
+"""Augmented views of a caption, declared by a method and made by the data layer: cut, edited, hidden in places.
 
 The edits are those of EDA (Wei and Zou 2019, EMNLP), of which a view makes one, as CLIP-rocket does (Fini et al. 2023,
-TMLR). Synonyms come from a table that ships with Accord, from the user's own, or from a function: nothing is fetched.
+TMLR), and CLINE's words of another meaning (Wang et al. 2021, ACL); Mirror-BERT hides characters (Liu et al. 2021,
+EMNLP). Synonyms come from a table that ships with Accord, from the user's own, or from a function: nothing is fetched.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accord.errors import ConfigError, DataError
 
 Synonyms = Callable[[str], Sequence[str] | None]
+Rewrite = Callable[[str, int], str]  # of a text and a seed
+
+HIDDEN = "\ue000"  # stands for a hidden span until a tokenizer puts its mask token there
+_HIDE_FROM = 30  # characters, below which nothing is hidden
 
 SHIPPED = Path(__file__).parents[1] / "words" / "synonyms.json.gz"  # made by tools/words/synonyms.py
 _FUNCTION_WORDS = (
@@ -39,42 +44,56 @@ _PUNCTUATED = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
 class TextView:
     """One kind of augmented view of a caption.
 
-    First stop-words go, then at most one edit is made: which one is drawn with the probabilities of ``synonym``,
-    ``swap`` and ``delete``. A step that would leave no word is skipped.
+    First it is rewritten, then stop-words go, then all but a stretch of it, then at most one edit is made: which one is
+    drawn with the probabilities of ``synonym``, ``antonym``, ``swap`` and ``delete``; at last characters are hidden. A
+    step that would leave no word is skipped.
 
     Args:
+        caption: which of a row's: ``drawn`` for this view, the ``same`` as that of ``batch["text"]``, or an ``other``
+            one, where there are several.
         stopwords: probability of leaving out English stop-words.
         synonym: probability that the edit replaces words by synonyms.
+        antonym: probability that it replaces words by ones of another meaning.
         swap: probability that the edit exchanges places of words.
         delete: probability that the edit leaves out words.
         strength: share of the words that are replaced or exchanged, at least one; probability of each to be left out.
+        keep: share of the words in the stretch that is kept.
+        hide: characters in a row that are hidden behind a mask token, of texts of thirty and more.
         clean: resolve HTML entities, lower-case and join white space first.
         synonyms: where synonyms come from: None for the English table that ships with Accord, a JSON file
             ``{"word": ["synonym", ...]}`` (may be ``.gz``), or a function of a lower-case word, such as a
             dictionary's ``get``.
+        antonyms: likewise words of another meaning; None for any words of the table of synonyms.
+        rewrite: makes another text of a text and a seed first, such as a translation there and back.
         count: how many such views.
 
     Raises:
         ConfigError: a probability outside [0, 1], or edits whose probabilities sum to more than 1.
     """
 
+    caption: Literal["drawn", "same", "other"] = "drawn"
     stopwords: float = 0.0
     synonym: float = 0.0
+    antonym: float = 0.0
     swap: float = 0.0
     delete: float = 0.0
     strength: float = 0.1
+    keep: float = 1.0
+    hide: int = 0
     clean: bool = False
     synonyms: str | Synonyms | None = None
+    antonyms: str | Synonyms | None = None
+    rewrite: Rewrite | None = None
     count: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("stopwords", "synonym", "swap", "delete", "strength"):
+        for name in ("stopwords", "synonym", "antonym", "swap", "delete", "strength", "keep"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"TextView.{name} = {getattr(self, name)}: expected a probability in [0, 1]")
-        if self.synonym + self.swap + self.delete > 1 + 1e-9:
+        edits = self.synonym + self.swap + self.delete + self.antonym
+        if edits > 1 + 1e-9:
             raise ConfigError(
-                f"TextView: synonym + swap + delete = {self.synonym + self.swap + self.delete:g}; one edit is made, so "
-                "their sum is at most 1"
+                f"TextView: synonym + swap + delete + antonym = {edits:g}; one edit is made, so their sum is at most 1"
             )
 
 
@@ -98,13 +117,18 @@ def augment(text: str, view: TextView, seed: int) -> str:
         'the'
     """
     generator = random.Random(seed)
+    if view.rewrite is not None:
+        text = view.rewrite(text, seed)
     if view.clean:
         text = " ".join(html.unescape(text).lower().split())
     words = text.split()
     if generator.random() < view.stopwords:
         words = [word for word in words if _bare(word) not in STOP_WORDS] or words
+    if view.keep < 1:
+        words = _stretch(words, view.keep, generator)
     edited = _edit(words, view, generator) or words
-    return text if edited == text.split() else " ".join(edited)
+    text = text if edited == text.split() else " ".join(edited)
+    return _hidden(text, view.hide, generator) if view.hide else text
 
 
 def synonyms_of(source: str | Synonyms | None = None) -> Synonyms:
@@ -129,16 +153,34 @@ def _edit(words: list[str], view: TextView, generator: random.Random) -> list[st
     """The words after the edit that is drawn."""
     chance = generator.random()
     if chance < view.synonym:
-        return _replaced(words, view, generator)
-    if chance < view.synonym + view.swap:
+        return _replaced(words, view, synonyms_of(view.synonyms), generator)
+    chance -= view.synonym
+    if chance < view.swap:
         return _swapped(words, view.strength, generator)
-    if chance < view.synonym + view.swap + view.delete:
+    if chance < view.swap + view.delete:
         return [word for word in words if generator.random() >= view.strength]
+    if chance < view.swap + view.delete + view.antonym:
+        known = _any_word if view.antonyms is None else synonyms_of(view.antonyms)
+        return _replaced(words, view, known, generator)
     return words
 
 
-def _replaced(words: list[str], view: TextView, generator: random.Random) -> list[str]:
-    known = synonyms_of(view.synonyms)
+def _stretch(words: list[str], share: float, generator: random.Random) -> list[str]:
+    """Words in a row, one at least."""
+    count = max(1, round(share * len(words)))
+    start = generator.randrange(max(1, len(words) - count + 1))
+    return words[start : start + count]
+
+
+def _hidden(text: str, count: int, generator: random.Random) -> str:
+    """The text with :data:`HIDDEN` in the place of some characters."""
+    if len(text) < max(_HIDE_FROM, count):
+        return text
+    start = generator.randrange(len(text) - count + 1)
+    return text[:start] + HIDDEN + text[start + count :]
+
+
+def _replaced(words: list[str], view: TextView, known: Synonyms, generator: random.Random) -> list[str]:
     bare = [_bare(word) for word in words]
     found = {place: known(word) or () for place, word in enumerate(bare) if word and word not in STOP_WORDS}
     places = [place for place, others in found.items() if others]
@@ -155,6 +197,16 @@ def _swapped(words: list[str], strength: float, generator: random.Random) -> lis
             first, second = generator.sample(range(len(out)), 2)
             out[first], out[second] = out[second], out[first]
     return out
+
+
+def _any_word(word: str) -> Sequence[str]:
+    """Words of another meaning than a word: all that the table of synonyms has, in all likelihood."""
+    return _vocabulary()
+
+
+@cache
+def _vocabulary() -> tuple[str, ...]:
+    return tuple(_table(str(SHIPPED)))
 
 
 def _share(words: Sequence[str], strength: float) -> int:

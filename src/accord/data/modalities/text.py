@@ -1,4 +1,4 @@
-"""Captions: one or several a row, of which training draws one; a method's text views each draw their own."""
+"""Captions: one or several a row, of which training draws one; a method's text views say which they are of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from accord.data.augmenting.spans import SpanView, span_of
 from accord.data.augmenting.text_views import TextView, augment
 from accord.data.draws import Draws, Purpose
 from accord.data.modalities.base import Modality
@@ -42,7 +43,9 @@ class Texts(Modality):
         ids, mask = spec.tokenizer(_one_each(values, draws))
         batch = {field: ids, f"{field}_mask": mask}
         if draws.training and views:
-            batch[f"{field}_views"] = [spec.tokenizer(texts) for texts in _augmented(values, views, draws)]
+            made = _augmented(values, views, draws, spec.tokenizer)
+            readers = [spec.tokenizer.hiding if view.hide else spec.tokenizer for view in views]
+            batch[f"{field}_views"] = [read(texts) for read, texts in zip(readers, made, strict=True)]
         return batch
 
     def variant_hashes(self, draws: Draws, views: int) -> np.ndarray:
@@ -96,17 +99,32 @@ def common(texts: Sequence[str]) -> list[str]:
     return [text for text, count in counts.items() if count >= min(most, 3)]
 
 
-def _augmented(captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws) -> list[list[str]]:
-    """The texts of every view, each of a caption that it draws for itself."""
+def _augmented(
+    captions: Sequence[Sequence[str]], views: Sequence[TextView], draws: Draws, tokenizer: Any
+) -> list[list[str]]:
+    """The texts of every view; spans are drawn together, so with one seed, of the caption of the batch."""
     hashes = draws.hashes(Purpose.TEXT_VIEW, np.arange(len(views))[:, None], np.array([0, 1]))  # (B, V, 2)
     texts = [
         [
-            augment(row[int(which % np.uint64(len(row)))], view, int(seed))
+            span_of(row[int(own) % len(row)], view, int(drawn[0, 1]), tokenizer)
+            if isinstance(view, SpanView)
+            else augment(row[_place(view, len(row), int(own), int(which))], view, int(seed))
             for view, (which, seed) in zip(views, drawn, strict=True)
         ]
-        for row, drawn in zip((row or [""] for row in captions), hashes, strict=True)
+        for row, own, drawn in zip(
+            (row or [""] for row in captions), draws.hashes(Purpose.CAPTION), hashes, strict=True
+        )
     ]
     return [list(column) for column in zip(*texts, strict=True)]
+
+
+def _place(view: TextView, count: int, own: int, drawn: int) -> int:
+    """Which of a row's captions a view is of; ``own`` decided that of the row, ``drawn`` is the view's."""
+    if view.caption == "drawn":
+        return drawn % count
+    if view.caption == "same" or count == 1:
+        return own % count
+    return (own + 1 + drawn % (count - 1)) % count
 
 
 MODALITY: Modality = Texts()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accord.data.targets.moments import MomentSpans
     from accord.data.targets.place import Place
     from accord.data.targets.roles import ROLES, Role
+    from accord.data.targets.texts import HardText, TextPair
     from accord.data.targets.tracks import TrackBoxes, TrackMasks
 
 # name, which is its column -> module and class; imported when it is asked for
@@ -30,6 +31,8 @@ _TARGETS = {
     "track_masks": ("tracks", "TrackMasks"),
     "moments": ("moments", "MomentSpans"),
     "role": ("roles", "Role"),
+    "hard_text": ("texts", "HardText"),
+    "text_pair": ("texts", "TextPair"),
 }
 TARGETS = tuple(_TARGETS)
 _HOMES = {kind: module for module, kind in _TARGETS.values()} | {
@@ -45,12 +48,14 @@ __all__ = [
     "TARGETS",
     "Boxes",
     "Canvas",
+    "HardText",
     "Instances",
     "MomentSpans",
     "Place",
     "Role",
     "SemanticMask",
     "Target",
+    "TextPair",
     "TrackBoxes",
     "TrackMasks",
     "entries",

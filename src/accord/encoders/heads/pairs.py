@@ -168,12 +168,17 @@ class LabelMatcher(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Logit of every ``x (B, dim_x)`` with every label ``(C, dim_l)``; ``(B, C)``.
 
+        Labels ``(B, C, dim_l)`` are of each input its own.
+
         Raises:
             ShapeError: shapes that do not fit.
         """
         check_shape((None, self.input.in_features), x=x)
-        check_shape((None, self.label.in_features), labels=labels)
+        check_shape((*((len(x), None) if labels.ndim == 3 else (None,)), self.label.in_features), labels=labels)
         left, right = self.input(x), self.label(labels)
+        if labels.ndim == 3:
+            left = left[:, None]  # (B, 1, J)
+            return self.out((left + right).tanh() if self.form == "concat" else left.tanh() * right.tanh())[..., 0]
         if self.form == "concat":
             return _pair_scores(left, right, self.out)
         return (left.tanh() * self.out.weight) @ right.tanh().T + self.out.bias

@@ -41,7 +41,7 @@ def run(model: Model, prepared: Prepared, options: ZeroShotOptions) -> list[Metr
 TASK = Task(
     "zero_shot",
     measures="top-1, top-5 and macro accuracy of the class whose name is nearest, with an ensemble of prompt templates",
-    needs=(Labels(), Embeds("text"), Shared(besides="text")),
+    needs=(Labels(), Embeds("text"), Shared()),
     order=30,
     options=ZeroShotOptions,
     run=run,

@@ -1,7 +1,7 @@
 """Words and sentences: losses on texts and captions, and what training draws from them."""
 
 from accord.functional.text.captions import append_class_token_mask, caption_loss, caption_nll, token_mean
-from accord.functional.text.draws import mlm_mask, pseudo_labels, sample_spans
+from accord.functional.text.draws import mlm_mask, pseudo_labels, replaced_words, sample_spans
 from accord.functional.text.losses import (
     binary_nce,
     cline_sentence_loss,
@@ -23,6 +23,7 @@ __all__ = [
     "mlm_mask",
     "pool",
     "pseudo_labels",
+    "replaced_words",
     "sample_spans",
     "simcse_loss",
     "token_mean",

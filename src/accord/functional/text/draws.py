@@ -173,6 +173,60 @@ def mlm_mask(
     return corrupted, ids.masked_fill(~chosen, IGNORED)
 
 
+@torch.no_grad()
+def replaced_words(
+    ids: Tensor, mask: Tensor, edited: Tensor, edited_mask: Tensor, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which tokens of an edited text are of a word that stands elsewhere in the place of another (CLINE).
+
+    Both texts have the same number of words, of which some were exchanged. A word is compared as the numbers of its
+    tokens, mixed to one.
+
+    Args:
+        ids: ``(B, L)`` the text as it was.
+        mask: ``(B, L)``, non-zero for real tokens.
+        edited: ``(B, M)`` the edited text.
+        edited_mask: ``(B, M)``.
+        starts: ``(V,)`` bool, the tokens that begin a word.
+
+    Returns:
+        ``(B, M)`` bool, of a replaced word; and ``(B, M)`` bool, of a word that both texts hold whole: the last one
+        of a text may have been cut.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+
+    Example:
+        >>> starts = torch.tensor([False, True, True, True, False])
+        >>> before, after = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 3, 4, 3]])
+        >>> changed, whole = replaced_words(before, torch.ones(1, 3), after, torch.ones(1, 4), starts)
+        >>> changed.tolist(), whole.tolist()
+        ([[False, True, True, False]], [[True, True, True, False]])
+    """
+    check_ndim(2, ids=ids, edited=edited)
+    check_shape(tuple(ids.shape), mask=mask)
+    check_shape((len(ids), None), edited=edited)
+    check_shape(tuple(edited.shape), edited_mask=edited_mask)
+    room = max(ids.shape[1], edited.shape[1]) + 2
+    before, _, words = _word_numbers(ids, mask.bool(), starts, room)
+    after, place, others = _word_numbers(edited, edited_mask.bool(), starts, room)
+    changed = (before != after).gather(1, place)
+    whole = place < torch.minimum(words, others)[:, None]
+    return changed & whole, whole
+
+
+def _word_numbers(ids: Tensor, mask: Tensor, starts: Tensor, room: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A number for each word ``(B, room)``, which word each token is of ``(B, L)``, and the last word ``(B,)``."""
+    begins = starts[ids] & mask
+    place = begins.cumsum(dim=1)  # 0 for what comes before the first word
+    first = torch.where(begins, torch.arange(ids.shape[1], device=ids.device), 0).cummax(dim=1).values
+    within = torch.arange(ids.shape[1], device=ids.device) - first
+    mixed = (ids + 1) * 0x9E3779B97F4A7C1 + (ids + 1) * (within + 1) * 0x5851F42D4C957F3  # overflow wraps around
+    numbers = torch.zeros(len(ids), room, dtype=torch.int64, device=ids.device)
+    numbers.scatter_add_(1, place, mixed.masked_fill(~mask, 0))
+    return numbers, place, place.max(dim=1).values
+
+
 def _draw(values: Tensor, log_weight: Tensor, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """n of each row's values without repetition, by weight; and which were there to be drawn.
 

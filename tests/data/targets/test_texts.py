@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from accord.data import open_corpus
+from accord.data.reading.media import Unreadable
+from accord.data.targets import Canvas, HardText, TextPair
+
+
+def test_a_pair_has_a_text_a_score_and_a_part() -> None:
+    read = TextPair().read({"text_pair": " two ", "score": "4.5", "subset": "news"}, Canvas())
+    assert (read.text, read.score, read.subset) == ("two", 4.5, "news")
+    batch = TextPair().collate([read, TextPair().blank(Canvas())])
+    assert batch["text_pair"] == ["two", ""]
+    assert batch["score"].isnan().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [({"text_pair": 3}, "3 is no text"), ({"text_pair": "a", "score": "much"}, "expected 1 numbers")],
+)
+def test_cells_that_say_nothing_usable_are_named(cells, message) -> None:
+    with pytest.raises(Unreadable, match=message):
+        TextPair().read(cells, Canvas())
+
+
+def test_a_hard_negative_is_a_text() -> None:
+    assert HardText().collate([HardText().read({"hard_text": "no"}, Canvas()), ""]) == {"hard_text": ["no", ""]}
+
+
+def test_a_score_that_is_no_number_makes_a_bad_row(tmp_path: Path) -> None:
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "other", "gold"], ["a b", "c", 1], ["d e", "f", "x"]])
+    columns = {"text": ["text"], "text_pair": "other", "score": "gold"}
+    corpus = open_corpus(tmp_path / "pairs.csv", columns=columns, max_bad=0.9, quiet=True)
+    assert len(corpus) == 1
+    assert corpus.left_out
+    assert corpus.targets_of(0, ["text_pair"])["text_pair"].score == 1
