@@ -273,7 +273,7 @@ class _Search:
         self.x_u, self.x_l = self.rows.x[free], self.rows.x[~free]
 
     def doubling(self) -> _Found:
-        """From twice the labelled classes, and on as long as the evidence rises."""
+        """From twice the labelled classes, and on as long as the evidence rises by a nat."""
         most = self.rows.known + len(self.x_u)
         first = min(max(2 * self.rows.known, 2), most)
         best = self.from_start(first)
@@ -282,7 +282,7 @@ class _Search:
             if start > most:
                 break
             found = self.from_start(start)
-            if found.evidence <= best.evidence:
+            if found.evidence < best.evidence + 1:  # nat
                 break
             best = found
         return best
