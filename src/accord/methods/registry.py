@@ -53,6 +53,7 @@ _MODULES = {
     "cert": "accord.methods.text.cert",
     "cline": "accord.methods.text.cline",
     "capro": "accord.methods.noisy.capro",
+    "gpc_gcd": "accord.methods.noisy.gpc_gcd",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
     "bundle": "accord.methods.pretrained.bundle",

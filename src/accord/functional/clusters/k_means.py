@@ -167,6 +167,7 @@ def semi_supervised_kmeans(
     *,
     n_iter: int = 100,
     tol: float = 1e-4,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """k-means in which some rows have a label and stay in the cluster of their class (GCD, GPC).
 
@@ -183,13 +184,14 @@ def semi_supervised_kmeans(
         seed: of the random starts.
         n_iter: largest number of rounds.
         tol: ends the search when the square of the sum of the centres' shifts is below it.
+        start: ``(k, D)`` centres to go on from, the L classes first; then nothing is random.
 
     Returns:
         ``(k, D)`` centres, the L classes first; ``(N_l + N_u,)`` clusters of the labelled and then the unlabelled
         rows; and the inertia over all of them.
 
     Raises:
-        ShapeError: shapes that do not fit together.
+        ShapeError: shapes that do not fit together, a start of another shape.
         ValueError: a row that is not finite; k below L or above L + N_u; fewer than one start or round.
 
     Example:
@@ -205,13 +207,18 @@ def semi_supervised_kmeans(
     check_finite(x_u=x_u, x_l=x_l)
     classes, y = y_l.unique(return_inverse=True)
     check_range(max(len(classes), 1), len(classes) + len(x_u), k=k)
+    if start is not None:
+        check_shape((k, x_u.shape[1]), start=start)
     with torch.autocast(x_u.device.type, enabled=False):
         x_u, x_l = as_float(x_u), as_float(x_l).to(as_float(x_u))
         known, _ = class_means(x_l, y, len(classes))
         x = torch.cat([x_l, x_u])
 
         def once(redo: int) -> tuple[Tensor, Tensor, Tensor]:
-            centres = torch.cat([known, _spread(x_u, k - len(known), known, _generator(seed, redo))])
+            if start is None:
+                centres = torch.cat([known, _spread(x_u, k - len(known), known, _generator(seed, redo))])
+            else:
+                centres = start.to(x_u)
             for _ in range(n_iter):
                 near, distance = assign_to_nearest(x_u, centres)
                 previous, centres = centres, _means_or_far(x, torch.cat([y, near]), centres, x_u, distance)
@@ -220,8 +227,73 @@ def semi_supervised_kmeans(
             labels = torch.cat([y, assign_to_nearest(x_u, centres)[0]])
             return centres, labels, _inertia(x, centres, labels)
 
-        redos = n_init if k > len(known) else 1  # nothing is random without novel clusters
+        redos = n_init if k > len(known) and start is None else 1  # nothing is random without novel clusters
         return min((once(redo) for redo in range(redos)), key=lambda found: float(found[2]))
+
+
+@torch.no_grad()
+def halves(x: Tensor, assign: Tensor, k: int, *, n_iter: int = 20, n_redo: int = 3, seed: int = 0) -> Tensor:
+    """2-means inside every cluster, of all clusters at once: which rows would make its second half.
+
+    Args:
+        x: ``(N, D)``; finite.
+        assign: ``(N,)`` cluster of each row, below k.
+        k: number of clusters.
+        n_iter: largest number of rounds.
+        n_redo: number of starts, of which each cluster keeps its own best.
+        seed: of the starts; the same on every device.
+
+    Returns:
+        ``(N,)`` bool.
+
+    Raises:
+        ShapeError: shapes that do not fit together.
+        ValueError: fewer than one round or start.
+
+    Example:
+        >>> side = halves(torch.tensor([[0.0], [1.0], [9.0], [5.0], [5.5]]), torch.tensor([0, 0, 0, 1, 1]), k=2)
+        >>> bool(side[0] == side[1]), bool(side[1] == side[2]), bool(side[3] == side[4])
+        (True, False, False)
+    """
+    check_ndim(2, x=x)
+    check_shape((len(x),), assign=assign)
+    check_range(1, max(n_iter, 1), n_iter=n_iter)
+    check_range(1, max(n_redo, 1), n_redo=n_redo)
+    with torch.autocast(x.device.type, enabled=False):
+        x = as_float(x)
+        best, least = torch.zeros_like(assign, dtype=torch.bool), x.new_full((k,), torch.inf)
+        for redo in range(n_redo):
+            side, inertia = _halved_once(x, assign, k, n_iter, _generator(seed, redo))
+            best = torch.where((inertia < least)[assign], side, best)
+            least = torch.minimum(least, inertia)
+        return best
+
+
+def _halved_once(x: Tensor, assign: Tensor, k: int, n_iter: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """From one start: the side of each row, and the inertia ``(k,)`` of each cluster's halves."""
+    noise = torch.rand(2, len(x), generator=generator).clamp_(1e-12, 1 - 1e-7).to(x)
+    first = x[_best_of_each(noise[0], assign, k)]  # (k, D)
+    far = (x - first[assign]).square().sum(dim=1)
+    second = x[_best_of_each(far.log() - (-noise[1].log()).log(), assign, k)]  # as likely as far² says: Gumbel's trick
+    pair = torch.stack([first, second], dim=1).flatten(0, 1)  # (2k, D)
+    side = torch.zeros_like(assign)
+    for _ in range(n_iter):
+        between = pair[1::2] - pair[::2]
+        middle = (between * (pair[1::2] + pair[::2])).sum(dim=1) / 2
+        previous, side = side, ((x * between[assign]).sum(dim=1) > middle[assign]).long()
+        mean, count = class_means(x, 2 * assign + side, 2 * k)
+        pair = torch.where(count[:, None] > 0, mean, pair)
+        if torch.equal(side, previous):
+            break
+    apart = (x - pair[2 * assign + side]).square().sum(dim=1)
+    return side.bool(), apart.new_zeros(k).index_add(0, assign, apart)
+
+
+def _best_of_each(score: Tensor, assign: Tensor, k: int) -> Tensor:
+    """The row ``(k,)`` of highest score in each cluster; any row for an empty one."""
+    top = score.new_full((k,), -torch.inf).scatter_reduce(0, assign, score, "amax")
+    rows = torch.arange(len(score), device=score.device).where(score == top[assign], len(score) - 1)
+    return torch.full((k,), len(score) - 1, device=score.device).scatter_reduce(0, assign, rows, "amin")
 
 
 @torch.no_grad()
@@ -381,14 +453,41 @@ def principal_components(x: Tensor, dim: int) -> Tensor:
         tensor([[1.],
                 [1.]])
     """
+    mean, axes = principal_axes(x, dim)
+    with torch.autocast(x.device.type, enabled=False):
+        return (as_float(x) - mean) @ axes
+
+
+@torch.no_grad()
+def principal_axes(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and directions of :func:`principal_components`, by which other rows are placed beside these.
+
+    Args:
+        x: ``(N, D)``; finite.
+        dim: how many directions, at most D.
+
+    Returns:
+        ``(D,)`` mean and ``(D, dim)`` orthonormal axes: the coordinates of a row are ``(row - mean) @ axes``.
+
+    Raises:
+        ShapeError: ``x`` is not a matrix.
+        ValueError: a row that is not finite, dim outside [1, D].
+
+    Example:
+        >>> mean, axes = principal_axes(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), dim=1)
+        >>> mean, axes.abs()
+        (tensor([2., 5.]), tensor([[1.],
+                [0.]]))
+    """
     check_ndim(2, x=x)
     check_range(1, x.shape[1], dim=dim)
     check_finite(x=x)
     with torch.autocast(x.device.type, enabled=False):
         x = as_float(x)
-        x = x - x.mean(dim=0)
+        mean = x.mean(dim=0)
+        x = x - mean
         axes = torch.linalg.eigh((x.T @ x).double().cpu()).eigenvectors  # ascending; on the CPU: not all have float64
-        return x @ axes[:, -dim:].flip(1).to(x)
+        return mean, axes[:, -dim:].flip(1).to(x)
 
 
 @torch.no_grad()
