@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accord.pipeline.captioning import caption
     from accord.pipeline.comparison import compare
     from accord.pipeline.diagnosis import diagnose
+    from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
@@ -32,6 +33,7 @@ _VERBS = (
     "caption",
     "compare",
     "diagnose",
+    "discover",
     "embed",
     "evaluate",
     "explain",
@@ -50,6 +52,7 @@ __all__ = [
     "data",
     "diagnose",
     "diagnostics",
+    "discover",
     "embed",
     "encoders",
     "evaluate",

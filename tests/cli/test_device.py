@@ -20,6 +20,7 @@ VERBS = {
     "caption": ("house", "cat.png"),
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
     "diagnose": ("house",),
+    "discover": ("pack:emoji",),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),

@@ -18,6 +18,7 @@ VERBS = (
     ("search",),
     ("caption",),
     ("compare",),
+    ("discover",),
     ("data", "list"),
     ("data", "get"),
     ("data", "build"),

@@ -18,6 +18,7 @@ from accord.cli import (
     compare,
     data,
     diagnose,
+    discover,
     embed,
     evaluate,
     explain,
@@ -113,6 +114,7 @@ app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
+app.command(epilog=discover.EXAMPLE)(discover.discover)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)
 

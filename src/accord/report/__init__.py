@@ -29,6 +29,8 @@ from accord.report.summary import (
     Retrieval,
     RunSummary,
     Section,
+    Sheet,
+    Sheets,
 )
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "Retrieval",
     "RunSummary",
     "Section",
+    "Sheet",
+    "Sheets",
     "project",
     "read_curves",
     "render_report",

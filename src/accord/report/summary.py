@@ -20,6 +20,8 @@ from accord.evaluation.sections import (
     Point,
     Retrieval,
     Section,
+    Sheet,
+    Sheets,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ __all__ = [
     "Retrieval",
     "RunSummary",
     "Section",
+    "Sheet",
+    "Sheets",
 ]
 
 Curve = Sequence[tuple[int, float]]  # (optimiser step, value)
