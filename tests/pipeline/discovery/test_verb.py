@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_vectors_alone_make_numbered_classes(tmp_path: Path) -> None:
     pq.write_table(table_of().select(["image"]), path)
     found = accord.discover(path, out=tmp_path / "out", repeats=0)
     assert [one.name for one in found.classes] == ["class 1", "class 2", "class 3"]
-    assert "row 0" in found.page.read_text(encoding="utf-8")
+    assert len(set(re.findall(r"row \d+", found.page.read_text(encoding="utf-8")))) == 36  # 8 nearest, 4 doubtful of each
 
 
 def test_the_same_seed_finds_the_same(embeddings: Path, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_row_that_goes_bad_is_left_out(trained, half_labelled: Path, tmp_path:
     found = accord.discover(half_labelled, "kind", run=trained.path, out=tmp_path / "out", repeats=0, device="cpu")
     assert 5 not in found.ids
     assert len(found.ids) == 47
-    assert "05.png" in capsys.readouterr().err
+    assert "1 of 48 rows left out, most often: not a picture" in capsys.readouterr().err
 
 
 def test_a_picture_that_is_gone_leaves_its_name(trained, half_labelled: Path, tmp_path: Path) -> None:
