@@ -12,6 +12,7 @@ from accord.functional.clusters.assignment import (
     sparsemax_temperature,
     token_relevance,
 )
+from accord.functional.clusters.discovery import Discovered, Tried, discover_classes
 from accord.functional.clusters.k_means import (
     assign_to_nearest,
     back_translate,
@@ -20,6 +21,7 @@ from accord.functional.clusters.k_means import (
     kmeans,
     kmeans_plus_plus,
     mini_batch_kmeans,
+    principal_axes,
     principal_components,
     prototype_density,
     semi_supervised_kmeans,
@@ -42,15 +44,18 @@ from accord.functional.clusters.niw import (
 
 __all__ = [
     "ClusterStatistics",
+    "Discovered",
     "NIWPrior",
     "Neighbours",
     "SplitMergeInfo",
+    "Tried",
     "assign_to_nearest",
     "back_translate",
     "class_means",
     "codebook_orthogonality",
     "column_marginal_error",
     "concentration",
+    "discover_classes",
     "ground",
     "hungarian_matching",
     "k_reciprocal_distance",
@@ -62,6 +67,7 @@ __all__ = [
     "log_hastings_split",
     "mini_batch_kmeans",
     "pool_relevance",
+    "principal_axes",
     "principal_components",
     "prototype_density",
     "semi_supervised_kmeans",

@@ -167,6 +167,7 @@ def semi_supervised_kmeans(
     *,
     n_iter: int = 100,
     tol: float = 1e-4,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """k-means in which some rows have a label and stay in the cluster of their class (GCD, GPC).
 
@@ -183,13 +184,14 @@ def semi_supervised_kmeans(
         seed: of the random starts.
         n_iter: largest number of rounds.
         tol: ends the search when the square of the sum of the centres' shifts is below it.
+        start: ``(k, D)`` centres to go on from, the L classes first; then nothing is random.
 
     Returns:
         ``(k, D)`` centres, the L classes first; ``(N_l + N_u,)`` clusters of the labelled and then the unlabelled
         rows; and the inertia over all of them.
 
     Raises:
-        ShapeError: shapes that do not fit together.
+        ShapeError: shapes that do not fit together, a start of another shape.
         ValueError: a row that is not finite; k below L or above L + N_u; fewer than one start or round.
 
     Example:
@@ -205,13 +207,18 @@ def semi_supervised_kmeans(
     check_finite(x_u=x_u, x_l=x_l)
     classes, y = y_l.unique(return_inverse=True)
     check_range(max(len(classes), 1), len(classes) + len(x_u), k=k)
+    if start is not None:
+        check_shape((k, x_u.shape[1]), start=start)
     with torch.autocast(x_u.device.type, enabled=False):
         x_u, x_l = as_float(x_u), as_float(x_l).to(as_float(x_u))
         known, _ = class_means(x_l, y, len(classes))
         x = torch.cat([x_l, x_u])
 
         def once(redo: int) -> tuple[Tensor, Tensor, Tensor]:
-            centres = torch.cat([known, _spread(x_u, k - len(known), known, _generator(seed, redo))])
+            if start is None:
+                centres = torch.cat([known, _spread(x_u, k - len(known), known, _generator(seed, redo))])
+            else:
+                centres = start.to(x_u)
             for _ in range(n_iter):
                 near, distance = assign_to_nearest(x_u, centres)
                 previous, centres = centres, _means_or_far(x, torch.cat([y, near]), centres, x_u, distance)
@@ -220,7 +227,7 @@ def semi_supervised_kmeans(
             labels = torch.cat([y, assign_to_nearest(x_u, centres)[0]])
             return centres, labels, _inertia(x, centres, labels)
 
-        redos = n_init if k > len(known) else 1  # nothing is random without novel clusters
+        redos = n_init if k > len(known) and start is None else 1  # nothing is random without novel clusters
         return min((once(redo) for redo in range(redos)), key=lambda found: float(found[2]))
 
 
@@ -381,14 +388,41 @@ def principal_components(x: Tensor, dim: int) -> Tensor:
         tensor([[1.],
                 [1.]])
     """
+    mean, axes = principal_axes(x, dim)
+    with torch.autocast(x.device.type, enabled=False):
+        return (as_float(x) - mean) @ axes
+
+
+@torch.no_grad()
+def principal_axes(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and directions of :func:`principal_components`, by which other rows are placed beside these.
+
+    Args:
+        x: ``(N, D)``; finite.
+        dim: how many directions, at most D.
+
+    Returns:
+        ``(D,)`` mean and ``(D, dim)`` orthonormal axes: the coordinates of a row are ``(row - mean) @ axes``.
+
+    Raises:
+        ShapeError: ``x`` is not a matrix.
+        ValueError: a row that is not finite, dim outside [1, D].
+
+    Example:
+        >>> mean, axes = principal_axes(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), dim=1)
+        >>> mean, axes.abs()
+        (tensor([2., 5.]), tensor([[1.],
+                [0.]]))
+    """
     check_ndim(2, x=x)
     check_range(1, x.shape[1], dim=dim)
     check_finite(x=x)
     with torch.autocast(x.device.type, enabled=False):
         x = as_float(x)
-        x = x - x.mean(dim=0)
+        mean = x.mean(dim=0)
+        x = x - mean
         axes = torch.linalg.eigh((x.T @ x).double().cpu()).eigenvectors  # ascending; on the CPU: not all have float64
-        return x @ axes[:, -dim:].flip(1).to(x)
+        return mean, axes[:, -dim:].flip(1).to(x)
 
 
 @torch.no_grad()
