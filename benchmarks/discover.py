@@ -1,9 +1,9 @@
 """Classes that nobody has labelled, found among known ones: how many, how right, how long, how much memory.
 
-Vectors are a mixture on the sphere: classes of sizes by Zipf's law around centres that come in families, with captions of
-which one word tells the class. Half of the classes are old, and half of their rows are labelled. ``accord discover`` is
-the whole verb from a Parquet file to the page, stability over five parts included; beside it stand k-means that is told
-how many classes there are, k-means that is told wrong, and splitting and merging from that wrong number as it was
+Vectors are a mixture on the sphere: classes of sizes by Zipf's law around centres that come in families, with captions
+of which one word tells the class. Half of the classes are old, and half of their rows are labelled. ``accord discover``
+is the whole verb from a Parquet file to the page, stability over five parts included; beside it stand k-means that is
+told how many classes there are, k-means that is told wrong, and splitting and merging from that wrong number as it was
 published: one start, and the prior whose scale nobody has fitted. Accuracy (All, Old, New) is of the rows without a
 label, under one matching of clusters with classes. Each row of the table is a process of its own.
 
@@ -98,7 +98,8 @@ def save(folder: Path, size: int) -> None:
 
     rows, draw = made(size), np.random.default_rng(0)
     words = draw.integers(0, 500, (size, 3))
-    captions = [f"kind{kind} with " + " and ".join(f"word{n}" for n in own) for kind, own in zip(rows.truth, words)]
+    said = zip(rows.truth, words, strict=True)
+    captions = [f"kind{kind} with " + " and ".join(f"word{n}" for n in own) for kind, own in said]
     label = [f"kind{label}" if label >= 0 else None for label in rows.labels]
     vectors = pa.FixedSizeListArray.from_arrays(rows.vectors.ravel(), WIDTH)
     pq.write_table(pa.table({"embedding": vectors, "caption": captions, "label": label}), folder / FILE)

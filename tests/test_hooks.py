@@ -73,7 +73,12 @@ def test_a_page_shows_a_benchmark_or_says_that_it_was_not_measured(hooks, monkey
     assert filled(hooks, "<!-- made from: benchmark of speed -->") == (
         "*Not measured yet: `python benchmarks/speed.py` does it.*"
     )
-    record = {"benchmark": "speed", "machine": {"cores": 2}, "versions": {"torch": "2"}, "rows": [{"what": "a", "s": 1.5}]}
+    record = {
+        "benchmark": "speed",
+        "machine": {"cores": 2},
+        "versions": {"torch": "2"},
+        "rows": [{"what": "a", "s": 1.5}],
+    }
     (tmp_path / "speed.json").write_text(json.dumps(record))
     shown = filled(hooks, "<!-- made from: benchmark of speed -->")
     assert "| a | 1.5 |" in shown

@@ -120,7 +120,9 @@ def test_vectors_alone_make_numbered_classes(tmp_path: Path) -> None:
     pq.write_table(table_of().select(["image"]), path)
     found = accord.discover(path, out=tmp_path / "out", repeats=0)
     assert [one.name for one in found.classes] == ["class 1", "class 2", "class 3"]
-    assert len(set(re.findall(r"row \d+", found.page.read_text(encoding="utf-8")))) == 36  # 8 nearest, 4 doubtful of each
+    assert (
+        len(set(re.findall(r"row \d+", found.page.read_text(encoding="utf-8")))) == 36
+    )  # 8 nearest, 4 doubtful of each
 
 
 def test_the_same_seed_finds_the_same(embeddings: Path, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ class Placed:
         classes: ``(N,)`` int64 the class of each row.
         other: ``(N,)`` int64 the nearest other class; the class itself where there is but one.
         distance: ``(N,)`` from the centre of its class.
-        margin: ``(N,)`` in [-1, 1]: 1 at the centre, 0 halfway to the nearest other class, below 0 where that is nearer.
+        margin: ``(N,)`` in [-1, 1]: 1 at the centre, 0 halfway to the nearest other class, below 0 where that is
+            nearer.
     """
 
     classes: np.ndarray

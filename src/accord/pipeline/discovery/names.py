@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ def terms_of(texts: Sequence[Sequence[str]], assigned: np.ndarray, count: int) -
     starts = np.searchsorted(assigned[order], np.arange(count + 1))
     found: list[Counter[str]] = []
     rows: list[int] = []
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts.tolist()):
         members = order[start:end]
         read = members[:: -(-len(members) // _ROWS)] if len(members) else members  # evenly over the class
         found.append(Counter(term for row in read for term in set(_terms(texts[row]))))
@@ -90,8 +91,8 @@ def weighed(model: Model, terms: Sequence[Words], labels: Sequence[str], centres
     """The words of each class by :func:`contrasts`, as the model embeds them.
 
     Where the rows of a class have captions, each of its words counts as much as it is worth beside the best of them: a
-    name that lies near but is said of one row is none. Where they have none, the class is given the words of all classes
-    and the given labels.
+    name that lies near but is said of one row is none. Where they have none, the class is given the words of all
+    classes and the given labels.
 
     Args:
         model: embeds text.
@@ -137,9 +138,7 @@ def unique_names(known: Sequence[str], words: Sequence[Words]) -> list[str]:
             row[number[word]] = score
     chosen = dict(zip(*linear_sum_assignment(worth, maximize=True), strict=True))
     named = list(number)
-    names = [
-        named[chosen[row]] if row in chosen and worth[row, chosen[row]] > 0 else None for row in range(len(new))
-    ]
+    names = [named[chosen[row]] if row in chosen and worth[row, chosen[row]] > 0 else None for row in range(len(new))]
     spare = _numbered(taken | {name for name in names if name})
     return [*known, *(name or next(spare) for name in names)]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from accord.data.corpus import Corpus
 from accord.pipeline.discovery.classes import FoundClass, FoundClasses
-from accord.pipeline.discovery.files import ROWS, TABLE
+from accord.pipeline.discovery.files import ROWS
 from accord.pipeline.discovery.stability import MOST, SHARE
 from accord.pipeline.examples import caption, pictured
 from accord.report.html import write_report
@@ -89,7 +89,7 @@ def _numbers(found: FoundClasses) -> list[Section]:
         "all rows": [(float(sweep), float(count)) for sweep, count in enumerate(found.history)],
         "parts": [(float(part), float(count)) for part, count in enumerate(found.repeats, start=1)],
     }
-    lead = f"After each sweep over all rows; and in parts of {SHARE:.0%} of the rows, at most {MOST:,}, one after the other."
+    lead = f"After each sweep over all rows; and in parts of {SHARE:.0%} of the rows, {MOST:,} at most, one by one."
     drawn = {name: points for name, points in lines.items() if len(points) > 1}
     return [Curves(lead, drawn, x="sweep or part", y="classes", title="Number of classes")] if drawn else []
 

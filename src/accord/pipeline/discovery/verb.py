@@ -16,7 +16,7 @@ from accord.data.reading.sources import announce
 from accord.errors import ConfigError, DataError
 from accord.functional import discover_classes
 from accord.methods.abilities import DiscoversClasses
-from accord.pipeline.discovery.classes import FoundClasses, described, in_order, place
+from accord.pipeline.discovery.classes import FoundClasses, Words, described, in_order, place
 from accord.pipeline.discovery.files import claim, write_tables
 from accord.pipeline.discovery.names import terms_of, unique_names, weighed
 from accord.pipeline.discovery.sheets import write_page
@@ -26,6 +26,7 @@ from accord.pipeline.rows import ColumnNames
 
 DEFAULT_MODEL = "house"
 DIM = 32  # directions in which rows are clustered
+STARTS, AGAIN = 10, 3  # random starts of every k-means: over all rows, and over parts of them
 _FEWEST = 12  # rows without a label: a class of fewer than six is never split off
 
 
@@ -46,8 +47,8 @@ def discover(
     """Find the classes of rows of which some are labelled, or none: how many, which row is of which, what they show.
 
     Labelled rows keep their class; the others join one, or form new ones, which split and merge by how likely the rows
-    are as Gaussian clusters. A run whose method discovers classes does so itself, unless ``classes`` is given. Rows that
-    cannot be read are left out, and said on stderr.
+    are as Gaussian clusters. A run whose method discovers classes does so itself, unless ``classes`` is given. Rows
+    that cannot be read are left out, and said on stderr.
 
     Args:
         data: a Parquet file of embeddings, or anything that a model embeds.
@@ -68,7 +69,8 @@ def discover(
         ``discover.html``.
 
     Raises:
-        ConfigError: there is no such model, device or modality, a number is out of range, or ``out`` holds other things.
+        ConfigError: there is no such model, device or modality, a number is out of range, or ``out`` holds other
+            things.
         DataError: the data cannot be read, all rows are labelled or none is, or they are too few.
         StorageError: a file cannot be written.
     """
@@ -83,26 +85,23 @@ def discover(
     embedded = _having(embedded, modality)
     labels, known = _labels(embedded.corpus, labelled)
     _check_rows(labels, known, classes)
-    vectors = embedded.vectors[modality]
-    search = _Search(vectors, labels, classes, _own_way(embedded, classes))
 
+    search = _Search(embedded.vectors[modality], labels, classes, _own_way(embedded, classes))
     assigned, history = search.all(seed)
     assigned = in_order(assigned, len(known))
-    placed, centres = place(vectors, assigned, int(assigned.max()) + 1)
-    announce(f"{embedded.corpus.name}: {len(centres)} classes, {len(centres) - len(known)} of them new")
-    stability = Stability((None,) * len(centres))
+    placed, centres = place(search.vectors, assigned, int(assigned.max()) + 1)
+    count = len(centres)
+    announce(f"{embedded.corpus.name}: {count} classes, {count - len(known)} of them new")
+    stability = Stability((None,) * count)
     if repeats:
-        again = {"repeats": repeats, "seed": seed, "say": announce}
-        stability = find_again(search.part, assigned, labels, len(centres), **again)
-    words = terms_of(embedded.corpus.texts(), assigned, len(centres))
-    if embedded.model is not None and "text" in embedded.model.modalities:
-        words = weighed(embedded.model, words, known, centres)
-    names = unique_names(known, words)
+        stability = find_again(search.part, assigned, labels, count, repeats=repeats, seed=seed, say=announce)
+    names, words = _called(embedded, assigned, known, centres)
+
     shown = described(placed, labels, centres, names, words, stability.overlap)
     found = FoundClasses(Path(out), shown, embedded.corpus.ids, placed, history, stability.counts)
-    settings = {"data": str(data), "run": model and str(model), "labelled": labelled}
-    write_tables(found, embedded.corpus, {**settings, "modality": modality, "guess": classes, "seed": seed})
-    write_page(found, embedded.corpus, _setup(found, labels, settings, modality, seed), modality)
+    settings = {"data": str(data), "run": model and str(model), "labelled": labelled, "modality": modality}
+    write_tables(found, embedded.corpus, {**settings, "guess": classes, "seed": seed})
+    write_page(found, embedded.corpus, _setup(found, labels, {**settings, "seed": seed}), modality)
     return found
 
 
@@ -124,19 +123,19 @@ class _Search:
 
     def all(self, seed: int) -> tuple[np.ndarray, tuple[int, ...]]:
         """The class of each row, and the number of classes after each sweep."""
-        return self._found(self.vectors, torch.from_numpy(self.labels), seed)
+        return self._found(self.vectors, torch.from_numpy(self.labels), seed, STARTS)
 
     def part(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Classes of these rows, under numbers of their own."""
         _, labels = np.unique(np.append(self.labels[rows], -1), return_inverse=True)
-        return self._found(self.vectors[torch.from_numpy(rows)], torch.from_numpy(labels[:-1] - 1), seed)[0]
+        return self._found(self.vectors[torch.from_numpy(rows)], torch.from_numpy(labels[:-1] - 1), seed, AGAIN)[0]
 
-    def _found(self, vectors: Tensor, labels: Tensor, seed: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    def _found(self, vectors: Tensor, labels: Tensor, seed: int, starts: int) -> tuple[np.ndarray, tuple[int, ...]]:
         if self.own is not None:
             device = self.own.device  # type: ignore[attr-defined]
             own = self.own.discover(vectors.to(device), labels.to(device))
             return own.assigned.cpu().numpy(), ()
-        found = discover_classes(vectors, labels, start=self.guess, dim=min(DIM, *vectors.shape), seed=seed)
+        found = discover_classes(vectors, labels, start=self.guess, dim=DIM, restarts=starts, seed=seed)
         return found.assigned.cpu().numpy(), tuple(int(count) for count in found.history)
 
 
@@ -164,8 +163,8 @@ def _model_for(data: str | Path, run: str | Path | None, columns: Mapping[str, A
         have = survey(data, columns=columns).modalities
         if "image" not in have:
             raise DataError(
-                f"{data} holds {', '.join(have)} and no pictures: name the model that is to embed it with --run, such as "
-                "a folder of a run or clip:FOLDER, or write its embeddings first with accord embed"
+                f"{data} holds {', '.join(have)} and no pictures: name the model that is to embed it with --run, such "
+                "as a folder of a run or clip:FOLDER, or write its embeddings first with accord embed"
             )
         return DEFAULT_MODEL
     return run
@@ -205,8 +204,8 @@ def _labels(corpus: Corpus, labelled: str | None) -> tuple[np.ndarray, list[str]
         )
     if not free:
         raise DataError(
-            f"{corpus.name}: column {labelled} labels all {len(corpus):,} rows, so that there is nothing to find: leave "
-            "it empty where the class is not known, or leave --labelled out to find classes among all"
+            f"{corpus.name}: column {labelled} labels all {len(corpus):,} rows, so that there is nothing to find: "
+            "leave it empty where the class is not known, or leave --labelled out to find classes among all"
         )
     announce(f"{corpus.name}: {len(corpus) - free:,} of {len(corpus):,} rows have a label; labels: {len(known)}")
     return labels[:-1] - 1, known
@@ -218,8 +217,8 @@ def _check_rows(labels: np.ndarray, known: list[str], classes: int | None) -> No
         raise DataError(f"only {free} rows have no label: expected at least {_FEWEST}, so that they can form a class")
     if classes is not None and not len(known) <= classes <= len(known) + free:
         raise ConfigError(
-            f"classes = {classes}: expected from {max(len(known), 1)} (known classes) to {len(known) + free} (and a class "
-            "for each other row)"
+            f"classes = {classes}: expected from {max(len(known), 1)} (known classes) to {len(known) + free} (and a "
+            "class for each other row)"
         )
 
 
@@ -228,9 +227,17 @@ def _own_way(embedded: Embedded, classes: int | None) -> DiscoversClasses | None
     return None if embedded.model is None or classes is not None else DiscoversClasses.of(embedded.model.method)
 
 
-def _setup(
-    found: FoundClasses, labels: np.ndarray, settings: Mapping[str, Any], modality: str, seed: int
-) -> dict[str, dict[str, str]]:
+def _called(
+    embedded: Embedded, assigned: np.ndarray, known: list[str], centres: Tensor
+) -> tuple[list[str], list[Words]]:
+    """The name of each class, and words for it."""
+    words = terms_of(embedded.corpus.texts(), assigned, len(centres))
+    if embedded.model is not None and "text" in embedded.model.modalities:
+        words = weighed(embedded.model, words, known, centres)
+    return unique_names(known, words), words
+
+
+def _setup(found: FoundClasses, labels: np.ndarray, settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The facts of the page."""
     given = int((labels >= 0).sum())
     made = f"by {settings['run']}" if settings["run"] else "as they are in the file"
@@ -241,10 +248,8 @@ def _setup(
             "labelled": f"{given:,} by column {settings['labelled']}" if given else "none",
         },
         "Search": {
-            "vectors": f"{modality}, {made}",
+            "vectors": f"{settings['modality']}, {made}",
             "parts": f"{len(found.repeats)}",
-            "seed": str(seed),
+            "seed": str(settings["seed"]),
         },
     }
-
-
