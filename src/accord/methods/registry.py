@@ -41,6 +41,7 @@ _MODULES = {
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "capro": "accord.methods.noisy.capro",
+    "gpc_gcd": "accord.methods.noisy.gpc_gcd",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
     "bundle": "accord.methods.pretrained.bundle",

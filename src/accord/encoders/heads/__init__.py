@@ -7,13 +7,14 @@ Masks are True on real positions.
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.pairs import LabelMatcher, PairGate, PairWeightMLP
-from accord.encoders.heads.projectors import Activation, ConvHead, MLPHead
+from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
 
 __all__ = [
     "Activation",
     "AttentionalPooler",
     "ConvHead",
+    "DINOHead",
     "LabelMatcher",
     "MLPHead",
     "MetaPathContext",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from accord.functional.checks import check_choice, check_range
 
@@ -92,6 +94,50 @@ class ConvHead(nn.Sequential):
         for before, after in pairwise(widths):
             parts += [nn.Conv2d(before, after, 1), nn.BatchNorm2d(after), _activation(activation)]
         super().__init__(*parts, nn.Conv2d(widths[-1], d_out, 1))
+
+
+class DINOHead(nn.Module):
+    """Projector of DINO: an MLP without batch norm, a narrow unit-norm vector, and its cosines with directions.
+
+    ``[Linear(→ hidden), GELU] × (layers - 1), Linear(→ bottleneck)``, unit norm, and a weight-normalised linear map
+    without bias whose gains stay 1. Weights begin as a truncated normal of deviation 0.02, biases as 0.
+
+    Args:
+        d_in: width of the input.
+        d_out: number of directions.
+        hidden: width of the hidden layers.
+        bottleneck: width of the narrow vector.
+        layers: number of linear maps before it, at least 1.
+
+    Raises:
+        ValueError: fewer than one layer.
+
+    Source:
+        Caron et al. (2021, ICCV), appendix C.
+
+    Example:
+        >>> DINOHead(8, 4, hidden=16, bottleneck=6)(torch.randn(3, 8)).abs().max() <= 1
+        tensor(True)
+    """
+
+    def __init__(self, d_in: int, d_out: int, hidden: int = 2048, bottleneck: int = 256, layers: int = 3) -> None:
+        super().__init__()
+        check_range(1, max(layers, 1), layers=layers)
+        widths = [d_in, *[hidden] * (layers - 1)]
+        parts = [part for before, after in pairwise(widths) for part in (nn.Linear(before, after), nn.GELU())]
+        self.mlp = nn.Sequential(*parts, nn.Linear(widths[-1], bottleneck))
+        self.directions = nn.Parameter(torch.empty(d_out, bottleneck))
+        for weight in (self.directions, *(part.weight for part in self.mlp if isinstance(part, nn.Linear))):
+            nn.init.trunc_normal_(weight, std=0.02)
+        for part in self.mlp:
+            if isinstance(part, nn.Linear):
+                nn.init.zeros_(part.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cosines ``(B, d_out)``, in float32, of ``x (B, d_in)`` with the directions."""
+        narrow = self.mlp(x)
+        with torch.autocast(narrow.device.type, enabled=False):
+            return F.normalize(narrow.float(), dim=-1) @ F.normalize(self.directions.float(), dim=-1).T
 
 
 def _activation(name: Activation) -> nn.Module:

@@ -36,7 +36,9 @@ from accord.functional.clusters.niw import ClusterStatistics, NIWPrior, split_me
 
 SMALLEST_HALF = 5  # a cluster is split only where both halves have more members
 DOUBLINGS = 6  # of the first start, at most
-SAMPLE = 20_000  # unlabelled rows on which k-means starts anew; of more it goes on from there over all
+# Of more unlabelled rows k-means starts on some of them and goes on over all, and many clusters have fewer restarts.
+SAMPLE = 10_000
+STARTED = 1000  # clusters of all restarts together
 
 
 class Tried(NamedTuple):
@@ -122,12 +124,14 @@ def discover_classes(
 
     In every sweep the rows are clustered by :func:`~accord.functional.semi_supervised_kmeans` into as many clusters
     as the sweep before has left, and :func:`~accord.functional.split_merge_step` splits and merges those without
-    labelled rows. Of all sweeps the partition of highest evidence is kept, ``Σ_k log α + log Γ(n_k) + log f(x_k)``
-    with the marginal likelihood f of a Gaussian under a Normal-inverse-Wishart prior and α = 1.
+    labelled rows, until a sweep changes nothing. Where none does, the sweep of highest evidence is taken:
+    ``Σ_k log α + log Γ(n_k) + log f(x_k)`` with the marginal likelihood f of a Gaussian under a Normal-inverse-Wishart
+    prior and α = 1.
 
-    A mixture of many small groups looks like one Gaussian and is never split, from whatever few clusters one starts;
-    from more clusters than groups it is found by merging. Without ``start`` the first start is therefore doubled as
-    long as the evidence rises. A group of fewer than twelve rows may be found so, but never by a split.
+    Many small groups together look like one Gaussian, which no split makes likelier; from more clusters than groups
+    they are found by merging. Without ``start`` the first start is therefore doubled as long as the evidence rises.
+    A cluster of fewer than twelve rows is never split (``unsplittable`` counts them), and groups with fewer rows than
+    ``dim`` easily pass for one: a smaller ``spread`` or ``dim`` keeps them apart.
 
     Args:
         features: ``(N, D)``; finite; rows are taken at unit norm.
@@ -140,7 +144,7 @@ def discover_classes(
             Hastings test.
         spread: ``Ψ0 = spread · I`` of the prior, see :class:`~accord.functional.NIWPrior`; None for the value under
             which the labelled classes are likeliest (empirical Bayes), and GPC's 0.005 where none has two rows.
-        restarts: random starts of every k-means.
+        restarts: random starts of every k-means; over more than 10,000 rows fewer, where there are many clusters.
         seed: of all that is random.
 
     Returns:
@@ -269,7 +273,7 @@ class _Search:
         self.x_u, self.x_l = self.rows.x[free], self.rows.x[~free]
 
     def doubling(self) -> _Found:
-        """From twice the labelled classes, and on as long as the evidence rises."""
+        """From twice the labelled classes, and on as long as the evidence rises by a nat."""
         most = self.rows.known + len(self.x_u)
         first = min(max(2 * self.rows.known, 2), most)
         best = self.from_start(first)
@@ -278,13 +282,13 @@ class _Search:
             if start > most:
                 break
             found = self.from_start(start)
-            if found.evidence <= best.evidence:
+            if found.evidence < best.evidence + 1:  # nat
                 break
             best = found
         return best
 
     def from_start(self, start: int) -> _Found:
-        """The best of all sweeps from one number of clusters."""
+        """What the sweeps from one number of clusters end in, or the best of them where they do not end."""
         known = self.rows.known
         check_range(max(known, 1), known + len(self.x_u), start=start)
         rng = torch.Generator().manual_seed(self.seed)
@@ -298,10 +302,10 @@ class _Search:
             k = len(centres)
             history.append(k)
             assign = self.rows.in_order(assign)
-            evidence = self._evidence(assign, k)
-            if best is None or evidence > best.evidence:
-                best = _Found(centres, assign, evidence)
             converged = not (info.split or info.merged or info.dropped)
+            evidence = self._evidence(assign, k)
+            if best is None or converged or evidence > best.evidence:
+                best = _Found(centres, assign, evidence)
             if converged:
                 break
         assert best is not None
@@ -315,7 +319,8 @@ class _Search:
         if len(x_u) <= some:
             return semi_supervised_kmeans(x_u, x_l, y, k, self.restarts, seed)[0]
         drawn = torch.randperm(len(x_u), generator=torch.Generator().manual_seed(seed))[:some].to(x_u.device)
-        start = semi_supervised_kmeans(x_u[drawn], x_l, y, k, self.restarts, seed, n_iter=20)[0]
+        restarts = min(self.restarts, max(1, STARTED // k))
+        start = semi_supervised_kmeans(x_u[drawn], x_l, y, k, restarts, seed, n_iter=20)[0]
         return semi_supervised_kmeans(x_u, x_l, y, k, start=start, n_iter=25)[0]
 
     def _evidence(self, assign: Tensor, k: int) -> float:

@@ -63,7 +63,14 @@ def nt_xent(a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: boo
         return self_logsumexp(z, logit_scale_of(temperature)).mean() - gain.mean()
 
 
-def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, normalize: bool = True) -> Tensor:
+def supcon(
+    z: Tensor,
+    labels: Tensor,
+    temperature: Tensor | float = 0.07,
+    *,
+    normalize: bool = True,
+    present: Tensor | None = None,
+) -> Tensor:
     """Supervised contrast: every other row of the class is a positive (SupCon, eq. 2, the sum outside the log).
 
     ``mean_i [log Σ_{k ≠ i} exp(s_ik) - mean_{j ≠ i, y_j = y_i} s_ij]`` over the rows that have a positive. The mean
@@ -74,6 +81,7 @@ def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, nor
         labels: ``(N,)`` integers.
         temperature: divides the cosines.
         normalize: bring rows to unit norm first; False takes them as they are.
+        present: ``(N,)`` bool, False for rows that are neither compared nor compared with, such as those without label.
 
     Returns:
         Scalar, 0 when no row has a positive.
@@ -90,12 +98,18 @@ def supcon(z: Tensor, labels: Tensor, temperature: Tensor | float = 0.07, *, nor
     check_ndim(2, z=z)
     check_shape((len(z),), labels=labels)
     check_positive(temperature=temperature)
+    if present is not None:
+        check_shape((len(z),), present=present)
     with torch.autocast(z.device.type, enabled=False):
         z = _unit(z, normalize)
         if len(z) <= DENSE_ROWS:
             other = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+            if present is not None:
+                other &= present & present[:, None]
             same = (labels[:, None] == labels) & other
             return contrastive_loss(z @ z.T / temperature, same, other & ~same)
+        if present is not None:
+            z, labels = z[present], labels[present]
         classes, member = labels.unique(return_inverse=True)
         total = z.new_zeros(len(classes), z.shape[1]).index_add(0, member, z)
         count = torch.bincount(member, minlength=len(classes))[member] - 1
