@@ -2,7 +2,8 @@
 
 A page says where with a comment of its own: ``<!-- made from: NAME -->``, NAME being a key of ``MAKERS``,
 ``modules of PACKAGE`` for a package's reference, ``settings of CLASS`` for a table of a configuration,
-``import of DISTRIBUTION`` for the seconds that its import takes, or ``verdicts of CARD`` for what its claims came to.
+``import of DISTRIBUTION`` for the seconds that its import takes, ``verdicts of CARD`` for what its claims came to, or
+``benchmark of NAME`` for what one benchmark measured.
 In a sentence ``{claim:SLUG/QUESTION}`` stands for the answer to one question, with a link.
 """
 
@@ -67,7 +68,13 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 def make(name: str) -> str:
     """The Markdown that a mark stands for."""
     kind, _, argument = name.partition(" of ")
-    makers = {"modules": reference, "settings": settings, "import": import_seconds, "verdicts": verdicts}
+    makers = {
+        "modules": reference,
+        "settings": settings,
+        "import": import_seconds,
+        "verdicts": verdicts,
+        "benchmark": benchmark,
+    }
     return makers[kind](argument) if argument else MAKERS[name]()
 
 
@@ -316,13 +323,26 @@ def comparison() -> str:
     return benchmark_section(json.loads((MEASURED / f"{COMPARISON}.json").read_text()))
 
 
+def benchmark(name: str) -> str:
+    """The rows of one benchmark; a sentence where it was not measured yet."""
+    path = MEASURED / f"{name}.json"
+    if path.is_file():
+        return benchmark_table(json.loads(path.read_text()))
+    return f"*Not measured yet: `python benchmarks/{name}.py` does it.*"
+
+
 def benchmark_section(record: dict[str, Any]) -> str:
+    """One benchmark under its name."""
+    return f"## {record['benchmark']}\n\n{benchmark_table(record)}"
+
+
+def benchmark_table(record: dict[str, Any]) -> str:
     """One benchmark as a table, with where it was measured."""
     header = list(record["rows"][0])
     rows = [[cell(row[name]) for name in header] for row in record["rows"]]
     machine = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in record["machine"].items())
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return f"## {record['benchmark']}\n\n{table(header, rows)}\n\n*{machine}.* *{versions}.*"
+    return f"{table(header, rows)}\n\n*{machine}.* *{versions}.*"
 
 
 def cell(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -65,6 +66,24 @@ def test_a_page_lists_the_claims_of_a_card_with_verdicts(hooks, monkeypatch) -> 
     assert queue.endswith(" A queue helps.")
     assert UNMEASURED in smoothness
     assert last == "- It is fast. *Not measured: no claim asks for it.*"
+
+
+def test_a_page_shows_a_benchmark_or_says_that_it_was_not_measured(hooks, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(hooks, "MEASURED", tmp_path)
+    assert filled(hooks, "<!-- made from: benchmark of speed -->") == (
+        "*Not measured yet: `python benchmarks/speed.py` does it.*"
+    )
+    record = {
+        "benchmark": "speed",
+        "machine": {"cores": 2},
+        "versions": {"torch": "2"},
+        "rows": [{"what": "a", "s": 1.5}],
+    }
+    (tmp_path / "speed.json").write_text(json.dumps(record))
+    shown = filled(hooks, "<!-- made from: benchmark of speed -->")
+    assert "| a | 1.5 |" in shown
+    assert "cores: 2" in shown
+    assert "##" not in shown
 
 
 def test_the_import_of_every_dependency_was_measured(hooks) -> None:

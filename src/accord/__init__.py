@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from accord.pipeline import embed, evaluate, load, search, train
     from accord.pipeline.captioning import caption
     from accord.pipeline.comparison import compare
+    from accord.pipeline.diagnosis import diagnose
+    from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _VERBS = (
     "caption",
     "compare",
+    "diagnose",
+    "discover",
     "embed",
     "evaluate",
     "explain",
@@ -51,6 +55,7 @@ __all__ = [
     "compare",
     "data",
     "diagnostics",
+    "discover",
     "embed",
     "encoders",
     "evaluate",

@@ -21,6 +21,7 @@ VERBS = {
     "transfer": ("house", "pack:emoji"),
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
     "probe": ("house",),
+    "discover": ("pack:emoji",),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),

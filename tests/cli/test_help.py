@@ -20,6 +20,7 @@ VERBS = (
     ("caption",),
     ("transfer",),
     ("compare",),
+    ("discover",),
     ("data", "list"),
     ("data", "get"),
     ("data", "build"),

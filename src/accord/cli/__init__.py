@@ -17,6 +17,8 @@ from accord.cli import (
     claims,
     compare,
     data,
+    diagnose,
+    discover,
     embed,
     evaluate,
     explain,
@@ -124,6 +126,7 @@ app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command(epilog=probe.EXAMPLE)(probe.probe)
+app.command(epilog=discover.EXAMPLE)(discover.discover)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)
 

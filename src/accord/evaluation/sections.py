@@ -170,3 +170,30 @@ class Curves(Section):
     x: str
     y: str
     title: str = field(default="Curves", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A group of things, such as a class that was found: what is known of it, and some of its members.
+
+    Args:
+        name: what it is called.
+        tag: a word beside the name.
+        note: what is known of it.
+        rows: headline and members, row by row.
+    """
+
+    name: str
+    tag: str
+    note: str
+    rows: tuple[tuple[str, tuple[Item, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Sheets(Section):
+    """Contact sheets, one a group."""
+
+    kind: ClassVar[str] = "sheets"
+    lead: str
+    sheets: tuple[Sheet, ...]
+    title: str = field(default="Groups", kw_only=True)

@@ -13,6 +13,8 @@ from accord.moved import VERBS, renamed
 if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.comparison import Comparison, compare
+    from accord.pipeline.diagnosis import diagnose
+    from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
     from accord.pipeline.judgement import zero_shot
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "captioning": ("Captioned", "caption"),
     "comparison": ("Comparison", "compare"),
+    "diagnosis": ("diagnose",),
+    "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
     "exporting": ("export",),
     "judgement": ("zero_shot",),
@@ -37,10 +41,13 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 __all__ = [
     "Captioned",
     "Comparison",
+    "FoundClasses",
     "Model",
     "Run",
     "caption",
     "compare",
+    "diagnose",
+    "discover",
     "embed",
     "evaluate",
     "explain",

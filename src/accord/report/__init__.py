@@ -30,6 +30,8 @@ from accord.report.summary import (
     Retrieval,
     RunSummary,
     Section,
+    Sheet,
+    Sheets,
 )
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "Retrieval",
     "RunSummary",
     "Section",
+    "Sheet",
+    "Sheets",
     "project",
     "read_curves",
     "render_report",

@@ -21,6 +21,8 @@ from accord.evaluation.sections import (
     Relations,
     Retrieval,
     Section,
+    Sheet,
+    Sheets,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ __all__ = [
     "Retrieval",
     "RunSummary",
     "Section",
+    "Sheet",
+    "Sheets",
 ]
 
 Curve = Sequence[tuple[int, float]]  # (optimiser step, value)
