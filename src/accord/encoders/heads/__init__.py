@@ -4,6 +4,7 @@ Each is a thin module around mathematics that is written elsewhere or in a few l
 Masks are True on real positions.
 """
 
+from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.pairs import LabelMatcher, PairGate, PairWeightMLP
@@ -14,6 +15,7 @@ __all__ = [
     "Activation",
     "AttentionalPooler",
     "ConvHead",
+    "GraphReasoning",
     "LabelMatcher",
     "MLPHead",
     "MetaPathContext",
@@ -22,6 +24,7 @@ __all__ = [
     "PixelPropagation",
     "PrefixProjector",
     "QueryMLP",
+    "SelfAttentionPool",
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",
