@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from accord.pipeline import embed, evaluate, load, search, train
     from accord.pipeline.captioning import caption
     from accord.pipeline.comparison import compare
-    from accord.pipeline.diagnosis import diagnose
     from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _VERBS = (
     "caption",
     "compare",
-    "diagnose",
     "discover",
     "embed",
     "evaluate",

@@ -17,7 +17,6 @@ from accord.cli import (
     claims,
     compare,
     data,
-    diagnose,
     discover,
     embed,
     evaluate,

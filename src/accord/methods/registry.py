@@ -56,6 +56,7 @@ _MODULES = {
     "gpc_gcd": "accord.methods.noisy.gpc_gcd",
     "cross_entropy": "accord.methods.noisy.baselines",
     "prototypical": "accord.methods.noisy.baselines",
+    "pc2": "accord.methods.noisy.pc2",
     "bundle": "accord.methods.pretrained.bundle",
 }
 _OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}

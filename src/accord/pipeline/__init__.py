@@ -13,7 +13,6 @@ from accord.moved import VERBS, renamed
 if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.comparison import Comparison, compare
-    from accord.pipeline.diagnosis import diagnose
     from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "captioning": ("Captioned", "caption"),
     "comparison": ("Comparison", "compare"),
-    "diagnosis": ("diagnose",),
     "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
     "exporting": ("export",),
@@ -46,7 +44,6 @@ __all__ = [
     "Run",
     "caption",
     "compare",
-    "diagnose",
     "discover",
     "embed",
     "evaluate",

@@ -4,6 +4,7 @@ Each is a thin module around mathematics that is written elsewhere or in a few l
 Masks are True on real positions.
 """
 
+from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
@@ -16,6 +17,7 @@ __all__ = [
     "ConvHead",
     "DINOHead",
     "Fuse",
+    "GraphReasoning",
     "LabelMatcher",
     "MLPHead",
     "MetaPathContext",
@@ -25,6 +27,7 @@ __all__ = [
     "PixelPropagation",
     "PrefixProjector",
     "QueryMLP",
+    "SelfAttentionPool",
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",

@@ -262,7 +262,12 @@ def similarity_weights(
 
 
 def stacked_cross_attention(
-    query: Tensor, context: Tensor, smooth: float = 9.0, query_mask: Tensor | None = None
+    query: Tensor,
+    context: Tensor,
+    smooth: float = 9.0,
+    query_mask: Tensor | None = None,
+    *,
+    all_pairs: bool = False,
 ) -> Tensor:
     """For every token of the query the context that it attends to (SCAN, Lee et al. 2018, ECCV).
 
@@ -274,9 +279,10 @@ def stacked_cross_attention(
         context: ``(B, R, d)`` unit norm, often image regions; sample b is attended to by query b only.
         smooth: inverse temperature of the softmax.
         query_mask: ``(B, L)`` bool, False for padding, which takes no part in the normalisation.
+        all_pairs: every query attends to each of A contexts ``(A, R, d)``.
 
     Returns:
-        ``(B, L, d)`` unit norm; zero for padding.
+        ``(B, L, d)`` unit norm, or ``(A, B, L, d)`` for all pairs; zero for padding.
 
     Raises:
         ShapeError: shapes that do not fit together.
@@ -287,17 +293,19 @@ def stacked_cross_attention(
         tensor([[[1., 0.]]])
     """
     check_ndim(3, query=query, context=context)
-    check_shape((len(query), None, query.shape[2]), context=context)
+    check_shape((None if all_pairs else len(query), None, query.shape[2]), context=context)
     check_positive(smooth=smooth)
     if query_mask is not None:
         check_shape(tuple(query.shape[:2]), query_mask=query_mask)
+    pairs = "ard,bld->abrl" if all_pairs else "brd,bld->brl"
     with torch.autocast(query.device.type, enabled=False):
         query, context = as_float(query), as_float(context)
-        affinity = F.leaky_relu(context @ query.mT, 0.1)  # (B, R, L)
+        affinity = F.leaky_relu(torch.einsum(pairs, context, query), 0.1)  # (A, B, R, L) or (B, R, L)
         if query_mask is not None:
             affinity = affinity.masked_fill(~query_mask[:, None], 0.0)
-        attention = (smooth * _unit(affinity)).softmax(dim=1)
-        attended = _unit(attention.mT @ context)
+        attention = (smooth * _unit(affinity)).softmax(dim=-2)
+        mixed = "abrl,ard->abld" if all_pairs else "brl,brd->bld"
+        attended = _unit(torch.einsum(mixed, attention, context))
         return attended if query_mask is None else attended.masked_fill(~query_mask[..., None], 0.0)
 
 
