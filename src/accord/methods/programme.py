@@ -201,7 +201,10 @@ class DataInfo:
         >>> DataInfo.parse({"rows": 2, "classes": ["a", "b"]}).classes
         ('a', 'b')
         """
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+        facts: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        }
+        return cls(**facts)
 
 
 class Loader(Protocol):

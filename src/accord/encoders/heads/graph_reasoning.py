@@ -6,6 +6,8 @@ picture and caption differ as a whole is another, and a few rounds of attention 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -114,7 +116,7 @@ class GraphReasoning(nn.Module):
             blocks = [x.split(max(1, CHUNK_ELEMENTS // max(1, a_caption))) for x in (words, text, mask)]
             if len(blocks[0]) == 1 or not torch.is_grad_enabled():
                 return torch.cat([self._block(regions, image, *block) for block in zip(*blocks, strict=True)], dim=1)
-            again = {"use_reentrant": False, "preserve_rng_state": False}
+            again: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             scores = [checkpoint(self._block, regions, image, *block, **again) for block in zip(*blocks, strict=True)]
             return torch.cat(scores, dim=1)
 

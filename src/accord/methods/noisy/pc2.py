@@ -129,7 +129,12 @@ class Pc2(Method, Rescores, JudgesRows):
         cfg, rows = self.config, max(1, data.rows)
         classes = cfg.classes if cfg.classification else 0
         own = {name: encoders[name] for name in self.needs}
-        head = {"sim_dim": cfg.sim_dim, "steps": cfg.reasoning, "smooth": cfg.smooth, "dropout": cfg.dropout}
+        head: dict[str, Any] = {
+            "sim_dim": cfg.sim_dim,
+            "steps": cfg.reasoning,
+            "smooth": cfg.smooth,
+            "dropout": cfg.dropout,
+        }
         head |= {"classes": classes, "hidden": cfg.hidden}
         self.networks = nn.ModuleDict({name: PairNetwork(own, cfg.dim, cfg.similarity, **head) for name in NETWORKS})
         self.second_encoders = nn.ModuleDict(

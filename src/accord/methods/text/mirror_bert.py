@@ -59,7 +59,7 @@ class MirrorBert(Sentences):
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """NT-Xent over the texts of all processes and their copies."""
-        found = self.vectors([(batch["text"], batch.get("text_mask")), batch["text_views"][0]])
+        found = self.of_views([(batch["text"], batch.get("text_mask")), batch["text_views"][0]])
         first, second = (gather_features(vector, with_grad=True) for vector in found)
         total = nt_xent(first, second, self.config.temperature)
         terms = {"contrastive": total.detach(), "total": total}

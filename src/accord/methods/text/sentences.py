@@ -103,7 +103,7 @@ class Sentences(Method, Embeds):
             return features.pooled.float()
         return pool(*features.sequence(), self.config.pooling)
 
-    def vectors(self, views: Sequence[Pair]) -> list[Tensor]:
+    def of_views(self, views: Sequence[Pair]) -> list[Tensor]:
         """:meth:`pooled` of several views of the texts, which go through the encoder together."""
         if len(views) == 1 or isinstance(views[0][0], Features):
             return [self.pooled(self.read(*view)) for view in views]
@@ -111,8 +111,11 @@ class Sentences(Method, Embeds):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """The pooled vector, unit norm."""
-        vectors = self.pooled(self.text_encoder(batch["text"], batch.get("text_mask")))
-        return {"text": F.normalize(vectors, dim=1)}
+        return {"text": F.normalize(self.vectors(batch)["text"], dim=1)}
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """The same as it is pooled."""
+        return {"text": self.pooled(self.text_encoder(batch["text"], batch.get("text_mask")))}
 
 
 def stacked(views: Sequence[Pair]) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,7 @@ class Simcse(Sentences):
 
     def _seen_everywhere(self, views: list[Pair]) -> list[Tensor]:
         """The vectors of all processes, through the head."""
-        vectors = [vector if self.head is None else self.head(vector) for vector in self.vectors(views)]
+        vectors = [vector if self.head is None else self.head(vector) for vector in self.of_views(views)]
         return [gather_features(vector.float(), with_grad=True) for vector in vectors]
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
