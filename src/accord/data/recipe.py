@@ -45,6 +45,11 @@ class CorruptionConfig(Config):
 
     kind: Literal["captions", "labels", "web_query"] = Field(description="what is corrupted")
     rate: float = Field(0.4, ge=0, le=1, description="share of rows corrupted (captions, labels)")
+    order: Literal["cycle", "any"] = Field(
+        "cycle",
+        description="where moved captions go: cycle, none to its own row; any, a permutation as in papers on noisy "
+        "correspondence, in which one comes back to its row on average",
+    )
     flip: Literal["symmetric", "pair"] = Field("symmetric", description="where flipped labels go")
     queries: dict[str, list[str]] = Field(default_factory=dict, description="query words of each class (web_query)")
     seed: int = Field(0, ge=0, description="which corruption")
@@ -261,7 +266,7 @@ def corrupt(corpus: Corpus, config: CorruptionConfig) -> Corpus:
         DataError: the corpus lacks what is to be corrupted.
     """
     if config.kind == "captions":
-        texts, moved = shuffle_captions(corpus.texts(), config.rate, config.seed)
+        texts, moved = shuffle_captions(corpus.texts(), config.rate, config.seed, config.order)
         return corpus.with_texts(texts, moved=moved)
     if corpus.labels is None or corpus.multi_label:
         raise DataError(f"{corpus.name}: corruption {config.kind!r} needs one label a row; pass --label COL")

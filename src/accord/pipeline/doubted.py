@@ -69,7 +69,7 @@ def doubted_rows(model: Model, train: Corpus) -> list[Doubt] | None:
             label=label or "",
             proposed=proposed[place] if kept[place] else "",
             score=float(score[place]),
-            reason=_reason(bool(kept[place]), train),
+            reason=_reason(bool(kept[place]), model.method.learns_labels, train),
         )
         for place, row, file, texts, label in described
     ]
@@ -99,9 +99,9 @@ def _proposed(verdicts: Verdicts, train: Corpus) -> list[str]:
     ]
 
 
-def _reason(kept: bool, train: Corpus) -> str:
+def _reason(kept: bool, by_labels: bool, train: Corpus) -> str:
     if kept:
         return "another label fits better"
-    if train.labels is not None:
+    if by_labels:
         return "fits none of the classes"
     return f"{' and '.join(train.modalities)} do not belong together"

@@ -77,7 +77,7 @@ def judgement(model: Model, train: Corpus) -> list[Metric]:
     verdicts = None if judge is None else judge.verdicts()
     if verdicts is None or train.truth is None or len(train) != len(verdicts.kept):
         return []
-    if train.labels is not None and train.labels.ndim == 1:
+    if model.method.learns_labels and train.labels is not None and train.labels.ndim == 1:
         return noise_metrics(verdicts, train.labels, train.truth, train.groups())
     return pair_noise_metrics(verdicts, np.asarray(train.truth) == 0, train.groups())
 

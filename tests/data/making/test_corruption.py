@@ -34,6 +34,18 @@ def test_shuffle_does_not_call_an_equal_caption_noise() -> None:
     assert not moved.any()
 
 
+def test_a_permutation_keeps_all_captions_and_says_which_came_back() -> None:
+    texts = [f"caption {row}" for row in range(200)]
+    came_back = 0
+    for seed in range(60):
+        shuffled, moved = shuffle_captions(texts, 0.4, seed, order="any")
+        assert sorted(shuffled) == sorted(texts)
+        assert [new != old for new, old in zip(shuffled, texts, strict=True)] == moved.tolist()
+        assert 70 <= moved.sum() <= 80
+        came_back += 80 - int(moved.sum())
+    assert 30 <= came_back <= 90  # one of each permutation on average
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), max_size=60),

@@ -18,32 +18,38 @@ from accord.errors import ConfigError, ShapeError
 T = TypeVar("T")
 
 
-def shuffle_captions(texts: Sequence[T], rate: float, seed: int) -> tuple[list[T], NDArray[np.bool_]]:
-    """Give a share of the rows another row's text, in one cycle through them, so that none keeps its place.
+def shuffle_captions(
+    texts: Sequence[T], rate: float, seed: int, order: Literal["cycle", "any"] = "cycle"
+) -> tuple[list[T], NDArray[np.bool_]]:
+    """Give a share of the rows another row's text.
 
     Args:
         texts: one entry a row, of any type (a caption or a list of captions).
         rate: share of the rows that are moved, in [0, 1], rounded to whole rows. A single row has none to
             exchange with and stays.
         seed: of the choice and of the order.
+        order: ``"cycle"``: in one cycle through them, so that none keeps its place; ``"any"``: by any permutation of
+            them, in which one text comes back to its own row on average (NCR; Huang et al. 2021).
 
     Returns:
         The texts after the shuffle, and ``(N,)`` bool: True where the text now differs from the row's own (a moved
         row may receive an equal text, which is no noise).
 
     Raises:
-        ConfigError: the rate is outside [0, 1].
+        ConfigError: the rate is outside [0, 1], or the order is unknown.
 
     Example:
         >>> texts, moved = shuffle_captions(["a", "b", "c", "d"], 0.5, seed=0)
         >>> texts, moved.tolist()
         (['c', 'b', 'a', 'd'], [True, False, True, False])
     """
+    if order not in ("cycle", "any"):
+        raise ConfigError(f"order = {order!r}: expected 'cycle' or 'any'")
     rows = _chosen(len(texts), rate, seed)
+    sources = np.roll(rows, 1) if order == "cycle" else np.random.default_rng([seed, 1]).permutation(rows)
     shuffled = list(texts)
-    if len(rows) > 1:
-        for row, source in zip(rows, np.roll(rows, 1), strict=True):
-            shuffled[row] = texts[source]
+    for row, source in zip(rows, sources, strict=True):
+        shuffled[row] = texts[source]
     moved = np.array([new != old for new, old in zip(shuffled, texts, strict=True)], dtype=bool)
     return shuffled, moved
 

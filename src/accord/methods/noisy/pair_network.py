@@ -64,6 +64,8 @@ class PairNetwork(nn.Module):
             fixed = {"image": self.places, "text": None}
             self.pool = nn.ModuleDict({name: SelfAttentionPool(dim, fixed[name], dropout) for name in fixed})
             self.reason = GraphReasoning(dim, sim_dim, steps, smooth)
+        else:  # vectors of one modality lie close together, and a classifier would put them all in one class
+            self.standardise = nn.ModuleDict({name: nn.BatchNorm1d(dim, affine=False) for name in widths})
         if classes:
             self.classifier = nn.Sequential(nn.Linear(self.places * dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
@@ -82,16 +84,17 @@ class PairNetwork(nn.Module):
         words, mask = text.sequence()
         return self.reason(regions, image.pooled, words, text.pooled, mask)
 
-    def classify(self, features: Features) -> Tensor:
+    def classify(self, name: str, features: Features) -> Tensor:
         """Logits ``(B, C)`` of what was read."""
         assert features.tokens is not None
-        logits: Tensor = self.classifier(to_length(features.tokens, features.mask, self.places).flatten(1))
+        flat = to_length(features.tokens, features.mask, self.places).flatten(1)
+        logits: Tensor = self.classifier(flat if self.by_tokens else self.standardise[name](flat))
         return logits.float()
 
     @torch.no_grad()
-    def predict(self, features: Features) -> Tensor:
+    def predict(self, name: str, features: Features) -> Tensor:
         """Probabilities ``(B, C)`` of the classes, without gradient."""
-        return self.classify(features).softmax(dim=1)
+        return self.classify(name, features).softmax(dim=1)
 
 
 def side_by_side(first: Features, second: Features) -> Features:

@@ -215,7 +215,7 @@ class Pc2(Method, Rescores, JudgesRows):
             for name, features in here.items():
                 read[name].append(features.to("cpu"))
             if self.config.classification:
-                predictions.append(network.predict(here["image"]))
+                predictions.append(network.predict("image", here["image"]))
         sides, margin = (read["image"], read["text"]), self.config.margin
         losses = losses_among_others(network.similarity, *sides, margin, draws, self.device)
         return losses, torch.cat(predictions) if predictions else None
@@ -244,13 +244,14 @@ class Pc2(Method, Rescores, JudgesRows):
         terms = {"triplet": total.detach()}
         if cfg.classification:
             logits = {
-                name: gather_features(network.classify(features), with_grad=True) for name, features in read.items()
+                name: gather_features(network.classify(name, features), with_grad=True)
+                for name, features in read.items()
             }
             guess = pseudo_classification_loss(logits["image"], logits["text"], cfg.entropy_weight, cfg.entropy)
             total = total + guess.pop("total")
             terms |= {name: term.detach() for name, term in guess.items()}
             if warm:
-                self._bank(number).update(batch["index"], network.predict(read["image"]))
+                self._bank(number).update(batch["index"], network.predict("image", read["image"]))
         return {**terms, "total": total}
 
     def borrowed(self, number: int, batch: Batch) -> dict[str, Tensor]:
@@ -265,7 +266,7 @@ class Pc2(Method, Rescores, JudgesRows):
         )
         text = self._encode(number, "text", _some(batch["text"], CLEAN), None if mask is None else mask[CLEAN])
         lent = gather_sequences(network.read("text", text))
-        predicted = [network.predict(features) for features in (lending, asking)]
+        predicted = [network.predict("image", features) for features in (lending, asking)]
         clean, unsure = (gather_features(each, with_grad=False) for each in predicted)
         chosen, label = assign_pseudo_captions(unsure, clean, self.config.caption_floor)
         sims = self._all_similarities(number, asking, lent.select(chosen))

@@ -1,0 +1,31 @@
+"""Bringing tokens to a number of places."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from accord.encoders.pooling import to_length
+
+
+def test_more_tokens_are_interpolated_as_torch_interpolates_them() -> None:
+    tokens = torch.randn(2, 9, 3)
+    want = F.interpolate(tokens.mT, size=4, mode="linear").mT
+    torch.testing.assert_close(to_length(tokens, None, 4), want)
+
+
+def test_each_row_is_brought_to_the_length_by_its_own_real_tokens() -> None:
+    tokens = torch.randn(3, 9, 2)
+    counts = torch.tensor([9, 3, 0])
+    mask = torch.arange(9) < counts[:, None]
+    found = to_length(tokens, mask, 5)
+    torch.testing.assert_close(found[:1], to_length(tokens[:1], None, 5))
+    torch.testing.assert_close(found[1, 1:4], tokens[1, :3])
+    assert (found[1, [0, 4]] == 0).all()
+    assert (found[2] == 0).all()
+
+
+def test_what_is_masked_in_front_is_left_out_as_well() -> None:
+    tokens = torch.arange(6.0).view(1, 6, 1)
+    mask = torch.tensor([[False, True, True, True, True, False]])
+    assert to_length(tokens, mask, 4).flatten().tolist() == [1, 2, 3, 4]
