@@ -262,7 +262,7 @@ def halves(x: Tensor, assign: Tensor, k: int, *, n_iter: int = 20, n_redo: int =
     with torch.autocast(x.device.type, enabled=False):
         x = as_float(x)
         best, least = torch.zeros_like(assign, dtype=torch.bool), x.new_full((k,), torch.inf)
-        for redo in range(n_redo):
+        for redo in range(n_redo if len(x) else 0):
             side, inertia = _halved_once(x, assign, k, n_iter, _generator(seed, redo))
             best = torch.where((inertia < least)[assign], side, best)
             least = torch.minimum(least, inertia)
