@@ -12,7 +12,7 @@ apart easily leave little room for digits. A stage after the first sees only neg
 4. Random clusters of the same sizes should give no more than plain models do.
 
 A factor is known as well as a linear probe says on clean inputs that training has not seen. In all arms each member has
-random weights of its own to start from. Floor and ceiling of digits are an untrained encoder, inputs without colour.
+random weights of its own to start from. Floor and ceiling of digits: an untrained encoder, and inputs without colour.
 
     accord claims run mcl_multistage
 """

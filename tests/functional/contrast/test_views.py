@@ -210,6 +210,20 @@ def test_the_multi_view_losses_equal_the_released_code(golden, n_views: int, nam
     torch.testing.assert_close(z.grad, given_[f"n{n_views}_{name}_grad"], rtol=1e-4, atol=1e-5)
 
 
+def test_negatives_of_the_own_label_are_all_of_a_pure_batch_none_of_a_mixed_one_and_else_those_of_each_label() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, p = draw(6, generator).requires_grad_(), draw(6, generator)
+    torch.testing.assert_close(AF.nt_xent(a, p, 0.1, labels=torch.full((6,), 3)), AF.nt_xent(a, p, 0.1))
+    alone = AF.nt_xent(a, p, 0.1, labels=torch.arange(6))
+    torch.testing.assert_close(alone, torch.zeros(()).double())
+    torch.testing.assert_close(torch.autograd.grad(alone, a)[0], torch.zeros_like(a))
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
+    pure = [AF.nt_xent(a[labels == c], p[labels == c], 0.1) for c in (0, 1)]
+    torch.testing.assert_close(AF.nt_xent(a, p, 0.1, labels=labels), torch.stack(pure).mean())
+    with pytest.raises(ShapeError, match="labels has shape"):
+        AF.nt_xent(a, p, 0.1, labels=labels[:2])
+
+
 def test_nt_xent_equals_the_loss_that_mirror_bert_calls(golden) -> None:
     given_ = {k.rsplit(".", 1)[1]: v for k, v in golden("text_contrastive").items() if k.startswith("mirror")}
     leaves = [given_[name].clone().requires_grad_() for name in ("anchors", "positives")]

@@ -2,8 +2,8 @@
 
 A contrast stops at the easiest features that tell its negatives apart. So a base method is trained several times.
 Before each further stage the rows are clustered by what the stage before has learnt, and in it the negatives of an
-anchor come from its own cluster alone, where these features tell nothing apart: others have to be learnt. The vectors
-of all stages stand side by side in the end, so that nothing that was learnt is lost.
+anchor come from its own cluster alone, where these features tell nothing apart: others have to be learnt. In the end
+the vectors of all stages stand side by side, so that nothing that was learnt is lost.
 """
 
 from __future__ import annotations

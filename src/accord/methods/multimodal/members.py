@@ -84,6 +84,8 @@ class Members(Method, Embeds):
             del member.encoders
             object.__setattr__(member, "encoders", known)
         self.register_buffer("place", torch.tensor(0))
+        if any(inner.freeze_epochs for inner in first.stages):
+            raise ConfigError(f"method.base = {kind.name}: it holds its encoders still at first; take another base")
         if self.config.integration == "raw" and not self._raw:
             raise ConfigError(f"method.integration = raw: {kind.name} gives vectors of unit norm alone; take each")
 
