@@ -49,6 +49,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "slotcon": "against SimCLR",
     "swav": "equal partition",
     "tcl": "intra-modal contrast, wrong captions",
+    "text_contrastive": "unseen labels",
     "xclip": "direction",
 }
 

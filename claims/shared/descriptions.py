@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from accord.data.packs.archive_tagged import PACK
+from accord.evaluation.few_labels import few_of_each
 
 ROWS = 2000  # for training, and at most as many to test on
 RARE = 8  # training rows up to which a tag is rare
@@ -32,7 +33,13 @@ def packages() -> tuple[Row, ...]:
     """All packages with their line, section, source, maintainer and tags; lines that stand several times once."""
     assert PACK.embedded is not None
     rows = pq.read_table(PACK.embedded).to_pylist()
-    return tuple({row["description"].lower(): row for row in rows if row["tags"]}.values())
+    worded = [{**row, "tags": [in_words(tag) for tag in row["tags"]]} for row in rows if row["tags"]]
+    return tuple({row["description"].lower(): row for row in worded}.values())
+
+
+def in_words(tag: str) -> str:
+    """A tag such as ``works-with::image`` as words."""
+    return tag.replace("::", " ").replace("-", " ")
 
 
 def shared_out(seed: int) -> tuple[list[Row], list[Row]]:
@@ -51,6 +58,13 @@ def lines(seed: int) -> tuple[Corpus, Corpus]:
         as_corpus(f"descriptions, {name}", rows, [[row["description"]] for row in rows])
         for name, rows in zip(("train", "test"), shared_out(seed), strict=True)
     )
+
+
+def few_lines(seed: int) -> tuple[Corpus, Corpus]:
+    """As :func:`lines`, with ten lines of each section to train on."""
+    train, test = lines(seed)
+    assert train.labels is not None
+    return train.select(few_of_each(train.labels, 10, seed)), test
 
 
 def related_lines(seed: int) -> tuple[Corpus, Corpus]:
@@ -81,14 +95,14 @@ def opposed_lines(seed: int) -> tuple[Corpus, Corpus]:
 
 
 def documents(seed: int) -> tuple[Corpus, Corpus]:
-    """The lines of training, those of one section and maintainer joined to documents of a dozen."""
+    """The lines of training joined to documents of a dozen: of one section, those of a maintainer beside each other."""
     train, _ = shared_out(seed)
-    by_whom: dict[tuple[str, str], list[str]] = defaultdict(list)
+    of_section: dict[str, list[str]] = defaultdict(list)
     for row in sorted(train, key=lambda row: (row["section"], row["maintainer"] or "")):
-        by_whom[row["section"], ""].append(row["description"])
+        of_section[row["section"]].append(row["description"])
     texts = [
         ". ".join(said[start : start + DOCUMENT])
-        for said in by_whom.values()
+        for said in of_section.values()
         for start in range(0, len(said) - DOCUMENT // 2, DOCUMENT)
     ]
     return as_corpus(

@@ -50,7 +50,7 @@ def test_names_are_forgiving(slug: str) -> None:
 
 
 def test_unknown_card_suggests_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"no card 'capr0'; did you mean capro\? There are: capro, clip"):
+    with pytest.raises(ConfigError, match=r"no card 'capr0'; did you mean capro\? There are: capro, cert"):
         get_card("capr0")
 
 

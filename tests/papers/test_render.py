@@ -44,7 +44,7 @@ def test_a_page_cuts_nothing_off_at_any_width(width, slug) -> None:
 @pytest.mark.parametrize("card", list_cards(), ids=lambda card: card.slug)
 def test_the_example_can_be_pasted_into_a_shell(card) -> None:
     text = printed(card_page(card, []), width=60)
-    lines = text[text.index("Example") :].splitlines()[1:]
+    lines = text[text.rindex("Example") :].splitlines()[1:]
     assert all(line.rstrip().endswith("\\") for line in lines[:-1])
     assert shlex.split(" ".join(line.rstrip().removesuffix("\\") for line in lines)) == shlex.split(card.example)
 

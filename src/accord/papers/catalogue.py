@@ -98,7 +98,7 @@ def list_cards() -> list[PaperCard]:
     """All cards: papers first, then baselines, then methods of other packages, each in alphabetical order.
 
     >>> [card.slug for card in list_cards() if card.kind == "paper"][:2]
-    ['capro', 'clip']
+    ['capro', 'cert']
     """
     cards = _cards()
     return [*cards.values(), *(_plugin_card(name) for name in plugin_names("methods") if name not in cards)]
