@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from accord.claims.overview import Line
+from accord.papers.catalogue import get_card
 from accord.papers.verdicts import UNMEASURED
 
 pytest.importorskip("mkdocs")
@@ -58,8 +59,8 @@ def test_a_question_that_no_claim_asks_stops_the_build(hooks) -> None:
 
 def test_a_page_lists_the_claims_of_a_card_with_verdicts(hooks, monkeypatch) -> None:
     claims = [{"says": "Queues help.", "questions": ["swav/queue", "swav/smoothness"]}, "It is fast."]
-    card = hooks.PaperCard.parse({**hooks.get_card("swav").model_dump(), "claims": claims})
-    monkeypatch.setattr(hooks, "get_card", lambda _: card)
+    card = hooks.PaperCard.parse({**get_card("swav").model_dump(), "claims": claims})
+    monkeypatch.setattr(hooks, "list_cards", lambda: [card])
     first, queue, smoothness, last = filled(hooks, "<!-- made from: verdicts of swav -->").splitlines()
     assert first == "- Queues help."
     assert queue.startswith("    - [<span")
