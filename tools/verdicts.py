@@ -41,6 +41,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "meow": "weights, classification",
     "multilingual": "German to English",
     "multiview_infonce": "accuracy, MV-DHEL",
+    "pc2": "robust, 40 %",
     "pixpro": "pixel against instance",
     "protoclip": "grouping",
     "slotcon": "against SimCLR",
