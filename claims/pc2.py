@@ -66,7 +66,7 @@ def variant(kind: type[Pc2], wrong: float, *, trained: bool = True, **settings: 
 
     def run(seed: int, quick: bool = False) -> Measured:
         train, test = layout_digits(seed, wrong)
-        few = {"warmup_epochs": 1, "epochs": 2, "captions_epoch": 1, "lr_epochs": 1} if quick else {}
+        few = {"warmup_epochs": 1, "epochs": 1, "captions_epoch": 0} if quick else {}
         train, test = (train.first(128), test.first(60)) if quick else (train, test)
         torch.manual_seed(seed)
         towers = {"image": DigitEncoder(), "text": WordBag()}
@@ -87,7 +87,7 @@ def fitted(method: Pc2, stage: Stage, rows: Pairs, seed: int, before: int) -> in
     parts = divided(list(method.named_parameters()), stage)
     movers = {name: build_optimizer(part, own[name]) for name, part in zip(own, parts, strict=True)}
     known, epochs = Known(len(rows)), stage.epochs or 0
-    size = min(BATCH, len(rows))
+    size = min(BATCH, len(rows) // 2)
     count = method.sampling.rows_per_epoch(known) // size
     for epoch in range(epochs):
         step = Step(stage.name, epoch, epoch * count, epochs * count, epochs, seed=1000 * seed + before + epoch)
