@@ -66,32 +66,34 @@ def variant(kind: type[Pc2], wrong: float, *, trained: bool = True, **settings: 
 
     def run(seed: int, quick: bool = False) -> Measured:
         train, test = layout_digits(seed, wrong)
-        few = {"warmup_epochs": 1, "epochs": 2, "captions_epoch": 1, "lr_epochs": 1} if quick else {}
-        train, test = (train.first(200), test.first(60)) if quick else (train, test)
+        few = {"warmup_epochs": 1, "epochs": 1, "captions_epoch": 0} if quick else {}
+        train, test = (train.first(128), test.first(60)) if quick else (train, test)
         torch.manual_seed(seed)
         towers = {"image": DigitEncoder(), "text": WordBag()}
         method = kind({**METHOD, **settings, **few}, towers, DataInfo(rows=len(train)))
-        steps = sum(fitted(method, stage, train, seed) for stage in method.stages) if trained else 0
-        epochs = method.config.warmup_epochs + method.config.epochs if trained else 0
+        steps = epochs = 0
+        for stage in method.stages if trained else ():
+            steps += fitted(method, stage, train, seed, epochs)
+            epochs += stage.epochs or 0
         return Measured(measure(method.eval(), train, test), steps=steps, epochs=epochs)
 
     return run
 
 
-def fitted(method: Pc2, stage: Stage, rows: Pairs, seed: int) -> int:
-    """Train one stage as it declares it; returns its steps."""
+def fitted(method: Pc2, stage: Stage, rows: Pairs, seed: int, before: int) -> int:
+    """Train one stage as it declares it, after so many epochs of others; returns its steps."""
     usual = TrainingConfig.parse({**method.default_training(method.config), "lr": LR, "batch_size": BATCH})
     own = {one.name: settings_of(one, usual, stage) for one in stage.optimisers}
     parts = divided(list(method.named_parameters()), stage)
     movers = {name: build_optimizer(part, own[name]) for name, part in zip(own, parts, strict=True)}
     known, epochs = Known(len(rows)), stage.epochs or 0
-    size = min(BATCH, len(rows))
+    size = min(BATCH, len(rows) // 2)
     count = method.sampling.rows_per_epoch(known) // size
     for epoch in range(epochs):
-        step = Step(stage.name, epoch, epoch * count, epochs * count, epochs, seed=seed + epoch)
+        step = Step(stage.name, epoch, epoch * count, epochs * count, epochs, seed=1000 * seed + before + epoch)
         method.eval().before_epoch(step, rows)
         method.train()
-        for number, drawn in enumerate(method.sampling.draw(known, size, count, seed, len(stage.name) + epoch)):
+        for number, drawn in enumerate(method.sampling.draw(known, size, count, seed, before + epoch)):
             for name, part in zip(movers, parts, strict=True):
                 told = replace(step, index=step.index + number, optimiser=name)
                 if method.active(told):

@@ -6,8 +6,6 @@ picture and caption differ as a whole is another, and a few rounds of attention 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -114,11 +112,13 @@ class GraphReasoning(nn.Module):
             regions, image, words, text = (as_float(x) for x in (regions, image, words, text))
             a_caption = len(image) * words.shape[1] * (regions.shape[1] + regions.shape[2])
             blocks = [x.split(max(1, CHUNK_ELEMENTS // max(1, a_caption))) for x in (words, text, mask)]
-            if len(blocks[0]) == 1 or not torch.is_grad_enabled():
-                return torch.cat([self._block(regions, image, *block) for block in zip(*blocks, strict=True)], dim=1)
-            again: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-            scores = [checkpoint(self._block, regions, image, *block, **again) for block in zip(*blocks, strict=True)]
-            return torch.cat(scores, dim=1)
+            one = self._block if len(blocks[0]) == 1 or not torch.is_grad_enabled() else self._block_again
+            return torch.cat([one(regions, image, *block) for block in zip(*blocks, strict=True)], dim=1)
+
+    def _block_again(self, *block: Tensor) -> Tensor:
+        """:meth:`_block`, of which the backward pass computes anew what lies between."""
+        found: Tensor = checkpoint(self._block, *block, use_reentrant=False, preserve_rng_state=False)
+        return found
 
     def _block(self, regions: Tensor, image: Tensor, words: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         found = stacked_cross_attention(words, regions, self.smooth, mask, all_pairs=True)  # (A, b, L, D)

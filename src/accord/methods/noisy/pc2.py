@@ -72,9 +72,7 @@ class Pc2Config(settings.Config):
     warmup_epochs: int = Field(5, ge=1, description="epochs on all pairs with the mean triplet loss (10 on web pages)")
     epochs: int = Field(50, ge=1, description="epochs on divided rows")
     captions_epoch: int = Field(25, ge=0, description="epoch of these from which captions are borrowed")
-    lr_epochs: int = Field(
-        30, ge=1, description="epochs of these after which the learning rate falls to a tenth, again and again"
-    )
+    lr_epochs: int = Field(30, ge=1, description="epochs after which the learning rate falls to a tenth, every time")
     crop_scale: tuple[float, float] = Field((0.9, 1.0), description="area range of the training crop")
 
     @model_validator(mode="after")
@@ -127,7 +125,7 @@ class Pc2(Method, Rescores, JudgesRows):
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
         cfg, rows = self.config, max(1, data.rows)
-        classes = cfg.classes if cfg.classification else 0
+        classes = cfg.classes * cfg.classification
         own = {name: encoders[name] for name in self.needs}
         head: dict[str, Any] = {
             "sim_dim": cfg.sim_dim,
@@ -276,7 +274,7 @@ class Pc2(Method, Rescores, JudgesRows):
         return {"total": total, "borrowed": total.detach(), "fit": label.mean()}
 
     def _all_similarities(self, number: int, image: Features, text: Features) -> Tensor:
-        """``(B, B)`` of the pictures and captions of all processes; each compares its own pictures."""
+        """``(B, B)`` over all processes, each of which compares its own pictures."""
         return gather_features(self._network(number).similarity(image, text), with_grad=True)
 
     def _margin(self, label: Tensor) -> Tensor:
@@ -302,8 +300,8 @@ class Pc2(Method, Rescores, JudgesRows):
         """The mean similarity of both networks."""
         image, text = (query, candidates) if modality == "image" else (candidates, query)
         pairs = zip(apart(image), apart(text), strict=True)
-        scores = [self._network(number).similarity(*pair) for number, pair in enumerate(pairs)]
-        mean = torch.stack(scores).mean(dim=0)  # pictures × captions
+        scores = torch.stack([self._network(number).similarity(*pair) for number, pair in enumerate(pairs)])
+        mean = scores.mean(dim=0)  # pictures × captions
         return mean if modality == "image" else mean.T
 
     def verdicts(self) -> Verdicts | None:
@@ -330,8 +328,7 @@ class Pc2(Method, Rescores, JudgesRows):
     def _encode(self, number: int, name: str, x: Any, mask: Tensor | None = None) -> Features:
         """What an encoder makes of its input: that of the network, or the one that both share."""
         own = number and name in self.second_encoders
-        features: Features = (self.second_encoders if own else self.encoders)[name](x, mask)
-        return features
+        return cast(Features, (self.second_encoders if own else self.encoders)[name](x, mask))
 
     def _read(self, number: int, batch: Batch) -> dict[str, Features]:
         """What a network reads of the modalities in the batch."""
