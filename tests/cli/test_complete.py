@@ -20,7 +20,7 @@ def completed(*words: str, cwd=None) -> list[str]:
 
 
 def test_a_shell_is_offered_verbs_methods_and_options():
-    assert completed("tr") == ["train"]
+    assert completed("tr") == ["train", "transfer"]
     assert completed("train", "pictures", "--method", "cap") == ["capro"]
     assert completed("train", "pictures", "--device", "c") == ["cpu", "cuda"]
 

@@ -50,7 +50,7 @@ def test_a_misspelt_setting_gets_its_neighbour(setting, says):
         ("evaluate", {"knn": {"kk": 5}}, "evaluate.knn.kk is not a setting; did you mean evaluate.knn.k?"),
         ("evaluate", "knn", "evaluate = 'knn': expected a list of tasks, or tasks with their options"),
         ("evaluate", {"knn": 5}, "evaluate: expected a list of tasks, or tasks with their options"),
-        ("method.name", "clop", "no method 'clop'; did you mean clip or xclip? There are: adameow"),
+        ("method.name", "clop", "no method 'clop'; did you mean clip or xclip or close? There are: adameow"),
         ("objective_add.contrastiv_gap", {}, "no objective 'contrastiv_gap'; did you mean contrastive_gap?"),
     ],
 )

@@ -85,6 +85,7 @@ def test_captions_of_texts_are_written_for_pictures(clip, texts, shapes, tmp_pat
     found = pipeline.caption(run.path, shapes / "00.png", decoding={"max_tokens": 4}, device="cpu")
     assert len(found) == 1
     assert found[0].score <= 0
+    assert "</w>" not in found[0].caption  # that is how CLIP's tokenizer ends a word
     names = {metric.name for metric in pipeline.evaluate(run.path, shapes, ["captions"], device="cpu")}
     assert {"BLEU-4", "perplexity"} <= names
     with pytest.raises(ConfigError, match="give at least two names of classes"):

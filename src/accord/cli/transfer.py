@@ -15,7 +15,7 @@ from accord.cli.settings import parse_settings
 
 EXAMPLE = """Example:
 
-accord transfer house pack:apps --pairs pack:emoji --epochs 3 --out runs/close
+accord transfer house pack:emoji --epochs 5 --out runs/close
 
 accord transfer clip:models/vit-b-32 stories.csv --task captions --pairs few-pictures/ --out runs/stories
 

@@ -157,7 +157,9 @@ class JsonTokenizer:
         A byte-level tokenizer may cut a character in two; the incomplete part of such a character becomes U+FFFD.
         """
         plain = ids.tolist() if isinstance(ids, Tensor) else list(ids)
-        return self._backend.decode(plain, skip_special_tokens=True).strip()
+        text = self._backend.decode(plain, skip_special_tokens=True)
+        ending = getattr(self._backend.model, "end_of_word_suffix", None)  # CLIP's "</w>", which no decoder takes away
+        return (text.replace(ending, " ") if ending else text).strip()
 
     @property
     def tokens(self) -> list[str]:
