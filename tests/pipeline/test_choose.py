@@ -46,6 +46,8 @@ def corpus(*modalities: str, classes: int = 0, **further: str) -> Corpus:
         (corpus("image", classes=10), {"name": "multiview_infonce"}),  # a class per row
         (corpus("image"), {"name": "multiview_infonce"}),
         (corpus("text", "graph"), {"name": "meow"}),
+        (corpus("text"), {"name": "simcse"}),
+        (corpus("text", classes=3), {"name": "supcon_text"}),
         (
             corpus("video", "text"),
             {"name": "multiview_infonce", "modalities": ["video", "text"], "temperature": 0.07},
@@ -67,8 +69,8 @@ def test_the_choice_is_said_with_what_else_would_fit() -> None:
 
 
 def test_what_no_method_learns_from_is_refused() -> None:
-    with pytest.raises(DataError, match="rows has text and labels of 2 classes, and no method learns from that alone"):
-        fitting_method(corpus("text", classes=2))
+    with pytest.raises(DataError, match="rows has audio and labels of 2 classes, and no method learns from that alone"):
+        fitting_method(corpus("audio", classes=2))
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from accord.training.start import check_machine
 _PURPOSES = {
     "cross_entropy": "a classifier of its labels",
     "multiview_infonce": "which compares views of each row",
+    "simcse": "which compares texts",
+    "supcon_text": "a classifier of its labels",
+    "label_matching": "which matches texts with the words of their labels",
     "meow": "which compares each node with its neighbours",
 }
 
@@ -135,9 +138,12 @@ def _choice(corpus: Corpus) -> dict[str, Any]:
         return {"name": "clip"}
     if len(have) > 1:
         return {"name": "multiview_infonce", "modalities": list(have), "temperature": 0.07}
+    labelled = 2 <= len(corpus.classes) < len(corpus)
+    if have == ("text",):
+        return {"name": ("label_matching" if corpus.multi_label else "supcon_text") if labelled else "simcse"}
     if have != ("image",):
         return {}
-    return {"name": "cross_entropy" if 2 <= len(corpus.classes) < len(corpus) else "multiview_infonce"}
+    return {"name": "cross_entropy" if labelled else "multiview_infonce"}
 
 
 def _takes(kind: type[Method], modalities: Sequence[str]) -> bool:
