@@ -23,6 +23,8 @@ from accord.report import (
     Quantity,
     Retrieval,
     RunSummary,
+    Sheet,
+    Sheets,
 )
 
 HOSTILE = '<script>alert("x")</script>'
@@ -56,6 +58,7 @@ def full(picture: Picture) -> RunSummary:
             Confusion((HOSTILE, "dog"), [[8, 2], [1, 9]]),
             Classes((ClassRow("dog", 90.0, 10, (Item(picture),), (Item(picture, HOSTILE),)),)),
             Curves(HOSTILE, {HOSTILE: [(0.3, 90.0), (0.5, 70.0)]}, x="IoU", y="recall"),
+            Sheets(HOSTILE, (Sheet(HOSTILE, "new", HOSTILE, ((HOSTILE, (*hits, Item(text="gone"))),)),)),
             Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
         ),
         noise=Noise(
