@@ -53,6 +53,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/scale.py
 	$(PY) benchmarks/verbs.py
 	$(PY) benchmarks/discover.py
+	$(PY) benchmarks/mixtures.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
 	@$(SETUP) dev,bench,weights

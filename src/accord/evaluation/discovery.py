@@ -1,17 +1,30 @@
-"""How well clusters match classes, known and new ones; and whether pairs that differ in one thing are told apart."""
+"""How well clusters match classes, known and new ones; and whether pairs that differ in one thing are told apart.
+
+Classes are scored as generalised category discovery is: some rows of the old classes keep their labels, all others are
+clustered, and the clusters are matched with the classes once over all of them.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from accord.errors import ConfigError, ShapeError
+from accord.errors import ConfigError, DataError, ShapeError
+from accord.evaluation.classification import group_rows, scored_rows
+from accord.evaluation.metric import Metric, mean_metric
 from accord.functional.checks import as_float, check_positive, check_shape
+from accord.methods.abilities import DiscoversClasses, Discovery
+
+if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
 
 
 def gcd_accuracy(
@@ -43,11 +56,11 @@ def gcd_accuracy(
         if values.shape != (truth.size,) or not values.size:
             raise ShapeError(f"{name} has shape {values.shape}: expected ({max(truth.size, 1)},)")
     if protocol == "v2":
-        hit = _hits(truth, cluster)
+        hit = matched(truth, cluster)
     elif protocol == "v1":
         hit = np.empty(len(truth), dtype=bool)
         for part in (old, ~old):
-            hit[part] = _hits(truth[part], cluster[part])
+            hit[part] = matched(truth[part], cluster[part])
     else:
         raise ConfigError(f"protocol = {protocol!r}: expected 'v1' or 'v2'")
     parts = {"all": hit, "old": hit[old], "new": hit[~old]}
@@ -88,8 +101,99 @@ def pair_accuracy(img: Tensor, txt: Tensor, scale: float = 100.0) -> float:
     return float(chosen.all(dim=1).float().mean())
 
 
-def _hits(truth: NDArray[np.generic], cluster: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether each sample's class is the one matched with its cluster; ``(N,)``."""
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Classes that were discovered, against the true ones.
+
+    Args:
+        rows: ``(n,)`` positions in the corpus of the rows that were clustered, those with given labels among them.
+        given: ``(n,)`` bool, whether the label of a row was given.
+        old: ``(n,)`` bool, whether its class was known.
+        right: ``(n,)`` bool, whether its class is the one matched with its cluster.
+        found: what was discovered, of these rows.
+        vectors: ``(n, D)`` what they were discovered by.
+        classes: number of true classes.
+        groups: ``(n,)`` rows resampled together, or None.
+    """
+
+    rows: NDArray[np.int64]
+    given: NDArray[np.bool_]
+    old: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    found: Discovery
+    vectors: Tensor
+    classes: int
+    groups: NDArray[np.str_] | None
+
+    def metrics(self) -> list[Metric]:
+        """Accuracy of the rows whose label was not given, of old and of new classes; and the number of classes."""
+        parts = {"all": ~self.given, "old": ~self.given & self.old, "new": ~self.given & ~self.old}
+        metrics = [
+            mean_metric(
+                f"accuracy, {name} classes",
+                self.right[part],
+                chance=None,
+                groups=None if self.groups is None else self.groups[part],
+            )
+            for name, part in parts.items()
+            if part.any()
+        ]
+        count = len(self.rows)
+        return [
+            *metrics,
+            Metric("classes found", float(self.found.classes), None, None, None, count, unit=""),
+            Metric("classes there are", float(self.classes), None, None, None, count, unit=""),
+        ]
+
+
+def score_discovery(
+    able: DiscoversClasses, vectors: Tensor, corpus: Corpus, old: Collection[str], share: float = 0.5, seed: int = 0
+) -> Scored:
+    """Give a method the labels of some rows of the old classes, and see how it sorts the others.
+
+    Args:
+        able: discovers.
+        vectors: ``(N, D)`` unit norm, one a row of the corpus.
+        corpus: one label a row; rows of none of the classes are left out.
+        old: names of the classes of which labels are given.
+        share: of the rows of each old class whose label is given, at least one.
+        seed: which rows these are.
+
+    Raises:
+        DataError: several labels a row, no row of an old class, or none whose label is left to find.
+    """
+    rows, labels = scored_rows(corpus)
+    if labels.ndim > 1:
+        raise DataError(f"{corpus.name}: classes are discovered where every row has one label")
+    is_old = np.isin(labels, [corpus.classes.index(name) for name in old if name in corpus.classes])
+    if not is_old.any():
+        named = ", ".join(sorted(old)[:5]) or "none"
+        raise DataError(
+            f"{corpus.name} has no row of a known class (known: {named}; it has {', '.join(corpus.classes[:5])}): name "
+            "some of its classes, as in --set discovery.old=[NAME]"
+        )
+    given = np.zeros(len(rows), dtype=bool)
+    random = np.random.default_rng(seed)
+    for label in np.unique(labels[is_old]):
+        members = random.permutation(np.flatnonzero(labels == label))
+        given[members[: max(1, round(share * len(members)))]] = True
+    if given.all():
+        raise DataError(f"{corpus.name}: the labels of all {len(rows)} rows are given: lower discovery.share")
+    own = vectors[torch.from_numpy(rows)]
+    found = able.discover(own, torch.from_numpy(np.where(given, labels, -1)))
+    right = np.zeros(len(rows), dtype=bool)
+    right[~given] = matched(labels[~given], found.assigned.cpu().numpy()[~given])
+    return Scored(
+        rows, given, is_old, right, found, own, classes=len(np.unique(labels)), groups=group_rows(corpus, rows)
+    )
+
+
+def matched(truth: NDArray[np.generic], cluster: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Whether each sample's class is the one matched with its cluster; ``(N,)``.
+
+    >>> matched(np.array([0, 0, 1]), np.array([5, 5, 5])).tolist()
+    [True, True, False]
+    """
     classes, row = np.unique(truth, return_inverse=True)
     clusters, column = np.unique(cluster, return_inverse=True)
     together = np.zeros((len(classes), len(clusters)), dtype=np.int64)

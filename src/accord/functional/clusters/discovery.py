@@ -9,7 +9,6 @@ number from several starts, of which the one of highest evidence is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -32,7 +31,7 @@ from accord.functional.clusters.k_means import (
     prototype_density,
     semi_supervised_kmeans,
 )
-from accord.functional.clusters.niw import ClusterStatistics, NIWPrior, split_merge_step
+from accord.functional.clusters.niw import ClusterStatistics, NIWPrior, members_of, split_merge_step
 
 SMALLEST_HALF = 5  # a cluster is split only where both halves have more members
 DOUBLINGS = 6  # of the first start, at most
@@ -218,17 +217,6 @@ def _likeliest_spread(x: Tensor, y: Tensor, count: int, default: float = 0.005) 
         middle = (low + high) / 2
         low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
     return math.exp((low + high) / 2)
-
-
-def members_of(x: Tensor, assign: Tensor, count: int) -> Iterator[Tensor]:
-    """The rows of ``x (N, D)`` of each of ``count`` clusters, in one pass over them.
-
-    Example:
-        >>> [rows.flatten().tolist() for rows in members_of(torch.arange(3.0)[:, None], torch.tensor([1, 0, 1]), 2)]
-        [[1.0], [0.0, 2.0]]
-    """
-    sizes = torch.bincount(assign, minlength=count).tolist()
-    return iter(x[assign.argsort(stable=True)].split(sizes))
 
 
 class _Rows(NamedTuple):

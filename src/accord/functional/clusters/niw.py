@@ -23,7 +23,7 @@ from accord.functional.checks import (
     check_shape,
     check_share,
 )
-from accord.functional.clusters.k_means import assign_to_nearest, kmeans
+from accord.functional.clusters.k_means import assign_to_nearest, halves
 
 
 class ClusterStatistics(NamedTuple):
@@ -314,23 +314,23 @@ def split_merge_step(
     info = SplitMergeInfo([], [], [], {}, {})
     x_u, centres = as_float(x_u), as_float(centres)
     near, _ = assign_to_nearest(x_u, centres)
+    seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
+    parts = members_of(x_u, 2 * near + halves(x_u, near, len(centres), seed=seed), 2 * len(centres))
     members: dict[int, ClusterStatistics] = {}  # unsplit novel clusters
     new: list[Tensor] = []
     for k in range(len(classes), len(centres)):
-        rows = x_u[near == k]
-        if not len(rows):
+        first, second = ClusterStatistics.of(parts[2 * k]), ClusterStatistics.of(parts[2 * k + 1])
+        if not first.size + second.size:
             info.dropped.append(k)
             continue
-        halves = _halves(rows, min_size, rng)
-        if halves is None:
-            members[k] = ClusterStatistics.of(rows)
+        members[k] = first.union(second)
+        if min(first.size, second.size) <= min_size:
             continue
-        members[k] = halves[0].union(halves[1])
-        info.log_split[k] = log_hastings_split(*_evidence(prior, *halves), alpha)
+        info.log_split[k] = log_hastings_split(*_evidence(prior, first, second), alpha)
         if _accepted(info.log_split[k], p_accept, rng):
             del members[k]
             info.split.append(k)
-            new += [half.mean for half in halves]
+            new += [first.mean, second.mean]
     new += _merges(members, centres, prior, rng, p_accept, alpha, info)
     kept = sorted(set(range(len(centres))) - {*info.split, *info.dropped, *sum(info.merged, ())})
     centres = torch.cat([centres[kept], *[centre.to(centres)[None] for centre in new]])
@@ -369,14 +369,15 @@ def _merges(
     return new
 
 
-def _halves(rows: Tensor, min_size: int, rng: torch.Generator) -> tuple[ClusterStatistics, ClusterStatistics] | None:
-    """Both parts of a cluster by 2-means; None if one would be too small."""
-    if len(rows) <= 2 * min_size:
-        return None
-    seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
-    labels, _, _ = kmeans(rows, 2, n_redo=3, seed=seed)
-    first, second = (ClusterStatistics.of(rows[labels == half]) for half in (0, 1))
-    return (first, second) if min(first.size, second.size) > min_size else None
+def members_of(x: Tensor, assign: Tensor, count: int) -> tuple[Tensor, ...]:
+    """The rows of ``x (N, D)`` of each of ``count`` clusters, in one pass over them.
+
+    Example:
+        >>> [rows.flatten().tolist() for rows in members_of(torch.arange(3.0)[:, None], torch.tensor([1, 0, 1]), 2)]
+        [[1.0], [0.0, 2.0]]
+    """
+    sizes = torch.bincount(assign, minlength=count).tolist()
+    return x[assign.argsort(stable=True)].split(sizes)
 
 
 def _evidence(prior: NIWPrior, one: ClusterStatistics, two: ClusterStatistics) -> tuple[int, int, float, float, float]:
