@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIZES = (10_000, 100_000)
-WIDTH, FAMILIES = 384, 8
+WIDTH, INNER, FAMILIES = 384, 48, 8  # dimensions, those in which rows differ, and families of classes
 WRONG = 3  # times the true number of classes
 DIM = 32  # principal components, those of the verb
 FILE = "vectors.parquet"
@@ -73,15 +73,17 @@ def alone(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def made(size: int) -> Rows:
-    """Rows of a mixture; the more there are, the more classes."""
+    """Rows of a mixture in a few of the dimensions; the more rows, the more classes."""
     draw = np.random.default_rng(size)
     count = round(size**0.5 / 2.5)
     share = 1 / np.arange(5, count + 5)  # Zipf's law, without its few giants
     truth = draw.choice(count, size, p=share / share.sum())
-    families = draw.normal(size=(FAMILIES, WIDTH))
-    centres = unit(families[np.arange(count) % FAMILIES] + 0.8 * draw.normal(size=(count, WIDTH)))
-    noise = draw.normal(size=(size, WIDTH)).astype(np.float32)
-    vectors = unit(centres[truth].astype(np.float32) + 0.8 / WIDTH**0.5 * noise)
+    families = unit(draw.normal(size=(FAMILIES, INNER)))
+    centres = unit(families[np.arange(count) % FAMILIES] + 0.8 * unit(draw.normal(size=(count, INNER))))
+    loose = draw.uniform(0.6, 1.4, count) / INNER**0.5  # how far a class spreads
+    inner = centres[truth] + loose[truth, None] * draw.normal(size=(size, INNER))
+    axes, _ = np.linalg.qr(draw.normal(size=(WIDTH, INNER)))
+    vectors = unit((inner @ axes.T).astype(np.float32))
     old = np.isin(truth, draw.permutation(count)[: count // 2])
     return Rows(vectors, truth, np.where(old & (draw.random(size) < 0.5), truth, -1), count)
 

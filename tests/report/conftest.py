@@ -24,6 +24,8 @@ from accord.report import (
     Relations,
     Retrieval,
     RunSummary,
+    Sheet,
+    Sheets,
 )
 
 HOSTILE = '<script>alert("x")</script>'
@@ -58,6 +60,7 @@ def full(picture: Picture) -> RunSummary:
             Relations(HOSTILE, (HOSTILE, "dog"), [[1.0, 0.2], [0.2, 1.0]]),
             Classes((ClassRow("dog", 90.0, 10, (Item(picture),), (Item(picture, HOSTILE),)),)),
             Curves(HOSTILE, {HOSTILE: [(0.3, 90.0), (0.5, 70.0)]}, x="IoU", y="recall"),
+            Sheets(HOSTILE, (Sheet(HOSTILE, "new", HOSTILE, ((HOSTILE, (*hits, Item(text="gone"))),)),)),
             Geometry((Quantity("modality gap", -0.4, "distance of the means"),), {"image": [(0, 0), (1, 2)]}),
         ),
         noise=Noise(

@@ -21,6 +21,8 @@ from accord.report import (
     Picture,
     Retrieval,
     RunSummary,
+    Sheet,
+    Sheets,
     charts,
     render_report,
     write_report,
@@ -35,6 +37,7 @@ SECTIONS = (
     "Classes",
     "Relations",
     "Curves",
+    "Groups",
     "Embedding space",
     "Training",
     "Rows left out",
@@ -135,6 +138,15 @@ def test_a_picture_query_shows_the_pictures_it_finds(picture: Picture) -> None:
     html = render_report(RunSummary("Like this", "capro", sections=(Retrieval("", (example,)),)))
     assert "like this one" in html
     assert html.count("<img") == 2
+
+
+def test_a_contact_sheet_shows_pictures_or_else_texts(picture: Picture) -> None:
+    seen = Sheet("cats", "new", "8 rows", (("nearest", (Item(picture, "tom"), Item(text="gone"))), ("doubtful", ())))
+    read = Sheet("dogs", "", "9 rows", (("nearest", (Item(text="a dog", relation="or cats"),)),))
+    html = render_report(RunSummary("Found", "discover", sections=(Sheets("", (seen, read)),)))
+    first, second = html.split("<h3>cats")[1].split("<h3>dogs")
+    assert ("<img" in first, "gone" in first, "doubtful" in first) == (True, True, False)
+    assert ("<img" in second, "a dog" in second, "or cats" in second) == (False, True, True)
 
 
 def test_large_confusion_lists_the_worst_mistakes_only() -> None:

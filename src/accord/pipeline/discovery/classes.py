@@ -111,6 +111,8 @@ class FoundClasses:
 def in_order(assigned: np.ndarray, known: int) -> np.ndarray:
     """The same classes ``(N,)`` under other numbers: known ones first, then new ones that have rows, the largest first.
 
+    Of equally large ones that of the earliest row comes first.
+
     Args:
         assigned: ``(N,)`` classes, those below ``known`` the labelled ones.
         known: how many those are.
@@ -119,9 +121,9 @@ def in_order(assigned: np.ndarray, known: int) -> np.ndarray:
         >>> in_order(np.array([0, 7, 4, 4]), known=1).tolist()
         [0, 2, 1, 1]
     """
-    found, size = np.unique(assigned[assigned >= known], return_counts=True)
+    found, first, size = np.unique(assigned[assigned >= known], return_index=True, return_counts=True)
     place = np.arange(max(int(assigned.max(initial=0)) + 1, known))
-    place[found[np.argsort(-size, kind="stable")]] = known + np.arange(len(found))
+    place[found[np.lexsort((first, -size))]] = known + np.arange(len(found))
     return place[assigned]
 
 

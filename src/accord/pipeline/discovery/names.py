@@ -27,6 +27,7 @@ CANDIDATES = 20  # words of a class that are considered
 _EMBEDDED, _FEWEST = 4000, 5  # words that a model reads, but of each class at least as many
 _ROWS = 2000  # of a class whose captions are read
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:['’-][^\W_]+)*")
+_NAMED = 1e3  # what it is worth that a class has a name at all: more than any score
 _COMMON = 1e-3  # what a word is worth in whatever class: decides where there is but one class
 
 
@@ -116,7 +117,9 @@ def weighed(model: Model, terms: Sequence[Words], labels: Sequence[str], centres
 
 
 def unique_names(known: Sequence[str], words: Sequence[Words]) -> list[str]:
-    """A name for each class: the given ones, and for new classes different words of theirs, of largest sum of scores.
+    """A name for each class: the given ones, and for new classes different words of theirs.
+
+    As many as can be get a word, and the sum of the scores is the largest that there is.
 
     Args:
         known: names of the known classes, which come first.
@@ -135,7 +138,7 @@ def unique_names(known: Sequence[str], words: Sequence[Words]) -> list[str]:
     worth = np.zeros((len(new), len(number)))
     for row, own in zip(worth, new, strict=True):
         for word, score in own.items():
-            row[number[word]] = score
+            row[number[word]] = _NAMED + score
     chosen = dict(zip(*linear_sum_assignment(worth, maximize=True), strict=True))
     named = list(number)
     names = [named[chosen[row]] if row in chosen and worth[row, chosen[row]] > 0 else None for row in range(len(new))]

@@ -77,7 +77,7 @@ def part_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Example:
         >>> part_of(np.array([-1] * 10 + [0] * 5), np.random.default_rng(0)).tolist()
-        [0, 2, 3, 5, 6, 7, 8, 9, 11, 12, 13, 14]
+        [0, 1, 2, 3, 4, 6, 8, 9, 11, 12, 13, 14]
     """
     share = min(SHARE, MOST / len(labels))
     drawn = []

@@ -14,6 +14,7 @@ from torch import Tensor
 from accord.data.corpus import Corpus, survey
 from accord.data.reading.sources import announce
 from accord.errors import ConfigError, DataError
+from accord.evaluation.embedder import check_finite
 from accord.functional import discover_classes
 from accord.methods.abilities import DiscoversClasses
 from accord.pipeline.discovery.classes import FoundClasses, Words, described, in_order, place
@@ -181,7 +182,12 @@ def _modality(embedded: Embedded, modality: str | None) -> str:
 
 
 def _having(embedded: Embedded, modality: str) -> Embedded:
-    """The rows that have the modality; says how many have not."""
+    """The rows that have the modality; says how many have not.
+
+    Raises:
+        DataError: vectors are not finite.
+    """
+    check_finite(f"{modality} embeddings", embedded.vectors[modality])
     having = embedded.having(modality)
     if len(having) < len(embedded):
         announce(f"{embedded.corpus.name}: {len(embedded) - len(having):,} rows without {modality} left out")
