@@ -15,6 +15,7 @@ from accord import __version__
 from accord.cli import (
     caption,
     claims,
+    clean,
     compare,
     data,
     diagnose,
@@ -47,6 +48,11 @@ class AccordGroup(TyperGroup):
         if "--debug" in options:
             args = ["--debug", *(arg for arg in options if arg != "--debug"), *args[len(options) :]]
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of the first word, or of two: ``clean apply`` is another than ``clean``."""
+        two = " ".join(args[:2])
+        return super().resolve_command(ctx, [two, *args[2:]] if len(args) > 1 and two in self.commands else args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; report what goes wrong."""
@@ -113,6 +119,8 @@ app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
 app.command(epilog=diagnose.EXAMPLE)(diagnose.diagnose)
+app.command(epilog=clean.EXAMPLE)(clean.clean)
+app.command("clean apply", epilog=clean.APPLY_EXAMPLE)(clean.apply)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
+    from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
     from accord.pipeline.diagnosis import diagnose
     from accord.pipeline.explanation import explain
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "captioning": ("Captioned", "caption"),
+    "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
     "diagnosis": ("diagnose",),
     "explanation": ("explain",),
@@ -32,10 +34,13 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 __all__ = [
     "Captioned",
+    "Cleaned",
     "Comparison",
     "Model",
     "Run",
+    "apply_decisions",
     "caption",
+    "clean",
     "compare",
     "diagnose",
     "embed",
