@@ -1,9 +1,10 @@
 """Labels that do not fit, from embeddings alone: what other rows say that a row's label is.
 
-Each row asks its nearest rows, the means of the classes, a linear map from embeddings to classes, both made without it,
-and, where the model reads words, the names of the classes. What they say for its own label is compared with what they say for labels drawn at
-random (:mod:`accord.cleaning.evidence`); then again with rows that count as much as they are believed, so that wrong
-labels vote less. None of them has seen the row's own label, as confident learning asks (Northcutt et al. 2021, JAIR).
+Each row asks its nearest rows, the means of the classes, a linear map from embeddings to classes, and, where the model
+reads words, the names of the classes. None of them has seen the row's own label, as confident learning asks (Northcutt
+et al. 2021, JAIR). What is said for the label, and how much more that is than for any other, is compared with what is
+said for labels drawn at random (:mod:`accord.cleaning.evidence`); then again with rows that count as much as they are
+believed, so that wrong labels vote less.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ _LEAST = 0.02  # weight of a row that is not believed
 _SAMPLE = 4096  # rows by which it is known how random labels score
 _NUMBERS = 1 << 22  # in the largest block of rows and classes
 _GAIN = 3.0  # standard errors by which own labels have to get more than random ones, for a kind of evidence to count
-_LOW = 0.1  # of the believed rows, that a proposal has to be above
 _TEMPERATURE = 0.1  # of cosines, by which near rows count more
 
 
@@ -47,7 +47,7 @@ class LabelJudge:
         share: estimated share of wrong labels.
         telling: False where labels score no better than random ones; then none is doubted.
         best: ``(N,)`` the class, other than the row's own, for which most is said.
-        sure: ``(N,)`` whether as much is said for it as for nine of ten believed rows.
+        sure: ``(N,)`` whether as much is said for it as for the middle one of the believed rows.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LabelJudge:
             self._trust = torch.from_numpy(self.clean).float().clamp_min(_LEAST)
         self.share = float((1 - self.clean).mean()) if self.telling else odds.share
         believed = middle[0][self.clean >= 0.5]
-        self.sure = middle[1] >= (np.quantile(believed, _LOW) if len(believed) else np.inf)
+        self.sure = middle[1] >= (np.median(believed) if len(believed) else np.inf)
 
     def _units(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation ``(F,)`` of what is said for random labels; infinite where own ones get no more.

@@ -1,4 +1,4 @@
-"""The nearest other rows of every row, in blocks: all are compared where they are few, else inverted lists are asked."""
+"""The nearest other rows of every row, in blocks: of few rows all are compared, of many inverted lists are asked."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ class PairJudge:
             evidence = self._scaled(self._over(rows, self._apart_evidence))
             self._odds: Odds = fit_odds(evidence, self._scaled(wrong))
             self.log_odds = self._odds(evidence)
-            self._more = further_odds(direct, self.log_odds) if self.joint and self._odds.telling else (0.0, 0.0)
-            self.log_odds = self.log_odds + self._more[0] * direct + self._more[1]
             self.telling = self._odds.telling
+            self._more = further_odds(direct, self.log_odds) if self.joint and self.telling else None
+            self.log_odds = self.log_odds + (0 if self._more is None else self._more(direct))
             self.clean = probability(self.log_odds) if self.telling else np.full(len(self.one), 0.5)
             self._trust = torch.from_numpy(self.clean).float().clamp_min(_LEAST)
         self.share = float((1 - self.clean).mean()) if self.telling else self._odds.share
@@ -87,7 +87,7 @@ class PairJudge:
     def score(self, pairs: Pairs) -> Floats:
         """Log-odds ``(B,)`` that the one side of some rows belongs to the other side of others."""
         found = self._odds(self._scaled(self._over(pairs, self._apart_evidence)))
-        return found + self._more[0] * self._over(pairs, self._direct) + self._more[1] if self.joint else found
+        return found if self._more is None else found + self._more(self._over(pairs, self._direct))
 
     # ---- what would be right -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""``review.html``: the doubted rows on one page that needs no network, where a person accepts or rejects each proposal."""
+"""``review.html``: the doubted rows on a page that needs no network, to accept or reject each proposal."""
 
 from __future__ import annotations
 

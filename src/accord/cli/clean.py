@@ -44,7 +44,7 @@ def clean(
         typer.Option(
             callback=lambda run: run and known_run(run),
             autocompletion=complete.runs,
-            help="The model to judge by: folder of a run, house, or clip:FOLDER. Default: the file's vectors, or house.",
+            help="The model to judge by: folder of a run, house, clip:FOLDER. Default: the file's vectors, or house.",
         ),
     ] = None,
     method: Annotated[
@@ -71,8 +71,8 @@ def clean(
 ) -> None:
     """Find pairs that do not belong together and labels that are wrong; propose what is right, and say why.
 
-    Writes clean.parquet, and review.html, on which to accept or reject each proposal. `accord clean apply` then makes the
-    corrected table.
+    Writes clean.parquet, and review.html, on which to accept or reject each proposal. `accord clean apply` then makes
+    the corrected table.
     """
     from accord import pipeline
 

@@ -347,7 +347,7 @@ def _as_stored(path: Path, columns: Mapping[str, Sequence[str]], media: Collecti
     """The columns of a file of embeddings as they are called there; those of vectors apart."""
     schema = pq.read_schema(path)
     if (schema.metadata or {}).get(b"accord"):
-        own = {"text": ["captions"], **dict.fromkeys(media, ["path"])}
+        own = {"text": ["captions"], **{medium: ["path"] for medium in media}}
         columns = {field: own.get(field, used) for field, used in columns.items()}
     numbered = "id" in schema.names and pa.types.is_integer(schema.field("id").type)
     vectors = [field.name for field in schema if holds_vectors(field.type)]
