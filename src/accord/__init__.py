@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state
     from accord.pipeline import embed, evaluate, load, search, train
     from accord.pipeline.captioning import caption
+    from accord.pipeline.cleaning import apply_decisions, clean
     from accord.pipeline.comparison import compare
     from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from accord.pipeline.transferring import transfer
 
 _VERBS = (
+    "apply_decisions",
     "caption",
+    "clean",
     "compare",
     "discover",
     "embed",
@@ -49,7 +52,9 @@ _MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "meth
 
 __all__ = [
     "__version__",
+    "apply_decisions",
     "caption",
+    "clean",
     "compare",
     "data",
     "diagnostics",

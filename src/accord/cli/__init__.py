@@ -15,6 +15,7 @@ from accord import __version__
 from accord.cli import (
     caption,
     claims,
+    clean,
     compare,
     data,
     discover,
@@ -57,7 +58,8 @@ class AccordGroup(TyperGroup):
         if args and args[0] in VERBS:
             _complain(f"{args[0]} is called {VERBS[args[0]]} now")
             args = [VERBS[args[0]], *args[1:]]
-        return super().resolve_command(ctx, args)
+        two = " ".join(args[:2])  # `clean apply` is another verb than `clean`
+        return super().resolve_command(ctx, [two, *args[2:]] if len(args) > 1 and two in self.commands else args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; report what goes wrong."""
@@ -123,6 +125,8 @@ app.command(epilog=embed.EXAMPLE)(embed.embed)
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=caption.EXAMPLE)(caption.caption)
 app.command("zero-shot", epilog=zero_shot.EXAMPLE)(zero_shot.zero_shot)
+app.command(epilog=clean.EXAMPLE)(clean.clean)
+app.command("clean apply", epilog=clean.APPLY_EXAMPLE)(clean.apply)
 app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command(epilog=probe.EXAMPLE)(probe.probe)
 app.command(epilog=discover.EXAMPLE)(discover.discover)

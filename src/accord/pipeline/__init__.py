@@ -12,6 +12,7 @@ from accord.moved import VERBS, renamed
 
 if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
+    from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
     from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "captioning": ("Captioned", "caption"),
+    "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
     "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
@@ -38,11 +40,14 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 __all__ = [
     "Captioned",
+    "Cleaned",
     "Comparison",
     "FoundClasses",
     "Model",
     "Run",
+    "apply_decisions",
     "caption",
+    "clean",
     "compare",
     "discover",
     "embed",

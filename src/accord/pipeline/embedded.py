@@ -161,13 +161,14 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
 
 def _vector_columns(schema: pa.Schema) -> dict[str, str]:
     """Modality -> its column of vectors."""
-    vectors = [field.name for field in schema if _holds_vectors(field.type)]
+    vectors = [field.name for field in schema if holds_vectors(field.type)]
     known = [name for name, made in declarations().items() if made.modality]
     found = {name: name + end for name in known for end in reversed(_ENDINGS) if name + end in vectors}
     return found or ({_ALONE: vectors[0]} if len(vectors) == 1 else {})
 
 
-def _holds_vectors(kind: pa.DataType) -> bool:
+def holds_vectors(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds vectors: lists of numbers."""
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return lists and pa.types.is_floating(kind.value_type)
 

@@ -10,7 +10,13 @@ from accord.functional.noise.labels import (
     positive_weight,
     select_by_text,
 )
-from accord.functional.noise.mixtures import GaussianMixture1d, gaussian_mixture_1d, gmm_clean_probability, split_clean
+from accord.functional.noise.mixtures import (
+    GaussianMixture1d,
+    gaussian_mixture_1d,
+    gmm_clean_probability,
+    monotone_log_odds,
+    split_clean,
+)
 from accord.functional.noise.pairs import (
     assign_pseudo_captions,
     prediction_oscillation,
@@ -31,6 +37,7 @@ __all__ = [
     "kept_mean",
     "label_loss",
     "mixed_posterior",
+    "monotone_log_odds",
     "positive_weight",
     "prediction_oscillation",
     "pseudo_classification_loss",

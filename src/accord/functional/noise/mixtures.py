@@ -140,6 +140,34 @@ def gmm_clean_probability(
     return mixture.posterior(x)[:, clean].to(as_float(values).dtype)
 
 
+@torch.no_grad()
+def monotone_log_odds(values: Tensor, mixture: GaussianMixture1d, clean: int) -> Tensor:
+    """Log-odds of the component of smaller mean, which never rise with the value.
+
+    Where the variances differ, the wider component takes over far out on *both* sides; beyond the turning point of the
+    log-odds, a parabola, they stay what they are there.
+
+    Args:
+        values: ``(N,)``.
+        mixture: of two components.
+        clean: which of them has the smaller mean.
+
+    Returns:
+        ``(N,)`` float64.
+
+    Raises:
+        ShapeError: ``values`` is not a vector.
+
+    Example:
+        >>> both = GaussianMixture1d(torch.tensor([0.5, 0.5]), torch.tensor([0.0, 4.0]), torch.tensor([1.0, 1.0]))
+        >>> monotone_log_odds(torch.tensor([0.0, 2.0, 4.0]), both, clean=0)
+        tensor([ 8.,  0., -8.], dtype=torch.float64)
+    """
+    check_ndim(1, values=values)
+    joint = mixture.log_joint(_before_the_turn(values.double(), mixture, torch.tensor(clean)))
+    return joint[:, clean] - joint[:, 1 - clean]
+
+
 def split_clean(prob: Tensor, th: float = 0.5) -> Tensor:
     """Which samples count as clean: those whose probability is above a threshold.
 

@@ -1,0 +1,225 @@
+"""The table without what was wrong: decisions carried out on a copy of the source's rows.
+
+The source is read as it stands and never written. Rows that were not judged, such as those whose files cannot be read,
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from accord.cleaning.table import read_clean
+from accord.data.reading.sources import Source, read_source
+from accord.errors import ConfigError, DataError
+from accord.files import check_replaceable, reading, replacing
+
+DECISIONS = ("accept", "reject", "drop")
+_MARK = b"accord cleaned"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What became of the rows.
+
+    Args:
+        path: the table that was written.
+        rows: how many it has.
+        dropped: rows that are not in it.
+        corrected: rows with another label or caption.
+        undecided: doubted rows that nobody decided on, which are as they were.
+    """
+
+    path: Path
+    rows: int
+    dropped: int
+    corrected: int
+    undecided: int
+
+
+def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, out: Path) -> Corrected:
+    """Write the rows of a cleaned source with corrections, without those that were dropped.
+
+    Args:
+        folder: written by ``accord clean``.
+        decisions: file of the review page, or row -> ``accept`` (take what is proposed; drop the row where nothing is),
+            ``reject`` (it is right) or ``drop``. None accepts everything.
+        out: ``.parquet`` or ``.csv`` file to write. Paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: the folder is none of ``accord clean``, the decisions are those of another, or ``out`` is neither.
+        DataError: the source has changed since.
+        StorageError: ``out`` is another file already.
+    """
+    table, about = read_clean(folder)
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise ConfigError(f"{out}: expected a name that ends in .parquet or .csv")
+    check_replaceable(out, _MARK, "table that accord clean apply wrote as Parquet")
+    said = {row["id"]: row for row in table.filter(table["doubted"]).to_pylist()}
+    chosen = _decided(decisions, about, said)
+    source = read_source(about["source"])
+    if source_digest(source, about) != about["digest"]:
+        raise DataError(f"{about['source']} has changed since {folder} was written: run accord clean on it again")
+    work = _Work(source, about, {row: said[row] for row, word in chosen.items() if word == "accept"}, out)
+    dropped = {row for row, word in chosen.items() if word == "drop" or (word == "accept" and not _proposes(said[row]))}
+    rows = (row for number, row in work.rows() if number not in dropped)
+    count = _write_csv(out, rows, work) if out.suffix.lower() == ".csv" else _write_parquet(out, rows, work)
+    corrected = sum(_proposes(row) for row in work.accepted.values())
+    return Corrected(out, count, len(dropped), corrected, len(said) - len(chosen))
+
+
+def source_digest(source: Source, about: Mapping[str, Any]) -> str:
+    """Hash of how many rows a source has and what they say; encoded media and vectors are not looked into."""
+    used = sorted({name for columns in about["columns"].values() for name in columns})
+    plain = [name for name in used if _is_plain(source.rows.features.arrow_schema.field(name).type)]
+    digest = hashlib.blake2b(str(len(source.rows)).encode(), digest_size=16)
+    for batch in source.rows.select_columns(plain).with_format("arrow").iter(batch_size=4096) if plain else ():
+        digest.update(json.dumps(batch.to_pydict(), default=str).encode())
+    return digest.hexdigest()
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Texts, numbers, and lists of texts."""
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or (pa.types.is_primitive(kind))
+
+
+def _proposes(row: Mapping[str, Any]) -> bool:
+    return bool(row["proposed_label"] or row["proposed_caption"])
+
+
+def _decided(
+    decisions: Path | Mapping[int, str] | None, about: Mapping[str, Any], said: Mapping[int, Any]
+) -> dict[int, str]:
+    """Row -> decision.
+
+    Raises:
+        ConfigError: they belong to another folder, name rows that nobody doubted, or say something else.
+    """
+    if decisions is None:
+        return dict.fromkeys(said, "accept")
+    if isinstance(decisions, Path):
+        with reading(decisions, "save it again from the review page"):
+            held = json.loads(decisions.read_text(encoding="utf-8"))
+            fingerprint, decisions = held["fingerprint"], {int(row): word for row, word in held["decisions"].items()}
+        if fingerprint != about["fingerprint"]:
+            raise ConfigError(
+                f"these decisions were made on another folder, or on an earlier run of accord clean ({fingerprint}; "
+                f"this one is {about['fingerprint']}): review this one"
+            )
+    for row, word in decisions.items():
+        if word not in DECISIONS or row not in said:
+            raise ConfigError(f"decision {word!r} on row {row}: expected {', '.join(DECISIONS)} on a doubted row")
+    return dict(decisions)
+
+
+class _Work:
+    """The rows of a source, each changed as was accepted.
+
+    Args:
+        source: where they come from.
+        about: which columns hold what, from ``clean.parquet``.
+        accepted: number of a row -> what is proposed for it.
+        out: the file to write; paths become relative to its folder.
+    """
+
+    def __init__(
+        self, source: Source, about: Mapping[str, Any], accepted: Mapping[int, Mapping[str, Any]], out: Path
+    ) -> None:
+        self.accepted, self._root, self._folder = accepted, source.root, out.absolute().parent
+        self._about, self._columns = about, about["columns"]
+        vectors = set(about["vectors"])  # no longer those of the captions
+        self.names = [name for name in source.rows.column_names if name not in vectors]
+        self._source = source.rows.select_columns(self.names)
+        self.schema = self._source.features.arrow_schema
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and cells of every row."""
+        position = 0
+        for batch in self._source.with_format("arrow").iter(batch_size=_BATCH):
+            for row in batch.to_pylist():
+                number = position if self._about["ids"] is None else row[self._about["ids"]]
+                yield number, self._moved(self._corrected(row, self.accepted.get(number)))
+                position += 1
+
+    def _corrected(self, row: dict[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
+        if found is None:
+            return row
+        if found["proposed_label"]:
+            (column,) = self._columns["label"]
+            row[column] = self._class(column, found["proposed_label"])
+        if found["proposed_caption"]:
+            first, *others = self._columns["text"]  # what else was said belonged to the wrong one too
+            row[first] = (
+                [found["proposed_caption"]]
+                if pa.types.is_list(self.schema.field(first).type)
+                else (found["proposed_caption"])
+            )
+            row |= dict.fromkeys(others)
+        return row
+
+    def _class(self, column: str, name: str) -> Any:
+        """A class as its column writes it."""
+        feature = self._source.features[column]
+        if isinstance(feature, datasets.ClassLabel):
+            return feature.str2int(name)
+        kind = self.schema.field(column).type
+        return (
+            name if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pa.scalar(name).cast(kind).as_py()
+        )
+
+    def _moved(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its paths relative to the folder of the new table."""
+        if self._root is not None:
+            for column in self._about["files"]:
+                row[column] = self._from_folder(row[column])
+        return row
+
+    def _from_folder(self, cell: Any) -> Any:
+        if isinstance(cell, str) and cell:
+            return os.path.relpath((self._root or Path()).absolute() / cell, self._folder)
+        if isinstance(cell, list):
+            return [self._from_folder(one) for one in cell]
+        if isinstance(cell, dict):
+            named = "within" if cell.get("within") is not None else "path" if cell.get("bytes") is None else None
+            return cell if named is None else {**cell, named: self._from_folder(cell[named])}
+        return cell
+
+
+def _write_parquet(out: Path, rows: Iterator[dict[str, Any]], work: _Work) -> int:
+    schema, count, held = work.schema.with_metadata({**(work.schema.metadata or {}), _MARK: b"1"}), 0, []
+    with replacing(out) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for row in rows:
+            held.append(row)
+            count += 1
+            if len(held) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(held, schema=schema))
+                held = []
+        writer.write_table(pa.Table.from_pylist(held, schema=schema))
+    return count
+
+
+def _write_csv(out: Path, rows: Iterator[dict[str, Any]], work: _Work) -> int:
+    """A CSV file, which can hold neither bytes nor lists."""
+    for name in work.names:
+        if pa.types.is_nested(work.schema.field(name).type) or pa.types.is_large_binary(work.schema.field(name).type):
+            raise ConfigError(f"column {name} holds lists or encoded media, which CSV cannot: write {out.stem}.parquet")
+    count = 0
+    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, work.names)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            count += 1
+    return count
