@@ -48,7 +48,7 @@ from accord.training.artifact import Model
 
 SIMILARITY, TOLD_APART, ACCURACY = "similarity", "told apart", "accuracy"
 RARE_AP, UNSEEN_AP, BEYOND = "rare AP", "unseen AP", "unseen AP beyond chance"
-EPOCHS, TAG_EPOCHS, WORD_EPOCHS = 6, 24, 8
+EPOCHS, BATCH, TAG_EPOCHS, WORD_EPOCHS = 6, 64, 24, 8
 VERSIONS = 500  # lines whose versions are compared
 CHANCE = 100 / 12  # sections
 POINTS: dict[str, Any] = {"smallest": 1.0, "because": "another draw of the pairs moves it by a point"}
@@ -115,10 +115,12 @@ def bags(train: Corpus, seed: int) -> Mapping[str, Encoder]:
     return {"text": BagOfWords([row[0] for row in train.texts()] + tags)}
 
 
-def on_lines(name: str, data: Any = None, note: str = "", **settings: Any) -> Arm:
+def on_lines(
+    name: str, data: Any = None, note: str = "", *, epochs: int = EPOCHS, batch: int = BATCH, **method: Any
+) -> Arm:
     """A method with the mean of tokens as vector, on the small transformer."""
-    method = {"name": name, "pooling": "mean", **settings.pop("method", {})}
-    return Arm({"method": method, **settings}, data=data, note=note)
+    length = {"training.epochs": epochs, "training.batch_size": batch}
+    return Arm({"method": {"name": name, "pooling": "mean", **method}, **length}, data=data, note=note)
 
 
 def on_tags(name: str, epochs: int = TAG_EPOCHS, note: str = "", untrained: bool = False, **method: Any) -> Arm:
@@ -142,7 +144,7 @@ CLAIM = Claim(
         "encoders": {
             "text": {"name": "tiny_text", "options": {"width": 64, "depth": 1, "heads": 4, "pool": "mean"}},
         },
-        "training": {"epochs": EPOCHS, "batch_size": 64, "lr": 1e-3},
+        "training": {"epochs": EPOCHS, "batch_size": BATCH, "lr": 1e-3},
     },
     arms={
         "SimCSE": on_lines("simcse"),
@@ -152,11 +154,13 @@ CLAIM = Claim(
             "declutr",
             documents,
             "documents of a dozen lines of one section",
-            method={"max_len": 16, "min_len": 4},
-            **{"training.epochs": 4 * EPOCHS, "training.batch_size": 32},
+            epochs=4 * EPOCHS,
+            batch=32,
+            max_len=16,
+            min_len=4,
         ),
-        "CERT": on_lines("cert", method={"momentum": 0.99}, note="negatives from a queue"),
-        "CERT, batch": on_lines("cert", method={"momentum": 0.99, "queue_size": 0}, note="negatives from the batch"),
+        "CERT": on_lines("cert", momentum=0.99, note="negatives from a queue"),
+        "CERT, batch": on_lines("cert", momentum=0.99, queue_size=0, note="negatives from the batch"),
         "CLINE": on_lines("cline"),
         "related lines": on_lines("simcse", related_lines, "the package with the nearest tags is the positive"),
         "hard negatives": on_lines("simcse_supervised", opposed_lines, "and one of the section without its tags"),
@@ -173,11 +177,9 @@ CLAIM = Claim(
             pseudo_weight=0.0,
         ),
         "untrained matching": on_tags("label_matching", untrained=True, pseudo=0),
-        "contrast": on_lines("supcon_text", few_lines, **{"training.epochs": 60, "training.batch_size": 60}),
-        "cross-entropy": on_lines(
-            "supcon_text", few_lines, method={"share": 0.0}, **{"training.epochs": 60, "training.batch_size": 60}
-        ),
-        "all labels": on_lines("supcon_text", method={"share": 0.0}, note="of two thousand lines"),
+        "contrast": on_lines("supcon_text", few_lines, epochs=60, batch=60),
+        "cross-entropy": on_lines("supcon_text", few_lines, epochs=60, batch=60, share=0.0),
+        "all labels": on_lines("supcon_text", note="of two thousand lines", share=0.0),
     },
     measure=measure,
     seeds=5,

@@ -54,7 +54,7 @@ def shared_out(seed: int) -> tuple[list[Row], list[Row]]:
 
 def lines(seed: int) -> tuple[Corpus, Corpus]:
     """A line a row, with its section as label."""
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         as_corpus(f"descriptions, {name}", rows, [[row["description"]] for row in rows])
         for name, rows in zip(("train", "test"), shared_out(seed), strict=True)
     )
