@@ -269,9 +269,9 @@ CLAIM = Claim(
         "untrained": arm(GPC, epochs=0, note="random weights"),
         "all labels": arm(CONTRAST_ONLY, everything=True, note="contrast with the labels of all rows"),
     },
-    seeds=8,
+    seeds=tuple(range(200, 208)),  # the prior was chosen on digits of the first ones
     scales={ALL: Scale(10.0, "true means"), NEW: Scale("untrained", "all labels")},
-    tune=Tuning(trials=6, seeds=(100, 101), metric=NEW),
+    tune=Tuning(trials=6, seeds=(300, 301), metric=NEW),
     questions=[
         *map(nearer, STARTS),
         Question(
