@@ -21,23 +21,20 @@ true class means, and an encoder that was trained with all labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from shared.digits import labelled_digits
+from shared.digits import WORDS, Digits, tuning_digits
 from shared.encoders import ConvDigits
+from shared.views import as_pictures, view_of
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from accord.claims import Arm, Claim, Question, Scale, Tuning
-from accord.data.corpus import Corpus
-from accord.encoders.base import Encoder
-from accord.evaluation.classification import scored_rows
+from accord.claims import Arm, Claim, Measured, Question, Scale, Tuning
 from accord.evaluation.discovery import gcd_accuracy
 from accord.functional import (
     assign_to_nearest,
@@ -45,7 +42,11 @@ from accord.functional import (
     discover_classes,
     principal_components,
     semi_supervised_kmeans,
+    warmup_cosine_at,
 )
+from accord.methods import DataInfo, Step
+from accord.methods.base import Batch
+from accord.methods.noisy.gpc_gcd import GpcGcd
 
 TRUE, OLD = 10, 5
 STARTS = (6, 14, 20, 30)
@@ -112,50 +113,105 @@ def accuracy_of(assigned: Tensor, target: Tensor, given: Tensor, old: Tensor) ->
 
 # --- with training ----------------------------------------------------------------------------------------------------
 
-
-def half_labelled(seed: int, *, everything: bool = False) -> tuple[Corpus, Corpus]:
-    """Digits for training, with the labels of half of the rows of 0 to 4, or of all rows; and for testing."""
-    train, test = labelled_digits(seed)
-    truth = np.asarray(train.labels)
-    hidden = (truth >= OLD) | (np.random.default_rng(seed).random(len(truth)) < 0.5)
-    labels = truth if everything else np.where(hidden, -1, truth)
-    return replace(train, labels=labels, truth=truth), test
-
-
-def tower(train: Corpus, seed: int) -> Mapping[str, Encoder]:
-    """A small convolutional network."""
-    return {"image": ConvDigits()}
-
-
-def measure(model: Any, train: Corpus, test: Corpus) -> dict[str, float]:
-    """Accuracy of k-means with ten clusters on test rows, beside the labelled training rows of 0 to 4."""
-    labels = torch.from_numpy(np.asarray(train.labels))
-    old = (labels >= 0) & (labels < OLD)
-    known = model.embed_corpus(train, "image")[old]
-    rows, target = scored_rows(test)
-    asked = model.embed_corpus(test, "image")[torch.from_numpy(rows)]
-    found = semi_supervised_kmeans(asked, known, labels[old], TRUE)[1][len(known) :]
-    accuracy = gcd_accuracy(target, found.numpy(), target < OLD)
-    return {NEW: 100 * accuracy["new"]}
-
-
-RUN: dict[str, Any] = {
-    "method": {
-        "name": "gpc_gcd",
-        "dim": 32,
-        "hidden": 128,
-        "bottleneck": 64,
-        "temperature": 0.2,
-        "flip": 0.0,
-        "colour": False,
-        "components": 16,
-        "start_classes": 20,
-        "restarts": 3,
-    },
-    "training": {"epochs": 20, "batch_size": 128, "lr": 3e-3},
+EPOCHS, BATCH, LR, WARMUP = 30, 128, 1e-3, 0.05
+GPC: dict[str, Any] = {
+    "dim": 32,
+    "hidden": 128,
+    "bottleneck": 64,
+    "temperature": 0.2,
+    "components": 16,
+    "start_classes": 20,
+    "restarts": 3,
 }
-CONTRAST = {"method.temperature": [0.1, 0.2, 0.5, 1.0], "method.supervised": [0.35, 0.5]}
-PULL = {"method.prototype_temperature": [0.1, 0.2, 0.5, 1.0], "method.prototype_weight": [0.3, 1.0]}
+CONTRAST_ONLY = {**GPC, "prototype_weight": 0.0}
+
+
+class Rows:
+    """The training rows: in order for the method's hooks, and drawn for its steps.
+
+    Args:
+        digits: the rows.
+        labels: ``(N,)`` given labels, -1 for none.
+    """
+
+    def __init__(self, digits: Digits, labels: Tensor) -> None:
+        self.pictures, self.labels = as_pictures(digits), labels
+
+    def __len__(self) -> int:
+        return len(self.pictures) // BATCH
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in torch.arange(len(self.pictures)).split(512):
+            yield {"image": self.pictures[rows], "label": self.labels[rows], "index": rows}
+
+    def episode(self) -> Iterator[Batch]:
+        """The steps of an epoch, rows with and without label equally often."""
+        there = self.labels >= 0
+        chance = torch.where(there, 1 / there.sum().clamp(min=1), 1 / (~there).sum().clamp(min=1))
+        for rows in torch.multinomial(chance, len(self) * BATCH, replacement=True).split(BATCH):
+            views = [view_of(self.pictures[rows]), view_of(self.pictures[rows])]
+            yield {"image_views": views, "label": self.labels[rows], "index": rows}
+
+    def texts(self) -> list[list[str]]:
+        """There are none."""
+        return []
+
+
+def trained(
+    seed: int,
+    config: Mapping[str, Any],
+    *,
+    epochs: int = EPOCHS,
+    everything: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    share: float = 0.0,
+    quick: bool = False,
+) -> Measured:
+    """Train an encoder on rows half of whose labels of 0 to 4 are given, or all labels, and measure it."""
+    train, test = tuning_digits(seed, share)
+    truth, generator = torch.from_numpy(train.labels), torch.Generator().manual_seed(seed)
+    given = (truth < OLD) & (torch.rand(len(truth), generator=generator) < 0.5)
+    labels = truth if everything else truth.where(given, -1)
+    torch.manual_seed(seed)
+    counts = torch.bincount(labels[labels >= 0], minlength=TRUE)
+    facts = DataInfo(rows=len(truth), classes=WORDS, label_counts=tuple(counts.tolist()))
+    gpc = GpcGcd({**config, **(settings or {})}, {"image": ConvDigits()}, facts)
+    rows, passes = Rows(train, labels), min(epochs, 1) if quick else epochs
+    fitted(gpc, rows, passes)
+    return Measured({NEW: new_accuracy(gpc.eval(), train, given, test)}, passes * len(rows), passes)
+
+
+def fitted(method: GpcGcd, rows: Rows, epochs: int) -> None:
+    """Train in place, with Adam and the usual schedule."""
+    optimizer = torch.optim.Adam(method.parameters(), lr=LR)
+    total = epochs * len(rows)
+    for epoch in range(epochs):
+        method.before_epoch(Step(epoch=epoch, index=epoch * len(rows), total=total, epochs=epochs), rows)
+        method.train()
+        for number, batch in enumerate(rows.episode()):
+            step = Step(epoch=epoch, index=epoch * len(rows) + number, total=total, epochs=epochs)
+            optimizer.param_groups[0]["lr"] = warmup_cosine_at(step.index, round(WARMUP * total), total, base=LR)
+            optimizer.zero_grad()
+            method.loss(batch, step)["total"].backward()
+            optimizer.step()
+
+
+@torch.no_grad()
+def new_accuracy(method: GpcGcd, train: Digits, given: Tensor, test: Digits) -> float:
+    """Accuracy in percent of k-means with ten clusters on the test rows of 5 to 9, beside labelled rows of 0 to 4."""
+    known, asked = (method.embed({"image": as_pictures(digits)})["image"] for digits in (train, test))
+    labels = torch.from_numpy(train.labels)[given]
+    found = semi_supervised_kmeans(asked, known[given], labels, TRUE)[1][len(labels) :]
+    return 100 * gcd_accuracy(test.labels, found.numpy(), test.labels < OLD)["new"]
+
+
+def arm(config: Mapping[str, Any], *, note: str = "", search: Mapping[str, Any] | None = None, **options: Any) -> Arm:
+    """A trained arm."""
+    return Arm(function=partial(trained, config=config, **options), search=search or {}, note=note)
+
+
+CONTRAST = {"temperature": [0.1, 0.2, 0.5, 1.0], "supervised": [0.35, 0.5]}
+PULL = {"prototype_temperature": [0.1, 0.2, 0.5, 1.0], "prototype_weight": [0.3, 1.0]}
 
 
 def nearer(start: int) -> Question:
@@ -200,10 +256,6 @@ CLAIM = Claim(
     kind_of_data="real",
     paper="Clusters that split and merge by their marginal likelihood find the number of classes, of which some are "
     "labelled, and their prototypes make features that tell new classes apart.",
-    data=half_labelled,
-    run=RUN,
-    encoders=tower,
-    measure=measure,
     arms={
         "splits and merges": Arm(function=split_and_merged, note="16 components, expected scatter 0.005"),
         "scatter of the labels": Arm(function=partial(split_and_merged, spread=None), note="16 components"),
@@ -212,14 +264,10 @@ CLAIM = Claim(
         "k-means, 30": Arm(function=partial(k_means, clusters=30), note="with 30 clusters"),
         "k-means, 10": Arm(function=partial(k_means, clusters=TRUE), note="with the true number"),
         "true means": Arm(function=true_means, note="what there is to gain: the means of the true classes"),
-        "contrast": Arm({"method.prototype_weight": 0.0}, search=CONTRAST, note="of views and of labels"),
-        "prototypes": Arm(search=CONTRAST | PULL, note="and with the prototypes of all clusters"),
-        "untrained": Arm(untrained=True, note="random weights"),
-        "all labels": Arm(
-            {"method.prototype_weight": 0.0},
-            data=partial(half_labelled, everything=True),
-            note="contrast with the labels of all rows",
-        ),
+        "contrast": arm(CONTRAST_ONLY, search=CONTRAST, note="of views and of labels"),
+        "prototypes": arm(GPC, search=CONTRAST | PULL, note="and with the prototypes of all clusters"),
+        "untrained": arm(GPC, epochs=0, note="random weights"),
+        "all labels": arm(CONTRAST_ONLY, everything=True, note="contrast with the labels of all rows"),
     },
     seeds=8,
     scales={ALL: Scale(10.0, "true means"), NEW: Scale("untrained", "all labels")},
@@ -270,6 +318,5 @@ CLAIM = Claim(
             **POINTS,
         ),
     ],
-    quick={"method.start_classes": 10},
     tuning="Network, crops, rate and length are the same for all trained arms.",
 )

@@ -8,11 +8,19 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from fixed import corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.evaluation.discovery import gcd_accuracy, pair_accuracy
+from accord.data.recipe import Prepared
+from accord.data.splits import Splits
+from accord.errors import DataError
+from accord.evaluation.discovery import gcd_accuracy, pair_accuracy, score_discovery
 from accord.evaluation.retrieval import retrieval_metrics
+from accord.evaluation.tasks import get_task
+from accord.functional import discover_classes
+from accord.methods.abilities import DiscoversClasses, Discovery
 
 
 def test_accuracy_is_that_of_the_released_code(golden) -> None:
@@ -117,3 +125,79 @@ def test_recalls_with_three_captions_an_image_are_those_of_the_released_code(gol
     want = given_["ret_metrics"].tolist()
     assert [got[name] for name in names] == pytest.approx(want[:3] + want[4:])
     assert got["mean recall"] == pytest.approx(want[3])
+
+
+# -- classes that a method discovers
+
+
+class Finder(DiscoversClasses):
+    """Discovers by what rows say, and remembers which labels it was given."""
+
+    def discover(self, embeddings, labels):
+        self.given = labels
+        found = discover_classes(embeddings, labels, dim=None, restarts=2)
+        return Discovery(found.assigned, found.known, found.classes)
+
+
+def apart(count=90):
+    """Rows of three classes that lie apart, and their vectors."""
+    labels = np.arange(count) % 3
+    noise = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+    return corpus(labels), F.normalize(torch.eye(6)[labels] + 0.05 * noise, dim=1)
+
+
+def test_labels_of_a_share_of_the_old_rows_are_given_and_only_the_others_are_scored() -> None:
+    rows, vectors = apart()
+    finder = Finder()
+    scored = score_discovery(finder, vectors, rows, old=["a", "b"], share=0.4)
+    given_ = finder.given.numpy()
+    assert np.bincount(given_ + 1).tolist() == [66, 12, 12]
+    assert (given_[given_ >= 0] == rows.labels[given_ >= 0]).all()
+    values = {metric.name: (metric.value, metric.n) for metric in scored.metrics()}
+    assert values["accuracy, all classes"] == (100.0, 66)
+    assert values["accuracy, old classes"] == (100.0, 36)
+    assert values["accuracy, new classes"] == (100.0, 30)
+    assert values["classes found"] == values["classes there are"] == (3.0, 90)
+
+
+def test_a_label_that_was_given_does_not_count_as_found() -> None:
+    rows, vectors = apart()
+
+    class Lazy(Finder):
+        def discover(self, embeddings, labels):
+            return Discovery(labels.clamp(min=0) * 0 + (labels < 0).long(), 1, 2)  # all others in one class
+
+    scored = score_discovery(Lazy(), vectors, rows, old=["a"])
+    assert scored.metrics()[0].value == pytest.approx(100 * 30 / 75)  # one of the new classes, and no given row
+
+
+def test_rows_without_a_known_class_or_with_all_labels_given_are_refused() -> None:
+    rows, vectors = apart()
+    with pytest.raises(DataError, match=r"known: z; it has a, b, c.*discovery\.old"):
+        score_discovery(Finder(), vectors, rows, old=["z"])
+    with pytest.raises(DataError, match="lower discovery"):
+        score_discovery(Finder(), vectors[:3], rows.select(range(3)), old=["a", "b", "c"])
+
+
+def test_the_report_shows_the_most_typical_rows_of_new_classes() -> None:
+    rows, vectors = apart()
+
+    class Model:
+        modalities, classes = ("text",), ("a",)
+
+        def embed_corpus(self, corpus, modality):
+            return vectors[torch.from_numpy(corpus.ids)]
+
+        def able(self, ability):
+            return Finder()
+
+    task, prepared = get_task("discovery"), Prepared(rows.select([]), rows, rows.select([]), Splits({}))
+    assert task.fits(Model(), prepared)
+    metrics = task.run(Model(), prepared, task.options())
+    assert [metric.name for metric in metrics][:1] == ["accuracy, all classes"]
+    (section,) = task.shows(Model(), prepared, task.options())
+    assert [example.query.text for example in section.examples] == ["class 2, 30 rows", "class 3, 30 rows"]
+    for example in section.examples:
+        assert len({rows.labels[hit.row] for hit in example.hits}) == 1
+    Model.classes = ("z",)
+    assert not task.fits(Model(), prepared)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.encoders.heads import (
+    DINOHead,
     MLPHead,
 )
 
@@ -43,3 +44,18 @@ def test_a_projector_is_the_maps_one_after_the_other() -> None:
 def test_wrong_arguments_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_head_of_dino_gives_cosines_with_directions_and_starts_small() -> None:
+    torch.manual_seed(0)
+    head = DINOHead(6, 4, hidden=64, bottleneck=5)
+    assert [part.out_features for part in head.mlp if isinstance(part, torch.nn.Linear)] == [64, 64, 5]
+    x = torch.randn(7, 6)
+    narrow = torch.nn.functional.normalize(head.mlp(x), dim=1)
+    for row, direction in ((0, 1), (6, 3)):
+        cosine = torch.nn.functional.cosine_similarity(narrow[row], head.directions[direction], dim=0)
+        torch.testing.assert_close(head(x)[row, direction], cosine)
+    assert head.mlp[0].weight.std() < 0.03
+    assert not head.mlp[0].bias.any()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(x).dtype == torch.float32

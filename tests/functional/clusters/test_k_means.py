@@ -418,3 +418,13 @@ def test_all_principal_components_keep_the_distances() -> None:
 def test_no_more_principal_components_than_dimensions() -> None:
     with pytest.raises(ValueError, match="dim = 5"):
         clustering.principal_components(torch.zeros(3, 4), 5)
+
+
+def test_semi_supervised_k_means_goes_on_from_given_centres() -> None:
+    x_u, x_l = torch.tensor([[0.2], [4.0], [5.0], [9.0]]), torch.tensor([[0.0], [1.0]])
+    y_l = torch.tensor([3, 3])
+    centres, labels, _ = semi_supervised_kmeans(x_u, x_l, y_l, 3, start=torch.tensor([[0.5], [4.5], [8.0]]))
+    assert labels.tolist() == [0, 0, 0, 1, 1, 2]
+    torch.testing.assert_close(centres, torch.tensor([[0.4], [4.5], [9.0]]))
+    with pytest.raises(ShapeError, match="start"):
+        semi_supervised_kmeans(x_u, x_l, y_l, 3, start=torch.zeros(2, 1))

@@ -332,3 +332,19 @@ def test_wrong_arguments_are_named(call, message: str) -> None:
 def test_views_of_different_shapes_raise_a_shape_error() -> None:
     with pytest.raises(ShapeError):
         AF.mv_infonce([torch.zeros(3, 2), torch.zeros(3, 4)], 0.1)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_supcon_leaves_rows_out_that_are_not_present(dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not dense:
+        monkeypatch.setattr("accord.functional.contrast.views.DENSE_ROWS", 0)
+    z, labels = draw(8, torch.Generator().manual_seed(0)).requires_grad_(), torch.tensor([0, 0, -1, 1, 1, -1, 2, -1])
+    loss = AF.supcon(z, labels, 0.2, present=labels >= 0)
+    torch.testing.assert_close(loss, AF.supcon(z[labels >= 0], labels[labels >= 0], 0.2))
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.equal(gradient[labels < 0], torch.zeros(3, 5, dtype=gradient.dtype))
+    nobody = AF.supcon(z, labels, 0.2, present=labels > 9)
+    assert nobody == 0
+    assert torch.autograd.grad(nobody, z)[0].abs().sum() == 0
+    with pytest.raises(ShapeError, match="present"):
+        AF.supcon(z, labels, present=labels[:3] >= 0)

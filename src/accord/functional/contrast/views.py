@@ -110,6 +110,8 @@ def supcon(
             return contrastive_loss(z @ z.T / temperature, same, other & ~same)
         if present is not None:
             z, labels = z[present], labels[present]
+            if len(z) < 2:
+                return z.sum() * 0
         classes, member = labels.unique(return_inverse=True)
         total = z.new_zeros(len(classes), z.shape[1]).index_add(0, member, z)
         count = torch.bincount(member, minlength=len(classes))[member] - 1
