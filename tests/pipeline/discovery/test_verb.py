@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import accord
+from accord.data import open_corpus
 from accord.errors import ConfigError, DataError
 from accord.methods.abilities import DiscoversClasses, Discovery
 from accord.searching.rows import vector_column
@@ -156,6 +157,11 @@ def test_a_model_embeds_pictures_and_names_classes(trained, half_labelled: Path,
     assert html.count("<img") >= 8
     rows = pq.read_table(tmp_path / "out" / "discovered.parquet").to_pylist()
     assert all(Path(row["path"]).is_file() for row in rows)
+    assert f"accord train {tmp_path / 'out' / 'discovered.parquet'} --image path --label class" in html
+    again = open_corpus(
+        tmp_path / "out" / "discovered.parquet", columns={"image": "path", "label": "class"}, quiet=True
+    )
+    assert set(again.classes) == {one.name for one in found.classes}
 
 
 def test_the_model_that_ships_takes_pictures_where_none_is_named(half_labelled: Path, tmp_path: Path, capsys) -> None:
