@@ -15,7 +15,7 @@ EXAMPLE = """Example:
 
 accord discover photos.csv --labelled species --run clip:models/vit-b-32 --out runs/species
 
-accord discover pack:emoji --out runs/kinds
+accord discover pack:emoji --modality text --out runs/kinds
 
 accord discover runs/photos.parquet --labelled label --classes 40 --out runs/species"""
 _LISTED = 40  # classes in the terminal

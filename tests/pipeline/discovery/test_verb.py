@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import accord
+from accord.data import open_corpus
 from accord.errors import ConfigError, DataError
 from accord.methods.abilities import DiscoversClasses, Discovery
 from accord.searching.rows import vector_column
@@ -115,6 +116,22 @@ def test_without_labels_all_classes_are_new(embeddings: Path, tmp_path: Path) ->
     assert set(pq.read_table(tmp_path / "out" / "discovered.parquet")["given"].to_pylist()) == {None}
 
 
+def test_rows_of_one_kind_are_one_class_and_that_is_said(tmp_path: Path, capsys) -> None:
+    vectors = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) + 4
+    pq.write_table(pa.table({"vec": vector_column(vectors)}), tmp_path / "one.parquet")
+    assert len(accord.discover(tmp_path / "one.parquet", out=tmp_path / "out", repeats=0).classes) == 1
+    assert "no new class stands apart in these vectors" in capsys.readouterr().err
+
+
+def test_many_small_groups_are_found_without_a_guess(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.nn.functional.normalize(torch.randn(20, 32, generator=generator), dim=1)
+    vectors = centres.repeat_interleave(40, dim=0) + 0.02 * torch.randn(800, 32, generator=generator)
+    pq.write_table(pa.table({"vec": vector_column(vectors)}), tmp_path / "many.parquet")
+    found = accord.discover(tmp_path / "many.parquet", out=tmp_path / "out", repeats=0)
+    assert [one.rows for one in found.classes] == [40] * 20
+
+
 def test_vectors_alone_make_numbered_classes(tmp_path: Path) -> None:
     path = tmp_path / "bare.parquet"
     pq.write_table(table_of().select(["image"]), path)
@@ -140,6 +157,11 @@ def test_a_model_embeds_pictures_and_names_classes(trained, half_labelled: Path,
     assert html.count("<img") >= 8
     rows = pq.read_table(tmp_path / "out" / "discovered.parquet").to_pylist()
     assert all(Path(row["path"]).is_file() for row in rows)
+    assert f"accord train {tmp_path / 'out' / 'discovered.parquet'} --image path --label class" in html
+    again = open_corpus(
+        tmp_path / "out" / "discovered.parquet", columns={"image": "path", "label": "class"}, quiet=True
+    )
+    assert set(again.classes) == {one.name for one in found.classes}
 
 
 def test_the_model_that_ships_takes_pictures_where_none_is_named(half_labelled: Path, tmp_path: Path, capsys) -> None:

@@ -14,6 +14,7 @@ from accord.pipeline.discovery.stability import MOST, SHARE
 from accord.pipeline.examples import caption, pictured
 from accord.report.html import write_report
 from accord.report.summary import Curves, Item, RunSummary, Section, Sheet, Sheets
+from accord.searching.rows import file_paths
 
 _NEAREST, _DOUBTFUL = 8, 4  # rows shown of a class
 _SHOWN = 2400  # rows on a page; of many classes fewer are shown, but of each as many as this:
@@ -95,9 +96,9 @@ def _numbers(found: FoundClasses) -> list[Section]:
 
 
 def _next_steps(found: FoundClasses, corpus: Corpus) -> tuple[str, ...]:
-    """Commands that go on with the classes."""
+    """A command that goes on with the classes, where rows are files."""
     medium = next(iter(corpus.columns.media), None)
-    if medium is None:
+    if medium is None or None in file_paths(corpus):
         return ()
     command = ("accord", "train", str(found.path / ROWS), f"--{medium}", "path", "--label", "class")
     return (shlex.join(command),)

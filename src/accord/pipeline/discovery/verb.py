@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ from accord.pipeline.rows import ColumnNames
 DEFAULT_MODEL = "house"
 DIM = 32  # directions in which rows are clustered
 STARTS, AGAIN = 10, 3  # random starts of every k-means: over all rows, and over parts of them
+_NONE = (
+    "no new class stands apart in these vectors: those of another model may tell classes apart, and labels for rows of "
+    "some classes say how alike the rows of one are"
+)
 _FEWEST = 12  # rows without a label: a class of fewer than six is never split off
 
 
@@ -93,6 +98,8 @@ def discover(
     placed, centres = place(search.vectors, assigned, int(assigned.max()) + 1)
     count = len(centres)
     announce(f"{embedded.corpus.name}: {count} classes, {count - len(known)} of them new")
+    if count - len(known) <= (not known):
+        announce(_NONE)
     stability = Stability((None,) * count)
     if repeats:
         stability = find_again(search.part, assigned, labels, count, repeats=repeats, seed=seed, say=announce)
@@ -136,7 +143,13 @@ class _Search:
             device = self.own.device  # type: ignore[attr-defined]
             own = self.own.discover(vectors.to(device), labels.to(device))
             return own.assigned.cpu().numpy(), ()
-        found = discover_classes(vectors, labels, start=self.guess, dim=DIM, restarts=starts, seed=seed)
+        guesses = [self.guess]
+        if self.guess is None and not (labels >= 0).any():  # from the few that it begins with, all may merge into one
+            guesses.append(math.isqrt(len(labels)))
+        tried = [
+            discover_classes(vectors, labels, start=guess, dim=DIM, restarts=starts, seed=seed) for guess in guesses
+        ]
+        found = max(tried, key=lambda one: max(start.evidence for start in one.tried))
         return found.assigned.cpu().numpy(), tuple(int(count) for count in found.history)
 
 
