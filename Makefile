@@ -52,6 +52,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/index.py
 	$(PY) benchmarks/scale.py
 	$(PY) benchmarks/verbs.py
+	$(PY) benchmarks/clean.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
 	@$(SETUP) dev,bench,weights

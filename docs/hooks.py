@@ -45,6 +45,7 @@ CLAIM = re.compile(r"\{claim:(.+?)\}")
 CLAIMS, RESULTS, FIGURES = ROOT / "claims", ROOT / "claims" / "results", "claims"  # FIGURES: where the site has them
 MEASURED = ROOT / "benchmarks" / "results"
 COMPARISON = "methods"  # the benchmark that has a page of its own
+CLEANING = "clean"  # likewise
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -68,6 +69,7 @@ def make(name: str) -> str:
     """The Markdown that a mark stands for."""
     kind, _, argument = name.partition(" of ")
     makers = {"modules": reference, "settings": settings, "import": import_seconds, "verdicts": verdicts}
+    makers["benchmark"] = benchmark
     return makers[kind](argument) if argument else MAKERS[name]()
 
 
@@ -298,8 +300,16 @@ def claims() -> str:
 
 def benchmarks() -> str:
     """Every benchmark's rows, machine and versions, from ``benchmarks/results/*.json``."""
-    paths = sorted(path for path in MEASURED.glob("*.json") if path.stem != COMPARISON)
+    paths = sorted(path for path in MEASURED.glob("*.json") if path.stem not in (COMPARISON, CLEANING))
     return "\n\n".join(benchmark_section(json.loads(path.read_text())) for path in paths)
+
+
+def benchmark(name: str) -> str:
+    """The rows of one benchmark; a sentence where it has none yet."""
+    path = MEASURED / f"{name}.json"
+    if not path.is_file():
+        return f"*Not measured yet: `python benchmarks/{name}.py` does.*"
+    return benchmark_section(json.loads(path.read_text())).partition("\n\n")[2]
 
 
 def comparison() -> str:

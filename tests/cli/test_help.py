@@ -18,6 +18,7 @@ VERBS = (
     ("search",),
     ("caption",),
     ("compare",),
+    ("clean",),
     ("data", "list"),
     ("data", "get"),
     ("data", "build"),
