@@ -54,6 +54,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/verbs.py
 	$(PY) benchmarks/mixtures.py
 	$(PY) benchmarks/discover.py
+	$(PY) benchmarks/clean.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
 	@$(SETUP) dev,bench,weights

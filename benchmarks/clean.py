@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ Round = tuple[Bools, dict[str, Found]]  # which rows are wrong, and what each si
 def main(seeds: int = SEEDS, rows: int = ROWS, large: int = LARGE) -> None:
     """Measure, print and write ``results/clean.json``."""
     measured = []
-    for row in (*pairs(seeds, rows), *labels(seeds, rows), *sizes(large)):
+    for row in chain(pairs(seeds, rows), labels(seeds, rows), sizes(large)):
         measured.append(row)
         print({key: value for key, value in row.items() if value is not None}, flush=True)
     print("written:", write("clean", measured, ("accord", "cleanlab", "scikit-learn", "faiss-cpu", "torch")))

@@ -21,6 +21,7 @@ VERBS = (
     ("transfer",),
     ("compare",),
     ("discover",),
+    ("clean",),
     ("data", "list"),
     ("data", "get"),
     ("data", "build"),

@@ -101,20 +101,15 @@ class LabelJudge:
 
         Evidence is what is said for a label, and once more by how much that is more than for any other.
         """
-        own, drawn, said_own, said_best, best = [], [], [], [], []
+        parts: list[tuple[Tensor, ...]] = []
         for rows in torch.arange(len(self.labels)).split(self._at_once):
             said = self._scaled(self._said(rows))  # (B, C)
             mine, most, choice = _against_the_rest(said, self.labels[rows])
             other, rest, _ = _against_the_rest(said, self._drawn[rows])
-            own.append(2 * mine - most)
-            drawn.append(2 * other - rest)
-            said_own.append(mine)
-            said_best.append(most)
-            best.append(choice)
-        self.best = torch.cat(best).numpy()
-        own, drawn, said_own, said_best = (
-            torch.cat(part).double().numpy() for part in (own, drawn, said_own, said_best)
-        )
+            parts.append((2 * mine - most, 2 * other - rest, mine, most, choice))
+        *numbers, best = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.best = best.numpy()
+        own, drawn, said_own, said_best = (part.double().numpy() for part in numbers)
         return own, drawn, (said_own, said_best)
 
     def votes(self, row: int) -> tuple[int, int]:

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # of the penalty, relative to the mean variance of a dimension
+_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the penalty, relative to the mean variance of a dimension
 _BLOCK = 8192
 _TRIED = 4096  # rows on which the strength is chosen
-_LEVERAGE = 0.99
+_TAME, _MOST = 0.8, 0.99  # leverage of most rows, and of any that is taken out
 
 
 class LeaveOneOut:
@@ -52,20 +52,31 @@ class LeaveOneOut:
         """``(B, C)`` of some rows."""
         return F.one_hot(self.y[rows], self.classes).float() if self.classes else self.y[rows]
 
-    def __call__(self, rows: Tensor, strength: float | None = None) -> Tensor:
+    def __call__(self, rows: Tensor) -> Tensor:
         """``(B, C)``: what the other rows foretell of these."""
-        penalty = (self.strength if strength is None else strength) * self.variance.mean().clamp_min(1e-12)
+        return self._foretold(rows, self.strength)[0]
+
+    def _foretold(self, rows: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        """What the other rows foretell of these ``(B, C)``, and the leverage that these have ``(B,)``."""
+        penalty = strength * self.variance.mean().clamp_min(1e-12)
         shrunk = (1 / (self.variance + penalty)).float()
         turned = (self.x[rows] - self.centre) @ self.axes  # (B, D)
         fitted = turned @ (shrunk[:, None] * self.cross)
         leverage = self.weight[rows] * (1 + turned.square() @ shrunk)
         own = self.target(rows) - self.mean
-        leverage = leverage.clamp(max=_LEVERAGE)[:, None]
-        return self.mean + (fitted - leverage * own) / (1 - leverage)
+        share = leverage.clamp(max=_MOST)[:, None]
+        return self.mean + (fitted - share * own) / (1 - share), leverage
 
     def _chosen(self) -> float:
-        """The strength of least error on rows left out."""
+        """The strength of least error on rows left out, of those by which no row foretells mostly itself.
+
+        Where dimensions are more than rows, a weak one repeats what it has seen, and taking a row out loses all digits.
+        """
         rows = torch.arange(0, len(self.x), max(1, len(self.x) // _TRIED))
         target, weight = self.target(rows), self.weight[rows]
-        errors = [float(weight @ (self(rows, one) - target).square().sum(dim=1)) for one in _STRENGTHS]
+        errors = []
+        for strength in _STRENGTHS:
+            found, leverage = self._foretold(rows, strength)
+            tame = strength == _STRENGTHS[-1] or float(leverage.quantile(0.99)) < _TAME
+            errors.append(float(weight @ (found - target).square().sum(dim=1)) if tame else float("inf"))
         return _STRENGTHS[errors.index(min(errors))]

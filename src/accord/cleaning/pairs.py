@@ -59,7 +59,9 @@ class PairJudge:
         self._near = tuple(nearest_others(side, near, seed)[0] for side in self._apart)
         usual = self._random.choice(len(one), min(_USUAL, len(one)), replace=False)
         self._usual = torch.from_numpy(np.sort(usual))
-        self._hub = (_usual_best(one, other[self._usual]), _usual_best(other, one[self._usual])) if self.joint else ()
+        self._hub: tuple[Tensor, ...] = ()
+        if self.joint:
+            self._hub = (_usual_best(one, other[self._usual]), _usual_best(other, one[self._usual]))
         self._rows = torch.arange(len(one))
         self._trust = torch.ones(len(one))
         self._judge()

@@ -192,8 +192,10 @@ def _trained(
 ) -> Path:
     """The folder of a run of the method on all rows."""
     place = folder / _MODEL
-    wanted = {"data.split.test": 0.0, **(settings or {})}
-    train(data, method, columns=columns, out=place, settings=wanted, device=device, workers=workers, progress=progress)
+    wanted: dict[str, Any] = {"data.split.test": 0.0, **(settings or {})}
+    if device != "auto":
+        wanted["training.accelerator"] = device
+    train(data, method, columns=columns, out=place, settings=wanted, workers=workers, progress=progress)
     return place
 
 
