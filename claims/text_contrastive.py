@@ -293,5 +293,5 @@ CLAIM = Claim(
         ),
     ],
     tuning="Network, rate and length are those of a trial on one seed that is not among these. Label matching scores "
-    "twenty wrong labels since that trial, in which all of them were too many; no other arm was changed for its result.",
+    "twenty wrong labels since that trial, in which all were too many; no other arm was changed for its result.",
 )

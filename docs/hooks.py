@@ -45,8 +45,8 @@ MARK = re.compile(r"<!-- made from: (.+?) -->")
 CLAIM = re.compile(r"\{claim:(.+?)\}")
 CLAIMS, RESULTS, FIGURES = ROOT / "claims", ROOT / "claims" / "results", "claims"  # FIGURES: where the site has them
 MEASURED = ROOT / "benchmarks" / "results"
-COMPARISON = "methods"  # the benchmark that has a page of its own
-CLEANING = "clean"  # likewise
+COMPARISON = "methods"
+ON_OTHER_PAGES = (COMPARISON, "clean", "discover")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -315,7 +315,7 @@ def claims() -> str:
 
 def benchmarks() -> str:
     """Every benchmark's rows, machine and versions, from ``benchmarks/results/*.json``."""
-    paths = sorted(path for path in MEASURED.glob("*.json") if path.stem not in (COMPARISON, CLEANING))
+    paths = sorted(path for path in MEASURED.glob("*.json") if path.stem not in ON_OTHER_PAGES)
     return "\n\n".join(benchmark_section(json.loads(path.read_text())) for path in paths)
 
 
