@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.searching.neighbours import ASKED, PER_LIST, Neighbours, lists_for
+from accord.searching.neighbours import PER_LIST, Neighbours, lists_for
 
 _EXACT = 20_000  # rows up to which all are compared
 _BLOCK = 4096
+_PROBES = 32  # lists that are looked into: near rows will do where the nearest would take minutes to find
 SAME = 0.999  # cosine from which two things are the same
 
 
@@ -30,11 +31,10 @@ class Nearby:
         self._rows = vectors.numpy()
         self._index = _index(self._rows, seed)
         self._index.add(np.arange(len(vectors), dtype=np.int64), self._rows)
-        self._index.look_into_enough([self._rows[:: max(1, len(vectors) // ASKED)]])
 
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Positions, -1 for none, and cosines ``(B, k)`` of the rows nearest to each of ``queries`` ``(B, D)``."""
-        blocks = [self._index.search_all(block, k) for block in np.split(queries.numpy(), _cuts(len(queries)))]
+        blocks = [self._index.search_all(block, k, _PROBES) for block in np.split(queries.numpy(), _cuts(len(queries)))]
         ids, cosines = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return torch.from_numpy(ids), torch.from_numpy(cosines)
 

@@ -55,8 +55,10 @@ class PairJudge:
         self.one, self.other, self.joint = one, other, one.shape[1] == other.shape[1]
         self._random, self._rows = np.random.default_rng(seed), torch.arange(len(one))
         self._apart = tuple(F.normalize(side - side.mean(dim=0), dim=1) for side in (one, other))
-        self._index = Nearby(self._apart[0], seed), Nearby(self._apart[1], seed)
-        self._near = tuple(side.others(min(_LOOK, len(one) - 1))[0] for side in self._index)
+        look = min(_LOOK, len(one) - 1)
+        near = Nearby(self._apart[0], seed).others(look)[0]  # an index is as large as its rows: one at a time
+        self._index = Nearby(self._apart[1], seed)
+        self._near = near, self._index.others(look)[0]
         self._copies = tuple(self._are_copies(near) for near in self._near)
         usual = self._random.choice(len(one), min(_USUAL, len(one)), replace=False)
         self._usual = torch.from_numpy(np.sort(usual))
@@ -151,7 +153,7 @@ class PairJudge:
         count = min(_CANDIDATES, len(self.one))
         asked = [torch.cat([self._maps[0](block) for block in rows.split(_BLOCK)])]
         asked += [self._apart[0][rows]] if self.joint else []
-        return torch.cat([self._index[1].search(side, count)[0] for side in asked], dim=1)
+        return torch.cat([self._index.search(side, count)[0] for side in asked], dim=1)
 
     # ---- evidence ------------------------------------------------------------------------------------------------
 

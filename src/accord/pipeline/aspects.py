@@ -101,7 +101,11 @@ def _verdict(embedded: Embedded, model: Model, data: str | Path) -> Aspect | Non
         announce(f"{model.method.name} was trained on other rows than those of {data}: its verdicts do not count here")
         return None
     learnt = held_out(model).train
-    doubts = {doubt.row: doubt for doubt in doubted_rows(model, learnt) or ()}
+    found = doubted_rows(model, learnt)
+    if found is None:
+        announce(f"{data} has other rows than when {model.method.name} was trained: its verdicts do not count here")
+        return None
+    doubts = {doubt.row: doubt for doubt in found}
     score = dict(zip(learnt.ids.tolist(), verdicts.score.cpu().double().tolist(), strict=True))
     rows = np.array([row for row, number in enumerate(embedded.corpus.ids) if int(number) in score], dtype=np.int64)
     numbers = embedded.corpus.ids[rows].tolist()
