@@ -22,7 +22,7 @@ VERBS = {
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
     "probe": ("house",),
     "discover": ("pack:emoji",),
-    "clean": ("pack:emoji",),
+    "clean": ("pack:emoji", "--run", "house"),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),
