@@ -43,8 +43,8 @@ def test_apply_is_a_verb_of_its_own(accord_cli, calls, tmp_path) -> None:
 
 def test_both_explain_themselves(accord_cli) -> None:
     clean, apply = accord_cli("clean", "--help"), accord_cli("clean", "apply", "--help")
-    assert "clean [OPTIONS] DATA" in clean.output
-    assert "clean apply [OPTIONS] FOLDER" in apply.output
+    assert "clean [OPTIONS] {DATA}" in clean.output
+    assert "clean apply [OPTIONS] {FOLDER}" in apply.output
     assert "accord clean apply runs/clean-emoji decisions.json" in apply.output
 
 

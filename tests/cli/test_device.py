@@ -11,7 +11,7 @@ from PIL import Image
 
 from accord.cli import app
 
-WITHOUT_A_MODEL = {"data", "papers", "claims"}
+WITHOUT_A_MODEL = {"data", "papers", "claims", "clean apply"}
 VERBS = {
     "train": ("pack:emoji",),
     "evaluate": ("house",),
@@ -22,6 +22,7 @@ VERBS = {
     "zero-shot": ("house", "cat.png", "--class", "cat", "--class", "dog"),
     "probe": ("house",),
     "discover": ("pack:emoji",),
+    "clean": ("pack:emoji", "--run", "house"),
     "explain": ("house", "cat.png", "--text", "a cat"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),

@@ -47,7 +47,7 @@ def test_a_classifier_needs_classes(towers):
 def test_a_model_without_classifier_names_the_methods_that_have_one(towers):
     clip = Model(get_method("clip")({"dim": 8}, towers, DataInfo()))
     assert not clip.can(Classifies)
-    with pytest.raises(ConfigError, match="does not classify by itself; methods that do: capro, cross_entropy"):
+    with pytest.raises(ConfigError, match="does not classify by itself; methods that do: capro, close, cross_entropy"):
         clip.classify(corpus_from_items("text", ["a cat"]))
 
 

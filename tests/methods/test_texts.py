@@ -65,9 +65,9 @@ def test_simcse_is_the_loss_of_two_readings_through_the_head() -> None:
 def test_two_readings_of_one_text_differ_by_dropout_alone() -> None:
     method = made("simcse", head="none", pooling="mean")
     batch = batch_of(method, WORDS)
-    first, second = method.vectors([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
+    first, second = method.of_views([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
     assert not torch.allclose(first, second)
-    first, second = method.eval().vectors([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
+    first, second = method.eval().of_views([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
     torch.testing.assert_close(first, second)
 
 
@@ -82,7 +82,7 @@ def test_the_head_is_used_after_training_only_where_settings_say_so(head: str) -
 def test_texts_of_other_lengths_are_read_as_if_alone() -> None:
     method = made("simcse", pooling="mean").eval()
     batch = batch_of(method, ["a ball", "tea", "trees", "dog"])
-    together = method.vectors([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
+    together = method.of_views([(batch["text"], batch["text_mask"]), batch["text_views"][0]])
     torch.testing.assert_close(together[1], pooled(method, ["a ball", "tea", "trees", "dog"]))
 
 

@@ -178,7 +178,7 @@ def test_the_model_that_ships_is_the_default_for_pictures(shapes, tmp_path, caps
 def test_a_run_that_holds_verdicts_uses_them(tmp_path, shapes, monkeypatch) -> None:
     from accord.methods.abilities import Verdicts
     from accord.methods.noisy.baselines import CrossEntropy
-    from accord.pipeline import cleaning, doubted
+    from accord.pipeline import aspects, doubted
 
     class Judge:
         @staticmethod
@@ -187,7 +187,7 @@ def test_a_run_that_holds_verdicts_uses_them(tmp_path, shapes, monkeypatch) -> N
 
     verdicts = Verdicts(kept=torch.arange(48) != 3, score=torch.where(torch.arange(48) == 3, 0.1, 0.9))
     monkeypatch.setattr(CrossEntropy, "verdicts", lambda self: verdicts, raising=False)
-    for module in (cleaning, doubted):
+    for module in (aspects, doubted):
         monkeypatch.setattr(module, "JudgesRows", Judge)
     encoder = {"image": {"name": "tiny_convnet", "options": {"size": 32}}}
     settings = {"data.split.test": 0.0, "training.accelerator": "cpu"}

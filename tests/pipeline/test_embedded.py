@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from accord.data.corpus import corpus_from_items
 from accord.errors import DataError
@@ -25,6 +26,15 @@ def test_what_embed_wrote_is_read_with_its_captions(tmp_path: Path) -> None:
     assert found.corpus.texts() == [["a cat"], ["a dog"]]
     assert torch.equal(found.vectors["text"], torch.eye(2))
     assert found.model is None
+
+
+def test_files_are_found_from_where_they_were_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "photos" / "1.png")
+    corpus = corpus_from_items("image", ["photos/1.png"])
+    path = write_embeddings(Path("runs/vectors.parquet"), corpus, {"image": torch.eye(1)})
+    assert read_embeddings(path).corpus.picture(0, 4) is not None
 
 
 def test_any_column_of_vectors_will_do_and_is_made_unit_norm(tmp_path: Path) -> None:

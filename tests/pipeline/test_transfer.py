@@ -51,7 +51,7 @@ def transferred(space, texts, out, **options):
 
 def test_a_classifier_of_texts_sorts_pictures(clip, texts, shapes, tmp_path):
     run = transferred(clip, texts, tmp_path / "run")
-    assert run.metrics[0].name == "top-1"
+    assert run.metrics[0].name == "classification: top-1"
     assert run.next_steps[0] == f"accord zero-shot {run.path} pictures/"
     found = pipeline.zero_shot(run.path, shapes, device="cpu")
     assert len(found) == 48

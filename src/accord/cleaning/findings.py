@@ -125,6 +125,7 @@ def pair_aspect(
     doubted = np.flatnonzero(judge.log_odds < 0) if judge.telling else np.zeros(0, np.int64)
     partner, sure = judge.partners(doubted)
     clean, _ = judge.partners(doubted, believed=True)
+    counts, among = judge.fits_better(doubted)
     place = {int(row): where for where, row in enumerate(doubted)}
     (one, ones), (other, _) = map(_called, names)
     captioned = names[1] == "text"
@@ -133,7 +134,7 @@ def pair_aspect(
         return f"“{texts[row][0]}”" if captioned and texts[row] else f"row {ids[row]}"
 
     def explain(row: int) -> Finding:
-        better, among = judge.fits_better(row)
+        better = int(counts[place[row]])
         said = [
             f"its {other} fits {better:,} of {among:,} other {ones} better"
             if better
@@ -146,8 +147,9 @@ def pair_aspect(
         if twin is not None:
             said.append(f"the same {one} stands in row {ids[twin]} with {words(twin)}")
         match = int(partner[place[row]])
-        proposed = captioned and sure[place[row]] and texts[match] and texts[match] != texts[row]
-        nearest = int(rows[clean[place[row]]])
+        proposed = captioned and match >= 0 and sure[place[row]] and texts[match] and texts[match] != texts[row]
+        near = int(clean[place[row]])
+        nearest = int(rows[near]) if near >= 0 else None
         return Finding("; ".join(said), caption=int(rows[match]) if proposed else None, nearest=nearest)
 
     return Aspect(" and ".join(names), rows, judge.log_odds, explain, judge.share, judge.telling)

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from accord.cleaning.evidence import Floats, fit_odds, probability
 from accord.cleaning.linear import LeaveOneOut
-from accord.cleaning.nearby import SAME, nearest_others
+from accord.cleaning.nearby import SAME, Nearby
 
-FEWEST = 8  # rows that labels can be judged among
 _NEAR = 15
 _ROUNDS = 3
 _LEAST = 0.02  # weight of a row that is not believed
@@ -60,7 +59,7 @@ class LabelJudge:
     ) -> None:
         self.vectors, self.labels, self.classes = vectors, torch.from_numpy(labels.astype(np.int64)), classes
         self._names = names or [None] * len(vectors)
-        self._near = [nearest_others(side, min(_NEAR, len(side) - 1), seed) for side in vectors]
+        self._near = [Nearby(side, seed).others(min(_NEAR, len(side) - 1)) for side in vectors]
         self._trust = torch.ones(len(labels))
         random = np.random.default_rng(seed).integers(1, classes, len(labels))
         self._drawn = (self.labels + torch.from_numpy(random)) % classes

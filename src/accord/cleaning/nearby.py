@@ -6,42 +6,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.searching.neighbours import ASKED, PER_LIST, Neighbours, lists_for
+from accord.searching.neighbours import PER_LIST, Neighbours, lists_for
 
 _EXACT = 20_000  # rows up to which all are compared
 _BLOCK = 4096
+_PROBES = 32  # lists that are looked into: near rows will do where the nearest would take minutes to find
 SAME = 0.999  # cosine from which two things are the same
 
 
-def nearest_others(vectors: Tensor, k: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Positions and cosines of the nearest other rows, nearest first.
+class Nearby:
+    """Rows among which the nearest are looked for.
 
     Args:
         vectors: ``(N, D)`` unit norm.
-        k: how many, at most N - 1.
         seed: of the rows by which lists are learnt.
 
-    Returns:
-        ``(N, k)`` int64 positions, the row's own where there are fewer, and ``(N, k)`` cosines.
-
     Example:
-        >>> nearest_others(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), 1)[0].T
+        >>> rows = Nearby(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]))
+        >>> rows.others(1)[0].T
         tensor([[1, 0, 1]])
     """
-    rows, index = vectors.numpy(), _index(vectors.numpy(), seed)
-    index.add(np.arange(len(rows), dtype=np.int64), rows)
-    index.look_into_enough([rows[:: max(1, len(rows) // ASKED)]])
-    found = torch.empty(len(rows), k, dtype=torch.int64)
-    cosines = torch.empty(len(rows), k)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        ids, near = (torch.from_numpy(part) for part in index.search_all(rows[block], k + 1))
-        own = torch.arange(len(rows))[block, None]
+
+    def __init__(self, vectors: Tensor, seed: int = 0) -> None:
+        self._rows = vectors.numpy()
+        self._index = _index(self._rows, seed)
+        self._index.add(np.arange(len(vectors), dtype=np.int64), self._rows)
+
+    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Positions, -1 for none, and cosines ``(B, k)`` of the rows nearest to each of ``queries`` ``(B, D)``."""
+        blocks = [self._index.search_all(block, k, _PROBES) for block in np.split(queries.numpy(), _cuts(len(queries)))]
+        ids, cosines = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        return torch.from_numpy(ids), torch.from_numpy(cosines)
+
+    def others(self, k: int) -> tuple[Tensor, Tensor]:
+        """Positions and cosines ``(N, k)`` of the nearest other rows of every row, nearest first.
+
+        Where fewer are found, the row's own position and -1 stand in their place.
+        """
+        ids, near = self.search(torch.from_numpy(self._rows), k + 1)
+        own = torch.arange(len(ids))[:, None]
         other = (ids != own) & (ids >= 0)
         order = (~other).to(torch.int8).argsort(dim=1, stable=True)[:, :k]  # the row itself, and gaps, last
         ids, near, other = ids.gather(1, order), near.gather(1, order), other.gather(1, order)
-        found[block], cosines[block] = torch.where(other, ids, own), torch.where(other, near, -1.0)
-    return found, cosines
+        return torch.where(other, ids, own), torch.where(other, near, -1.0)
+
+
+def _cuts(count: int) -> range:
+    return range(_BLOCK, count, _BLOCK)
 
 
 def _index(rows: np.ndarray, seed: int) -> Neighbours:

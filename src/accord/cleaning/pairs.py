@@ -10,7 +10,7 @@ some captions lie near to every picture). The first kind is compared with shuffl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from accord.cleaning.evidence import Floats, Odds, fit_odds, further_odds, probability
 from accord.cleaning.linear import LeaveOneOut
-from accord.cleaning.nearby import SAME, nearest_others
+from accord.cleaning.nearby import SAME, Nearby
 
-FEWEST = 8  # rows that pairs can be judged among
+FEWEST = 8  # rows that can be judged among each other
 _NEAR = 10  # neighbours that are asked
 _LOOK = 2 * _NEAR  # among so many, since the row's own twins do not count
 _USUAL = 2000  # things of the other side by which it is known how a thing usually scores
@@ -31,7 +31,7 @@ _SHUFFLED = 4000, 20_000  # fewest and most pairs that are made wrong
 _ROUNDS = 2
 _LEAST = 0.02  # weight of a row that is not believed
 _BLOCK = 2048
-_CANDIDATES, _FEW = 20, 256  # captions that are weighed for a row, and rows at a time
+_CANDIDATES = 8  # things of the other side that are weighed, by each way to look for them
 
 Pairs = tuple[Tensor, Tensor]  # positions (B,) of the rows that the one and the other side are taken from
 
@@ -53,16 +53,18 @@ class PairJudge:
 
     def __init__(self, one: Tensor, other: Tensor, seed: int = 0) -> None:
         self.one, self.other, self.joint = one, other, one.shape[1] == other.shape[1]
-        self._random = np.random.default_rng(seed)
+        self._random, self._rows = np.random.default_rng(seed), torch.arange(len(one))
         self._apart = tuple(F.normalize(side - side.mean(dim=0), dim=1) for side in (one, other))
-        near = min(_LOOK, len(one) - 1)
-        self._near = tuple(nearest_others(side, near, seed)[0] for side in self._apart)
+        look = min(_LOOK, len(one) - 1)
+        near = Nearby(self._apart[0], seed).others(look)[0]  # an index is as large as its rows: one at a time
+        self._index = Nearby(self._apart[1], seed)
+        self._near = near, self._index.others(look)[0]
+        self._copies = tuple(self._are_copies(near) for near in self._near)
         usual = self._random.choice(len(one), min(_USUAL, len(one)), replace=False)
         self._usual = torch.from_numpy(np.sort(usual))
         self._hub: tuple[Tensor, ...] = ()
         if self.joint:
             self._hub = (_usual_best(one, other[self._usual]), _usual_best(other, one[self._usual]))
-        self._rows = torch.arange(len(one))
         self._trust = torch.ones(len(one))
         self._judge()
 
@@ -70,13 +72,13 @@ class PairJudge:
 
     def _judge(self) -> None:
         rows, shuffled = (self._rows, self._rows), self._shuffled()
+        asked = [self._neighbours(pairs) for pairs in (rows, shuffled)]
         direct = self._over(rows, self._direct) if self.joint else np.zeros(len(self.one))
         for _ in range(_ROUNDS):
             self._maps = tuple(LeaveOneOut(self._apart[side], self._apart[1 - side], self._trust) for side in (0, 1))
-            self._scale: tuple[Floats, Floats] = (np.zeros(4), np.ones(4))
-            wrong = self._over(shuffled, self._apart_evidence)  # (M, 4)
-            self._scale = wrong.mean(axis=0), np.maximum(wrong.std(axis=0), 1e-6)
-            evidence = self._scaled(self._over(rows, self._apart_evidence))
+            own, wrong = (self._evidence(pairs, near) for pairs, near in zip((rows, shuffled), asked, strict=True))
+            self._scale: tuple[Floats, Floats] = wrong.mean(axis=0), np.maximum(wrong.std(axis=0), 1e-6)
+            evidence = self._scaled(own)
             self._odds: Odds = fit_odds(evidence, self._scaled(wrong))
             self.log_odds = self._odds(evidence)
             self.telling = self._odds.telling
@@ -88,7 +90,7 @@ class PairJudge:
 
     def score(self, pairs: Pairs) -> Floats:
         """Log-odds ``(B,)`` that the one side of some rows belongs to the other side of others."""
-        found = self._odds(self._scaled(self._over(pairs, self._apart_evidence)))
+        found = self._odds(self._scaled(self._evidence(pairs, self._neighbours(pairs))))
         return found if self._more is None else found + self._more(self._over(pairs, self._direct))
 
     # ---- what would be right -------------------------------------------------------------------------------------
@@ -102,30 +104,36 @@ class PairJudge:
             rows: ``(B,)`` positions.
             believed: look among believed rows alone; else also where the two sides do not belong together, since a
                 caption that stands with the wrong picture may be the right one of another.
-        """
-        clean = np.flatnonzero(self.clean >= 0.5)
-        among = clean if believed else np.arange(len(self.one))
-        if not len(clean) or not len(rows):
-            return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
-        standard = float(np.median(self.log_odds[clean]))
-        best, sure = np.empty(len(rows), np.int64), np.empty(len(rows), np.bool_)
-        for start in range(0, len(rows), _FEW):
-            block = slice(start, start + _FEW)
-            candidates = self._candidates(torch.from_numpy(rows[block]), torch.from_numpy(among))  # (B, k)
-            own = torch.from_numpy(rows[block])[:, None].expand_as(candidates)
-            scores = self.score((own.reshape(-1), candidates.reshape(-1))).reshape(candidates.shape)
-            scores = np.where((candidates == own).numpy(), -np.inf, scores)
-            choice = scores.argmax(axis=1)
-            best[block] = candidates.numpy()[np.arange(len(choice)), choice]
-            sure[block] = scores.max(axis=1) >= standard
-        return best, sure
 
-    def fits_better(self, row: int) -> tuple[int, int]:
-        """Of how many others the one side fits the row's other side better than its own, and among how many."""
+        Returns:
+            ``(B,)`` positions, -1 where there is none, and ``(B,)`` bool.
+        """
+        best, sure = np.full(len(rows), -1), np.zeros(len(rows), np.bool_)
+        clean = self.clean >= 0.5
+        if not len(rows) or not clean.any():
+            return best, sure
+        standard = float(np.median(self.log_odds[clean]))
+        own = torch.from_numpy(rows)[:, None]
+        candidates = self._candidates(own[:, 0])  # (B, k)
+        allowed = (candidates >= 0) & (candidates != own)
+        allowed &= torch.from_numpy(clean)[candidates] | torch.tensor(not believed)
+        pairs = own.expand_as(candidates)[allowed], candidates[allowed]
+        scores = np.full(candidates.shape, -np.inf)
+        scores[allowed.numpy()] = self.score(pairs)
+        choice, there = scores.argmax(axis=1), allowed.any(dim=1).numpy()
+        best[there] = candidates.numpy()[np.arange(len(rows)), choice][there]
+        return best, scores.max(axis=1) >= standard
+
+    def fits_better(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Of how many others ``(B,)`` the one side fits a row's other side better than its own, and among how many."""
         told = self.one if self.joint else self._apart[0]
-        wanted = self.other[row] if self.joint else self._maps[1](torch.tensor([row]))[0]
-        others = self._usual[self._usual != row]
-        return int((told[others] @ wanted > told[row] @ wanted).sum()), len(others)
+        counts = []
+        for block in torch.from_numpy(rows).split(_BLOCK):
+            wanted = self.other[block] if self.joint else self._maps[1](block)
+            own = (told[block] * wanted).sum(dim=1, keepdim=True)
+            better = (wanted @ told[self._usual].T > own) & (self._usual != block[:, None])
+            counts.append(better.sum(dim=1).numpy())
+        return np.concatenate([np.zeros(0, np.int64), *counts]), min(len(self._usual), len(self.one) - 1)
 
     def like(self, row: int, side: int = 0) -> NDArray[np.int64]:
         """Believed rows whose ``side`` is nearest to that of ``row``, nearest first."""
@@ -140,13 +148,12 @@ class PairJudge:
         found = near[same & differs & (near != row)]
         return int(found[0]) if len(found) else None
 
-    def _candidates(self, rows: Tensor, among: Tensor) -> Tensor:
-        """Of the rows ``among``, those ``(B, k)`` whose other side may fit the one side of ``rows``."""
-        count = min(_CANDIDATES, len(among))
-        foretold = F.normalize(self._maps[0](rows), dim=1) @ self._apart[1][among].T
-        if self.joint:
-            foretold = foretold + self.one[rows] @ self.other[among].T
-        return among[foretold.topk(count, dim=1).indices]
+    def _candidates(self, rows: Tensor) -> Tensor:
+        """Rows ``(B, k)`` whose other side may fit the one side of ``rows``; -1 for none."""
+        count = min(_CANDIDATES, len(self.one))
+        asked = [torch.cat([self._maps[0](block) for block in rows.split(_BLOCK)])]
+        asked += [self._apart[0][rows]] if self.joint else []
+        return torch.cat([self._index.search(side, count)[0] for side in asked], dim=1)
 
     # ---- evidence ------------------------------------------------------------------------------------------------
 
@@ -163,32 +170,46 @@ class PairJudge:
         cosine = (self.one[first] * self.other[second]).sum(dim=1)
         return cosine - (self._hub[0][first] + self._hub[1][second]) / 2
 
-    def _apart_evidence(self, first: Tensor, second: Tensor) -> Tensor:
+    def _evidence(self, pairs: Pairs, asked: Sequence[tuple[Tensor, Tensor]]) -> Floats:
         """``(B, 4)``, from neighbours and from foretelling, in both directions."""
-        agree = partial(self._agreement, first, second)
-        foretold = [
-            (F.normalize(self._maps[side](own), dim=1) * self._apart[1 - side][other]).sum(dim=1)
-            for side, own, other in ((0, first, second), (1, second, first))
-        ]
-        return torch.stack([agree(0), agree(1), *foretold], dim=1)
+        agreed = []
+        for side, (kept, cosine) in enumerate(asked):
+            weight = kept * self._trust[self._near[side][pairs[side]]]
+            agreed.append(((weight * cosine).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9)).double().numpy())
+        foretold = [self._over((pairs[side], pairs[1 - side]), partial(self._foretold, side)) for side in (0, 1)]
+        return np.stack([*agreed, *foretold], axis=1)
 
-    def _agreement(self, first: Tensor, second: Tensor, side: int) -> Tensor:
-        """Mean cosine ``(B,)`` of a pair's other side with those of the rows nearest to it on ``side``.
+    def _foretold(self, side: int, own: Tensor, other: Tensor) -> Tensor:
+        """Cosine ``(B,)`` of what one side foretells with what stands on the other."""
+        return (F.normalize(self._maps[side](own), dim=1) * self._apart[1 - side][other]).sum(dim=1)
+
+    def _neighbours(self, pairs: Pairs) -> list[tuple[Tensor, Tensor]]:
+        """For each side, which of the rows nearest to a pair are asked, and cosines of its other side with theirs.
 
         Neither the two rows themselves nor copies of them, which are alike on both sides, are asked.
         """
-        own, other = (first, second) if side == 0 else (second, first)
-        near = self._near[side][own]  # (B, k)
-        kept = (near != first[:, None]) & (near != second[:, None]) & ~self._copies(own, near)
-        kept &= kept.cumsum(dim=1) <= _NEAR
-        weight = kept * self._trust[near]
-        cosine = torch.einsum("bd,bkd->bk", self._apart[1 - side][other], self._apart[1 - side][near])
-        return (weight * cosine).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9)
+        found = []
+        for side in (0, 1):
+            own, other = pairs[side], pairs[1 - side]
+            near = self._near[side][own]  # (B, k)
+            kept = (near != pairs[0][:, None]) & (near != pairs[1][:, None]) & ~self._copies[side][own]
+            kept &= kept.cumsum(dim=1) <= _NEAR
+            far = self._apart[1 - side]
+            blocks = zip(other.split(_BLOCK), near.split(_BLOCK), strict=True)
+            cosine = [torch.einsum("bd,bkd->bk", far[rows], far[those]) for rows, those in blocks]
+            found.append((kept, torch.cat(cosine)))
+        return found
 
-    def _copies(self, rows: Tensor, near: Tensor) -> Tensor:
-        """Which of their neighbours ``(B, k)`` are alike on both sides."""
-        alike = [torch.einsum("bd,bkd->bk", side[rows], side[near]) > SAME for side in (self.one, self.other)]
-        return alike[0] & alike[1]
+    def _are_copies(self, near: Tensor) -> Tensor:
+        """Which of the neighbours ``(N, k)`` of every row are like it on both sides."""
+        blocks = zip(self._rows.split(_BLOCK), near.split(_BLOCK), strict=True)
+        return torch.cat(
+            [
+                (torch.einsum("bd,bkd->bk", self.one[rows], self.one[those]) > SAME)
+                & (torch.einsum("bd,bkd->bk", self.other[rows], self.other[those]) > SAME)
+                for rows, those in blocks
+            ]
+        )
 
     def _shuffled(self) -> Pairs:
         """Pairs of the one side of a row and the other side of another, which is not alike."""

@@ -71,7 +71,7 @@ def clean(
 ) -> None:
     """Find pairs that do not belong together and labels that are wrong; propose what is right, and say why.
 
-    Writes clean.parquet, and review.html, on which to accept or reject each proposal. `accord clean apply` then makes
+    Writes clean.parquet, and review.html, on which to accept or reject each proposal; `accord clean apply` then writes
     the corrected table.
     """
     from accord import pipeline
@@ -93,7 +93,7 @@ def apply(
     decisions: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DECISIONS]",
+            metavar="DECISIONS",
             exists=True,
             dir_okay=False,
             help="File that the review page saved. Default: accept every proposal, drop other doubted rows.",

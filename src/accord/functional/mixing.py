@@ -145,8 +145,8 @@ def clip_mixup(
 
     Example:
         >>> clips, targets = clip_mixup(torch.rand(4, 2, 3, 8, 8), torch.tensor([0, 1, 2, 0]), classes=3)
-        >>> clips.shape, targets.sum(dim=1)
-        (torch.Size([4, 2, 3, 8, 8]), tensor([1., 1., 1., 1.]))
+        >>> clips.shape, torch.allclose(targets.sum(dim=1), torch.ones(4))
+        (torch.Size([4, 2, 3, 8, 8]), True)
     """
     check_share(cutmix_p=cutmix_p)
     targets = soft_targets(labels, classes, smoothing)

@@ -151,9 +151,10 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
         raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
     read = {modality: _vectors(table[column], path, column) for modality, column in named.items()}
     rest = table.drop_columns(list(named.values())).append_column(_PLACE, pa.array(np.arange(len(table))))
-    if (table.schema.metadata or {}).get(b"accord"):
+    own = (table.schema.metadata or {}).get(b"accord")
+    if own:
         rest = _as_embedded(rest, read)
-    corpus = _corpus(path, rest, columns)
+    corpus = _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
     return Embedded(
         corpus, {name: rows for name, (rows, _) in read.items()}, {name: there for name, (_, there) in read.items()}
     )
@@ -201,7 +202,7 @@ def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
     return rest.select(kept).rename_columns([names.get(name, name) for name in kept])
 
 
-def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None) -> Corpus:
+def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None, root: Path | None) -> Corpus:
     """The rows of a table whose media nobody has to decode."""
     ids = table["id"].to_numpy() if "id" in table.column_names and pa.types.is_integer(table["id"].type) else None
     rows = datasets.Dataset(table.replace_schema_metadata(None))
@@ -214,7 +215,7 @@ def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None) -> Corpus:
         ids=np.arange(len(table), dtype=np.int64) if ids is None else ids,
         classes=labels.classes if labels else (),
         labels=labels.values if labels and labels.classes else None,
-        root=path.parent,
+        root=root,
         where=str(path),
         incomplete=True,
     )

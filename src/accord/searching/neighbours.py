@@ -138,15 +138,21 @@ class Neighbours:
         there = ids[0] >= 0
         return ids[0][there], cosines[0][there]
 
-    def search_all(self, queries: Floats, k: int) -> tuple[Ids, Floats]:
+    def search_all(self, queries: Floats, k: int, probes: int | None = None) -> tuple[Ids, Floats]:
         """Ids and cosines ``(n, k)`` of the nearest to each of ``queries`` ``(n, D)``, best first; -1 where none is.
 
-        >>> index = Neighbours.exact(2)
-        >>> index.add(np.array([7, 9]), np.eye(2, dtype=np.float32))
-        >>> index.search_all(np.eye(2, dtype=np.float32), k=1)[0].tolist()
-        [[7], [9]]
+        Args:
+            queries: of any length.
+            k: how many.
+            probes: lists to look into; None for as many as were chosen.
+
+        Example:
+            >>> index = Neighbours.exact(2)
+            >>> index.add(np.array([7, 9]), np.eye(2, dtype=np.float32))
+            >>> index.search_all(np.eye(2, dtype=np.float32), k=1)[0].tolist()
+            [[7], [9]]
         """
-        cosines, ids = self._found(unit(queries), k, None)
+        cosines, ids = self._found(unit(queries), k, probes)
         return ids, cosines
 
     def _missed(self, queries: Floats, true: Ids, probes: int) -> float:

@@ -16,11 +16,13 @@ from torch import Tensor
 from accord.errors import ShapeError
 from accord.functional import (
     ClusterStatistics,
+    GaussianMixture1d,
     NIWPrior,
     gaussian_mixture_1d,
     gmm_clean_probability,
     log_hastings_merge,
     log_hastings_split,
+    monotone_log_odds,
     split_clean,
     split_merge_step,
 )
@@ -344,3 +346,15 @@ EYE = torch.eye(2)
 def test_wrong_input_is_named(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("variances", [(1.0, 4.0), (4.0, 1.0), (2.0, 2.0)])
+def test_monotone_log_odds_never_rise_and_are_the_posterior_between_the_means(variances):
+    mixture = GaussianMixture1d(torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 3.0]), torch.tensor(variances))
+    value = torch.linspace(-30, 30, 301)
+    odds = monotone_log_odds(value, mixture, clean=0)
+    assert (odds.diff() <= 1e-9).all()
+    between = (value >= -1) & (value <= 3)
+    same(odds[between].sigmoid(), mixture.posterior(value[between])[:, 0], 1e-9)
+    swapped = GaussianMixture1d(*(each.flip(0) for each in mixture))
+    same(monotone_log_odds(value, swapped, clean=1), odds, 1e-9)

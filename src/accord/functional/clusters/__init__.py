@@ -40,6 +40,7 @@ from accord.functional.clusters.niw import (
     SplitMergeInfo,
     log_hastings_merge,
     log_hastings_split,
+    members_of,
     split_merge_step,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "knn_graph",
     "log_hastings_merge",
     "log_hastings_split",
+    "members_of",
     "mini_batch_kmeans",
     "pool_relevance",
     "principal_axes",

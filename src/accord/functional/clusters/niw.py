@@ -370,7 +370,15 @@ def _merges(
 
 
 def members_of(x: Tensor, assign: Tensor, count: int) -> tuple[Tensor, ...]:
-    """The rows of ``x (N, D)`` of each of ``count`` clusters, in one pass over them.
+    """The rows of each cluster, in one pass over all of them.
+
+    Args:
+        x: ``(N, D)``.
+        assign: ``(N,)`` int64 cluster of each row, below ``count``.
+        count: number of clusters.
+
+    Returns:
+        ``count`` tensors ``(n_k, D)``, the rows in their order.
 
     Example:
         >>> [rows.flatten().tolist() for rows in members_of(torch.arange(3.0)[:, None], torch.tensor([1, 0, 1]), 2)]
