@@ -414,6 +414,26 @@ CLAIM = Claim("function", "It is one.", {{"f": Arm(function=find)}}, [QUESTION],
 '''
 
 
+BOUND = '''
+"""A function whose settings are bound."""
+from functools import partial
+from accord.claims import Arm, Claim, Question
+
+def find(seed, settings, share=0.5):
+    return {"x": settings["x"] + share}
+
+QUESTION = Question("q", "s", "f", 0.0, "x", every=True)
+CLAIM = Claim("bound", "It is one.", {"f": Arm(function=partial(find, settings={"x": 2.0}))}, [QUESTION], seeds=2)
+'''
+
+
+def test_a_function_that_searches_nothing_keeps_what_it_was_bound_to(folder) -> None:
+    (folder / "bound.py").write_text(BOUND)
+    run.run_claim("bound", folder, progress=False)
+    record = read_records(folder / "results")[0]
+    assert record["arms"]["f"]["values"]["x"] == [2.5, 2.5]
+
+
 @pytest.mark.parametrize(("quick", "call"), [("", "seed"), (", quick=False", "(seed, quick)")])
 def test_an_arm_may_be_a_function_that_is_told_of_a_smoke_run(folder, quick, call) -> None:
     (folder / "function.py").write_text(FUNCTION.format(quick=quick, call=call))

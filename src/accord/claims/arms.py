@@ -248,9 +248,10 @@ class Arms:
         source = self._source(name, function)
         code = self._code(source, frozenset(modules_named(source.words)))
         options = {"settings": settings, "share": held}
+        given = options if arm.search or arm.settings_of else {}  # another's may be bound, under the same names
         return Ready(
             lambda: {**self._facts(code, seed, "auto"), **options},
-            lambda: self._checked(name, seed, call(function, seed, quick=self.quick, **options)),
+            lambda: self._checked(name, seed, call(function, seed, quick=self.quick, **given)),
             code,
         )
 
