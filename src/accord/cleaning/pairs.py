@@ -108,21 +108,23 @@ class PairJudge:
         Returns:
             ``(B,)`` positions, -1 where there is none, and ``(B,)`` bool.
         """
-        best, sure = np.full(len(rows), -1), np.zeros(len(rows), np.bool_)
         clean = self.clean >= 0.5
         if not len(rows) or not clean.any():
-            return best, sure
+            return np.full(len(rows), -1), np.zeros(len(rows), np.bool_)
         standard = float(np.median(self.log_odds[clean]))
-        own = torch.from_numpy(rows)[:, None]
-        candidates = self._candidates(own[:, 0])  # (B, k)
-        allowed = (candidates >= 0) & (candidates != own)
-        allowed &= torch.from_numpy(clean)[candidates] | torch.tensor(not believed)
-        pairs = own.expand_as(candidates)[allowed], candidates[allowed]
+        among = torch.from_numpy(clean) if believed else torch.ones(len(clean), dtype=torch.bool)
+        found = [self._best(block, among) for block in torch.from_numpy(rows).split(_BLOCK)]
+        best, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        return best, score >= standard
+
+    def _best(self, rows: Tensor, among: Tensor) -> tuple[NDArray[np.int64], Floats]:
+        """Of the rows ``among`` the one whose other side fits best ``(B,)``, -1 for none, and its log-odds."""
+        candidates = self._candidates(rows)  # (B, k)
+        allowed = (candidates >= 0) & (candidates != rows[:, None]) & among[candidates]
         scores = np.full(candidates.shape, -np.inf)
-        scores[allowed.numpy()] = self.score(pairs)
-        choice, there = scores.argmax(axis=1), allowed.any(dim=1).numpy()
-        best[there] = candidates.numpy()[np.arange(len(rows)), choice][there]
-        return best, scores.max(axis=1) >= standard
+        scores[allowed.numpy()] = self.score((rows[:, None].expand_as(candidates)[allowed], candidates[allowed]))
+        best = candidates.numpy()[np.arange(len(rows)), scores.argmax(axis=1)]
+        return np.where(allowed.any(dim=1).numpy(), best, -1), scores.max(axis=1)
 
     def fits_better(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
         """Of how many others ``(B,)`` the one side fits a row's other side better than its own, and among how many."""
@@ -151,7 +153,7 @@ class PairJudge:
     def _candidates(self, rows: Tensor) -> Tensor:
         """Rows ``(B, k)`` whose other side may fit the one side of ``rows``; -1 for none."""
         count = min(_CANDIDATES, len(self.one))
-        asked = [torch.cat([self._maps[0](block) for block in rows.split(_BLOCK)])]
+        asked = [self._maps[0](rows)]
         asked += [self._apart[0][rows]] if self.joint else []
         return torch.cat([self._index.search(side, count)[0] for side in asked], dim=1)
 

@@ -191,7 +191,7 @@ def _vectors(column: pa.ChunkedArray, path: Path, name: str) -> tuple[Tensor, np
             f"{path}: row {int(wrong.nonzero()[0])} of column {name} is no vector ({int(wrong.sum())} such rows): its "
             "numbers are zero or not finite; leave such rows out"
         )
-    return rows / norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None], there
+    return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None]), there
 
 
 def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
