@@ -129,3 +129,9 @@ def test_where_a_file_lies_does_not_count(tmp_path, monkeypatch) -> None:
         invalidate_caches()
         texts.append(source_of(folder, import_module("placed").where).text)
     assert texts[0] == texts[1]
+
+
+def test_of_a_path_only_the_name_counts(tmp_path) -> None:
+    here, there = (source_of(tmp_path, tmp_path / folder / "rows.parquet") for folder in ("here", "there"))
+    assert here.text == there.text
+    assert here.text != source_of(tmp_path, tmp_path / "here" / "others.parquet").text

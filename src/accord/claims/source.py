@@ -66,7 +66,9 @@ class _Reader:
     def texts(self, value: Any) -> Iterator[str]:
         """The lines that stand for a value and for all that it refers to."""
         value = _plain(value)
-        if isinstance(value, str | bytes | int | float | complex | Path | None):
+        if isinstance(value, Path):
+            value = value.name  # where a file lies is another place on every machine
+        if isinstance(value, str | bytes | int | float | complex | None):
             if isinstance(value, str):
                 self.words.add(value)
             yield repr(value)
