@@ -10,7 +10,7 @@ from accord.searching.neighbours import PER_LIST, Neighbours, lists_for
 
 _EXACT = 20_000  # rows up to which all are compared
 _BLOCK = 4096
-_PROBES = 32  # lists that are looked into: near rows will do where the nearest would take minutes to find
+_PROBES = 16  # lists that are looked into: near rows will do where the nearest would take minutes to find
 SAME = 0.999  # cosine from which two things are the same
 
 
