@@ -91,13 +91,3 @@ def test_the_import_of_every_dependency_was_measured(hooks) -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert "made from: import of" in text
     assert "made from: import of" not in filled(hooks, text, "dependencies.md")
-
-
-def test_a_benchmark_without_a_record_says_how_to_make_one(hooks, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(hooks, "MEASURED", tmp_path)
-    said = filled(hooks, "<!-- made from: benchmark of clean -->", "cleaning.md")
-    assert said == "*Not measured yet: `python benchmarks/clean.py` does.*"
-    row = {"what": "pairs", "AP": 91.0}
-    record = {"benchmark": "clean", "machine": {"cores": 2}, "versions": {"accord": "0.1.0"}, "rows": [row]}
-    (tmp_path / "clean.json").write_text(hooks.json.dumps(record))
-    assert "| pairs | 91 |" in filled(hooks, "<!-- made from: benchmark of clean -->", "cleaning.md")
