@@ -26,7 +26,7 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from accord.functional import ClusterStatistics, Discovered, NIWPrior, discover_classes
+from accord.functional import ClusterStatistics, Discovered, discover_classes
 
 DIMS, TRUE, START, REPEATS = (8, 16, 32), 20, 40, 3
 
@@ -95,7 +95,7 @@ def ours(train: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def log_density(rows: np.ndarray, x: torch.Tensor, found: Discovered) -> np.ndarray:
     """Log density ``(n,)`` of rows under the posterior mode of each cluster."""
-    prior = NIWPrior.from_features(x, found.spread)
+    prior = found.prior
     parts: list[Any] = []
     for number in range(found.classes):
         members = ClusterStatistics.of(x[found.assigned == number])

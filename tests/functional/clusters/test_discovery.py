@@ -18,7 +18,7 @@ from accord.functional import (
     semi_supervised_kmeans,
     split_merge_step,
 )
-from accord.functional.clusters.discovery import SAMPLE, _likeliest_spread
+from accord.functional.clusters.discovery import DEGREES, PAPER, SAMPLE, _likeliest_prior
 
 
 def groups(count: int, size: int, *, dim: int = 24, noise: float = 0.5, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def test_other_rows_are_placed_as_those_that_were_clustered() -> None:
 def test_without_labels_and_with_nothing_but_labels_there_is_an_answer() -> None:
     x, truth = groups(4, 30)
     alone = discover_classes(x, torch.full((120,), -1), dim=8, restarts=2)
-    assert (alone.known, alone.classes, alone.spread) == (0, 4, 0.005)
+    assert (alone.known, alone.classes, alone.prior.psi0[0, 0], alone.prior.nu0) == (0, 4, PAPER, 9)
     named = discover_classes(x, truth, dim=8)
     assert (named.known, named.classes) == (4, 4)
     assert torch.equal(named.assigned, truth)
@@ -107,19 +107,41 @@ def test_many_rows_start_on_some_and_end_on_all() -> None:
     )
 
 
-def test_the_spread_is_the_likeliest_one_between_its_bounds() -> None:
+def wishart_classes(freedom: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Twelve classes of twenty rows whose covariances are drawn: the more freedom, the more alike."""
     generator = torch.Generator().manual_seed(0)
-    shapes = torch.eye(4) + 0.1 * torch.randn(12, 4, 4, generator=generator)
+    shapes = torch.eye(4) + torch.randn(12, 4, 4, generator=generator) / freedom
     x = torch.einsum("kij,knj->kni", shapes, torch.randn(12, 20, 4, generator=generator)).flatten(0, 1)
-    y = torch.arange(12).repeat_interleave(20)
-    best = _likeliest_spread(x, y, 12)
+    return x, torch.arange(12).repeat_interleave(20)
 
-    def likelihood(scale: float) -> float:
-        prior = NIWPrior(x.mean(dim=0).double(), 1e-4, 5, scale * torch.eye(4, dtype=torch.float64))
-        return sum(float(prior.log_marginal(ClusterStatistics.of(x[y == k]))) for k in range(12))
 
-    assert likelihood(best) > max(likelihood(0.9 * best), likelihood(1.1 * best))
-    assert _likeliest_spread(x[::20], y[::20], 12, default=0.3) == 0.3  # one row each
+def likelihood(prior: NIWPrior, x: torch.Tensor, y: torch.Tensor) -> float:
+    return sum(float(prior.log_marginal(ClusterStatistics.of(x[y == k]))) for k in range(12))
+
+
+def test_the_prior_is_the_likeliest_one_in_scale_and_degrees_of_freedom() -> None:
+    x, y = wishart_classes(freedom=8)
+    best = _likeliest_prior(x, y, 12, x.mean(dim=0))
+    others = [NIWPrior(best.m0, best.kappa0, best.nu0, factor * best.psi0) for factor in (0.9, 1.1)]
+    place = DEGREES.index(best.nu0 - 5)
+    assert 1 < place < len(DEGREES) - 1
+    for extra in (DEGREES[place - 1], DEGREES[place + 1]):  # with the same expected covariance
+        scale = extra / (best.nu0 - 5)
+        others.append(NIWPrior(best.m0, best.kappa0, 5 + extra, scale * best.psi0))
+    assert likelihood(best, x, y) > max(likelihood(other, x, y) for other in others)
+
+
+def test_classes_that_scatter_alike_leave_the_prior_less_freedom() -> None:
+    x, y = wishart_classes(freedom=2)
+    unlike = _likeliest_prior(x, y, 12, x.mean(dim=0)).nu0
+    x, y = wishart_classes(freedom=100)
+    assert _likeliest_prior(x, y, 12, x.mean(dim=0)).nu0 > 4 * unlike
+
+
+def test_classes_of_one_row_leave_the_published_prior() -> None:
+    x, y = wishart_classes(freedom=3)
+    prior = _likeliest_prior(x[::20], y[::20], 12, x.mean(dim=0))
+    assert (prior.psi0[0, 0], prior.nu0) == (PAPER, 5)
 
 
 def test_no_cluster_is_in_two_moves_and_none_with_labels_in_any() -> None:

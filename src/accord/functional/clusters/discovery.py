@@ -33,6 +33,8 @@ from accord.functional.clusters.k_means import (
 )
 from accord.functional.clusters.niw import ClusterStatistics, NIWPrior, members_of, split_merge_step
 
+PAPER = 0.005  # GPC's scale of the prior
+DEGREES = (0.0, *(2.0 ** (step / 2) for step in range(23)))  # of freedom beyond D + 1 that a prior is tried with
 SMALLEST_HALF = 5  # a cluster is split only where both halves have more members
 DOUBLINGS = 6  # of the first start, at most
 # Of more unlabelled rows k-means starts on some of them and goes on over all, and many clusters have fewer restarts.
@@ -69,7 +71,7 @@ class Discovered:
         history: number of clusters after each sweep, from the start that was kept.
         converged: whether its last sweep changed nothing.
         tried: every start with what it came to, in the order in which they were tried.
-        spread: scale of the prior that was used.
+        prior: what the search expects of a class.
         principal: ``(D,)`` and ``(D, d)``: unit-norm rows, less the first, times the second are in the space of the
             clusters.
     """
@@ -84,7 +86,7 @@ class Discovered:
     history: tuple[int, ...]
     converged: bool
     tried: tuple[Tried, ...]
-    spread: float
+    prior: NIWPrior
     principal: tuple[Tensor, Tensor]
 
     @property
@@ -141,8 +143,9 @@ def discover_classes(
         sweeps: largest number of sweeps from a start; the search ends before where one changes nothing.
         acceptance: "deterministic" makes the moves that raise the likelihood, "mh" also others, by a Metropolis-
             Hastings test.
-        spread: ``Ψ0 = spread · I`` of the prior, see :class:`~accord.functional.NIWPrior`; None for the value under
-            which the labelled classes are likeliest (empirical Bayes), and GPC's 0.005 where none has two rows.
+        spread: ``Ψ0 = spread · I`` and ``ν0 = D + 1`` of the prior, see :class:`~accord.functional.NIWPrior`; GPC takes
+            0.005. None for the scale and degrees of freedom under which the labelled classes are likeliest (empirical
+            Bayes).
         restarts: random starts of every k-means; over more than 10,000 rows fewer, where there are many clusters.
         seed: of all that is random.
 
@@ -175,48 +178,76 @@ def discover_classes(
     free = labels < 0
     names, known = labels[~free].unique(return_inverse=True)
     rows = _Rows((x - principal[0]) @ principal[1], free, known, len(names))
-    spread = _likeliest_spread(rows.x[~free], known, len(names)) if spread is None else spread
-    search = _Search(rows, NIWPrior.from_features(rows.x, spread), sweeps, acceptance, restarts, seed)
+    mean = rows.x.mean(dim=0)
+    prior = _likeliest_prior(rows.x[~free], known, len(names), mean) if spread is None else _weak_prior(mean, spread)
+    search = _Search(rows, prior, sweeps, acceptance, restarts, seed)
     found = search.doubling() if start is None else search.from_start(start)
-    return _discovered(rows, found, search.tried, names, spread, principal, features.device)
+    return _discovered(rows, found, search.tried, names, prior, principal, features.device)
 
 
-def _likeliest_spread(x: Tensor, y: Tensor, count: int, default: float = 0.005) -> float:
-    """The scale s of ``Ψ0 = s I`` under which the classes are likeliest, with GPC's ``ν0 = D + 1``.
+def _likeliest_prior(x: Tensor, y: Tensor, count: int, mean: Tensor) -> NIWPrior:
+    """The prior around ``mean`` with ``Ψ0 = s I`` under which the classes are likeliest: s and ν0 (empirical Bayes).
 
-    It is sought between the variance inside the classes and that at which the prior expects it. Classes of one row
-    say nothing.
+    The more alike the classes scatter, the higher the ν0, and the fewer rows a class needs to stand alone. Both are of
+    classes with two rows and more; where there are none, they are those of GPC.
 
     Args:
         x: ``(n, D)``.
         y: ``(n,)`` class of each row, below ``count``.
         count: number of classes.
-        default: what is returned where no class has two rows that differ.
+        mean: ``(D,)``.
 
     Example:
         >>> x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
-        >>> 1 < _likeliest_spread(x, torch.arange(200) % 2, count=2) < 10
-        True
+        >>> prior = _likeliest_prior(x, torch.arange(200) % 2, count=2, mean=x.mean(dim=0))
+        >>> expected = prior.psi0 / (prior.nu0 - 5)
+        >>> round(expected[0, 0].item(), 1)
+        1.0
     """
-    width, nu0 = x.shape[1], x.shape[1] + 1
+    width = x.shape[1]
     classes = [members for members in members_of(x, y, count) if len(members) > 1]
     scatter = [ClusterStatistics.of(members).scatter for members in classes]
     total = sum(float(each.trace()) for each in scatter)
     if not total > 0:
-        return default
-    within = total / (width * sum(len(members) - 1 for members in classes))
-    sizes = torch.tensor([float(len(members)) for members in classes], dtype=torch.float64)
+        return _weak_prior(mean, PAPER)
     eigen = torch.linalg.eigvalsh(torch.stack(scatter)).clamp(min=0).cpu()  # (classes, D)
+    sizes = torch.tensor([float(len(members)) for members in classes], dtype=torch.float64)
+    within = total / (width * float((sizes - 1).sum()))
+    tried = [_likeliest_scale(eigen, sizes, width + 1 + extra, within) for extra in DEGREES]
+    best = max(range(len(tried)), key=lambda place: tried[place][1])
+    return _weak_prior(mean, tried[best][0], width + 1 + DEGREES[best])
+
+
+def _likeliest_scale(eigen: Tensor, sizes: Tensor, nu0: float, within: float) -> tuple[float, float]:
+    """The scale s under which classes are likeliest for one ν0, and their log likelihood but for a constant.
+
+    It is sought between the variance inside the classes and that at which the prior expects it.
+
+    Args:
+        eigen: ``(C, D)`` eigenvalues of the scatter of each class.
+        sizes: ``(C,)`` rows of each.
+        nu0: degrees of freedom.
+        within: variance inside the classes.
+    """
+    width, nu = eigen.shape[1], nu0 + sizes
 
     def slope(scale: float) -> float:
         """Derivative of the log likelihood by log s, times 2."""
-        return float((nu0 * width - (nu0 + sizes) * (scale / (scale + eigen)).sum(dim=1)).sum())
+        return float((nu0 * width - nu * (scale / (scale + eigen)).sum(dim=1)).sum())
 
     low, high = math.log(within), math.log(within * (nu0 + width + 1))
     for _ in range(40):  # of likelihoods with one peak, it falls
         middle = (low + high) / 2
         low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
-    return math.exp((low + high) / 2)
+    scale = math.exp((low + high) / 2)
+    shift = torch.mvlgamma(nu / 2, width) - torch.mvlgamma(torch.full_like(nu, nu0 / 2), width)
+    fit = nu0 * width * math.log(scale) - nu * (scale + eigen).log().sum(dim=1)
+    return scale, float((shift + fit / 2).sum())
+
+
+def _weak_prior(mean: Tensor, scale: float, nu0: float | None = None) -> NIWPrior:
+    """GPC's prior around ``mean``, with the scale and degrees of freedom."""
+    return NIWPrior.from_features(mean[None], scale, nu0=nu0)
 
 
 class _Rows(NamedTuple):
@@ -322,7 +353,7 @@ def _discovered(
     found: _Found,
     tried: list[Tried],
     names: Tensor,
-    spread: float,
+    prior: NIWPrior,
     principal: tuple[Tensor, Tensor],
     device: torch.device,
 ) -> Discovered:
@@ -340,7 +371,7 @@ def _discovered(
         history=found.history,
         converged=found.converged,
         tried=tuple(tried),
-        spread=spread,
+        prior=prior,
         principal=(principal[0].to(device), principal[1].to(device)),
     )
 
