@@ -33,6 +33,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "contrastive_gap": "closed by CUA",
     "cwcl": "affine, large batches",
     "cwcl_speech": "affine, Spanish, large batches",
+    "dynamic_reflections": "law against logarithms",
     "emoji_web": "cross_entropy",
     "fdt": "retrieval",
     "filip": "localisation against CLIP",

@@ -1,4 +1,4 @@
-"""How agreement of two models grows with what they are shown: a saturating law over frames, captions or other evidence."""
+"""How agreement of two models grows with what they are shown: a law that saturates, over frames or captions."""
 
 from __future__ import annotations
 

@@ -39,10 +39,11 @@ class CardClaim(Config):
 class PaperCard(Config):
     """One method: its paper, its use and its traps."""
 
-    slug: str = Field(description="short name; also the method's registry name")
+    slug: str = Field(description="short name; also the method's registry name, unless nothing is trained")
     title: str = Field(description="title of the paper, or what the baseline is")
-    kind: Literal["paper", "baseline", "plugin"] = Field(
-        "paper", description="a published method, a yardstick for one, or a method of another package"
+    kind: Literal["paper", "baseline", "plugin", "probe"] = Field(
+        "paper",
+        description="a published method, a yardstick for one, a method of another package, or a way to look at models",
     )
     authors: str = Field("", description="first author et al.")
     year: int | None = Field(None, description="year of publication")
@@ -155,7 +156,7 @@ def _plugin_card(name: str) -> PaperCard:
 
 
 def settings_of(slug: str) -> list[Setting]:
-    """The settings of the method ``slug`` with their defaults, read from its ``Config``.
+    """The settings of the method ``slug`` with their defaults, read from its ``Config``; none where nothing is trained.
 
     Nested configurations are written with dots, as ``--set method.NAME=VALUE`` takes them.
 
@@ -168,7 +169,8 @@ def settings_of(slug: str) -> list[Setting]:
     """
     from accord.methods.registry import get_method  # imports torch: only when a card is asked for its settings
 
-    return list(_settings(get_method(get_card(slug).slug).Config, prefix=""))
+    card = get_card(slug)
+    return [] if card.kind == "probe" else list(_settings(get_method(card.slug).Config, prefix=""))
 
 
 def _settings(config: type[Config], prefix: str) -> Iterator[Setting]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accord.moved import VERBS, renamed
 
 if TYPE_CHECKING:
+    from accord.pipeline.agreeing import agreement
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from accord.pipeline.transferring import transfer
 
 _HOMES = {
+    "agreeing": ("agreement",),
     "captioning": ("Captioned", "caption"),
     "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
@@ -45,6 +47,7 @@ __all__ = [
     "FoundClasses",
     "Model",
     "Run",
+    "agreement",
     "apply_decisions",
     "caption",
     "clean",

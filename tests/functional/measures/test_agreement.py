@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from accord.errors import ShapeError
 from accord.functional import (
     cka,
-    clamp_outliers,
     cknna,
+    clamp_outliers,
     cycle_knn,
     knn_indices,
     layer_sweep,
