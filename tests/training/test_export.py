@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_what_cannot_be_exported_says_so(tmp_path):
     with pytest.raises(ConfigError, match="format = 'tflite'"):
         pipeline.export(tmp_path, tmp_path / "x", "tflite")  # type: ignore[arg-type]
     onnx = OnnxModel(export_onnx(model, tmp_path / "n"))
-    with pytest.raises(ConfigError, match="embeds images, not text"):
+    with pytest.raises(ConfigError, match="embeds image, not text"):
         onnx.embed_corpus(corpus_from_items("text", ["a"]), "text")
     (tmp_path / "n" / "export.json").write_text("{}")
     with pytest.raises(StorageError, match=r"export\.json is damaged \(it lacks 'input'\): export the model anew"):
@@ -112,3 +113,54 @@ def test_an_export_that_disagrees_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="nothing was written"):
         export_onnx(model_of("tiny_resnet"), tmp_path / "n")
     assert list((tmp_path / "n").iterdir()) == []
+
+
+def written(frames):
+    """An animation that loses nothing."""
+    stream = io.BytesIO()
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], duration=50, lossless=True)
+    return stream.getvalue()
+
+
+def clips():
+    """Frames of clips as long as the network wants, and of one that is shorter."""
+    random = np.random.default_rng(1)
+    return [
+        [Image.fromarray(random.integers(0, 256, (32, 32, 3)).astype(np.uint8)) for _ in range(frames)]
+        for frames in (6, 6, 6, 2)
+    ]
+
+
+def clip_model(image=None):
+    torch.manual_seed(0)
+    tower = {
+        "name": "frames",
+        "image": image or ENCODERS["tiny_vit"],
+        "frames": 6,
+        "temporal": "transformer",
+        "heads": 2,
+    }
+    towers = {
+        "video": build_encoder("video", tower, weights=False),
+        "text": build_encoder("text", {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2}, texts=["a ball"]),
+    }
+    return Model(get_method("gram")({"modalities": ["text", "video"], "dim": 8}, towers, DataInfo()))
+
+
+def test_clips_are_exported_too_and_a_short_one_shows_its_frames_for_longer(tmp_path):
+    model = clip_model()
+    network = OnnxModel(export_onnx(model, tmp_path / "network"))
+    assert network.modalities == ("video",)
+    corpus = corpus_from_items("video", list(map(written, clips())))
+    found = network.embed_corpus(corpus)
+    torch.testing.assert_close(found[:3], model.embed_corpus(corpus, "video")[:3], rtol=1e-3, atol=1e-4)
+    (batch,) = network.loader(corpus, ["video"])
+    longer = batch["video"][[3], :2].repeat_interleave(3, dim=1)
+    with torch.inference_mode():
+        expected = model.method.embed({"video": longer})["video"]
+    torch.testing.assert_close(found[3:], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_timm_takes_no_network_of_clips(tmp_path):
+    with pytest.raises(ConfigError, match="the video encoder is a FrameEncoder, which timm cannot load"):
+        export_timm(clip_model(), tmp_path / "encoder")

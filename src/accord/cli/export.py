@@ -1,4 +1,4 @@
-"""``accord export``: the image encoder for use without Accord."""
+"""``accord export``: the image or clip encoder for use without Accord."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def export(
     ] = Format.timm,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Write the image encoder of a run for use without Accord; an ONNX file is compared with torch first."""
+    """Write the image or clip encoder of a run for use without Accord; an ONNX file is compared with torch first."""
     from accord import pipeline
 
     path = pipeline.export(run, out, format.value, device=device.value)
     use = f'timm.create_model("local-dir:{path}", pretrained=True, num_classes=0)'
-    typer.echo(f"wrote {path}; use it: {use if format is Format.timm else f'accord embed {path} pictures/'}")
+    typer.echo(f"wrote {path}; use it: {use if format is Format.timm else f'accord embed {path} FOLDER'}")

@@ -1,4 +1,4 @@
-"""``export``: the image encoder of a run for use without Accord."""
+"""``export``: the image or clip encoder of a run for use without Accord."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WRITERS = {"timm": export_timm, "onnx": export_onnx}
 
 
 def export(run: str | Path, out: str | Path, format: Literal["timm", "onnx"] = "timm", *, device: str = "auto") -> Path:
-    """Write the image encoder as timm weights, or the image embedding as one ONNX file.
+    """Write the image encoder as timm weights, or the embedding of images or clips as one ONNX file.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.

@@ -1,7 +1,8 @@
-"""Image encoders outside of Accord: as timm weights, and as one ONNX file that embeds pixels.
+"""Encoders of pictures and clips outside of Accord: as timm weights, and as one ONNX file that embeds pixels.
 
 Both are folders that name everything needed to use them. The ONNX file holds the normalisation as well, so that it
 takes pixels in [0, 1] of the size that ``export.json`` names; :class:`OnnxModel` runs it wherever Accord takes a model.
+A network of clips takes a fixed number of frames: shorter clips show theirs for longer.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from accord.data.inputs import ImageInput, Input
+from accord.data.inputs import ImageInput, Input, VideoInput
 from accord.data.loading.loader import EpochLoader, eval_loader
+from accord.data.modalities.image import image_input
 from accord.encoders.image import TimmEncoder
 from accord.errors import ConfigError, StorageError, require
 from accord.files import reading, replacing, storage_of, write_atomically
@@ -34,13 +36,14 @@ if TYPE_CHECKING:
 NETWORK, ABOUT = EXPORTED
 WORST = 1e-4  # largest difference of a unit vector's entry between torch and ONNX that counts as agreement
 _CHECKED = 3  # pictures that both embed before an export is kept
+_EXPORTED: dict[str, type[ImageInput] | type[VideoInput]] = {"image": ImageInput, "video": VideoInput}
 
 
 class Pixels(nn.Module):
     """Pixels in [0, 1] to unit vectors: the normalisation, the encoder and what the method puts on it.
 
     Args:
-        model: embeds images.
+        model: embeds images or clips.
     """
 
     mean: Tensor
@@ -49,25 +52,28 @@ class Pixels(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.method, self._embed = model.method, model.able(Embeds).embed
-        spec = image_input(model)
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1))
+        self.modality, spec = pixel_input(model)
+        picture = image_input(spec)
+        self.register_buffer("mean", torch.tensor(picture.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(picture.std).view(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` to ``(B, D)``."""
-        return self._embed({"image": (pixels - self.mean) / self.std})["image"]
+        """``(B, 3, S, S)``, of clips ``(B, T, 3, S, S)``, to ``(B, D)``."""
+        return self._embed({self.modality: (pixels - self.mean) / self.std})[self.modality]
 
 
-def image_input(model: Model) -> ImageInput:
-    """What the model's image encoder is fed.
+def pixel_input(model: Model) -> tuple[str, ImageInput | VideoInput]:
+    """The modality of the model that is exported, pictures before clips, and what its encoder is fed.
 
     Raises:
-        ConfigError: the model embeds no images.
+        ConfigError: the model embeds neither.
     """
-    spec = model.inputs.get("image")
-    if "image" not in model.modalities or not isinstance(spec, ImageInput):
-        raise ConfigError(f"method {model.method.name} embeds {', '.join(model.modalities)}; only images are exported")
-    return spec
+    for modality, kind in _EXPORTED.items():
+        spec = model.inputs.get(modality)
+        if modality in model.modalities and isinstance(spec, kind):
+            return modality, spec
+    have = ", ".join(model.modalities)
+    raise ConfigError(f"method {model.method.name} embeds {have}; only networks of images or clips are exported")
 
 
 def export_timm(model: Model, out: Path) -> Path:
@@ -80,9 +86,10 @@ def export_timm(model: Model, out: Path) -> Path:
     Raises:
         ConfigError: the image encoder is no timm model.
     """
-    spec, encoder = image_input(model), model.method.encoders["image"]
-    if not isinstance(encoder, TimmEncoder):
-        raise ConfigError(f"the image encoder is a {type(encoder).__name__}, which timm cannot load")
+    modality, spec = pixel_input(model)
+    encoder = model.method.encoders[modality]
+    if not isinstance(encoder, TimmEncoder) or not isinstance(spec, ImageInput):
+        raise ConfigError(f"the {modality} encoder is a {type(encoder).__name__}, which timm cannot load")
     weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
     with replacing(out / "model.safetensors") as partial:
         save_file(weights, partial, metadata={"format": "pt"})
@@ -106,27 +113,35 @@ def export_timm(model: Model, out: Path) -> Path:
 
 
 def export_onnx(model: Model, out: Path) -> Path:
-    """The model's image embedding as ``OUT/model.onnx``, compared with torch before it is kept.
+    """The model's embedding of images, or of clips, as ``OUT/model.onnx``, compared with torch before it is kept.
 
     Args:
-        model: embeds images.
+        model: embeds images or clips.
         out: the folder; made, and its files replaced.
 
     Raises:
-        ConfigError: the model embeds no images, its operations have no ONNX form, or the two do not agree.
+        ConfigError: the model embeds neither, its operations have no ONNX form, or the two do not agree.
         MissingExtraError: the packages of the extra ``onnx`` are not installed.
     """
-    spec = image_input(model)
+    modality, spec = pixel_input(model)
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, "onnx")
     network = Pixels(model).eval().cpu()
-    pixels = torch.rand(_CHECKED, 3, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
+    frames = (spec.frames,) if isinstance(spec, VideoInput) else ()
+    shape = (_CHECKED, *frames, 3, image_input(spec).size, image_input(spec).size)
+    pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with replacing(out / NETWORK) as partial:
         expected, found = _traced(network, pixels, partial)
         worst = float(np.abs(found - expected).max())
         if not worst < WORST:
             raise ConfigError(f"ONNX and torch differ by {worst:.2g} in an entry of a unit vector; nothing was written")
-    about = {"input": asdict(spec), "dim": expected.shape[1], "method": model.method.name, "difference": worst}
+    about = {
+        "modality": modality,
+        "input": asdict(spec),
+        "dim": expected.shape[1],
+        "method": model.method.name,
+        "difference": worst,
+    }
     write_atomically(out / ABOUT, json.dumps(about, indent=2))
     if model.path is not None and (model.path / "README.md").is_file():
         write_atomically(out / "README.md", (model.path / "README.md").read_text(encoding="utf-8"))
@@ -173,7 +188,7 @@ def _name_output(graph: Any, name: str) -> None:
 
 
 class OnnxModel:
-    """An exported image embedding, wherever Accord takes a model that embeds.
+    """An exported embedding of images or clips, wherever Accord takes a model that embeds.
 
     Args:
         folder: what :func:`export_onnx` wrote.
@@ -184,41 +199,68 @@ class OnnxModel:
         MissingExtraError: onnxruntime is not installed.
     """
 
-    modalities: tuple[str, ...] = ("image",)
-
     def __init__(self, folder: Path, threads: int = 0) -> None:
         with reading(folder / ABOUT, "export the model anew"):
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            given: dict[str, Any] = about["input"]
-            fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-            self.input = ImageInput(**fields)
+            self.modality: str = about.get("modality", "image")
+            self.input = _input_of(about["input"])
         require("onnxruntime", "onnx")
         with reading(folder / NETWORK, "export the model anew"):
             self._session = _session(folder / NETWORK, threads)
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """The one that it embeds."""
+        return (self.modality,)
+
+    @property
     def inputs(self) -> dict[str, Input]:
         """What the network is fed."""
-        return {"image": self.input}
+        return {self.modality: self.input}
 
-    def embed_corpus(self, corpus: Corpus, modality: str = "image", *, batch_size: int = 64) -> Tensor:
-        """Unit vectors ``(N, D)`` of every row's image.
+    def embed_corpus(self, corpus: Corpus, modality: str = "", *, batch_size: int = 64) -> Tensor:
+        """Unit vectors ``(N, D)`` of every row's image or clip.
 
         Raises:
             ConfigError: another modality is asked for.
         """
-        if modality != "image":
-            raise ConfigError(f"an exported model embeds images, not {modality}")
-        return torch.cat([self.embed_batch(batch) for batch in self.loader(corpus, (modality,), batch_size=batch_size)])
+        if modality not in ("", self.modality):
+            raise ConfigError(f"an exported model embeds {self.modality}, not {modality}")
+        loader = self.loader(corpus, self.modalities, batch_size=batch_size)
+        return torch.cat([self.embed_batch(batch) for batch in loader])
 
     def loader(self, corpus: Corpus, modalities: Collection[str], *, batch_size: int = 64) -> EpochLoader:
         """Rows in order as the network reads them."""
         return eval_loader(corpus, self.inputs, batch_size=batch_size, modalities=modalities)
 
-    def embed_batch(self, batch: Batch, modality: str = "image") -> Tensor:
-        """Unit vectors ``(B, D)`` of the images of a loader's batch."""
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.input.mean, self.input.std))
-        return torch.from_numpy(self._session.run(None, {"pixels": (batch["image"] * std + mean).numpy()})[0])
+    def embed_batch(self, batch: Batch, modality: str = "") -> Tensor:
+        """Unit vectors ``(B, D)`` of the images or clips of a loader's batch."""
+        picture = image_input(self.input)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (picture.mean, picture.std))
+        pixels = batch[self.modality] * std + mean
+        if isinstance(self.input, VideoInput):
+            pixels = _stretched(pixels, batch[f"{self.modality}_mask"], self.input.frames)
+        return torch.from_numpy(self._session.run(None, {"pixels": pixels.numpy()})[0])
+
+
+def _input_of(given: dict[str, Any]) -> ImageInput | VideoInput:
+    """What a network is fed, as :func:`export_onnx` wrote it."""
+    fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if "image" in fields:
+        return VideoInput(**{**fields, "image": _input_of(fields["image"])})
+    return ImageInput(**fields)
+
+
+def _stretched(frames: Tensor, mask: Tensor, count: int) -> Tensor:
+    """The real frames of clips ``(B, T, 3, S, S)`` as ``count`` each, evenly repeated where there are fewer.
+
+    >>> frames = torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 1)
+    >>> _stretched(frames, torch.tensor([[True, True, False]]), 4)[0, :, 0, 0, 0].tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+    real = mask.sum(dim=1, keepdim=True)
+    place = (torch.arange(count) * real) // count  # (B, count)
+    return frames[torch.arange(len(frames))[:, None], place]
 
 
 def _run(path: Path, pixels: np.ndarray) -> np.ndarray:
