@@ -232,8 +232,8 @@ PACK = Pack(
         "Drawn sequences of four frames and more (72 pixels, with transparency, 100 ms a frame, as lossless animated "
         "WebP) of units that attack, die, stand and move. Action, race and caption come from the file name, the action "
         "also from where the unit's definition shows the sequence; 597 have a description of the unit, and 344, most "
-        "of which attack or die, a sound (--audio sound). Split by concept: all sequences of one unit, and of units drawn "
-        "with the same frames. The mean of the frames says much of the action already."
+        "of which attack or die, a sound (--audio sound). Split by concept: all sequences of one unit, and of units "
+        "drawn with the same frames. The mean of the frames says much of the action already."
     ),
     licence="GPL-2.0-or-later, in part CC-BY-SA-4.0",
     credit="The Battle for Wesnoth Project and its artists. Fetched, never shipped with Accord.",
