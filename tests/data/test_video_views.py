@@ -150,7 +150,7 @@ def test_only_the_frames_wanted_of_a_film_become_pictures(monkeypatch: pytest.Mo
 
     class Frame:
         def __init__(self, frame: Any) -> None:
-            self.frame, self.time, self.is_corrupt = frame, frame.time, frame.is_corrupt
+            self.frame, self.time, self.pts, self.is_corrupt = frame, frame.time, frame.pts, frame.is_corrupt
 
         def to_image(self) -> Image.Image:
             made.append(self.time)
