@@ -156,6 +156,16 @@ def test_only_the_frames_wanted_of_a_film_become_pictures(monkeypatch: pytest.Mo
             made.append(self.time)
             return self.frame.to_image()
 
+    class Packet:
+        def __init__(self, packet: Any) -> None:
+            self.packet = packet
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.packet, name)
+
+        def decode(self) -> Any:
+            return map(Frame, self.packet.decode())
+
     class Container:
         def __init__(self, *args: Any) -> None:
             self.inner = opened(*args)
@@ -169,8 +179,8 @@ def test_only_the_frames_wanted_of_a_film_become_pictures(monkeypatch: pytest.Mo
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)
 
-        def decode(self, *streams: Any) -> Any:
-            return map(Frame, self.inner.decode(*streams))
+        def demux(self, *streams: Any) -> Any:
+            return map(Packet, self.inner.demux(*streams))
 
     monkeypatch.setattr(av, "open", Container)
     assert len(read_video(content, None, frames=4)) == 4

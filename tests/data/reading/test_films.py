@@ -52,13 +52,16 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     opened = av.open
 
-    class Container:
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self.inner = opened(*args, **options)
-            if len(args) == 1:  # to read
-                counts.append(0)
+    def counted(frames: Any) -> Any:
+        for frame in frames:
+            counts[-1] += 1
+            yield frame
 
-        def __enter__(self) -> Container:
+    class Wrapped:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def __enter__(self) -> Wrapped:
             return self
 
         def __exit__(self, *_: Any) -> None:
@@ -67,12 +70,19 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)
 
-        def decode(self, *streams: Any) -> Any:
-            for frame in self.inner.decode(*streams):
-                counts[-1] += 1
-                yield frame
+        def demux(self, *streams: Any) -> Any:
+            return map(Wrapped, self.inner.demux(*streams))
 
-    monkeypatch.setattr(av, "open", Container)
+        def decode(self, *streams: Any) -> Any:
+            return counted(self.inner.decode(*streams))
+
+    def watched(*args: Any, **options: Any) -> Any:
+        if len(args) > 1:  # to write
+            return opened(*args, **options)
+        counts.append(0)
+        return Wrapped(opened(*args))
+
+    monkeypatch.setattr(av, "open", watched)
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Film files through PyAV: the frames wanted are decoded from the keyframe before each, the rest is left alone.
+"""Film files through PyAV: the frames wanted are decoded, from the keyframe before each what they need, nothing else.
 
 The pictures are those that decoding from the start gives. Where a film does not say for certain what is where, or
 something is wrong with it, it is decoded from the start, and what is wrong is said with frame and second.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -82,9 +82,9 @@ def _sought(
     place = {index.times[position]: position for position in wanted}
     found: dict[int, tuple[float, Image.Image]] = {}
     try:
-        for key, last in _runs([index.times[position] for position in wanted], index):
+        for key, last in _runs(list(place), index):
             container.seek(key, stream=stream)
-            for frame in container.decode(stream):
+            for frame in _needed(container, stream, place):
                 if frame.is_corrupt or frame.pts is None:
                     return {}
                 if frame.pts in place:
@@ -93,7 +93,17 @@ def _sought(
                     break
     except damage:
         return {}
+    finally:
+        stream.codec_context.skip_frame = "DEFAULT"
     return found
+
+
+def _needed(container: Any, stream: Any, wanted: Container[int]) -> Iterator[Any]:
+    """The frames from here on, without those that are neither wanted nor looked at by others."""
+    for packet in container.demux(stream):
+        whole = packet.pts is None or packet.pts in wanted
+        stream.codec_context.skip_frame = "DEFAULT" if whole else "NONREF"
+        yield from packet.decode()
 
 
 def _runs(wanted: list[int], index: _Index) -> list[tuple[int, int]]:
