@@ -21,6 +21,7 @@ from accord.data.making.compose import Sprite
 from accord.data.making.sounds import RATE, sounds_of, tones
 from accord.data.making.stories import Story, tell, write_stories
 from accord.data.reading.video import read_video
+from accord.encoders import build_encoder
 from accord.errors import ConfigError, DataError
 
 GREY = [Image.new("RGB", (64, 64), (128, 128, 128))]
@@ -280,3 +281,14 @@ def test_stories_are_told_from_the_command_line(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, [*base, str(tmp_path / "other"), *options])
         assert refused.exit_code != 0
         assert words in f"{refused.output}{refused.exception}"
+
+
+@pytest.mark.parametrize("name", ["frames:tiny_convnet", "cross_frame"])
+def test_an_encoder_can_be_told_how_fast_a_folder_of_frames_is(
+    sprites: list[Sprite], tmp_path: Path, name: str
+) -> None:
+    out = write_stories(tmp_path / "out", sprites, count=1, side=16, film="frames", scenes=(1, 1), fps=5)
+    encoder = build_encoder("video", {"name": name, "rate": 5.0})
+    clip = open_corpus(out, quiet=True).sample(0, inputs={"video": encoder.input})["video"]
+    assert clip.timeline.seconds == pytest.approx([position / 5 for position in clip.timeline.positions])
+    assert build_encoder("video", encoder.spec(), weights=False).input == encoder.input
