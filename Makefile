@@ -55,6 +55,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/mixtures.py
 	$(PY) benchmarks/discover.py
 	$(PY) benchmarks/clean.py
+	$(PY) benchmarks/clips.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)
 	@$(SETUP) dev,bench,weights

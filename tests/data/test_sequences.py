@@ -50,6 +50,17 @@ def test_files_and_lists_of_lists_make_the_same_batch(tmp_path: Path) -> None:
     assert not batch["sequence"][1, 2:].any()
 
 
+def test_parquet_columns_of_arrays_and_of_lists_of_fixed_length_are_found_as_well(tmp_path: Path) -> None:
+    fixed = datasets.Sequence(datasets.Sequence(datasets.Value("float32"), length=2))
+    for name, feature in (("array", datasets.Array2D((6, 2), "float32")), ("fixed", fixed)):
+        features = datasets.Features({"features": feature, "text": datasets.Value("string")})
+        table = {"features": [STEPS.tolist()] * 2, "text": ["a", "b"]}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(str(tmp_path / f"{name}.parquet"))
+        corpus = open_corpus(tmp_path / f"{name}.parquet", quiet=True)
+        assert corpus.columns.sequence == "features"
+        np.testing.assert_array_equal(corpus.sample(1)["sequence"].values, STEPS)
+
+
 @pytest.mark.parametrize(("count", "wanted"), [(7, 3), (64, 64), (200, 64), (10, 32)])
 def test_slots_are_means_of_spans_as_g2l_resamples(count: int, wanted: int) -> None:
     values = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)

@@ -150,11 +150,21 @@ def test_only_the_frames_wanted_of_a_film_become_pictures(monkeypatch: pytest.Mo
 
     class Frame:
         def __init__(self, frame: Any) -> None:
-            self.frame, self.time, self.is_corrupt = frame, frame.time, frame.is_corrupt
+            self.frame, self.time, self.pts, self.is_corrupt = frame, frame.time, frame.pts, frame.is_corrupt
 
         def to_image(self) -> Image.Image:
             made.append(self.time)
             return self.frame.to_image()
+
+    class Packet:
+        def __init__(self, packet: Any) -> None:
+            self.packet = packet
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.packet, name)
+
+        def decode(self) -> Any:
+            return map(Frame, self.packet.decode())
 
     class Container:
         def __init__(self, *args: Any) -> None:
@@ -169,8 +179,8 @@ def test_only_the_frames_wanted_of_a_film_become_pictures(monkeypatch: pytest.Mo
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)
 
-        def decode(self, *streams: Any) -> Any:
-            return map(Frame, self.inner.decode(*streams))
+        def demux(self, *streams: Any) -> Any:
+            return map(Packet, self.inner.demux(*streams))
 
     monkeypatch.setattr(av, "open", Container)
     assert len(read_video(content, None, frames=4)) == 4

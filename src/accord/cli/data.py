@@ -12,6 +12,8 @@ from accord.cli import complete
 if TYPE_CHECKING:
     from PIL import Image
 
+    from accord.data.making.sounds import Sounds
+
 BACKGROUNDS = 500  # photographs held in memory
 
 LIST_EXAMPLE = """Example:
@@ -30,7 +32,14 @@ COMPOSE_EXAMPLE = """Example:
 
 accord data compose pack:stamps scenes --count 2000 --things 2 4
 
-accord train scenes --method slotcon"""
+accord train scenes --method slotcon
+
+Long clips in which things happen one after the other:
+
+accord data compose pack:emoji stories --stories 200 --side 64"""
+STORIES = "Stories"
+TOLD = ("fps", "scenes", "lasts", "gap", "repeats", "sounds", "lag", "film")  # options of stories alone
+SHOWN = ("count", "things", "frames")  # options of scenes alone
 
 INFO_EXAMPLE = """Example:
 
@@ -79,8 +88,12 @@ def build(
     typer.echo(f"use it as pack:{built.pack.name} ({built.rows:,} rows)")
 
 
+Seconds = tuple[float, float]
+
+
 @app.command(epilog=COMPOSE_EXAMPLE)
 def compose(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="DATA", help="Drawings or cut-outs with a transparent background.")],
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write; must not exist.")],
     backgrounds: Annotated[
@@ -90,26 +103,95 @@ def compose(
     count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 1000,
     side: Annotated[int, typer.Option(min=16, help="Side in pixels.")] = 96,
     things: Annotated[tuple[int, int], typer.Option(help="Fewest and most things in a scene.")] = (2, 4),
-    scale: Annotated[tuple[float, float], typer.Option(help="Smallest and largest side of a thing over the side.")] = (
-        0.25,
-        0.5,
-    ),
+    scale: Annotated[Seconds, typer.Option(help="Smallest and largest side of a thing over the side.")] = (0.25, 0.5),
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip; 1 makes pictures.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other scenes.")] = 0,
+    stories: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tell so many stories instead, each with its twin played backwards.",
+            rich_help_panel=STORIES,
+        ),
+    ] = None,
+    fps: Annotated[int, typer.Option(min=1, help="Frames a second.", rich_help_panel=STORIES)] = 8,
+    scenes: Annotated[
+        tuple[int, int], typer.Option(help="Fewest and most scenes of a story.", rich_help_panel=STORIES)
+    ] = (3, 5),
+    lasts: Annotated[
+        Seconds, typer.Option(help="Shortest and longest action, in seconds.", rich_help_panel=STORIES)
+    ] = (1.0, 3.0),
+    gap: Annotated[
+        Seconds, typer.Option(help="Shortest and longest pause between actions, in seconds.", rich_help_panel=STORIES)
+    ] = (0.5, 2.0),
+    repeats: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of scenes that repeat an earlier one.", rich_help_panel=STORIES),
+    ] = 0.0,
+    sounds: Annotated[
+        str,
+        typer.Option(
+            metavar="tones|none|DATA",
+            help="What is heard under actions: a tone of each one's own, nothing, or recordings.",
+            rich_help_panel=STORIES,
+        ),
+    ] = "tones",
+    lag: Annotated[
+        Seconds, typer.Option(help="By how many seconds sounds come after their action.", rich_help_panel=STORIES)
+    ] = (0.0, 0.5),
+    film: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mp4|webm|frames",
+            help="What stories are written as. Default: mp4 with the extra video, else folders of frames.",
+            rich_help_panel=STORIES,
+        ),
+    ] = None,
 ) -> None:
-    """Compose scenes with exact masks, boxes, tracks and captions out of cut-out things."""
+    """Compose scenes with exact masks, boxes, tracks and captions out of cut-out things, or stories of exact spans."""
     from accord.data.corpus import open_corpus
     from accord.data.making.compose import sprites_of, write_scenes
+    from accord.data.making.stories import write_stories
     from accord.pipeline.folder import require_outside
 
+    _refuse(context, SHOWN if stories else TOLD, "scenes, not of stories" if stories else "stories: add --stories N")
     for read in filter(None, (source, backgrounds)):
         require_outside(out, read)
     things_found = open_corpus(source)
     behind = [] if backgrounds is None else _pictures(backgrounds)
-    options: dict[str, object] = {"side": side, "things": things, "scale": scale, "frames": frames}
     sprites = sprites_of(things_found)
+    options: dict[str, object] = {"side": side, "scale": scale}
+    if stories:
+        options |= {"fps": fps, "scenes": scenes, "lasts": lasts, "gap": gap, "repeats": repeats}
+        heard = _sounds(sounds, seed, lasts[1])
+        write_stories(out, sprites, behind, count=stories, seed=seed, sounds=heard, lag=lag, film=film, **options)
+        typer.echo(f"{out}: {stories:,} stories of {len(sprites):,} things, and each backwards")
+        return
+    options |= {"things": things, "frames": frames}
     write_scenes(out, sprites, behind, count=count, seed=seed, kinds=things_found.classes, **options)
     typer.echo(f"{out}: {count:,} scenes of {len(sprites):,} things")
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...], owner: str) -> None:
+    """Options that would have no effect.
+
+    Raises:
+        ConfigError: one of them was given.
+    """
+    from accord.errors import ConfigError
+
+    given = [f"--{name}" for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: an option of {owner}")
+
+
+def _sounds(source: str, seed: int, longest: float) -> Sounds | None:
+    from accord.data.corpus import open_corpus
+    from accord.data.making.sounds import sounds_of, tones
+
+    if source in ("tones", "none"):
+        return tones(longest + 1) if source == "tones" else None
+    return sounds_of(open_corpus(source, quiet=True), seed)
 
 
 def _pictures(source: str) -> list[Image.Image]:

@@ -216,6 +216,8 @@ def kind_of(rows: datasets.Dataset, column: str) -> str:
         return "video" if many else type(inner).__name__.lower()
     if isinstance(inner, datasets.ClassLabel):
         return "class"
+    if isinstance(inner, datasets.Array2D):
+        return "vectors"
     values = [value for value in rows[:_LOOK_AT][column] if value is not None]
     if _is_number(inner):
         return f"number{plural}"

@@ -48,6 +48,7 @@ class CrossFrameConfig(Config):
         "segments", description="one frame of each of equal segments, or a run of frames; drawn in training"
     )
     stride: int = Field(1, gt=0, description="distance of the frames of a dense run")
+    rate: float = Field(1.0, gt=0, description="frames a second of clips that do not say, such as folders of pictures")
     message: bool = Field(True, description="message tokens between the frames in every block")
     temporal: Literal["mean", "mit"] = Field(
         "mit", description="mean: over the frames' vectors; mit: the multi-frame integration transformer"
@@ -68,7 +69,7 @@ class CrossFrameConfig(Config):
         """What the encoder is fed."""
         image = {**(self.image or {}), "size": self.size}
         values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in image.items()}
-        return VideoInput(ImageInput(**values), self.frames, self.sampling, self.stride)
+        return VideoInput(ImageInput(**values), self.frames, self.sampling, self.stride, rate=self.rate)
 
 
 class CrossFrameEncoder(Encoder):

@@ -35,6 +35,7 @@ class FramesConfig(Config):
         "segments", description="one frame of each of equal segments, or a run of frames; drawn in training"
     )
     stride: int = Field(1, gt=0, description="distance of the frames of a dense run")
+    rate: float = Field(1.0, gt=0, description="frames a second of clips that do not say, such as folders of pictures")
     depth: int = Field(2, gt=0, description="blocks of the temporal transformer")
     heads: int = Field(4, gt=0, description="its attention heads; divide the width of the image encoder")
 
@@ -71,7 +72,7 @@ class FrameEncoder(Encoder):
         self.image = image
         self.config = config.model_copy(update={"image": image.spec()})
         self.dim = image.dim
-        self.input = VideoInput(image.input, config.frames, config.sampling, config.stride)
+        self.input = VideoInput(image.input, config.frames, config.sampling, config.stride, rate=config.rate)
         self.weights_from = image.weights_from
         patches = {"patches"} if "tokens" in image.gives else set()
         self.gives = frozenset({"pooled", "tokens", "frames", *patches, *(image.gives & {"layers"})})

@@ -256,7 +256,7 @@ def test_the_list_and_the_text_show_every_pack(cache: Path) -> None:
 def test_every_pack_is_pinned_licensed_and_grouped(name: str) -> None:
     pack = packs.get_pack(name)
     assert pack.name == name
-    assert pack.columns["group"] in {"concept", "source", "name"}
+    assert pack.columns["group"] in {"concept", "source", "name", "language", "word"}
     assert set(pack.columns["text"] or ()) <= set(pack.schema)
     assert {pack.columns[part] for part in ("image", "label", "group")} - {None} <= set(pack.schema)
     assert pack.licence

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from accord.data.corpus import Corpus
+from accord.data.making.folders import new_folder, own_seed, write_frames, write_rows
 from accord.data.reading.media import Unreadable, open_image, read_bytes
 from accord.errors import ConfigError, DataError
-from accord.files import storage_of
 
 OPAQUE = 128  # alpha from which a pixel belongs to a thing
 COVER = 0.25  # largest share of a thing that those before it may lie under
@@ -163,7 +160,7 @@ def compose(
     if not sprites or frames < 1:
         raise ConfigError(f"{len(sprites)} sprites and {frames} frames: there should be at least one of each")
     random = np.random.default_rng(seed)
-    canvas = _background(backgrounds, side, random)
+    canvas = background(backgrounds, side, random)
     count = int(random.integers(things[0], things[1] + 1))
     chosen = random.choice(len(sprites), size=count, replace=count > len(sprites))
     placed: list[_Thing] = []
@@ -183,6 +180,17 @@ def compose(
     shape = np.array(boxes, dtype=np.int64).reshape(frames, len(placed), 4)
     kinds = tuple(thing.sprite.kind for thing in placed)
     return Scene(tuple(pictures), np.stack(masks), np.stack(instances), shape, names, kinds, caption)
+
+
+def background(backgrounds: Sequence[Image.Image], side: int, random: np.random.Generator) -> Image.Image:
+    """A square of one of the pictures, or a gradient of two random colours where there are none."""
+    if not backgrounds:
+        corners = random.integers(40, 216, size=(2, 2, 3)).astype(np.uint8)
+        return Image.fromarray(corners).resize((side, side), Image.Resampling.BICUBIC)
+    picture = backgrounds[int(random.integers(len(backgrounds)))].convert("RGB")
+    edge = int(min(picture.size) * random.uniform(0.5, 1.0)) or 1
+    left, top = (int(random.integers(size - edge + 1)) for size in picture.size)
+    return picture.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
 
 
 def write_scenes(
@@ -214,37 +222,20 @@ def write_scenes(
         ConfigError: the folder exists.
         StorageError: it cannot be written, such as on a full disk.
     """
-    if out.exists():
-        raise ConfigError(f"{out} exists already: name another folder")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    with storage_of(out), _removed_after(partial):
-        for folder in ("images", "masks", "instances"):
-            (partial / folder).mkdir(parents=True)
-        rows = [
-            _write_scene(partial, f"{number:05}", scene, kinds)
-            for number, scene in enumerate(_scenes(sprites, backgrounds, count, seed, options))
-        ]
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (partial / "metadata.jsonl").write_text(lines, encoding="utf-8")
-        (partial / "kinds.json").write_text(json.dumps(["background", *kinds], ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, out)
+    with new_folder(out) as folder:
+        for part in ("images", "masks", "instances"):
+            (folder / part).mkdir(parents=True)
+        scenes = _scenes(sprites, backgrounds, count, seed, options)
+        write_rows(folder, [_write_scene(folder, f"{i:05}", scene, kinds) for i, scene in enumerate(scenes)])
+        (folder / "kinds.json").write_text(json.dumps(["background", *kinds], ensure_ascii=False), encoding="utf-8")
     return out
-
-
-@contextmanager
-def _removed_after(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scenes(
     sprites: Sequence[Sprite], backgrounds: Sequence[Image.Image], count: int, seed: int, options: dict[str, object]
 ) -> Iterator[Scene]:
     for number in range(count):
-        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        yield compose(sprites, backgrounds, seed=own, **options)  # type: ignore[arg-type]
+        yield compose(sprites, backgrounds, seed=own_seed(seed, number), **options)  # type: ignore[arg-type]
 
 
 def _write_scene(folder: Path, name: str, scene: Scene, kinds: Sequence[str]) -> dict[str, object]:
@@ -266,29 +257,13 @@ def _write_scene(folder: Path, name: str, scene: Scene, kinds: Sequence[str]) ->
             ("clip_masks", map(Image.fromarray, scene.masks)),
             ("clip_instances", map(Image.fromarray, scene.instances)),
         ):
-            _write_frames(folder / place / name, pictures)
+            write_frames(folder / place / name, pictures)
         row |= {
             "video": f"clips/{name}",
             "tracks": scene.boxes.tolist(),
             "track_masks": f"clip_instances/{name}",
         }
     return row
-
-
-def _write_frames(folder: Path, pictures: Iterable[Image.Image]) -> None:
-    folder.mkdir(parents=True)
-    for number, picture in enumerate(pictures):
-        picture.save(folder / f"{number:03}.png")
-
-
-def _background(backgrounds: Sequence[Image.Image], side: int, random: np.random.Generator) -> Image.Image:
-    if not backgrounds:
-        corners = random.integers(40, 216, size=(2, 2, 3)).astype(np.uint8)
-        return Image.fromarray(corners).resize((side, side), Image.Resampling.BICUBIC)
-    picture = backgrounds[int(random.integers(len(backgrounds)))].convert("RGB")
-    edge = int(min(picture.size) * random.uniform(0.5, 1.0)) or 1
-    left, top = (int(random.integers(size - edge + 1)) for size in picture.size)
-    return picture.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
 
 
 def _placed(

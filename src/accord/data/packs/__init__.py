@@ -52,7 +52,7 @@ def available_packs() -> tuple[str, ...]:
     """Names of all packs, in alphabetical order, those of other installed packages included; imports none of them.
 
     >>> available_packs()
-    ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'kinships', 'moving', ..., 'umls')
+    ('apps', 'archive', 'archive_tagged', 'clipart', 'emoji', 'fingerspelled', ..., 'umls')
     """
     return tuple(sorted({*_own(), *plugin_names("packs")}))
 

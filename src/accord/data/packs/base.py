@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Row = dict[str, Any]
 Client = Literal["npm", "apt", "pip"]
-Kind = Literal["image", "video", "audio", "text", "texts"]
+Kind = Literal["image", "video", "audio", "sequence", "text", "texts", "number", "spans"]
 Reject = Callable[[str, str], None]
 """Told the name of a file that cannot be used, and why."""
 
@@ -78,7 +78,8 @@ class Pack:
         origin: page of the source.
         sources: what to fetch.
         read: yields the rows of an unpacked folder, in a fixed order; names broken files to its second argument.
-        schema: column -> kind; ``image``, ``video`` and ``audio`` hold encoded bytes, ``texts`` a list of strings.
+        schema: column -> kind; ``image``, ``video``, ``audio`` and ``sequence`` (``.npy``) hold encoded bytes,
+            ``texts`` a list of strings, ``spans`` a list of starts and ends.
         columns: the default mapping from modality to column, with ``group``: the concept to split
             by; None keeps a modality out until it is asked for.
         expected_rows: rows that ``read`` gives on the sources described.

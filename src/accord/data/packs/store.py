@@ -89,8 +89,11 @@ def read_rows(path: Path, schema: Mapping[str, Kind]) -> datasets.Dataset:
         "image": Image(decode=False),
         "video": Video(decode=False),
         "audio": Audio(decode=False),
+        "sequence": {"bytes": Value("binary"), "path": Value("string")},
         "text": Value("string"),
         "texts": Sequence(Value("string")),
+        "number": Value("float64"),
+        "spans": Sequence(Sequence(Value("float64"))),
     }
     features = Features({name: kinds[kind] for name, kind in schema.items()})
     # the table has these types already, so nothing is cast or copied
@@ -101,5 +104,11 @@ def _arrow_schema(schema: Mapping[str, Kind]) -> pa.Schema:
     import pyarrow as pa
 
     media = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    kinds = {"image": media, "video": media, "audio": media, "text": pa.string(), "texts": pa.list_(pa.string())}
+    kinds = {
+        **dict.fromkeys(("image", "video", "audio", "sequence"), media),
+        "text": pa.string(),
+        "texts": pa.list_(pa.string()),
+        "number": pa.float64(),
+        "spans": pa.list_(pa.list_(pa.float64())),
+    }
     return pa.schema([(name, kinds[kind]) for name, kind in schema.items()])

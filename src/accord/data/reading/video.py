@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from accord.data.reading.films import Choice, read_film
 from accord.data.reading.frames import Clip, Timeline, spaced
 from accord.data.reading.media import (
     IMAGE_SUFFIXES,
@@ -22,14 +23,10 @@ from accord.data.reading.media import (
     read_bytes,
     read_image,
 )
-from accord.errors import require
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mkv .webm .mov .avi .m4v .mpg .mpeg".split())  # noqa: SIM905
 
 _EMPTY = "no frames: the folder holds no pictures"
-_MOST = 0.9  # share of a film's frames that has to be there: headers count some that no decoder shows
-
-Choice = Callable[[int], list[int]]  # from the number of a clip's frames to the positions wanted, in order
 
 
 def read_video(
@@ -39,7 +36,7 @@ def read_video(
     frames: int | Choice | None = None,
     rate: float = 1.0,
 ) -> Clip:
-    """RGB frames of a clip; of a film, only those wanted become pictures.
+    """RGB frames of a clip; of a film, only those wanted become pictures, see :mod:`accord.data.reading.films`.
 
     Args:
         cell: a folder of pictures (in name order), a list of pictures, or a clip as path or bytes.
@@ -59,10 +56,10 @@ def read_video(
         if not pictures:
             raise Unreadable(_EMPTY)
         wanted = choose(len(pictures))
-        opened = tuple(read_image(pictures[i], root, background) for i in wanted)
+        opened = tuple(_picture(pictures, i, root, background) for i in wanted)
         return Clip(opened, Timeline(tuple(wanted), tuple(i / rate for i in wanted), len(pictures)))
     content = read_bytes(cell, root)
-    return _animation(content, background, choose, rate) if is_image(content) else _film(content, choose, rate)
+    return _animation(content, background, choose, rate) if is_image(content) else read_film(content, choose, rate)
 
 
 def holds_pictures(path: str | Path) -> bool:
@@ -105,8 +102,8 @@ def check_video(cell: Any, root: Path | None) -> None:
         Unreadable: as :func:`read_video`.
     """
     pictures = pictures_of(cell, root)
-    for picture in pictures or ():
-        read_image(picture, root)
+    for number in range(len(pictures or ())):
+        _picture(pictures or (), number, root, WHITE)
     if pictures:
         return
     if pictures is not None:
@@ -115,7 +112,14 @@ def check_video(cell: Any, root: Path | None) -> None:
     if is_image(content):
         _animation(content, WHITE, lambda total: list(range(total)), rate=1.0)
     else:
-        _film(content, lambda total: [total - 1], rate=1.0)
+        read_film(content, lambda total: [total - 1], rate=1.0, whole=True)
+
+
+def _picture(pictures: Sequence[Any], number: int, root: Path | None, background: tuple[int, int, int]) -> Image.Image:
+    try:
+        return read_image(pictures[number], root, background)
+    except Unreadable as error:
+        raise Unreadable(f"{error} (frame {number + 1} of {len(pictures)})") from None
 
 
 def _animation(content: bytes, background: tuple[int, int, int], choose: Choice, rate: float) -> Clip:
@@ -133,62 +137,13 @@ def _animation(content: bytes, background: tuple[int, int, int], choose: Choice,
                     found.append((position, elapsed, picture))
                 elapsed += image.info.get("duration", 0)
         except Unreadable as error:
-            raise Unreadable(f"{error} (frame {position} of {total})") from None
+            raise Unreadable(f"{error} (frame {position + 1} of {total}, {elapsed / 1000:.1f} s)") from None
         except Exception as error:  # decoders raise anything on damaged frames
             raise Unreadable(f"damaged clip: {error}") from None
     silent = elapsed == 0
     positions = tuple(position for position, _, _ in found)
     seconds = tuple(position / rate if silent else start / 1000 for position, start, _ in found)
     return Clip(tuple(picture for _, _, picture in found), Timeline(positions, seconds, total))
-
-
-def _film(content: bytes, choose: Choice, rate: float) -> Clip:
-    """Decode as far as the last frame wanted; a frame that is not wanted is never made a picture."""
-    av = require("av", "video")
-    found: dict[int, tuple[float, Image.Image]] = {}
-    seen = total = 0
-    try:
-        with av.open(io.BytesIO(content)) as container:
-            stream = container.streams.video[0]
-            total = _frames_of(container, stream)
-            if not total:
-                raise Unreadable("no frames: the film is empty")
-            container.seek(0)
-            wanted, start = set(choose(total)), None
-            for frame in container.decode(stream):
-                start = frame.time if start is None else start
-                if frame.is_corrupt or seen > max(wanted):
-                    break
-                if seen in wanted:
-                    found[seen] = (seen / rate if frame.time is None else frame.time - start, frame.to_image())
-                seen += 1
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise Unreadable(f"damaged clip: {_broken(seen, total)}{error}") from None
-    if len(found) < len(wanted) and seen < _MOST * total:
-        raise Unreadable(f"damaged clip: {_broken(seen, total)}the rest cannot be decoded")
-    if not found:
-        raise Unreadable("no frames: the clip cannot be decoded")
-    seconds = tuple(float(second) for second, _ in found.values())
-    return Clip(tuple(picture for _, picture in found.values()), Timeline(tuple(found), seconds, total))
-
-
-def _frames_of(container: Any, stream: Any) -> int:
-    """How many frames a film has, by its header and by what is there.
-
-    Raises:
-        Unreadable: what is there ends long before the header says.
-    """
-    packets = [packet for packet in container.demux(stream) if packet.size > 0]
-    ends = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
-    alone, end = len(container.streams) == 1, float(max(ends, default=0))
-    length = (container.duration or 0) / 1e6  # seconds
-    if alone and len(packets) > 1 and end * len(packets) / (len(packets) - 1) < _MOST * length:
-        raise Unreadable(f"damaged clip: breaks off after {end:.1f} of {length:.1f} seconds")
-    return max(len(packets), stream.frames)
-
-
-def _broken(seen: int, total: int) -> str:
-    return f"breaks off after frame {seen} of {total}: " if seen else ""
 
 
 __all__ = ["VIDEO_SUFFIXES", "check_video", "holds_pictures", "is_video", "pictures_of", "read_video", "spaced"]
