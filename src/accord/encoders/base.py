@@ -88,9 +88,9 @@ class Encoder(nn.Module):
     def computing(self) -> Iterator[None]:
         """How the network is run: without gradient when frozen, in half precision where :func:`encoders_in` says so."""
         half, device = _HALF.get(), next((parameter.device.type for parameter in self.parameters()), "cpu")
-        with torch.no_grad() if self.frozen else nullcontext():
-            with nullcontext() if half is None else torch.autocast(device, half):
-                yield
+        precision = nullcontext() if half is None else torch.autocast(device, half)
+        with torch.no_grad() if self.frozen else nullcontext(), precision:
+            yield
 
     def _in_portions(self, encode: Callable[..., Features], x: Any, mask: Tensor | None) -> Features:
         """:meth:`encode`; on a processor a few items after the other, where neither gradients nor a batch's

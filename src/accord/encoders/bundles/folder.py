@@ -89,6 +89,12 @@ def read_json(path: Path, saved_by: str = "transformers") -> dict[str, Any]:
 
 
 def settings_of(name: str, found: Found, model_type: str) -> Any:
+    """The library's configuration of the model.
+
+    Raises:
+        ConfigError: it is a model of another type.
+        WeightsError: the file is missing or damaged.
+    """
     from transformers import AutoConfig
 
     came = read_json(found.path / "config.json").get("model_type")
