@@ -43,7 +43,7 @@ MAE, INTRA, FULL, UNTRAINED = "filling in", "+ intra", "+ intra + cross", "untra
 MIDDLE = "from the middle, {}"  # arms on clips that start there
 OTHERS = "frames of others"
 ACTION, DIGIT, SEARCH = "action", "digit", "mAP of actions"
-CLIPS, TEST, EPOCHS, STILL_EPOCHS, BATCH, LR, WARMUP = 960, 480, 6, 6, 64, 2e-3, 0.1
+CLIPS, TEST, EPOCHS, STILL_EPOCHS, BATCH, LR, WARMUP = 832, 480, 6, 6, 64, 2e-3, 0.1
 TOWER = {"size": SIDE, "patch": 6, "width": 64, "depth": 3, "heads": 4}
 CONTRAST = 0.1  # weight of each term beside the errors of pixels
 TERMS = ("intra_video", "intra_frame", "cross_video", "cross_frame")
@@ -76,8 +76,8 @@ def outcome(
     seed: int, kind: type[CrossVideoMae], config: Mapping[str, Any], *, centred: bool, epochs: int, quick: bool = False
 ) -> Measured:
     """Train an encoder of clips and measure it: an arm of the claim."""
-    counts = (BATCH, 2 * BATCH) if quick else (CLIPS, TEST)
-    train, test = named_moving_digits(seed, *counts, centred=centred)
+    counts = (32, 48) if quick else (CLIPS, TEST)
+    train, test = clips_of(seed, *counts, centred)
     passes = min(epochs, 1) if quick else epochs
     torch.manual_seed(seed)
     towers: dict[str, Encoder] = {
@@ -90,13 +90,19 @@ def outcome(
     return Measured(measure(method.eval(), train, test), steps, passes)
 
 
+@cache
+def clips_of(seed: int, train: int, test: int, centred: bool) -> tuple[Clips, Clips]:
+    """The clips of a seed, which its arms share."""
+    return named_moving_digits(seed, train, test, centred=centred)
+
+
 def fitted(method: CrossVideoMae, rows: Tensor, epochs: int, seed: int) -> int:
     """Train in place with AdamW, the usual schedule and the method's own learning rates; how many steps it took."""
     tuned = [(method.group(name).lr_scale, parameter) for name, parameter in method.named_parameters()]
     groups = [{"params": [parameter], "scale": scale} for scale, parameter in tuned if parameter.requires_grad]
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.95), weight_decay=0.05)
     torch.manual_seed(seed)  # the same order and views for all arms
-    total = epochs * (len(rows) // BATCH)
+    total = epochs * max(1, len(rows) // BATCH)
     for index, batch in enumerate(batches(rows, epochs, method.main)):
         rate = warmup_cosine_at(index, round(WARMUP * total), total, base=LR)
         for group in optimizer.param_groups:
@@ -110,7 +116,7 @@ def fitted(method: CrossVideoMae, rows: Tensor, epochs: int, seed: int) -> int:
 def batches(rows: Tensor, epochs: int, field: str) -> Iterator[Batch]:
     """Full batches in random order, each row as it is and as another view."""
     for _ in range(epochs):
-        for chosen in torch.randperm(len(rows)).split(BATCH)[: len(rows) // BATCH]:
+        for chosen in torch.randperm(len(rows)).split(BATCH)[: max(1, len(rows) // BATCH)]:
             yield {f"{field}_views": [rows[chosen], view_of_clip(rows[chosen])], "index": chosen}
 
 
