@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import load_file
 
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
+from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD
 from accord.encoders import build_encoder
 from accord.encoders.masked import stretched
 from accord.errors import ConfigError
@@ -152,6 +155,7 @@ def test_pictures_alone_make_an_image_branch(batch):
     pictures = {"image_views": [view[:, 0] for view in batch["video_views"]]}
     assert set(terms_of(found, pictures)) == {"total", "reconstruction_image", "intra_frame"}
     assert found.embeds == found.reads(found.config) == ("image",)
+    assert found.fill_in({"image": pictures["image_views"][0]}).made.shape == (6, 1, 3, 16, 16)
 
 
 def test_slots_can_be_drawn_to_their_frames(batch):
@@ -181,6 +185,11 @@ def test_frames_are_given_as_the_image_encoder_wants_them(batch):
     found = method(towers(size=8))
     stills = found._pictures(batch)["image"][0]
     assert stills.shape == (12, 3, 8, 8)
+    other = method({"video": towers()["video"], "image": towers()["image"]})
+    other.encoders["image"].input = replace(other.encoders["image"].input, mean=(0.5,) * 3, std=(0.5,) * 3)
+    mean, std = (torch.tensor(one)[:, None, None] for one in (IMAGENET_MEAN, IMAGENET_STD))
+    grey = other._pictures(batch)["image"][0].view(6, 2, 3, 16, 16)[:, 1]
+    torch.testing.assert_close(grey / 2 + 0.5, batch["video_views"][0][:, 4] * std + mean, atol=1e-5, rtol=1e-5)
     clip = batch["video_views"][0][:, 0]
     expected = F.interpolate(clip, (8, 8), mode="bilinear", antialias=True)
     torch.testing.assert_close(stills.view(6, 2, 3, 8, 8)[:, 0], expected)

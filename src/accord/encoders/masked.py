@@ -22,6 +22,7 @@ from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.stages import longest_stack, stages_around
 from accord.functional import patchify
+from accord.functional.checks import as_float
 
 
 class MaskedViTConfig(Config):
@@ -97,7 +98,7 @@ class MaskedViT(Encoder):
         self.config, self.tubelet, self.grid, self.dim = config, tubelet, config.grid, config.width
         values = 3 * tubelet * config.patch**2
         self.stem = Stem(values, config.width, config.grid, class_token=config.class_token)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         rates = torch.linspace(0, config.drop_path, config.depth).tolist()
         self.layers = nn.ModuleList(
             Block(config.width, config.heads, qkv_bias=True, norm_layer=norm, drop_path=rate) for rate in rates
@@ -137,8 +138,7 @@ class MaskedViT(Encoder):
         if keep is None:
             return super().forward(x, mask, layers=layers, times=times)
         with self.computing():
-            tokens = self._tokens(x, keep)
-        tokens = tokens.float()
+            tokens = as_float(self._tokens(x, keep))
         return Features(tokens.mean(dim=1), streams={"visible": Stream(tokens)}, main="visible")
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:

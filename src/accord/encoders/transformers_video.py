@@ -63,6 +63,7 @@ class VideoMaeTower(Encoder):
 
     modality = "video"
     gives = frozenset({"pooled", "tokens", "frames", "patches", "layers"})
+    input: VideoInput
 
     def __init__(self, model: Any, config: FolderConfig) -> None:
         super().__init__()

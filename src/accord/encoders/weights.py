@@ -239,10 +239,9 @@ def load_into(module: nn.Module, path: Path, modality: str = "") -> None:
     state = read_state(path)
     own = f"encoders.{modality}."
     state = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)} or state
-    if hasattr(module, "own_names"):
-        state = module.own_names(state)
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(module, "own_names", dict)
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(rename(state))
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit: {error}") from None
 

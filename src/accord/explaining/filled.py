@@ -42,7 +42,7 @@ class FilledExplanation(Explanation):
 
     def rows(self) -> list[tuple[str, ...]]:
         """One line a frame."""
-        lines = []
+        lines: list[tuple[str, ...]] = []
         for number, hidden in enumerate(self.hidden):
             only = torch.zeros_like(self.hidden)
             only[number] = hidden

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import trunc_normal_
@@ -41,7 +42,7 @@ class MaskedDecoder(nn.Module):
         super().__init__()
         if dim % heads:
             raise ConfigError(f"decoder_heads = {heads}: must divide decoder_width = {dim}")
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.stem = Stem(width, dim, grid)
         self.mask_token = nn.Parameter(trunc_normal_(torch.empty(dim), std=0.02))
         self.layers = nn.ModuleList(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))

@@ -8,7 +8,7 @@ the few tokens that they are shown is drawn together: a clip and its augmented v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,7 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.augmenting.pixels import normalise
 from accord.data.augmenting.views import View
+from accord.data.modalities.image import image_input
 from accord.encoders.base import Encoder
 from accord.encoders.heads import MaskedDecoder, MLPHead
 from accord.encoders.heads.masked import Shown, as_clips, show, values_of
@@ -47,7 +49,7 @@ class CrossVideoMaeConfig(settings.Config):
     masking: Literal["random", "tube"] = Field(
         "random", description="hide tokens anywhere, or the same places in every slot of time"
     )
-    stills: int = Field(4, ge=1, description="frames of a clip for the image branch, evenly spaced over its slots")
+    stills: int = Field(4, ge=1, description="frames of a clip for the image branch, evenly spaced, one a slot at most")
     temperature: float = Field(0.1, gt=0, description="divides the cosines of all contrast")
     hidden: int = Field(512, ge=1, description="hidden width of the projectors")
     dim: int = Field(256, ge=1, description="their output")
@@ -183,18 +185,22 @@ class CrossVideoMae(Method, Embeds, FillsIn):
                 terms[f"reconstruction_{name}"] = torch.stack(errors).sum()
         weights = self.config.model_dump()
         total = sum(weights.get(term, self.config.reconstruction) * value for term, value in terms.items())
-        return {"total": total, **{term: value.detach() for term, value in terms.items()}}  # type: ignore[dict-item]
+        return {"total": total, **{term: value.detach() for term, value in terms.items()}}
 
     def _pictures(self, batch: Batch) -> dict[str, list[Tensor]]:
         """Branch -> its two views: clips ``(B, T, 3, H, W)`` and the frames ``(B·F, 3, h, w)`` chosen of them."""
         if self.main == "image":
             return {"image": list(batch["image_views"])}
-        frames = self._tower("video").input.frames  # type: ignore[union-attr]
-        clips = [stretched(view, batch.get("video_mask"), frames) for view in batch["video_views"]]
+        clips = [self._whole(view, batch.get("video_mask")) for view in batch["video_views"]]
         if self.config.branches == "video":
             return {"video": clips}
         first = self._slots() * self._tower("video").tubelet  # the first frame of each chosen slot
         return {"video": clips, "image": [self._as_stills(clip[:, first]) for clip in clips]}
+
+    def _whole(self, clips: Tensor, mask: Tensor | None) -> Tensor:
+        """Clips of as many frames as the encoder takes."""
+        tower = self._tower("video")
+        return stretched(clips, mask, tower.grid[0] * tower.tubelet)
 
     def _slots(self) -> Tensor:
         """Which slots of time ``(F,)`` the image branch sees, evenly spaced."""
@@ -203,35 +209,31 @@ class CrossVideoMae(Method, Embeds, FillsIn):
 
     def _as_stills(self, frames: Tensor) -> Tensor:
         """Frames ``(B, F, 3, H, W)`` of clips as the image encoder is fed, ``(B·F, 3, h, w)``."""
-        had, wanted = self._tower("video").input.image, self._tower("image").input  # type: ignore[union-attr]
+        had, wanted = (image_input(self._tower(name).input) for name in ("video", "image"))
         pictures = frames.flatten(0, 1)
-        if (had.mean, had.std) != (wanted.mean, wanted.std):  # type: ignore[union-attr]
-            pictures = _normalised(_in_unit_range(pictures, had), wanted)
-        if had.size == wanted.size:  # type: ignore[union-attr]
+        if (had.mean, had.std) != (wanted.mean, wanted.std):
+            pictures = normalise(255 * _in_unit_range(pictures, had), wanted)
+        if had.size == wanted.size:
             return pictures
-        side = (wanted.size, wanted.size)  # type: ignore[union-attr]
-        return F.interpolate(pictures, side, mode="bilinear", antialias=True)
+        return F.interpolate(pictures, (wanted.size, wanted.size), mode="bilinear", antialias=True)
 
     def _show(self, name: str, view: Tensor, draws: torch.Generator) -> Shown:
         """:func:`show` with noise that is drawn for the rows of all processes."""
         cfg, tower, rows = self.config, self._tower(name), len(view)
         tubes = tower.grid[0] if cfg.masking == "tube" else 1
         noise = torch.rand(world_size() * rows, tower.length // tubes, generator=draws, device=view.device)
-        decoder, ratio = (
-            (self.decoder if name == self.main else self.still_decoder),
-            (cfg.video_ratio if name == "video" else cfg.image_ratio),
-        )
-        predicted = cfg.predict_frames if name == "video" else None
+        decoder = self.decoder if name == self.main else self.still_decoder
+        ratio, predicted = (cfg.video_ratio, cfg.predict_frames) if name == "video" else (cfg.image_ratio, None)
         return show(tower, decoder, view, noise[own_rows(rows)], ratio, tubes=tubes, predicted=predicted)
 
     def _contrast(self, shown: Mapping[str, list[Shown]]) -> dict[str, Tensor]:
         """The contrastive terms whose weight is not 0, over the rows of all processes."""
         cfg, terms = self.config, {}
         wholes = {name: self._wholes(name, parts) for name, parts in shown.items() if name in self.projectors}
-        if cfg.intra_video and "video" in wholes:
-            terms["intra_video"] = nt_xent(*wholes["video"], cfg.temperature)
-        if cfg.intra_frame and "image" in wholes:
-            terms["intra_frame"] = nt_xent(*wholes["image"], cfg.temperature)
+        for term, name in (("intra_video", "video"), ("intra_frame", "image")):
+            if getattr(cfg, term) and name in wholes:
+                first, second = wholes[name]
+                terms[term] = nt_xent(first, second, cfg.temperature)
         if cfg.cross_video and len(wholes) == 2:
             views = wholes["video"], wholes["image"]
             terms["cross_video"] = cross_modal_prototype_loss(
@@ -251,31 +253,30 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         """Slots of clips against the frames in them; a slot of which nothing was shown does not count."""
         cfg, terms, chosen = self.config, {}, self._slots()
         stills = [one.pooled.unflatten(0, (-1, len(chosen))) for one in shown["image"]]  # (B, F, D)
-        pools = [
-            slot_pool(one.tokens, one.keep, self._tower("video").grid[0], self._tower("video").length)
-            for one in shown["video"]
-        ]
-        slots = [  # an empty slot stands for its whole clip in the statistics of batch norm
-            torch.where(there[..., None], pooled, one.pooled[:, None])[:, chosen]
-            for (pooled, there), one in zip(pools, shown["video"], strict=True)
-        ]
-        valid = [there[:, chosen] for _, there in pools]
+        slots, valid = zip(*(self._chosen(one, chosen) for one in shown["video"]), strict=True)
         if cfg.cross_frame:
             video = [self._project("video_slots", one) for one in slots]
             image = [self._project("image_frames", one) for one in stills]
             if cfg.normalise_prototypes:
                 video, image = ([F.normalize(one, dim=-1) for one in side] for side in (video, image))
-            x, there = _mean_where(video, valid), torch.stack(valid).any(dim=0)
-            everyone = gather_features(there.byte(), with_grad=False).bool()
-            pair = (gather_features(one, with_grad=True) for one in (x, torch.stack(image).mean(dim=0)))
-            terms["cross_frame"] = slot_nt_xent(*pair, cfg.temperature, everyone)
+            means = _mean_where(video, valid), torch.stack(image).mean(dim=0)
+            x, y = (gather_features(one, with_grad=True) for one in means)
+            there = gather_features(torch.stack(valid).any(dim=0).byte(), with_grad=False).bool()
+            terms["cross_frame"] = slot_nt_xent(x, y, cfg.temperature, there)
         if cfg.distillation:
-            pairs = zip(slots, stills, valid, strict=True)
-            away = [
-                ((one - still.detach()).square().mean(dim=2) * real).sum() / real.sum() for one, still, real in pairs
-            ]
-            terms["distillation"] = torch.stack(away).sum()
+            away = [(one - still.detach()).square().mean(dim=2) for one, still in zip(slots, stills, strict=True)]
+            parts = [_shared_mean(one, real) for one, real in zip(away, valid, strict=True)]
+            terms["distillation"] = torch.stack(parts).sum()
         return terms
+
+    def _chosen(self, one: Shown, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The means ``(B, F, D)`` of chosen slots, and whether something of each was shown.
+
+        An empty one stands for its whole clip, which does no harm to the statistics of batch norm.
+        """
+        tower = self._tower("video")
+        pooled, there = slot_pool(one.tokens, one.keep, tower.grid[0], tower.length)
+        return torch.where(there[..., None], pooled, one.pooled[:, None])[:, chosen], there[:, chosen]
 
     def _project(self, part: str, values: Tensor) -> Tensor:
         """``(B, S, D)`` through a projector, whose batch norm sees all slots."""
@@ -291,11 +292,10 @@ class CrossVideoMae(Method, Embeds, FillsIn):
     @torch.no_grad()
     def fill_in(self, batch: Batch, seed: int = 0) -> Filled:
         """As training hides and fills in, by the main branch."""
-        tower, view, mask = self._tower(self.main), batch[self.main], batch.get(f"{self.main}_mask")
-        if self.main == "video":
-            view = stretched(view, mask, tower.input.frames)  # type: ignore[union-attr]
+        tower, view = self._tower(self.main), batch[self.main]
+        view = self._whole(view, batch.get("video_mask")) if self.main == "video" else view
         shown = self._show(self.main, view, torch.Generator(view.device).manual_seed(seed))
-        spec = getattr(tower.input, "image", tower.input)
+        spec = image_input(tower.input)
         seen, made = (as_clips(tower, one) for one in (shown.target, shown.filled(self.config.standardise)))
         hidden = as_clips(tower, shown.hidden[..., None].expand_as(shown.target))[:, :, 0] > 0
         seen, made = (_in_unit_range(one, spec).clamp(0, 1) for one in (seen, made))
@@ -314,19 +314,20 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         return MaskedDecoder(tower.dim, values, tower.grid, cfg.decoder_width, cfg.decoder_depth, cfg.decoder_heads)
 
 
-def _mean_where(values: list[Tensor], valid: list[Tensor]) -> Tensor:
+def _shared_mean(values: Tensor, real: Tensor) -> Tensor:
+    """The sum ``(B, S)`` of what is real, over how much is on average in a process."""
+    count = gather_features(real.float(), with_grad=False).sum() / world_size()
+    return (values * real).sum() / count.clamp(min=1)
+
+
+def _mean_where(values: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
     """The mean ``(B, S, D)`` of those that count; of all where none does."""
-    weight = torch.stack(valid).to(values[0])  # (V, B, S)
+    weight = torch.stack(list(valid)).to(values[0])  # (V, B, S)
     weight = torch.where(weight.sum(dim=0) > 0, weight, torch.ones_like(weight))[..., None]
-    return (torch.stack(values) * weight).sum(dim=0) / weight.sum(dim=0)
+    return (torch.stack(list(values)) * weight).sum(dim=0) / weight.sum(dim=0)
 
 
 def _in_unit_range(pictures: Tensor, spec: Any) -> Tensor:
     """Undo the normalisation of ``(..., 3, H, W)``."""
     mean, std = (torch.tensor(one, device=pictures.device)[:, None, None] for one in (spec.mean, spec.std))
     return pictures * std + mean
-
-
-def _normalised(pictures: Tensor, spec: Any) -> Tensor:
-    mean, std = (torch.tensor(one, device=pictures.device)[:, None, None] for one in (spec.mean, spec.std))
-    return (pictures - mean) / std
