@@ -122,3 +122,10 @@ def test_slots_are_means_of_what_is_seen_of_them() -> None:
     pooled, there = slot_pool(tokens, kept, slots=3, length=6)
     assert there.tolist() == [[True, False, True]]
     torch.testing.assert_close(pooled[0], torch.stack([tokens[0, 1], torch.zeros(2), tokens[0, [0, 2]].mean(dim=0)]))
+
+
+def test_autocast_does_not_round_the_means_of_slots() -> None:
+    tokens, kept = torch.randn(2, 8, 4), torch.arange(8).expand(2, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = slot_pool(tokens, kept, slots=2, length=8)[0]
+    torch.testing.assert_close(pooled, tokens.view(2, 2, 4, 4).mean(dim=2))

@@ -213,5 +213,7 @@ def slot_pool(visible: Tensor, ids_keep: Tensor, slots: int, length: int) -> tup
         raise ShapeError(f"length = {length}: expected a multiple of slots = {slots}")
     here = ids_keep[..., None] // (length // slots) == torch.arange(slots, device=ids_keep.device)  # (N, n, S)
     count = here.sum(dim=1)
-    total = torch.einsum("nks,nkd->nsd", here.to(visible.dtype), visible)
-    return total / count.clamp(min=1)[..., None].to(visible.dtype), count > 0
+    with torch.autocast(visible.device.type, enabled=False):
+        visible = as_float(visible)
+        total = torch.einsum("nks,nkd->nsd", here.to(visible), visible)
+        return total / count.clamp(min=1)[..., None], count > 0
