@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cross_video_mae_share import share_of
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,6 +19,7 @@ from accord.errors import ConfigError
 from accord.functional import masked_mse, nt_xent, patchify
 from accord.methods import DataInfo, Step, get_method
 from accord.training.artifact import load_model, save_model
+from two_processes import run_two_processes
 
 SMALL = {"size": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2}
 SETTINGS = {
@@ -221,6 +223,14 @@ def test_a_finished_model_keeps_the_decoder_of_clips_and_no_projector(batch, tmp
     assert torch.equal(loaded.fill_in(clips).made, found.fill_in(clips).made)
     names = {name.split(".")[0] for name in load_file(tmp_path / "model.safetensors")}
     assert names == {"encoders", "decoder"}
+
+
+def test_two_processes_are_one_with_empty_slots_and_all_that_is_off_by_default():
+    whole, ranks = share_of(None), run_two_processes(share_of)
+    assert whole["distillation"] > 0
+    for name, value in whole.items():
+        mean = (ranks[0][name] + ranks[1][name]) / 2
+        torch.testing.assert_close(mean, value, atol=3e-5, rtol=1e-3, msg=name)
 
 
 @pytest.fixture(scope="module")
