@@ -1,4 +1,4 @@
-"""Tiny random CLIP and SigLIP models in folders as the hub has them: configuration, weights, tokenizer, processor."""
+"""Tiny random CLIP, SigLIP, VideoMAE and X-CLIP models in folders as the hub has them, with all their settings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEImageProcessor,
+    VideoMAEModel,
+    XCLIPConfig,
+    XCLIPModel,
 )
 
 WORDS = ["a photo of a red heart", "the blue fish, and two birds", "an emoji of green leaves", "a smiling face"]
@@ -64,6 +70,41 @@ def save_siglip(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     return folder
+
+
+def save_videomae(folder: Path, *, pretraining: bool = False) -> Path:
+    """A VideoMAE of two layers for four frames; with the decoder that it was trained with, or without."""
+    sizes = {"image_size": 16, "patch_size": 8, "num_frames": 4, "tubelet_size": 2}
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    config = VideoMAEConfig(**TOWER, **sizes, **decoder, decoder_intermediate_size=32)
+    torch.manual_seed(2 + pretraining)
+    model = VideoMAEForPreTraining(config) if pretraining else VideoMAEModel(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    _frames_of(16).save_pretrained(folder)
+    return folder
+
+
+def save_xclip(folder: Path, **vision: int) -> Path:
+    """An X-CLIP of two layers for four frames."""
+    sizes = {**TOWER, "hidden_size": 64, "intermediate_size": 256, "image_size": 16, "patch_size": 8, "num_frames": 4}
+    mit = {"mit_hidden_size": 64, "mit_intermediate_size": 256, "mit_num_hidden_layers": 1}
+    text = {**TOWER, "vocab_size": 99, "max_position_embeddings": LENGTH}
+    config = XCLIPConfig(
+        text_config=text,
+        vision_config={**sizes, **mit, "mit_num_attention_heads": 1, "drop_path_rate": 0.0, **vision},
+        projection_dim=64,
+    )
+    torch.manual_seed(4)
+    model = XCLIPModel(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    _frames_of(16).save_pretrained(folder)
+    return folder
+
+
+def _frames_of(side: int) -> VideoMAEImageProcessor:
+    return VideoMAEImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _shake(model: torch.nn.Module) -> None:

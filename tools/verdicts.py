@@ -31,6 +31,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "close": "noise",
     "coca": "retrieval",
     "contrastive_gap": "closed by CUA",
+    "cross_video_mae": "action",
     "cwcl": "affine, large batches",
     "cwcl_speech": "affine, Spanish, large batches",
     "dynamic_reflections": "law against logarithms",

@@ -40,6 +40,15 @@ WHISPER = {
     "eos_token_id": 2,
     "decoder_start_token_id": 1,
 }
+VIDEOMAE = {
+    "image_size": 16,
+    "patch_size": 8,
+    "num_frames": 4,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+}
 TINY_VIT = {"name": "tiny_vit", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2}
 RELATIONS = [("author", "writes", "paper"), ("paper", "by", "author"), ("paper", "cites", "paper")]
 GRAPH = {"name": "hetero", "nodes": {"paper": 4, "author": 3}, "edges": RELATIONS, "target": "paper", "width": 16}
@@ -124,6 +133,13 @@ CASES = {
     "tiny_vit": Case("image", TINY_VIT, images(16), images(24), "(B, 3, 16, 16)"),
     "tiny_resnet": Case("image", {"name": "tiny_resnet", "width": 32}, images(32), grey, "(B, 3, H, W)"),
     "tiny_convnet": Case("image", {"name": "tiny_convnet", "width": 64}, images(32), grey, "(B, 3, H, W)"),
+    "image_mae": Case(
+        "image",
+        {"name": "image_mae", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2, "class_token": True},
+        images(16),
+        images(24),
+        "(B, 3, 16, 16)",
+    ),
     "lite0": Case("image", {"name": "efficientnet_lite0", "size": 32}, images(32), grey, "(B, 3, H, W)"),
     "hf_mean": Case("text", hf(), texts, wrong_text, "at most 16"),
     "hf_cls": Case("text", hf("cls"), texts, lambda: (torch.zeros(2, 5), None), "token ids"),
@@ -145,6 +161,20 @@ CASES = {
         {"name": "cross_frame", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2, "frames": 3},
         videos(),
         videos(24),
+        "(B, T, 3, 16, 16)",
+    ),
+    "video_mae": Case(
+        "video",
+        {"name": "video_mae", "size": 16, "patch": 8, "width": 16, "depth": 2, "heads": 2, "frames": 4},
+        videos(),
+        videos(24),
+        "(B, T, 3, 16, 16)",
+    ),
+    "videomae": Case(
+        "video",
+        {"name": "videomae:none", "config": VIDEOMAE, "image": {"size": 16}},
+        videos(),
+        images(16),
         "(B, T, 3, 16, 16)",
     ),
     "tiny_audio": Case(

@@ -38,7 +38,7 @@ class TestEveryEncoder:
         assert encoder.modality == case.modality
         assert features.pooled.shape == (3, encoder.dim)
         assert (features.tokens is not None) == ("tokens" in encoder.gives)
-        assert encoder.gives - {"pooled", "tokens", "layers"} == set(features.streams)
+        assert encoder.gives - {"pooled", "tokens", "layers", "visible"} == set(features.streams)
         if features.tokens is not None:
             assert features.tokens.shape[0] == 3
             assert features.mask is None or features.mask.shape == features.tokens.shape[:2]

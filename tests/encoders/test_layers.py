@@ -13,6 +13,7 @@ LAYERED = [name for name, case in CASES.items() if "layers" in case.build().give
 def test_transformers_of_every_modality_have_layers():
     assert set(LAYERED) == {
         *("tiny_vit", "hf_mean", "hf_cls", "hf_pooler", "tiny_text_end", "tiny_text_class", "tiny_text_mean"),
+        *("image_mae", "video_mae", "videomae"),
         *("frames_mean", "frames_transformer", "tiny_audio", "whisper", "tiny_sequence"),
     }
 

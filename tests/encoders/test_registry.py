@@ -10,7 +10,7 @@ from accord.encoders import build_encoder, registry
 from accord.errors import ConfigError
 from accord.methods import get_method
 from accord.methods.base import DataInfo
-from tiny_bundles import save_clip, save_siglip
+from tiny_bundles import save_clip, save_siglip, save_videomae, save_xclip
 
 GRAPH = {"nodes": {"a": 2}, "edges": [("a", "to", "a")], "target": "a"}
 PATHS = {**GRAPH, "nodes": {"a": 2, "b": 3}, "edges": [("a", "to", "b"), ("b", "of", "a")], "size": 4}
@@ -35,7 +35,7 @@ def spec_of(declared, folder):
     """A small encoder of the kind; one that is read from a folder gets one."""
     if declared.name in SPECS or "FOLDER" not in declared.written:
         return SPECS.get(declared.name, declared.name)
-    save = save_siglip if declared.name == "siglip:" else save_clip
+    save = {"siglip:": save_siglip, "videomae:": save_videomae, "xclip:": save_xclip}.get(declared.name, save_clip)
     return declared.written.split(", ")[0].replace("FOLDER", str(save(folder)))
 
 

@@ -19,6 +19,7 @@ from accord.methods.abilities import (
     DiscoversClasses,
     Embeds,
     Explains,
+    FillsIn,
     FindsMoments,
     Generates,
     JudgesRows,
@@ -262,6 +263,19 @@ def explains(method: Explains, batch: dict[str, Any]) -> None:
         assert not one.names or len(one.names) == count
 
 
+def fills_in(method: FillsIn, batch: dict[str, Any]) -> None:
+    """Something is hidden of every row and filled in, the same for the same seed; the rest stays as it is."""
+    found, again = method.fill_in(batch, seed=1), method.fill_in(batch, seed=1)
+    assert found.seen.shape == found.made.shape
+    assert found.hidden.shape == (rows_of(batch), *found.seen.shape[1:2], *found.seen.shape[3:])
+    shown = ~found.hidden[:, :, None].expand_as(found.seen)
+    assert found.hidden.any()
+    assert shown.any()
+    torch.testing.assert_close(found.seen[shown], found.made[shown])
+    assert torch.equal(found.made, again.made)
+    assert ((found.made >= 0) & (found.made <= 1)).all()
+
+
 CHECKS: dict[type[Ability], Check] = {
     Embeds: embeds,
     Rescores: rescores,
@@ -283,4 +297,5 @@ CHECKS: dict[type[Ability], Check] = {
     JudgesRows: judges_rows,
     DiscoversClasses: discovers_classes,
     Explains: explains,
+    FillsIn: fills_in,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
@@ -79,15 +79,18 @@ class Encoder(nn.Module):
         if isinstance(x, Features):
             return x
         encode = self.encode_layers if layers else self.encode
-        half = _HALF.get()
-        with torch.no_grad() if self.frozen else nullcontext(), nullcontext() if half is None else self._autocast(half):
+        with self.computing():
             features = self._in_portions(encode, x, mask)
-        features = features if half is None else features.to(torch.float32)
+        features = features if _HALF.get() is None else features.to(torch.float32)
         return features if times is None else _timed(features, times)
 
-    def _autocast(self, half: torch.dtype) -> torch.autocast:
-        device = next((parameter.device.type for parameter in self.parameters()), "cpu")
-        return torch.autocast(device, half)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """How the network is run: without gradient when frozen, in half precision where :func:`encoders_in` says so."""
+        half, device = _HALF.get(), next((parameter.device.type for parameter in self.parameters()), "cpu")
+        precision = nullcontext() if half is None else torch.autocast(device, half)
+        with torch.no_grad() if self.frozen else nullcontext(), precision:
+            yield
 
     def _in_portions(self, encode: Callable[..., Features], x: Any, mask: Tensor | None) -> Features:
         """:meth:`encode`; on a processor a few items after the other, where neither gradients nor a batch's
@@ -139,6 +142,10 @@ class Encoder(nn.Module):
     def usual_freeze(self) -> Freeze:
         """What ``"auto"`` stands for: pretrained weights are kept, and random ones have to be trained."""
         return "all" if self.pretrained else "none"
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a weights file by the names of this network, where others publish them under theirs."""
+        return dict(state)
 
     def freeze(self, what: Freeze = "all") -> Encoder:
         """Freeze a part of the encoder; its :attr:`adapters` are trained whatever is frozen.
@@ -228,14 +235,18 @@ def _outputs(blocks: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 def _timed(features: Features, times: Tensor) -> Features:
-    """The features with the times of frames: of the main sequence, and of cells that lie in a grid of frames first."""
+    """The features with the times of frames: of the main sequence, and of cells that lie in a grid of time first.
+
+    A position that several frames make up has the time of the first.
+    """
     count = times.shape[1]
 
     def timed(name: str, stream: Stream) -> Stream:
-        cells = stream.values.shape[1]
-        if (name == features.main and cells == count) or (len(stream.grid or ()) > 2 and stream.grid[0] == count):  # type: ignore[index]
-            return replace(stream, times=times.repeat_interleave(cells // count, dim=1))
-        return stream
+        cells, grid = stream.values.shape[1], stream.grid or ()
+        slots = grid[0] if len(grid) > 2 else cells if name == features.main else 0
+        if not slots or count % slots:
+            return stream
+        return replace(stream, times=times[:, :: count // slots].repeat_interleave(cells // slots, dim=1))
 
     streams = {name: timed(name, stream) for name, stream in features.streams.items()}
     return Features(features.pooled, streams=streams, main=features.main)

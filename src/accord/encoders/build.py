@@ -8,7 +8,7 @@ from typing import Any
 
 from accord.encoders.base import Encoder, Freeze
 from accord.encoders.registry import declared, find, load, modalities, unknown
-from accord.encoders.weights import MissingWeightsError, Source, announce, hub_file, load_into, locate
+from accord.encoders.weights import MissingWeightsError, Source, announce, hub_file, load_into, locate, options_in_run
 from accord.errors import ConfigError, WeightsError, no_such
 from accord.plugins import broken, find_plugin
 
@@ -101,11 +101,13 @@ def built(
         found = found or next((one for one in declared(modality) if one.knows), None)
         if found is None:
             raise ConfigError(unknown(modality, name))
+        if found.weights is None and isinstance(path, Path):
+            options = options_in_run(path.expanduser(), modality, options)
         settings = load(found.config).parse(dict(options), at=f"encoders.{modality}.options")
         encoder: Encoder = load(found.make)(settings, weights=path, texts=texts)
         if found.weights is None and isinstance(path, Path):
             saved = locate(Source(name=name), path, hub_file)
-            load_into(encoder, saved.path)
+            load_into(encoder, saved.path, modality)
             encoder.weights_from = saved.origin
         return encoder
     if not callable(offered):

@@ -428,7 +428,7 @@ def build_cross_frame(config: CrossFrameConfig, *, weights: bool | Path, texts: 
     encoder = CrossFrameEncoder(config)
     if not isinstance(weights, bool):
         found = locate(Source(name=config.name), weights, hub_file)
-        load_into(encoder, found.path)
+        load_into(encoder, found.path, "video")
         encoder.weights_from = found.origin
     return encoder
 

@@ -62,6 +62,7 @@ class Declaration:
 _IMAGE, _TEXT, _AUDIO = ("accord.encoders.image:{}", "accord.encoders.text:{}", "accord.encoders.audio:{}")
 _PATCHES = frozenset({"pooled", "tokens", "patches"})
 _WORDS = frozenset({"pooled", "tokens", "words", "layers"})
+_CLIPS = frozenset({"pooled", "tokens", "frames", "patches"})
 _STEPS = frozenset({"pooled", "tokens", "steps", "layers"})
 
 DECLARATIONS = (
@@ -97,6 +98,15 @@ DECLARATIONS = (
         config=_IMAGE.format("TinyResNetConfig"),
         gives=_PATCHES | {"map2", "map4", "map8"},
         about="small ResNet with batch norm and a fine map, likewise",
+    ),
+    Declaration(
+        modality="image",
+        name="image_mae",
+        make="accord.encoders.masked:build_image_mae",
+        config="accord.encoders.masked:ImageMaeConfig",
+        gives=_PATCHES | {"layers", "visible"},
+        about="small vision transformer that can be shown some patches alone, for masked autoencoders; takes their "
+        "published weights",
     ),
     Declaration(
         modality="image",
@@ -196,6 +206,30 @@ DECLARATIONS = (
         about="the same, started from a CLIP that transformers saved; messages and transformer are new",
         weights="of that CLIP",
         form="cross_frame:clip:FOLDER",
+    ),
+    Declaration(
+        modality="video",
+        name="video_mae",
+        make="accord.encoders.masked:build_video_mae",
+        config="accord.encoders.masked:VideoMaeConfig",
+        gives=_CLIPS | {"layers", "visible"},
+        about="vision transformer over tubelets, likewise",
+    ),
+    *(
+        Declaration(
+            modality="video",
+            name=f"{kind}:",
+            make=f"accord.encoders.transformers_video:build_{kind}",
+            config="accord.encoders.transformers_video:FolderConfig",
+            gives=_CLIPS | layers,
+            about=f"{what} that transformers saved",
+            weights="itself",
+            form=f"{kind}:FOLDER, {kind}:hf:NAME",
+        )
+        for kind, what, layers in (
+            ("videomae", "a VideoMAE", {"layers"}),
+            ("xclip", "the clip tower of an X-CLIP", set()),
+        )
     ),
     Declaration(
         modality="audio",

@@ -5,21 +5,24 @@ Files are read as safetensors, or by ``torch.load(weights_only=True)``: nothing 
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from accord.errors import WeightsError
+from accord.files import reading
 from accord.processes import is_first_process
 
 _EXTENSIONS = ("*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt", "*.bin")
@@ -67,6 +70,7 @@ class Found:
     origin: str
 
 
+DESCRIBED = "encoders.json"  # in a finished run: modality -> what rebuilds its encoder
 HUB = "hf:"  # before the name of a repository on the Hugging Face hub: no other name leaves the machine
 Fetch = Callable[[str, bool], Path]  # (repository, local files only) -> file or folder
 
@@ -221,16 +225,41 @@ def _only_tensors(path: Path, state: object) -> dict[str, Tensor]:
     return state
 
 
-def load_into(module: nn.Module, path: Path) -> None:
+def load_into(module: nn.Module, path: Path, modality: str = "") -> None:
     """Load a file into ``module``, every name and shape fitting.
+
+    Args:
+        module: the network; ``own_names``, where it has them, says what its tensors are called elsewhere.
+        path: a weights file, the folder of one, or a finished run.
+        modality: of the encoder, which is taken out of the weights of a run.
 
     Raises:
         WeightsError: a name is missing or unknown, or a shape differs.
     """
+    state = read_state(path)
+    own = f"encoders.{modality}."
+    state = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)} or state
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(module, "own_names", dict)
     try:
-        module.load_state_dict(read_state(path))
+        module.load_state_dict(rename(state))
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit: {error}") from None
+
+
+def options_in_run(path: Path, modality: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's options, those that are left out as the finished run has them that its weights are to come from.
+
+    Args:
+        path: where the weights are; only the folder of a run says more.
+        modality: of the encoder.
+        options: its name, and what the user sets.
+    """
+    described = path / DESCRIBED
+    if not described.is_file():
+        return dict(options)
+    with reading(described, "name the weights file itself"):
+        spec = json.loads(described.read_text(encoding="utf-8")).get(modality, {}).get("spec", {})
+    return {**spec, **options} if spec.get("name") == options["name"] else dict(options)
 
 
 @cache

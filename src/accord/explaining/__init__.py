@@ -1,13 +1,14 @@
-"""Why an answer: what in a picture and in a text makes them match.
+"""Why an answer: what in a picture and in a text makes them match; and what a method makes of what it does not see.
 
 Each way to explain is a file that ends with its declaration: which ability it lives on, and what it reads. Of the ways
 that a method has, the first is taken.
 """
 
-from accord.explaining import concepts, parts, words
+from accord.explaining import concepts, filled, parts, words
 from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
-from accord.explaining.figure import draw_concepts, draw_parts, draw_words
+from accord.explaining.figure import draw_concepts, draw_filled, draw_parts, draw_words
+from accord.explaining.filled import FilledExplanation, explain_filled
 from accord.explaining.parts import PartsExplanation, explain_parts
 from accord.explaining.words import WordExplanation, WordMap, explain_words
 
@@ -15,6 +16,7 @@ __all__ = [
     "WAYS",
     "ConceptExplanation",
     "Explanation",
+    "FilledExplanation",
     "PartsExplanation",
     "SharedConcept",
     "Way",
@@ -22,11 +24,13 @@ __all__ = [
     "WordExplanation",
     "WordMap",
     "draw_concepts",
+    "draw_filled",
     "draw_parts",
     "draw_words",
     "explain_concepts",
+    "explain_filled",
     "explain_parts",
     "explain_words",
 ]
 
-WAYS = (words.WAY, concepts.WAY, parts.WAY)
+WAYS = (words.WAY, concepts.WAY, parts.WAY, filled.WAY)

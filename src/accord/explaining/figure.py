@@ -15,6 +15,7 @@ from PIL import Image
 
 from accord.errors import ConfigError
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness
+from accord.explaining.filled import FilledExplanation
 from accord.explaining.inputs import Grid
 from accord.explaining.parts import PartsExplanation
 from accord.explaining.words import WordExplanation, WordMap
@@ -95,6 +96,32 @@ def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
     right.legend(marks, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_axis_off()
+    return _save(figure, Path(path))
+
+
+def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int = 8) -> Path:
+    """Draw frames as they are, what was shown of them, and what was made of the rest; written atomically.
+
+    Args:
+        explanation: what to draw.
+        path: PNG, SVG or PDF to write; its folder is made if missing.
+        columns: frames at most, evenly spaced.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
+    count = len(explanation.seen)
+    chosen = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
+    seen, made = (part.permute(0, 2, 3, 1).numpy() for part in (explanation.seen, explanation.made))  # (T, H, W, 3)
+    shown = np.where(explanation.hidden.numpy()[..., None], 0.5, seen)
+    figure = Figure(figsize=(1.4 * len(chosen) + 0.8, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, len(chosen), squeeze=False)
+    for row, (name, frames) in enumerate({"clip": seen, "shown": shown, "filled in": made}.items()):
+        for column, frame in enumerate(chosen):
+            axes[row, column].imshow(frames[frame], vmin=0, vmax=1)
+            axes[row, column].set(xticks=[], yticks=[])
+        axes[row, 0].set_ylabel(name if count > 1 or row else "picture", fontsize=10)
     return _save(figure, Path(path))
 
 

@@ -365,6 +365,31 @@ class Tokenizes(Ability):
         """The things ``(B, 3, H, W)`` in [0, 1] that the codes of :meth:`tokenize` stand for."""
 
 
+@dataclass
+class Filled:
+    """Pictures or clips of which something was hidden and filled in.
+
+    Args:
+        seen: ``(B, T, 3, H, W)`` in [0, 1], whole; a picture has one frame.
+        hidden: ``(B, T, H, W)`` bool, True on what was hidden.
+        made: as ``seen``, with what was filled in.
+    """
+
+    seen: Tensor
+    hidden: Tensor
+    made: Tensor
+
+
+class FillsIn(Ability):
+    """Makes out what is hidden of a picture or clip."""
+
+    does = "fill in what is hidden"
+
+    @abstractmethod
+    def fill_in(self, batch: Batch, seed: int = 0) -> Filled:
+        """Hide as much as in training, where ``seed`` says, and fill it in."""
+
+
 # --- judgements ---
 
 

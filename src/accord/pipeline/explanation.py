@@ -27,12 +27,12 @@ def explain(
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
     By the concepts that they share, and what these stand for in the data, or by where each word is in the picture; of a
-    method that segments, without a text, the parts.
+    method that segments, without a text, the parts; of one that learns by filling in, what it makes of hidden parts.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
-        image: path of a picture.
-        text: words; None for a method that segments.
+        image: path of a picture, or of a clip where the method reads clips.
+        text: words; None for a method that takes none.
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.
         k: how many concepts.

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
+from accord.encoders.weights import DESCRIBED
 from accord.errors import AccordError
 from accord.files import reading, replacing, write_atomically
 from accord.methods import DataInfo, Method, get_method
@@ -26,7 +27,7 @@ from accord.training.model import Model
 
 __all__ = ["CONFIG", "ENCODERS", "WEIGHTS", "Model", "load_model", "save_model"]
 
-WEIGHTS, ENCODERS, CONFIG = "model.safetensors", "encoders.json", "config.yaml"
+WEIGHTS, ENCODERS, CONFIG = "model.safetensors", DESCRIBED, "config.yaml"
 _WRITTEN_ANEW = "the command that trained it writes it anew with --resume, from the last checkpoint"
 
 

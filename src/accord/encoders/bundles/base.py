@@ -63,7 +63,7 @@ def load_bundle(name: str) -> Bundle:
         WeightsError: weights or tokenizer are not found, damaged, or those of another model.
         MissingExtraError: OpenCLIP is needed and not installed.
     """
-    family, found = _family(name), _folder(name)
+    family, found = _family(name), named_folder(name)
     bundle: Bundle = family.read(name, found)
     for encoder in bundle.encoders.values():
         encoder.weights_from = found.origin
@@ -86,19 +86,19 @@ def build_tower(settings: TowerConfig, *, weights: bool | Path = True, texts: Se
     family = _family(name)
     if weights is not False:
         _only_name(settings)
-        found = _folder(name, None if weights is True else weights)
+        found = named_folder(name, None if weights is True else weights)
         encoder: Encoder = family.read(name, found).encoders[modality]
         encoder.weights_from = found.origin
         return encoder
     if not settings.config:
-        settings = type(settings).parse(family.specs(name, _folder(name))[modality])
+        settings = type(settings).parse(family.specs(name, named_folder(name))[modality])
     tower: Encoder = family.tower(settings)
     return tower
 
 
 def bundle_key(name: str) -> str:
     """Hash of what the bundle's folder holds: the same wherever it lies."""
-    folder = _folder(name).path
+    folder = named_folder(name).path
     with storage_of(folder, "read"):
         files = sorted(
             (path, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
@@ -126,8 +126,13 @@ def _family(name: str) -> ModuleType:
     return import_module(f"accord.encoders.bundles.{kind}")
 
 
-def _folder(name: str, given: Path | None = None) -> Found:
-    """Where the bundle lies; ``given`` is another folder to take weights from."""
+def named_folder(name: str, given: Path | None = None) -> Found:
+    """Where what is called ``KIND:FOLDER`` or ``KIND:hf:NAME`` lies; ``given`` is another folder to take weights from.
+
+    Raises:
+        ConfigError: there is no such folder.
+        WeightsError: it is not found, or holds no weights as safetensors.
+    """
     place = name.partition(":")[2]
     if given is None and not place.startswith(HUB):
         given = Path(place).expanduser()
@@ -137,7 +142,7 @@ def _folder(name: str, given: Path | None = None) -> Found:
             )
     found = locate(Source(name=name, hub=place.removeprefix(HUB)), given, hub_folder)
     if not any(found.path.glob("*.safetensors")):
-        raise WeightsError(f"{found.path} holds no weights as safetensors, the only form that a bundle is read in")
+        raise WeightsError(f"{found.path} holds no weights as safetensors, the only form that is read")
     return found
 
 

@@ -14,6 +14,8 @@ from accord.encoders.tokenizer import with_length
 from accord.encoders.weights import Found
 from accord.errors import ConfigError, WeightsError
 
+_PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+
 
 def read_model(name: str, found: Found, model_type: str) -> Any:
     """The whole model, every tensor of it from the checkpoint.
@@ -24,7 +26,7 @@ def read_model(name: str, found: Found, model_type: str) -> Any:
     """
     from transformers import AutoModel
 
-    return load_pretrained(AutoModel, found, _settings(name, found, model_type), safetensors=True)
+    return load_pretrained(AutoModel, found, settings_of(name, found, model_type), safetensors=True)
 
 
 def specs_in(name: str, found: Found, model_type: str) -> dict[str, dict[str, Any]]:
@@ -34,10 +36,10 @@ def specs_in(name: str, found: Found, model_type: str) -> dict[str, dict[str, An
         ConfigError: it is a model of another type.
         WeightsError: a file is missing or damaged.
     """
-    settings = _settings(name, found, model_type)
-    vision, text = _plain(settings.vision_config), _plain(settings.text_config)
+    settings = settings_of(name, found, model_type)
+    vision, text = plain_settings(settings.vision_config), plain_settings(settings.text_config)
     length = int(text["max_position_embeddings"])
-    image = asdict(_image_input(found.path, int(vision["image_size"])))
+    image = asdict(image_input_of(found.path, int(vision["image_size"])))
     return {
         "image": {"name": name, "config": vision, "image": image},
         "text": {"name": name, "config": text, "tokenizer": read_tokenizer(found.path, length), "length": length},
@@ -86,18 +88,25 @@ def read_json(path: Path, saved_by: str = "transformers") -> dict[str, Any]:
     return values
 
 
-def _settings(name: str, found: Found, model_type: str) -> Any:
+def settings_of(name: str, found: Found, model_type: str) -> Any:
+    """The library's configuration of the model.
+
+    Raises:
+        ConfigError: it is a model of another type.
+        WeightsError: the file is missing or damaged.
+    """
     from transformers import AutoConfig
 
     came = read_json(found.path / "config.json").get("model_type")
     if came != model_type:
-        better = f"; write {came}:{name.partition(':')[2]}" if came in ("clip", "siglip") else ""
+        known = ("clip", "siglip", "videomae", "xclip")
+        better = f"; write {came}:{name.partition(':')[2]}" if came in known else ""
         raise ConfigError(f"{name}: {found.path} holds a model of type {came!r}, expected {model_type!r}{better}")
     with quiet():
         return AutoConfig.from_pretrained(found.path, local_files_only=True)
 
 
-def _plain(settings: Any) -> dict[str, Any]:
+def plain_settings(settings: Any) -> dict[str, Any]:
     """A configuration as JSON holds it, without the folder of this machine."""
     plain = json.loads(settings.to_json_string(use_diff=False))
     return {key: value for key, value in plain.items() if key not in ("_name_or_path", "transformers_version")}
@@ -105,13 +114,15 @@ def _plain(settings: Any) -> dict[str, Any]:
 
 def _processor(folder: Path) -> dict[str, Any]:
     """How pictures are prepared, in a file of its own or in that of the whole processor, as newer releases save it."""
+    own = next((folder / name for name in _PROCESSORS if (folder / name).is_file()), folder / _PROCESSORS[0])
     whole = folder / "processor_config.json"
-    if not (folder / "preprocessor_config.json").is_file() and whole.is_file():
-        return dict(read_json(whole).get("image_processor", {}))
-    return read_json(folder / "preprocessor_config.json")
+    if own.is_file() or not whole.is_file():
+        return read_json(own)
+    parts = read_json(whole)
+    return dict(parts.get("image_processor") or parts.get("video_processor") or {})
 
 
-def _image_input(folder: Path, side: int) -> ImageInput:
+def image_input_of(folder: Path, side: int) -> ImageInput:
     """What the processor's file says: cut out of the middle (CLIP), or squeezed into the square (SigLIP)."""
     about = _processor(folder)
     size = about.get("size", side)

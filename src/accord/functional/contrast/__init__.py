@@ -1,6 +1,7 @@
 """Softmaxes over pairs: between two sides, among views, with weights, over remembered keys, among prototypes."""
 
 from accord.functional.contrast.adaptive import adaptive_infonce
+from accord.functional.contrast.cross_modal import cross_modal_prototype_loss, slot_nt_xent
 from accord.functional.contrast.memory import (
     distill_targets,
     distilled_cross_entropy,
@@ -49,6 +50,7 @@ __all__ = [
     "assigned_prediction_loss",
     "average_view_nt_xent",
     "contrastive_logits",
+    "cross_modal_prototype_loss",
     "cross_view_nce",
     "cwcl_loss",
     "dhel",
@@ -71,6 +73,7 @@ __all__ = [
     "queue_nce",
     "restricted_info_nce",
     "sigmoid_contrast",
+    "slot_nt_xent",
     "split_views",
     "supcon",
     "swap_assignment_loss",
