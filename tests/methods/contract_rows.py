@@ -103,6 +103,7 @@ def said(folder: Path, drawn: Drawn) -> dict[str, Any]:
         "dataset": "odd" if row % 2 else "even",
         "hard_text": f"no {drawn.ground} ball",
         "counterfactuals": json.dumps([f"a {drawn.ground} {thing}" for thing in THINGS[: row % 4]]),
+        "counterfactual_of": f"a {drawn.ground} {THINGS[row // 3 % 4]}" if row % 2 else "",
         "counterfactual_similarity": json.dumps([0.2 * place for place in range(row % 4)]),
         "counterfactual_kind": json.dumps(["object"] * (row % 4)),
         "text_pair": f"{drawn.ground} things",

@@ -263,9 +263,15 @@ _DECLARED = (
     ),
     Declaration(
         "counterfactuals",
-        "altered captions, which are like the row's first one and not true of it: a list of texts",
+        "altered captions, which are like the row's and not true of it: a list of texts",
         "Column of altered captions.",
         names=("counterfactuals", "counterfactual", "altered_captions", "altered", "hard_captions"),
+    ),
+    Declaration(
+        "counterfactual_of",
+        "the caption that was altered, where rows have several",
+        "Column of the captions that were altered.",
+        names=("counterfactual_of",),
     ),
     Declaration(
         "counterfactual_similarity",

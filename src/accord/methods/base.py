@@ -115,6 +115,11 @@ class Method(nn.Module):
         return cls.learns_labels
 
     @classmethod
+    def fills(cls, config: Any) -> tuple[str, ...]:
+        """Further columns of its targets that each training row has to fill; ``target_fields`` unless settings decide."""
+        return cls.target_fields
+
+    @classmethod
     def locks(cls, config: Any) -> tuple[str, ...]:
         """The modalities whose encoders are taken as given: the method refuses to train them."""
         return ()

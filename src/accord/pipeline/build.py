@@ -54,7 +54,7 @@ def prepare_run(
     train = prepared.train
     if kind.learns_from_labels(settings) and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
-    for name in (*kind.targets, *kind.target_fields):
+    for name in (*kind.targets, *kind.fills(settings)):
         if getattr(train.columns, name):  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)

@@ -110,7 +110,7 @@ def lacking(kind: type[Method], settings: Config, corpus: Corpus) -> list[str]:
     """What a method with these settings needs and the corpus does not have; ``label`` stands for two classes."""
     missing = [field for field in kind.reads(settings) if field not in corpus.columns.readable]
     missing += [name for name in kind.targets if name not in corpus.targets]
-    missing += [field for field in kind.target_fields if not getattr(corpus.columns, field)]
+    missing += [field for field in kind.fills(settings) if not getattr(corpus.columns, field)]
     return missing + (["label"] if kind.learns_from_labels(settings) and len(corpus.classes) < 2 else [])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from accord.data import open_corpus
 from accord.data.reading.media import Unreadable
-from accord.data.targets import Canvas, HardText, TextPair
+from accord.data.targets import Canvas, Counterfactuals, HardText, TextPair
 
 
 def test_a_pair_has_a_text_a_score_and_a_part() -> None:
