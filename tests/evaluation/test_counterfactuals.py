@@ -14,7 +14,7 @@ from accord.data.corpus import open_corpus
 from accord.data.recipe import Prepared
 from accord.data.splits import Splits
 from accord.errors import ConfigError, DataError, ShapeError
-from accord.evaluation.counterfactuals import caption_log_odds, rcad_metrics, rcad_ranks, ranks_of_first
+from accord.evaluation.counterfactuals import caption_log_odds, ranks_of_first, rcad_metrics, rcad_ranks
 from accord.evaluation.tasks import get_task, parse_options
 
 NAMES = ("R@1", "R@3", "meanR", "medianR")

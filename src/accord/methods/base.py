@@ -116,7 +116,7 @@ class Method(nn.Module):
 
     @classmethod
     def fills(cls, config: Any) -> tuple[str, ...]:
-        """Further columns of its targets that each training row has to fill; ``target_fields`` unless settings decide."""
+        """Further columns of its targets that a training row has to fill; ``target_fields`` unless settings decide."""
         return cls.target_fields
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accord.moved import VERBS, renamed
 
 if TYPE_CHECKING:
+    from accord.pipeline.altering import AlteredTable, add_counterfactuals
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from accord.pipeline.transferring import transfer
 
 _HOMES = {
+    "altering": ("AlteredTable", "add_counterfactuals"),
     "captioning": ("Captioned", "caption"),
     "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
@@ -39,12 +41,14 @@ _HOMES = {
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AlteredTable",
     "Captioned",
     "Cleaned",
     "Comparison",
     "FoundClasses",
     "Model",
     "Run",
+    "add_counterfactuals",
     "apply_decisions",
     "caption",
     "clean",

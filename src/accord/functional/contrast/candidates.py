@@ -1,8 +1,8 @@
 """Candidates of a row's own: its text against altered ones that are not true, hard or by a teacher's likeness.
 
-LLM-teacher (the training of "Rethinking Video-Text Understanding: Retrieval from Counterfactually Augmented Data", 2024,
-ECCV). The candidates of a row compete within the row alone; candidate 0 is the true one. Rows with fewer candidates are
-masked, and those with none besides the true one count nothing.
+LLM-teacher (the training of "Rethinking Video-Text Understanding: Retrieval from Counterfactually Augmented Data",
+2024, ECCV). The candidates of a row compete within the row alone; candidate 0 is the true one. Rows with fewer
+candidates are masked, and those with none besides the true one count nothing.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def candidate_distill(
 ) -> Tensor:
     """Each row's order of its candidates must be that of a teacher of texts (LLM-teacher with soft labels).
 
-    ``KL(softmax(u) || softmax(z))`` with ``u_i = teacher_sim_i / tau_teacher`` and ``z_i = cos(video, candidate i) / tau``:
-    an altered text that means nearly the same, and so may be true, is not pushed away as one that means another thing.
+    ``KL(softmax(u) || softmax(z))``, ``u_i = teacher_sim_i / tau_teacher`` and ``z_i = cos(video, candidate i) / tau``.
+    An altered text that means nearly the same, and so may be true, is not pushed away as one that means something else.
 
     Args:
         video: ``(B, D)`` unit norm.

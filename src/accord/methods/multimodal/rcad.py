@@ -1,9 +1,9 @@
-"""RCAD with LLM-teacher: Rethinking Video-Text Understanding, Retrieval from Counterfactually Augmented Data (ECCV 2024).
+"""LLM-teacher: Rethinking Video-Text Understanding, Retrieval from Counterfactually Augmented Data (2024, ECCV).
 
 Whoever retrieves clips by captions may look at things and scenes alone: the captions of other clips name other things.
 So each clip must also tell its caption from altered ones that name the same things and another action. They compete in
 its own row alone, beside the usual contrast of the batch; the target is the true caption (``lbl``), or how alike a
-sentence encoder finds each altered caption and the true one (``lgt``), since what was altered little may be true as well.
+sentence encoder finds each altered caption and the true one (``lgt``): what was altered little may be true as well.
 
 The training code is not public. What is filled in: both losses are added, the teacher's distribution stands first in
 the divergence, and altered captions are no negatives of other rows.
