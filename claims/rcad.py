@@ -204,8 +204,8 @@ def _embedded(method: Rcad, said: Sequence[Sequence[int]]) -> Tensor:
 
 def _seen(video: Tensor, own: Tensor, others: Tensor) -> float:
     """Mean change of the cosine when something else is said."""
-    repeated = (side[:, None].expand_as(others).flatten(0, 1) for side in (video, own))
-    return float(swap_sensitivity(*repeated, others.flatten(0, 1)).mean())
+    clips, captions = (side[:, None].expand_as(others).flatten(0, 1) for side in (video, own))
+    return float(swap_sensitivity(clips, captions, others.flatten(0, 1)).mean())
 
 
 def arm(note: str = "", **options: Any) -> Arm:
