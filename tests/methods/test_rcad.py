@@ -217,7 +217,7 @@ def run_of(table, **changes):
 def test_a_run_is_trained_and_measured_among_altered_captions(table, tmp_path):
     run = pipeline.train(config=run_of(table), out=tmp_path / "run", progress=False)
     names = [metric.name for metric in run.metrics]
-    ranked = {"counterfactuals R@1", "counterfactuals sensitivity to object"}
+    ranked = {"counterfactuals: R@1", "counterfactuals: sensitivity to object"}
     assert ranked <= set(names)
     assert any("image→text R@1" in name for name in names)
 
