@@ -38,6 +38,7 @@ from accord.methods.base import Batch
 from accord.methods.multimodal.rcad import Rcad
 
 TRAIN, TEST, EPOCHS, BATCH, LR = 2000, 600, 8, 128, 2e-3
+QUICK = 32  # clips of a smoke run
 CANDIDATES, OTHERS = 5, 5  # altered captions of a training and of a test clip
 Motion = Literal["weak", "strong", "none"]  # how a tower sees it
 ACTION, OBJECT = SLOTS - 1, 0  # slots
@@ -131,7 +132,7 @@ def outcome(
     quick: bool = False,
 ) -> Measured:
     """Train on pairs and altered captions, and measure retrieval among all captions and among altered ones."""
-    train, test = (clips.first(BATCH if quick else None) for clips in dot_clips(seed, TRAIN, TEST))
+    train, test = dot_clips(seed, *(QUICK, QUICK) if quick else (TRAIN, TEST))
     torch.manual_seed(seed)
     config = {"dim": 64, "mode": mode, "weight": weight, "candidates": CANDIDATES, "teacher_temperature": 0.1}
     method = Rcad(config, {"video": Dots(motion), "text": Slots()}, DataInfo(rows=len(train.said)))
@@ -143,11 +144,12 @@ def fitted(method: Rcad, clips: Clips, slot: int, epochs: int, seed: int) -> int
     """Train in place with Adam; returns the number of steps."""
     random, optimizer = np.random.default_rng(seed), torch.optim.Adam(method.parameters(), lr=LR, fused=True)
     wrong = [altered(said, slot, CANDIDATES, random) for said in clips.said.tolist()]
-    done, total = 0, epochs * (len(clips.said) // BATCH)
+    size = min(BATCH, len(clips.said))
+    done, total = 0, epochs * (len(clips.said) // size)
     method.train()
     for epoch in range(epochs):
         order = random.permutation(len(clips.said))
-        for rows in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):
+        for rows in order[: len(order) // size * size].reshape(-1, size):
             optimizer.zero_grad()
             step = Step(epoch=epoch, index=done, total=total, epochs=epochs, seed=done, watched=False)
             method.loss(batch_of(clips, rows, [wrong[row] for row in rows]), step)["total"].backward()

@@ -7,6 +7,7 @@ A caption names both. Test clips are made of digits that training does not see.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,11 +45,8 @@ class Clips(NamedTuple):
     frames: Tensor
     said: NDArray[np.int64]
 
-    def first(self, count: int | None) -> Clips:
-        """The first so many, or all."""
-        return Clips(self.frames[:count], self.said[:count])
 
-
+@lru_cache(maxsize=1)
 def dot_clips(seed: int, train: int, test: int) -> tuple[Clips, Clips]:
     """Clips for training and for testing."""
     parts = zip(split_digits(seed), (train, test), strict=True)

@@ -21,6 +21,7 @@ find_moved()
 if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state
     from accord.pipeline import embed, evaluate, load, search, train
+    from accord.pipeline.altering import add_counterfactuals
     from accord.pipeline.captioning import caption
     from accord.pipeline.cleaning import apply_decisions, clean
     from accord.pipeline.comparison import compare
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from accord.pipeline.transferring import transfer
 
 _VERBS = (
+    "add_counterfactuals",
     "apply_decisions",
     "caption",
     "clean",
@@ -52,6 +54,7 @@ _MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "meth
 
 __all__ = [
     "__version__",
+    "add_counterfactuals",
     "apply_decisions",
     "caption",
     "clean",
