@@ -178,6 +178,11 @@ def test_captions_that_give_themselves_away_are_warned_of(tmp_path, capsys) -> N
     assert "without looking" in capsys.readouterr().err
 
 
+def test_of_few_rows_or_on_request_nothing_is_said_of_captions_alone(tmp_path) -> None:
+    assert "blind R@1" not in measured(Seeing(True), rows_of(tmp_path, count=12))
+    assert "blind R@1" not in measured(Seeing(True), rows_of(tmp_path), blind=False)
+
+
 def test_the_report_shows_captions_in_the_order_of_the_model(tmp_path) -> None:
     rows = rows_of(tmp_path)
     (section,) = get_task("counterfactuals").shows(Seeing(True), rows, parse_options("counterfactuals"))

@@ -115,6 +115,15 @@ def test_a_writer_of_ones_own_is_asked_for_all_captions_at_once(table, tmp_path)
         written(table, tmp_path / "other.parquet", writer="mine")
 
 
+def test_a_writer_of_an_installed_package_is_found_by_its_name(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(altering, "find_plugin", lambda kind, name: lambda captions, count: [[f"{kind} {name}"]] * 3)
+    written(table, tmp_path / "altered.parquet", writer="mine")
+    assert rows_of(tmp_path / "altered.parquet")[0]["counterfactuals"] == ["writers mine"]
+    monkeypatch.setattr(altering, "find_plugin", lambda kind, name: 3)
+    with pytest.raises(ConfigError, match="expected a function of captions"):
+        written(table, tmp_path / "other.parquet", writer="mine")
+
+
 def blocks(tmp_path, ids="aaabbb"):
     path = tmp_path / "blocks.csv"
     lines = [f"{name},{text}" for name, text in zip(ids, ["one", "two", "three", "four", "five", "six"], strict=True)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from accord.data.columns import Columns, guess_columns
 from accord.data.inputs import TextInput
 from accord.data.making.copies import Row, check_table, copied_rows, write_rows
-from accord.data.making.counterfactuals import KINDS, Altered, Kind, Writer, counterfactuals, sound
+from accord.data.making.counterfactuals import KINDS, Altered, Kind, Writer, counterfactuals, sound, usual_words
 from accord.data.reading.cells import cells_of, read_captions
 from accord.data.reading.sources import Source, read_source
 from accord.encoders import build_encoder
@@ -171,7 +171,8 @@ def _written(
 ) -> list[_Found]:
     first = [row[0] if row else "" for row in captions]
     if writer is None:
-        return [_Found(text, counterfactuals(text, kinds=kinds, count=count, seed=seed)) for text in first]
+        usual = usual_words(first)
+        return [_Found(text, counterfactuals(text, kinds=kinds, count=count, seed=seed, usual=usual)) for text in first]
     written = writer(first, count)
     if len(written) != len(first):
         raise DataError(f"the writer gave altered versions of {len(written)} captions; expected {len(first)}")

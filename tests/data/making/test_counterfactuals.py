@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from accord.data.making.counterfactuals import KINDS, Altered, counterfactuals, sound
+from accord.data.making.counterfactuals import KINDS, Altered, counterfactuals, sound, usual_words
 from accord.data.making.grammar import find_directions, find_nouns, find_verbs
 from accord.data.making.lexicon import VERB_FORMS, lexicon
 
@@ -136,6 +136,16 @@ def test_the_same_caption_and_seed_give_the_same_ones_and_another_seed_others() 
     drawn = {tuple(new.text for new in counterfactuals(caption, count=3, seed=seed)) for seed in range(5)}
     assert len(drawn) > 1
     assert len(counterfactuals(caption, count=3)) == 3
+
+
+def test_words_that_captions_say_often_are_put_in_before_others() -> None:
+    said = ["a man walks"] * 50 + ["a man crawls"] * 30 + ["a man limps"]
+    usual = usual_words(said)
+    assert usual["man"] == 81
+    first = [counterfactuals(f"a man runs {place}", count=1, usual=usual)[0].text for place in ("by", "on", "up", "in")]
+    assert {text.split()[2] for text in first} <= {"walks", "crawls"}
+    every = counterfactuals("a man runs", count=100, usual=usual)
+    assert len(every) == len(counterfactuals("a man runs", count=100))
 
 
 def test_only_texts_that_differ_are_kept() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Literal, Protocol, get_args
@@ -19,6 +20,7 @@ from accord.data.making.lexicon import lexicon
 
 Kind = Literal["action", "direction", "object"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_RARE = 0.01  # captions that say a word which none of them says
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
 
 
@@ -43,7 +45,12 @@ class Writer(Protocol):
 
 
 def counterfactuals(
-    caption: str, *, kinds: Sequence[Kind] = ("action",), count: int = 10, seed: int = 0
+    caption: str,
+    *,
+    kinds: Sequence[Kind] = ("action",),
+    count: int = 10,
+    seed: int = 0,
+    usual: Mapping[str, int] | None = None,
 ) -> list[Altered]:
     """Altered versions of a caption, each with one change, by rules.
 
@@ -53,6 +60,8 @@ def counterfactuals(
             several they take turns.
         count: how many at most.
         seed: of what is drawn where there are more; the same caption gives the same ones.
+        usual: how often captions say each word, see :func:`usual_words`: the oftener, the likelier it is put in. Rare
+            words would tell altered captions from true ones. None draws all alike.
 
     Returns:
         No two alike and none like the caption; none where nothing was recognised.
@@ -65,7 +74,7 @@ def counterfactuals(
         ['the dot moves right']
     """
     generator = random.Random(f"{seed} {caption}")
-    turns = zip_longest(*[_of_kind(caption, kind, generator) for kind in kinds])
+    turns = zip_longest(*[_of_kind(caption, kind, generator, usual) for kind in kinds])
     return sound(caption, (new for turn in turns for new in turn if new is not None))[:count]
 
 
@@ -89,14 +98,32 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def _of_kind(caption: str, kind: Kind, generator: random.Random) -> Iterator[Altered]:
-    """All changes of a kind: one at each place in turn, in random order."""
-    matches = list(_WORD.finditer(caption))
+def usual_words(captions: Iterable[str]) -> Counter[str]:
+    """How often captions say each verb and noun of the lexicon.
+
+    >>> usual_words(["a man walks", "the man is walking a dog"]).most_common(2)
+    [('man', 2), ('walk', 2)]
+    """
+    return Counter(
+        place.word
+        for caption in captions
+        for kind in ("object", "action")
+        for place in _places(caption, kind, list(_WORD.finditer(caption)))
+    )
+
+
+def _places(caption: str, kind: str, matches: Sequence[re.Match[str]]) -> list[Place]:
+    """Where something of a kind can be changed; places count words."""
     words = [match[0].lower() for match in matches]
     after = [caption[match.end() : later.start()] for match, later in pairwise(matches)]
     breaks = [gap.strip() != "" for gap in after]  # a comma or another sentence
-    places = {"action": find_verbs, "direction": find_directions, "object": find_nouns}[kind](words, breaks)
-    choices = [(place, _drawn(place, generator)) for place in places]
+    return {"action": find_verbs, "direction": find_directions, "object": find_nouns}[kind](words, breaks)
+
+
+def _of_kind(caption: str, kind: Kind, generator: random.Random, usual: Mapping[str, int] | None) -> Iterator[Altered]:
+    """All changes of a kind: one at each place in turn, in random order."""
+    matches = list(_WORD.finditer(caption))
+    choices = [(place, _drawn(place, generator, usual)) for place in _places(caption, kind, matches)]
     generator.shuffle(choices)
     for turn in zip_longest(*(new for _, new in choices)):
         for (place, _), text in zip(choices, turn, strict=True):
@@ -105,14 +132,15 @@ def _of_kind(caption: str, kind: Kind, generator: random.Random) -> Iterator[Alt
                 yield Altered(_put(caption, start, end, text), kind)
 
 
-def _drawn(place: Place, generator: random.Random) -> list[str]:
-    """What may stand there instead, in random order."""
+def _drawn(place: Place, generator: random.Random, usual: Mapping[str, int] | None) -> list[str]:
+    """What may stand there instead, in random order: drawn one after the other, each as likely as it is usual."""
     if place.frame is None:
         return list(place.instead)
     known = lexicon()
     words = [other for other in known.fitting(place.word, place.frame) if not (place.whole and "_" in other)]
-    found = [text for text in dict.fromkeys(known.inflect(other, place.form) for other in words) if text]
-    return generator.sample(found, len(found))
+    weights = {other: 1.0 if usual is None else usual.get(other, 0) + _RARE for other in words}
+    drawn = sorted(words, key=lambda other: generator.expovariate(weights[other]))  # the first of exponential clocks
+    return [text for text in dict.fromkeys(known.inflect(other, place.form) for other in drawn) if text]
 
 
 def _put(caption: str, start: int, end: int, text: str) -> str:

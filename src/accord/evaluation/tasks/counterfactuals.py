@@ -48,8 +48,9 @@ def run(model: Model, prepared: Prepared, options: CounterfactualOptions) -> lis
     metrics = ranking_metrics(found, found.scores(options.prior, model.logit_scale), options.ties)
     metrics += sensitivity_metrics(found)
     if options.blind:
-        metrics.append(blind_metric(found))
-        warn_of_blind(metrics[-1])
+        blind = blind_metric(found)
+        warn_of_blind(blind)
+        metrics += [blind] if blind.n else []  # of very few rows nothing can be said
     return metrics
 
 
