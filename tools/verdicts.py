@@ -50,6 +50,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "pc2": "robust, 40 %",
     "pixpro": "pixel against instance",
     "protoclip": "grouping",
+    "rcad": "lgt",
     "slotcon": "against SimCLR",
     "swav": "equal partition",
     "tcl": "intra-modal contrast, wrong captions",

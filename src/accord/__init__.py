@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accord import data, diagnostics, encoders, evaluation, functional, methods, state
     from accord.pipeline import embed, evaluate, load, search, train
     from accord.pipeline.agreeing import agreement
+    from accord.pipeline.altering import add_counterfactuals
     from accord.pipeline.captioning import caption
     from accord.pipeline.cleaning import apply_decisions, clean
     from accord.pipeline.comparison import compare
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _VERBS = (
     "agreement",
+    "add_counterfactuals",
     "apply_decisions",
     "caption",
     "clean",
@@ -54,6 +56,7 @@ _MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "meth
 
 __all__ = [
     "__version__",
+    "add_counterfactuals",
     "agreement",
     "apply_decisions",
     "caption",

@@ -1,4 +1,4 @@
-"""What other installed packages bring by entry points: methods, objectives, encoders, tasks, cards, modalities, packs.
+"""What other installed packages bring by entry points: methods, objectives, encoders, tasks, cards, and so on.
 
 A package declares ``[project.entry-points."accord.methods"]`` with ``name = "its.module:Class"``. Nothing is imported
 until a name is asked for that Accord does not have itself.
@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from accord.errors import ConfigError
 
-Kind = Literal["methods", "objectives", "encoders", "tasks", "cards", "modalities", "packs"]
+# writers are of altered captions, see accord.data.making.counterfactuals
+Kind = Literal["methods", "objectives", "encoders", "tasks", "cards", "modalities", "packs", "writers"]
 
 
 def plugin_names(kind: Kind) -> list[str]:

@@ -133,6 +133,7 @@ WAITING = {  # steps whose work hangs on what is in the batch
     "meow": "keeps as many neighbours as the drawn graph has",
     "slotcon": "compares the slots that are active",
     "tcl": "scores the vocabulary for hidden words alone",
+    "rcad": "encodes the frames that each clip has",
     "xclip": "encodes the frames that each clip has",
 }
 

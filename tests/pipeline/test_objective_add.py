@@ -30,7 +30,7 @@ def test_its_settings_are_read_and_checked(shapes, tmp_path):
 
 
 def test_an_unknown_objective_is_refused_before_anything_is_written(shapes, tmp_path):
-    with pytest.raises(ConfigError, match="no objective 'gap'; there are: contrastive_gap"):
+    with pytest.raises(ConfigError, match="no objective 'gap'; there are: contrastive_gap, rcad"):
         train(shapes, tmp_path / "run", objective_add=["gap"])
     assert not (tmp_path / "run").exists()
 

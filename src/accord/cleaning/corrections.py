@@ -6,10 +6,8 @@ stay as they are.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +15,15 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from accord.cleaning.table import read_clean
+from accord.data.making.copies import check_table, copied_rows, write_rows
 from accord.data.reading.sources import Source, read_source
 from accord.errors import ConfigError, DataError
-from accord.files import check_replaceable, reading, replacing
+from accord.files import check_replaceable, reading
 
 DECISIONS = ("accept", "reject", "drop")
 _MARK = b"accord cleaned"
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,7 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, ou
         StorageError: ``out`` is another file already.
     """
     table, about = read_clean(folder)
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        raise ConfigError(f"{out}: expected a name that ends in .parquet or .csv")
+    check_table(out)
     check_replaceable(out, _MARK, "table that accord clean apply wrote as Parquet")
     said = {row["id"]: row for row in table.filter(table["doubted"]).to_pylist()}
     chosen = _decided(decisions, about, said)
@@ -74,7 +70,7 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, ou
     work = _Work(source, about, {row: said[row] for row, word in chosen.items() if word == "accept"}, out)
     dropped = {row for row, word in chosen.items() if word == "drop" or (word == "accept" and not _proposes(said[row]))}
     rows = (row for number, row in work.rows() if number not in dropped)
-    count = _write_csv(out, rows, work) if out.suffix.lower() == ".csv" else _write_parquet(out, rows, work)
+    count = write_rows(out, rows, work.schema, _MARK)
     corrected = sum(_proposes(row) for row in work.accepted.values())
     return Corrected(out, count, len(dropped), corrected, len(said) - len(chosen))
 
@@ -131,27 +127,24 @@ class _Work:
         source: where they come from.
         about: which columns hold what, from ``clean.parquet``.
         accepted: number of a row -> what is proposed for it.
-        out: the file to write; paths become relative to its folder.
+        out: the file to write.
     """
 
     def __init__(
         self, source: Source, about: Mapping[str, Any], accepted: Mapping[int, Mapping[str, Any]], out: Path
     ) -> None:
-        self.accepted, self._root, self._folder = accepted, source.root, out.absolute().parent
-        self._about, self._columns = about, about["columns"]
+        self.accepted, self._about, self._columns = accepted, about, about["columns"]
         vectors = set(about["vectors"])  # no longer those of the captions
-        self.names = [name for name in source.rows.column_names if name not in vectors]
-        self._source = source.rows.select_columns(self.names)
-        self.schema = self._source.features.arrow_schema
+        names = [name for name in source.rows.column_names if name not in vectors]
+        self._features = source.rows.select_columns(names).features
+        self.schema = self._features.arrow_schema
+        self._copied = copied_rows(source, names, about["files"], out)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and cells of every row."""
-        position = 0
-        for batch in self._source.with_format("arrow").iter(batch_size=_BATCH):
-            for row in batch.to_pylist():
-                number = position if self._about["ids"] is None else row[self._about["ids"]]
-                yield number, self._moved(self._corrected(row, self.accepted.get(number)))
-                position += 1
+        for position, row in enumerate(self._copied):
+            number = position if self._about["ids"] is None else row[self._about["ids"]]
+            yield number, self._corrected(row, self.accepted.get(number))
 
     def _corrected(self, row: dict[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
         if found is None:
@@ -171,55 +164,10 @@ class _Work:
 
     def _class(self, column: str, name: str) -> Any:
         """A class as its column writes it."""
-        feature = self._source.features[column]
+        feature = self._features[column]
         if isinstance(feature, datasets.ClassLabel):
             return feature.str2int(name)
         kind = self.schema.field(column).type
         return (
             name if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pa.scalar(name).cast(kind).as_py()
         )
-
-    def _moved(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with its paths relative to the folder of the new table."""
-        if self._root is not None:
-            for column in self._about["files"]:
-                row[column] = self._from_folder(row[column])
-        return row
-
-    def _from_folder(self, cell: Any) -> Any:
-        if isinstance(cell, str) and cell:
-            return os.path.relpath((self._root or Path()).absolute() / cell, self._folder)
-        if isinstance(cell, list):
-            return [self._from_folder(one) for one in cell]
-        if isinstance(cell, dict):
-            named = "within" if cell.get("within") is not None else "path" if cell.get("bytes") is None else None
-            return cell if named is None else {**cell, named: self._from_folder(cell[named])}
-        return cell
-
-
-def _write_parquet(out: Path, rows: Iterator[dict[str, Any]], work: _Work) -> int:
-    schema, count, held = work.schema.with_metadata({**(work.schema.metadata or {}), _MARK: b"1"}), 0, []
-    with replacing(out) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        for row in rows:
-            held.append(row)
-            count += 1
-            if len(held) == _BATCH:
-                writer.write_table(pa.Table.from_pylist(held, schema=schema))
-                held = []
-        writer.write_table(pa.Table.from_pylist(held, schema=schema))
-    return count
-
-
-def _write_csv(out: Path, rows: Iterator[dict[str, Any]], work: _Work) -> int:
-    """A CSV file, which can hold neither bytes nor lists."""
-    for name in work.names:
-        if pa.types.is_nested(work.schema.field(name).type) or pa.types.is_large_binary(work.schema.field(name).type):
-            raise ConfigError(f"column {name} holds lists or encoded media, which CSV cannot: write {out.stem}.parquet")
-    count = 0
-    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, work.names)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(row)
-            count += 1
-    return count

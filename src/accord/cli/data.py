@@ -1,13 +1,14 @@
-"""``accord data``: packs, the small real data sets that come with Accord or through a package client."""
+"""``accord data``: packs, the small real data sets that come with Accord; scenes and altered captions made of data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from accord.cli import complete
+from accord.cli.options import Device, DeviceOption, Given, takes_columns
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,6 +41,16 @@ accord data compose pack:emoji stories --stories 200 --side 64"""
 STORIES = "Stories"
 TOLD = ("fps", "scenes", "lasts", "gap", "repeats", "sounds", "lag", "film")  # options of stories alone
 SHOWN = ("count", "things", "frames")  # options of scenes alone
+
+COUNTERFACTUALS_EXAMPLE = """Example:
+
+accord data counterfactuals clips.csv --out altered.parquet
+
+accord train altered.parquet --method rcad --out runs/rcad
+
+A file of blocks, one true caption and five altered ones each:
+
+accord data counterfactuals feint6k.csv --blocks 6 --video-files "clips/{video_id}.mp4" --out feint6k.parquet"""
 
 INFO_EXAMPLE = """Example:
 
@@ -192,6 +203,50 @@ def _sounds(source: str, seed: int, longest: float) -> Sounds | None:
     if source in ("tones", "none"):
         return tones(longest + 1) if source == "tones" else None
     return sounds_of(open_corpus(source, quiet=True), seed)
+
+
+@app.command(epilog=COUNTERFACTUALS_EXAMPLE)
+@takes_columns
+def counterfactuals(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", autocompletion=complete.sources, help="Rows with captions; they stay as they are."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Table to write, .parquet or .csv.")],
+    kind: Annotated[
+        list[str] | None, typer.Option(help="What is altered: action (default), direction or object; repeatable.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Altered captions of a row, at most.")] = 10,
+    encoder: Annotated[
+        str,
+        typer.Option(help="Text encoder that says how alike altered and true captions are; none for no such column."),
+    ] = "minilm",
+    writer: Annotated[
+        str | None, typer.Option(help="What writes them instead of rules: a name of the entry point accord.writers.")
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=2, help="Rows are blocks of so many, the true caption of each first.")
+    ] = None,
+    video_files: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Files of clips, with columns in braces; makes a column video."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed chooses others, where there are more.")] = 0,
+    *,
+    columns: Given,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Write a table with captions of which one thing was changed, to train and to evaluate with."""
+    from accord import pipeline
+
+    how: dict[str, Any] = {"count": count, "writer": writer, "blocks": blocks, "video_files": video_files, "seed": seed}
+    how |= {"kinds": kind or ["action"], "encoder": None if encoder == "none" else encoder}
+    done = pipeline.add_counterfactuals(source, out, columns=columns, device=device.value, **how)
+    for line in done.sentences():
+        typer.echo(line)
+    typer.echo(f"table:  {done.path}")
 
 
 def _pictures(source: str) -> list[Image.Image]:

@@ -262,6 +262,30 @@ _DECLARED = (
         names=("hard_text", "hard_negative", "hard_neg", "contradiction", "negative"),
     ),
     Declaration(
+        "counterfactuals",
+        "altered captions, which are like the row's and not true of it: a list of texts",
+        "Column of altered captions.",
+        names=("counterfactuals", "counterfactual", "altered_captions", "altered", "hard_captions"),
+    ),
+    Declaration(
+        "counterfactual_of",
+        "the caption that was altered, where rows have several",
+        "Column of the captions that were altered.",
+        names=("counterfactual_of",),
+    ),
+    Declaration(
+        "counterfactual_similarity",
+        "how alike each of counterfactuals and the caption are in meaning, at most 1: a list of numbers",
+        "Column of how alike each altered caption and the caption are.",
+        names=("counterfactual_similarity", "counterfactual_similarities"),
+    ),
+    Declaration(
+        "counterfactual_kind",
+        "what was altered in each of counterfactuals, such as action or object: a list of words",
+        "Column of what was altered in each altered caption.",
+        names=("counterfactual_kind", "counterfactual_kinds"),
+    ),
+    Declaration(
         "text_pair",
         "a second text, which the row's is compared with",
         "Column of texts that those of --text are compared with.",

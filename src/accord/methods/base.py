@@ -115,6 +115,16 @@ class Method(nn.Module):
         return cls.learns_labels
 
     @classmethod
+    def fills(cls, config: Any) -> tuple[str, ...]:
+        """Further columns of its targets that a training row has to fill; ``target_fields`` unless settings decide."""
+        return cls.target_fields
+
+    @property
+    def read_targets(self) -> tuple[str, ...]:
+        """The targets that its batches hold in training; ``targets``, and those of added objectives."""
+        return self.targets
+
+    @classmethod
     def locks(cls, config: Any) -> tuple[str, ...]:
         """The modalities whose encoders are taken as given: the method refuses to train them."""
         return ()
@@ -336,7 +346,8 @@ def _check_raw(method: Method) -> None:
 class Objective(nn.Module):
     """A loss on the embeddings of any paired method, added to its own.
 
-    A subclass sets ``name`` and ``Config`` and implements :meth:`forward`.
+    A subclass sets ``name`` and ``Config`` and implements :meth:`forward`, or :meth:`of_batch` where it needs more than
+    embeddings: the method itself, and ``targets`` of the rows. A row that lacks these stays in the batch.
 
     Args:
         config: the objective's :class:`Config`.
@@ -344,10 +355,28 @@ class Objective(nn.Module):
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]]
+    targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that the rows have to have
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = self.Config.parse(config)
+
+    @classmethod
+    def fills(cls, config: Any) -> tuple[str, ...]:
+        """Further columns of its targets that there have to be."""
+        return ()
+
+    def check(self, method: Paired) -> None:
+        """Refuse a method that it cannot be added to.
+
+        Raises:
+            ConfigError: it is one; says why.
+        """
+
+    def of_batch(self, method: Paired, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
+        """The terms of a batch: :meth:`forward` of the method's embeddings, unless a subclass looks at more."""
+        terms: dict[str, Tensor] = self(method.embeddings(towers), step)
+        return terms
 
     def forward(self, embeddings: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         """Named scalar terms of unit-norm embeddings ``{modality: (B, D)}``; ``total`` is added to the loss."""
@@ -369,11 +398,18 @@ class Paired(Method, Embeds):
         """Add an objective to the loss.
 
         Raises:
-            ConfigError: one of that name is there already.
+            ConfigError: one of that name is there already, or it does not fit the method.
         """
         if objective.name in self.added or objective.name == self.name:
             raise ConfigError(f"objective {objective.name!r} is part of the loss already")
+        objective.check(self)
         self.added[objective.name] = objective
+
+    @property
+    def read_targets(self) -> tuple[str, ...]:
+        """Those of the method, then those of the objectives."""
+        added = [name for objective in self.added.values() for name in objective.targets]  # type: ignore[union-attr]
+        return tuple(dict.fromkeys([*self.targets, *added]))
 
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """Differentiable tensors, among them the unit-norm embedding ``(B, D)`` of each modality."""
@@ -391,7 +427,8 @@ class Paired(Method, Embeds):
         """:meth:`objective` and the added objectives; their terms are called ``NAME: TERM``."""
         terms = dict(self.objective(towers, batch, step))
         for name, objective in self.added.items():
-            extra = objective(self.embeddings(towers), step)
+            assert isinstance(objective, Objective)
+            extra = objective.of_batch(self, towers, batch, step)
             terms["total"] = terms["total"] + extra["total"]
             terms |= {f"{name}: {term}": value.detach() for term, value in extra.items() if term != "total"}
         return terms

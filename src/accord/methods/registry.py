@@ -40,6 +40,7 @@ _MODULES = {
     "mcl_multistage": "accord.methods.multimodal.mcl_multistage",
     "gram": "accord.methods.multimodal.gram",
     "close": "accord.methods.multimodal.close",
+    "rcad": "accord.methods.multimodal.rcad",
     "xclip": "accord.methods.video.xclip",
     "cross_video_mae": "accord.methods.video.cross_video_mae",
     "meow": "accord.methods.graph.meow",
@@ -60,7 +61,10 @@ _MODULES = {
     "pc2": "accord.methods.noisy.pc2",
     "bundle": "accord.methods.pretrained.bundle",
 }
-_OBJECTIVES = {"contrastive_gap": "accord.methods.image_text.contrastive_gap"}
+_OBJECTIVES = {
+    "contrastive_gap": "accord.methods.image_text.contrastive_gap",
+    "rcad": "accord.methods.multimodal.rcad",
+}
 
 
 def available() -> list[str]:
@@ -118,7 +122,7 @@ def objectives() -> list[str]:
     """Names of all objectives, those of other installed packages included.
 
     >>> objectives()
-    ['contrastive_gap']
+    ['contrastive_gap', 'rcad']
     """
     return sorted({*_OBJECTIVES, *plugin_names("objectives")})
 
@@ -132,7 +136,7 @@ def get_objective(name: str) -> type[Objective]:
     Example:
         >>> get_objective("gap")
         Traceback (most recent call last):
-        accord.errors.ConfigError: no objective 'gap'; there are: contrastive_gap
+        accord.errors.ConfigError: no objective 'gap'; there are: contrastive_gap, rcad
     """
     from accord.methods.base import Objective
 

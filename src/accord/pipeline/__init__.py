@@ -12,6 +12,7 @@ from accord.moved import VERBS, renamed
 
 if TYPE_CHECKING:
     from accord.pipeline.agreeing import agreement
+    from accord.pipeline.altering import AlteredTable, add_counterfactuals
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreeing": ("agreement",),
+    "altering": ("AlteredTable", "add_counterfactuals"),
     "captioning": ("Captioned", "caption"),
     "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
@@ -41,12 +43,14 @@ _HOMES = {
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AlteredTable",
     "Captioned",
     "Cleaned",
     "Comparison",
     "FoundClasses",
     "Model",
     "Run",
+    "add_counterfactuals",
     "agreement",
     "apply_decisions",
     "caption",

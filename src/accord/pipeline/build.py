@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from accord.data.fields import declared, main_fields
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
-from accord.data.targets import get_target
+from accord.data.targets import fields_of, get_target
 from accord.data.targets.base import listed
 from accord.data.targets.rows import is_empty
 from accord.encoders import build_encoder, registry
@@ -25,10 +25,10 @@ from accord.encoders.build import as_asked
 from accord.encoders.bundles import Bundle, load_bundle
 from accord.errors import ConfigError, DataError
 from accord.evaluation.classification import labelled_rows
-from accord.methods import DataInfo, Method, Paired, get_objective
+from accord.methods import DataInfo, Method, Objective, Paired, get_objective
 from accord.methods.abilities import Embeds
 from accord.pipeline.choose import require_fit
-from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, brought_encoders, wanted_fields
+from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, added_targets, brought_encoders, wanted_fields
 from accord.training.device import resolve_device
 from accord.training.model import Model
 from accord.training.named import named_model
@@ -49,12 +49,12 @@ def prepare_run(
         DataError: the data cannot be read, or no training row is left.
     """
     kind, settings = config.kind, config.kind.Config.parse(config.method_settings)
-    wanted = wanted_fields(kind, settings)
+    wanted = (*wanted_fields(kind, settings), *fields_of(added_targets(config)))
     prepared = prepare(config.data, quarantine=quarantine, quiet=quiet, splits=splits, wanted=wanted)
     train = prepared.train
     if kind.learns_from_labels(settings) and train.unlabelled:
         train = _those_with("a label", "labels", labelled_rows(train), train, kind, quiet)
-    for name in (*kind.targets, *kind.target_fields):
+    for name in (*kind.targets, *kind.fills(settings)):
         if getattr(train.columns, name):  # without a column, the method is refused when it is built
             train = _those_with(name, name, train.select(np.flatnonzero(train.has_target(name))), train, kind, quiet)
     return replace(prepared, train=train)
@@ -98,8 +98,9 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus)
     ready: dict[str, Any] = {**({} if space is None else dict(space.encoders.items())), **(given or {})}
+    targets = (*kind.targets, *added_targets(config))
     encoders = {
-        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, kind)
+        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, targets)
         for name in kind.wants(parsed)
     }
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
@@ -112,8 +113,25 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     for name, added in config.objective_add.items():
         if not isinstance(method, Paired):
             raise ConfigError(f"objective_add: method {method.name} has no pairs of embeddings for {name} to act on")
-        method.add(get_objective(name)(added))
+        method.add(_objective(name, added, corpus))
     return method
+
+
+def _objective(name: str, config: Any, corpus: Corpus) -> Objective:
+    """An objective that is to be added.
+
+    Raises:
+        ConfigError: the rows lack what it reads.
+    """
+    kind = get_objective(name)
+    objective = kind(config)
+    for field in (*kind.targets, *kind.fills(objective.config)):
+        if not getattr(corpus.columns, field):
+            option = declared(field).option
+            raise ConfigError(
+                f"objective {name} needs {field}, and {corpus.name} has none: name a column with {option} COL"
+            )
+    return objective
 
 
 @dataclass(frozen=True)
@@ -176,7 +194,7 @@ def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> 
 
 
 def _encoder(
-    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, kind: type[Method]
+    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, targets: Sequence[str]
 ) -> Encoder:
     if modality not in choices:
         there = ", ".join(registry.encoder_names(modality)) or "none so far"
@@ -189,15 +207,15 @@ def _encoder(
         _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=_texts(kind, corpus) if modality == "text" else None,
+        texts=_texts(targets, corpus) if modality == "text" else None,
         because=because,
     )
 
 
-def _texts(kind: type[Method], corpus: Corpus) -> list[str]:
+def _texts(targets: Sequence[str], corpus: Corpus) -> list[str]:
     """What a tokenizer learns from: captions and what targets say in words; without these, the names of classes."""
     captions = [caption for row in corpus.texts() for caption in row]
-    fields = dict.fromkeys(field for name in kind.targets if (field := get_target(name).texts))
+    fields = dict.fromkeys(field for name in targets if (field := get_target(name).texts))
     cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
     said = [str(text) for field, cell in cells for text in listed(cell, field) if text]
     return captions + said or [readable(name) for name in (*corpus.classes, *corpus.instance_classes)]

@@ -9,9 +9,10 @@ from accord.config import Config
 from accord.data.corpus import Corpus, survey
 from accord.data.fields import declared
 from accord.data.reading.sources import announce
+from accord.data.targets import fields_of
 from accord.errors import ConfigError, DataError
 from accord.methods import Method, available, get_method
-from accord.pipeline.config import RunConfig, wanted_fields
+from accord.pipeline.config import RunConfig, added_targets, wanted_fields
 from accord.training.start import check_machine
 
 _PURPOSES = {
@@ -43,7 +44,7 @@ def parse_run(values: Mapping[str, Any], *, quiet: bool = False) -> RunConfig:
     if named and run.data.source.startswith("pack:"):
         return run  # known to be whole, and the graphs among them are large
     settings = run.kind.Config.parse(run.method_settings)
-    wanted = wanted_fields(run.kind, settings) if named else ()
+    wanted = (*(wanted_fields(run.kind, settings) if named else ()), *fields_of(added_targets(run)))
     corpus = survey(run.data.place, columns=run.data.columns, target=run.data.target, wanted=wanted)
     if named:
         require_fit(run.kind, settings, corpus)
@@ -110,7 +111,7 @@ def lacking(kind: type[Method], settings: Config, corpus: Corpus) -> list[str]:
     """What a method with these settings needs and the corpus does not have; ``label`` stands for two classes."""
     missing = [field for field in kind.reads(settings) if field not in corpus.columns.readable]
     missing += [name for name in kind.targets if name not in corpus.targets]
-    missing += [field for field in kind.target_fields if not getattr(corpus.columns, field)]
+    missing += [field for field in kind.fills(settings) if not getattr(corpus.columns, field)]
     return missing + (["label"] if kind.learns_from_labels(settings) and len(corpus.classes) < 2 else [])
 
 

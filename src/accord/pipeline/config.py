@@ -148,6 +148,11 @@ def wanted_fields(kind: type[Method], settings: Any, unread: Collection[str] = (
     return (*targets, *(field for field in kind.reads(settings) if not declared(field).main))
 
 
+def added_targets(run: RunConfig) -> tuple[str, ...]:
+    """The targets that added objectives read."""
+    return tuple(dict.fromkeys(name for added in run.objective_add for name in get_objective(added).targets))
+
+
 def with_encoders(
     run: RunConfig,
     freeze: str | int | Sequence[str] | Mapping[str, str | int | Sequence[str]] | None = None,

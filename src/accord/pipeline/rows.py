@@ -18,7 +18,7 @@ from accord.data.reading.media import NO_VALUE
 from accord.data.reading.sources import announce, cache_folder
 from accord.data.recipe import DataConfig, Prepared
 from accord.data.splits import Splits
-from accord.data.targets import TARGETS
+from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError, DataError
 from accord.pipeline.build import prepare_run, with_prepared_texts
 from accord.pipeline.config import RunConfig, wanted_fields
@@ -67,7 +67,11 @@ def as_held_out(corpus: Corpus) -> Prepared:
 
 
 def open_like(
-    model: Model, data: str | Path, columns: ColumnNames | None = None, targets: Collection[str] = ()
+    model: Model,
+    data: str | Path,
+    columns: ColumnNames | None = None,
+    targets: Collection[str] = (),
+    asked: Collection[str] = (),
 ) -> Corpus:
     """Open ``data`` with the columns given, and those of the run where it is the run's own data.
 
@@ -79,6 +83,7 @@ def open_like(
         columns: over those that are guessed or the run's.
         targets: those that are read, if the rows have them; no row is left out over others, unless ``columns`` name
             them.
+        asked: those among them whose columns are looked for by their names, as the method's own are.
 
     Raises:
         DataError: the data cannot be read, a column does not exist, or too many rows are bad.
@@ -91,7 +96,7 @@ def open_like(
         if name in wanted
     }
     unread = set(TARGETS) - {*targets, *(columns or {})}
-    fields = wanted_fields(type(model.method), model.method.config, unread)
+    fields = (*wanted_fields(type(model.method), model.method.config, unread), *fields_of(asked))
     corpus = open_rows(data, columns={**own, **(columns or {})}, wanted=fields, unread=unread, **options)
     return with_prepared_texts(corpus, type(model.method))
 

@@ -313,7 +313,8 @@ def evaluate(
     require_data(data, columns)
     model = load(run, device, workers)
     read = {field for name in tasks for field in get_task(name).reads} if tasks else TARGETS
-    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns, targets=read))
+    asked = [name for name in TARGETS if name in read] if tasks else []
+    prepared = held_out(model) if data is None else as_held_out(open_like(model, data, columns, read, asked))
     common = {"templates": read_templates(templates), "candidates": candidates, "examples": examples or None}
     options = {EVERY: {name: value for name, value in common.items() if value is not None}, **by_task(settings or {})}
     metrics, rows = despite_bad_rows(prepared, lambda rows: score(model, rows, tasks, options))

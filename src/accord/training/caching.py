@@ -79,7 +79,7 @@ def feature_caches(
         DataError: a stored file is damaged.
     """
     caches = {}
-    followed = {get_target(name).medium for name in method.targets}
+    followed = {get_target(name).medium for name in method.read_targets}
     for modality, encoder in fixed_encoders(method).items():
         if modality in method.mixes or modality not in method.reads(method.config):
             continue

@@ -112,7 +112,7 @@ class HookLoader:
             encoder_inputs(method),
             workers=reading_workers(run.config.workers, self._device, run.config.devices),
             cache=run.caches,
-            targets=method.targets,
+            targets=method.read_targets,
             raw=raw_inputs(method),
             late=self._device.type != "cpu",
         )
@@ -144,7 +144,7 @@ def training_loader(method: Method, run: Run, rank: int = 0, world_size: int = 1
         encoder_inputs(method),
         method.views,
         text_views=method.text_views,
-        targets=method.targets,
+        targets=method.read_targets,
         batch_size=rows_per_batch(method, run.corpus, run.config),
         seed=run.config.seed,
         workers=reading_workers(run.config.workers, method.device, run.config.devices),

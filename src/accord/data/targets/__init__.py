@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accord.data.targets.moments import MomentSpans
     from accord.data.targets.place import Place
     from accord.data.targets.roles import ROLES, Role
-    from accord.data.targets.texts import HardText, TextPair
+    from accord.data.targets.texts import Counterfactuals, HardText, TextPair
     from accord.data.targets.tracks import TrackBoxes, TrackMasks
 
 # name, which is its column -> module and class; imported when it is asked for
@@ -32,6 +32,7 @@ _TARGETS = {
     "moments": ("moments", "MomentSpans"),
     "role": ("roles", "Role"),
     "hard_text": ("texts", "HardText"),
+    "counterfactuals": ("texts", "Counterfactuals"),
     "text_pair": ("texts", "TextPair"),
 }
 TARGETS = tuple(_TARGETS)
@@ -48,6 +49,7 @@ __all__ = [
     "TARGETS",
     "Boxes",
     "Canvas",
+    "Counterfactuals",
     "HardText",
     "Instances",
     "MomentSpans",

@@ -1,4 +1,4 @@
-"""Texts that a row says beside its own: one that must not be near it, one that it is compared with, and how alike."""
+"""Texts that a row says beside its own: those that must not be near it, and one that it is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from accord.data.reading.media import Unreadable
-from accord.data.targets.base import Canvas, Target, numbers
+from accord.data.targets.base import Canvas, Target, listed, numbers, padded, present, same_count
 
 
 class HardText(Target[str]):
@@ -34,6 +34,76 @@ class HardText(Target[str]):
     def collate(self, values: Sequence[str]) -> dict[str, Any]:
         """``hard_text``, a list."""
         return {"hard_text": list(values)}
+
+
+@dataclass(frozen=True)
+class AlteredTexts:
+    """Altered versions of a caption.
+
+    Args:
+        texts: the altered ones, none of them empty.
+        of: the caption that was altered; empty for the row's own.
+        similarity: how alike each and the caption are, NaN where nobody says.
+        kinds: what was altered in each, empty where nobody says.
+    """
+
+    texts: tuple[str, ...] = ()
+    of: str = ""
+    similarity: tuple[float, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
+class Counterfactuals(Target[AlteredTexts]):
+    """Altered versions of a row's caption, which are not true of it; that there are none is one, too."""
+
+    name: ClassVar[str] = "counterfactuals"
+    fields: ClassVar[tuple[str, ...]] = (
+        "counterfactuals",
+        "counterfactual_of",
+        "counterfactual_similarity",
+        "counterfactual_kind",
+    )
+    # list of lists of str; list of str; (B, K) bool; (B, K) float32, NaN where nobody says; list of lists of str
+    keys: ClassVar[tuple[str, ...]] = (
+        "counterfactuals",
+        "counterfactual_of",
+        "counterfactual_present",
+        "counterfactual_similarity",
+        "counterfactual_kind",
+    )
+    texts: ClassVar[str | None] = "counterfactuals"
+
+    def read(self, cells: Mapping[str, Any], canvas: Canvas) -> AlteredTexts:
+        """The altered texts in the order of the row.
+
+        Raises:
+            Unreadable: one is no text, or what is said of them is not said of each.
+        """
+        texts = [_text(text, "counterfactuals") for text in listed(cells["counterfactuals"], "counterfactuals")]
+        of = str(cells.get("counterfactual_of") or "").strip()
+        similarity, kinds = [float("nan")] * len(texts), [""] * len(texts)
+        if cells.get("counterfactual_similarity") is not None:
+            said = listed(cells["counterfactual_similarity"], "counterfactual_similarity")
+            same_count("counterfactual_similarity", said, len(texts), "counterfactuals")
+            similarity = numbers(said, len(texts), "counterfactual_similarity")
+        if cells.get("counterfactual_kind") is not None:
+            kinds = [str(kind or "").strip() for kind in listed(cells["counterfactual_kind"], "counterfactual_kind")]
+            same_count("counterfactual_kind", kinds, len(texts), "counterfactuals")
+        return AlteredTexts(tuple(texts), of, tuple(similarity), tuple(kinds))
+
+    def blank(self, canvas: Canvas) -> AlteredTexts:
+        """None."""
+        return AlteredTexts()
+
+    def collate(self, values: Sequence[AlteredTexts]) -> dict[str, Any]:
+        """``counterfactuals`` and ``counterfactual_kind``, lists of lists; ``counterfactual_of``; others ``(B, K)``."""
+        return {
+            "counterfactuals": [list(value.texts) for value in values],
+            "counterfactual_of": [value.of for value in values],
+            "counterfactual_present": present([value.texts for value in values]),
+            "counterfactual_similarity": padded([torch.tensor(value.similarity) for value in values], torch.nan),
+            "counterfactual_kind": [list(value.kinds) for value in values],
+        }
 
 
 @dataclass(frozen=True)

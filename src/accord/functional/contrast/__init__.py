@@ -1,6 +1,12 @@
 """Softmaxes over pairs: between two sides, among views, with weights, over remembered keys, among prototypes."""
 
 from accord.functional.contrast.adaptive import adaptive_infonce
+from accord.functional.contrast.candidates import (
+    candidate_ce,
+    candidate_distill,
+    candidate_logits,
+    swap_sensitivity,
+)
 from accord.functional.contrast.cross_modal import cross_modal_prototype_loss, slot_nt_xent
 from accord.functional.contrast.memory import (
     distill_targets,
@@ -49,6 +55,9 @@ __all__ = [
     "adaptive_infonce",
     "assigned_prediction_loss",
     "average_view_nt_xent",
+    "candidate_ce",
+    "candidate_distill",
+    "candidate_logits",
     "contrastive_logits",
     "cross_modal_prototype_loss",
     "cross_view_nce",
@@ -77,6 +86,7 @@ __all__ = [
     "split_views",
     "supcon",
     "swap_assignment_loss",
+    "swap_sensitivity",
     "swapped_prediction_loss",
     "target_entropy",
     "targets_from_ids",

@@ -88,7 +88,7 @@ class Clip(TwoTower):
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Symmetric InfoNCE over the global batch."""
         scale, choice = self.logit_scale(), self.config.duplicates
-        pairs = towers["image"], towers["text"]
+        pairs = tuple(self.embeddings(towers).values())
         if choice == "negatives":
             loss = self.contrast(*pairs, scale)
         else:
