@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -104,7 +104,10 @@ def alone(case: Case, rank: int = 0, world: int = 1, *, sharded: bool = False) -
 def _total(method: Method, batch: Batch, step: Step) -> Tensor:
     """The loss without dropout and not mixed, which each process draws for its own rows."""
     seed_everything(0)
-    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
+    attention = [part for part in method.modules() if isinstance(part, nn.MultiheadAttention)]  # drops by itself
+    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x), ExitStack() as undropped:
+        for part in attention:
+            undropped.enter_context(patch.object(part, "dropout", 0.0))
         total = method.loss(batch, step)["total"]
     total.backward()
     return total.detach()

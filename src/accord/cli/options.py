@@ -77,7 +77,7 @@ def _column_option(made: Declaration) -> Any:
 
 def _encoder_option(made: Declaration) -> Any:
     option = typer.Option(
-        f"--{made.field}-encoder",
+        f"{made.option}-encoder",
         metavar="NAME",
         autocompletion=complete.encoders_for(made.field),
         help=f"Such as {made.encoder}." if made.encoder else "Of an installed package.",
