@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accord.pipeline.captioning import caption
     from accord.pipeline.cleaning import apply_decisions, clean
     from accord.pipeline.comparison import compare
+    from accord.pipeline.detection import detect_moments
     from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
@@ -36,6 +37,7 @@ _VERBS = (
     "caption",
     "clean",
     "compare",
+    "detect_moments",
     "discover",
     "embed",
     "evaluate",
@@ -57,6 +59,7 @@ __all__ = [
     "clean",
     "compare",
     "data",
+    "detect_moments",
     "diagnostics",
     "discover",
     "embed",

@@ -150,7 +150,7 @@ class MacilSD(Method, ScoresMoments, Classifies):
         """One linear layer on features that are given, which the network then reads as they are; for sound a small
         network to train."""
         layer = {"name": "step_projection", "options": {"width": config.dim, "length": 200, "whole": True}}
-        usual = {"sequence": layer, "audio": {"name": "tiny_audio"}}
+        usual: dict[str, Mapping[str, Any]] = {"sequence": layer, "audio": {"name": "tiny_audio"}}
         return {name: usual[read_by(name)] for name in config.modalities if read_by(name) in usual}
 
     @classmethod

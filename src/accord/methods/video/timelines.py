@@ -37,7 +37,9 @@ def spans_of(times: Tensor, *, centred: bool, alone: float = 1.0) -> Tensor:
     return torch.stack([edges[:-1], edges[1:]], dim=1)
 
 
-def intervals_above(timeline: Timeline, threshold: float = 0.5, low: float | None = None) -> list[tuple[float, ...]]:
+def intervals_above(
+    timeline: Timeline, threshold: float = 0.5, low: float | None = None
+) -> list[tuple[float, float, float]]:
     """Spans of seconds in which scores are high: steps that reach ``low`` around one that reaches ``threshold``.
 
     Args:
@@ -60,7 +62,8 @@ def intervals_above(timeline: Timeline, threshold: float = 0.5, low: float | Non
     low = threshold if low is None else low
     if low > threshold:
         raise ConfigError(f"low = {low} is above threshold = {threshold}: give a lower one, which intervals extend to")
-    found, scores, spans = [], timeline.scores.tolist(), timeline.spans.tolist()
+    found: list[tuple[float, float, float]] = []
+    scores, spans = timeline.scores.tolist(), timeline.spans.tolist()
     start = 0
     for place in range(len(scores) + 1):
         if place < len(scores) and scores[place] >= low:
