@@ -100,7 +100,8 @@ class Making:
         self, digits: Digits, labels: NDArray[np.int64], noise: float, random: np.random.Generator
     ) -> NDArray[np.float32]:
         """A picture of each label ``(T, 64)``, in [0, 1] and with noise."""
-        of_class = {label: np.flatnonzero(digits.labels == label) for label in range(10)}
-        chosen = np.array([random.choice(of_class[int(label)]) for label in labels])
+        order, counts = np.argsort(digits.labels, kind="stable"), np.bincount(digits.labels, minlength=10)
+        starts = np.cumsum(counts) - counts
+        chosen = order[starts[labels] + (random.random(len(labels)) * counts[labels]).astype(np.int64)]
         pixels = digits.pixels[chosen].reshape(len(labels), -1) / WHITE
         return (pixels + noise * random.standard_normal(pixels.shape)).astype(np.float32)

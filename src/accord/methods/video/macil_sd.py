@@ -189,7 +189,7 @@ class MacilSD(Method, ScoresMoments, Classifies):
             }
             terms = {f"{name}_bags": loss.detach() for name, loss in losses.items()}
             return {"total": torch.stack(list(losses.values())).sum(), **terms}
-        found, cfg = self._scored(batch), self.config
+        found, cfg = self.scored(batch), self.config
         bags = self._bag_loss(found, happens)
         contrast = instance_contrast(self._semi_bags(found, happens), cfg.temperature)
         weights = self._ramped(cfg.background_weight, step), self._ramped(cfg.normal_weight, step)
@@ -247,7 +247,7 @@ class MacilSD(Method, ScoresMoments, Classifies):
 
     def classify(self, batch: Batch) -> Tensor:
         """Logits ``(B, 2)``: that of what happens, and 0 for that nothing does."""
-        bag = self._scored(batch).bag
+        bag = self.scored(batch).bag
         return torch.stack([bag.new_zeros(len(bag)) if place == self.nothing else bag for place in range(2)], dim=1)
 
     def score_moments(self, batch: Batch) -> list[Timeline]:
@@ -267,7 +267,8 @@ class MacilSD(Method, ScoresMoments, Classifies):
             timelines.append(Timeline(spans.to(steps), steps, dict(zip(found.streams, own, strict=True))))
         return timelines
 
-    def _scored(self, batch: Batch) -> ScoredBags:
+    def scored(self, batch: Batch) -> ScoredBags:
+        """Logits and representations of all steps, and the logit of each row."""
         return self._read(self._streams(batch))
 
     def _streams(self, batch: Batch) -> dict[str, Stream]:
