@@ -13,9 +13,12 @@ from typer.testing import CliRunner, Result
 
 import accord
 from accord.cli import app
+from accord.data.corpus import corpus_from_fields
 from accord.errors import ConfigError, DataError
 from accord.methods.abilities import Timeline
 from accord.methods.video.timelines import intervals_above, spans_of
+from accord.pipeline.detection import Detected
+from accord.pipeline.detection.figure import draw_timelines
 
 BAGS, STEPS = 24, 12
 
@@ -132,6 +135,19 @@ def test_a_wrong_pair_is_wrong_usage_and_a_model_that_cannot_says_who_can(run: P
     result = accord_cli("detect-moments", "house", bags / "1.npy")
     assert result.exit_code == 1
     assert "does not say when something happens; methods that do: macil_sd" in result.stderr
+
+
+def test_clips_have_a_strip_of_pictures_above_their_scores(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    for number in range(4):
+        Image.new("RGB", (20, 16), (60 * number, 0, 0)).save(tmp_path / "clip" / f"{number}.png")
+    line = Timeline(spans_of(torch.arange(4.0), centred=True), torch.tensor([0.1, 0.9, 0.8, 0.2]), {})
+    found = [Detected("clip $1", "fight", tuple(intervals_above(line)), line)]
+    plain = draw_timelines(found, corpus_from_fields({"audio": ["a.wav"]}), tmp_path / "plain.png", 0.5)
+    strip = draw_timelines(found, corpus_from_fields({"video": [tmp_path / "clip"]}), tmp_path / "strip.png", 0.5)
+    assert Image.open(strip).size[1] > Image.open(plain).size[1]
+    colours = {pixel for _, pixel in Image.open(strip).convert("RGB").getcolors(1 << 20)}
+    assert {(60 * number, 0, 0) for number in range(1, 4)} <= colours
 
 
 class TestIntervals:
