@@ -16,7 +16,7 @@ from accord.cli import app
 from accord.data.corpus import corpus_from_fields
 from accord.errors import ConfigError, DataError
 from accord.methods.abilities import Timeline
-from accord.methods.video.timelines import intervals_above, spans_of
+from accord.methods.timelines import intervals_above, spans_of
 from accord.pipeline.detection import Detected
 from accord.pipeline.detection.figure import draw_timelines
 

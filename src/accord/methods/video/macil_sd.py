@@ -39,7 +39,7 @@ from accord.functional import (
 )
 from accord.methods.abilities import Ability, Classifies, ScoresMoments, Timeline
 from accord.methods.base import Batch, DataInfo, Group, Method, Optimiser, Stage, Step
-from accord.methods.video.timelines import spans_of
+from accord.methods.timelines import spans_of
 from accord.state import ema_blend
 
 EXPERTS = "experts"  # the optimiser of the networks of one stream

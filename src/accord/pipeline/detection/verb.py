@@ -19,7 +19,7 @@ from accord.files import check_replaceable, write_atomically
 from accord.functional.checks import check_share
 from accord.methods.abilities import ScoresMoments, Timeline
 from accord.methods.base import Batch
-from accord.methods.video.timelines import intervals_above
+from accord.methods.timelines import intervals_above
 from accord.pipeline.model import Model, load
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, readable_items
 
