@@ -75,13 +75,14 @@ def _draw_scores(axes: Any, one: Detected, threshold: float, legend: bool) -> No
 
 
 def _draw_strip(axes: Any, one: Detected, clip: Any, root: Path | None) -> None:
-    """Pictures of a clip at even distances over the axis of time."""
+    """Pictures of a clip at even distances over the axis of time, in their own shape."""
     frames = list(read_video(clip, root, frames=_FRAMES))
     start, end = float(one.timeline.spans[0, 0]), float(one.timeline.spans[-1, 1])
-    width = (end - start) / max(1, len(frames))
+    room = (end - start) / max(1, len(frames))
     for place, frame in enumerate(frames):
         frame.thumbnail((_SIDE, _SIDE))
-        left = start + place * width
-        axes.imshow(np.asarray(frame), extent=(left, left + width, 0, 1), aspect="auto")
+        width = min(room, (end - start) * _STRIP / _WIDTH * frame.width / frame.height)
+        middle = start + (place + 0.5) * room
+        axes.imshow(np.asarray(frame), extent=(middle - width / 2, middle + width / 2, 0, 1), aspect="auto")
     axes.set(xlim=(start, end), ylim=(0, 1))
     axes.axis("off")
