@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.functional.checks import check_range, check_share
-from accord.functional.distributed import full_tensor, shard_like
+from accord.functional.distributed import full_tensor, is_sharded, shard_like
 from accord.functional.schedule import cosine_momentum
 
 
@@ -167,10 +167,12 @@ def ema_blend(
     missing = sorted(set(pairs.values()) - read.keys())
     if missing:
         raise ValueError(f"the source has no parameter {', '.join(missing)}")
-    whole = {name: shard_like(full_tensor(read[other]), changed[name]) for name, other in pairs.items()}
-    for name, tensor in whole.items():
-        share = 1 - momentum
-        changed[name].lerp_(tensor.to(changed[name]), share.to(tensor) if isinstance(share, Tensor) else share)
+    for name, other in pairs.items():
+        kept, share = changed[name], 1 - momentum
+        blended = shard_like(full_tensor(read[other]).to(kept.dtype), kept)
+        if isinstance(share, Tensor):  # shards take no tensor
+            share = float(share) if is_sharded(kept) else share.to(kept)
+        kept.lerp_(blended, share)
 
 
 def _paired(names: Iterable[str], parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from accord.functional.noise.instances import (
     SemiBags,
     cross_modal_instance_loss,
+    gather_bags,
     instance_contrast,
     semi_bags,
     snippets_to_frames,
@@ -42,6 +43,7 @@ __all__ = [
     "collective_bootstrap",
     "correct_labels",
     "cross_modal_instance_loss",
+    "gather_bags",
     "gaussian_mixture_1d",
     "gmm_clean_probability",
     "instance_contrast",

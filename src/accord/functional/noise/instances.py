@@ -18,6 +18,7 @@ from torch import Tensor
 
 from accord.errors import ShapeError
 from accord.functional.checks import as_float, check_ndim, check_positive, check_range, check_shape
+from accord.functional.distributed import gather_features, gather_tokens
 from accord.functional.engine import contrastive_loss
 
 
@@ -111,6 +112,28 @@ def semi_bags(
         highest,
         held & without[:, None],
     )
+
+
+def gather_bags(bags: SemiBags) -> SemiBags:
+    """The semi-bags of all processes, whose gradients flow back to their owners.
+
+    Args:
+        bags: those of this process.
+
+    Returns:
+        Those of all, in the order of the ranks; equal ones when not distributed.
+
+    Example:
+        >>> reps = torch.eye(2)[None]
+        >>> bags = semi_bags(reps[..., 0], reps, torch.tensor([2]), torch.tensor([True]))
+        >>> gather_bags(bags).event is bags.event
+        True
+    """
+    background, background_held = gather_tokens(bags.background, bags.background_held, with_grad=True)
+    normal, normal_held = gather_tokens(bags.normal, bags.normal_held, with_grad=True)
+    event = gather_features(bags.event, with_grad=True)
+    weight = gather_features(bags.weight, with_grad=False)
+    return SemiBags(event, weight, background, background_held, normal, normal_held)
 
 
 def cross_modal_instance_loss(

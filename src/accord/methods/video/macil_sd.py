@@ -30,8 +30,7 @@ from accord.errors import ConfigError, no_such
 from accord.functional import (
     SemiBags,
     cosine_momentum,
-    gather_features,
-    gather_tokens,
+    gather_bags,
     instance_contrast,
     linear_ramp,
     semi_bags,
@@ -228,7 +227,7 @@ class MacilSD(Method, ScoresMoments, Classifies):
             semi_bags(found.streams[name], reps, found.lengths, event, normal, self.config.ratio)
             for name, reps in found.reps.items()
         )
-        return dict(zip(found.reps, map(_everywhere, of_stream), strict=True))
+        return dict(zip(found.reps, map(gather_bags, of_stream), strict=True))
 
     def _happens(self, label: Tensor) -> Tensor:
         """``(B,)`` bool, whether a row has a class besides that of nothing."""
@@ -329,15 +328,6 @@ def _width(encoder: Encoder, name: str, dim: int) -> int | None:
     """Width of an encoder's steps; None where it is no more than the layer by which they enter the network."""
     width = encoder.stream_dim(IN_TIME[read_by(name)])
     return None if isinstance(encoder, StepProjectionEncoder) and width == dim else width
-
-
-def _everywhere(bags: SemiBags) -> SemiBags:
-    """The bags of all processes."""
-    background, background_held = gather_tokens(bags.background, bags.background_held, with_grad=True)
-    normal, normal_held = gather_tokens(bags.normal, bags.normal_held, with_grad=True)
-    event = gather_features(bags.event, with_grad=True)
-    weight = gather_features(bags.weight, with_grad=False)
-    return SemiBags(event, weight, background, background_held, normal, normal_held)
 
 
 def _nothing(classes: Sequence[str], named: str | None) -> int:
