@@ -205,8 +205,8 @@ def instance_contrast(bags: Mapping[str, SemiBags], temperature: float = 0.1) ->
         >>> reps = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
         >>> sure = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> bags = semi_bags(sure, reps, torch.tensor([2, 2]), torch.tensor([True, False]))
-        >>> instance_contrast({"audio": bags, "video": bags})["normal"]
-        tensor(9.0796e-05)
+        >>> instance_contrast({"audio": bags, "video": bags}, temperature=0.5)["normal"]
+        tensor(0.2539)
     """
     check_positive(temperature=temperature)
     if len(bags) < 2:
