@@ -43,6 +43,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "gram_speech": "anchor to tuple",
     "hydra_pairs": "filter",
     "improved_vlp_baselines": "equal epochs",
+    "macil_sd": "contrast",
     "mcl_multistage": "against plain models, 40 colours",
     "meow": "weights, classification",
     "multilingual": "German to English",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from accord.pipeline.captioning import caption
     from accord.pipeline.cleaning import apply_decisions, clean
     from accord.pipeline.comparison import compare
+    from accord.pipeline.detection import detect_moments
     from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
@@ -40,6 +41,7 @@ _VERBS = (
     "caption",
     "clean",
     "compare",
+    "detect_moments",
     "discover",
     "embed",
     "evaluate",
@@ -63,6 +65,7 @@ __all__ = [
     "clean",
     "compare",
     "data",
+    "detect_moments",
     "diagnostics",
     "discover",
     "embed",

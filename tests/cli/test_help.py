@@ -21,6 +21,7 @@ VERBS = (
     ("transfer",),
     ("compare",),
     ("discover",),
+    ("detect-moments",),
     ("clean",),
     ("data", "list"),
     ("data", "get"),

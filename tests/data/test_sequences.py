@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from accord.data.columns import guess_columns
-from accord.data.corpus import corpus_from_items, open_corpus
+from accord.data.corpus import corpus_from_fields, corpus_from_items, open_corpus
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.inputs import SequenceInput
 from accord.data.loading.loader import eval_loader, train_loader
@@ -155,3 +155,38 @@ def test_arrays_in_memory_are_items() -> None:
     assert corpus.sample(1)["sequence"].values.tolist() == STEPS.tolist()
     with pytest.raises(DataError, match=r"item 0 is a int; expected a .npy file or an array \(T, F\)"):
         corpus_from_items("sequence", [3])
+
+
+def test_an_encoder_that_wants_all_steps_gets_them_outside_of_training_alone(tmp_path: Path) -> None:
+    saved(tmp_path / "a.npy", STEPS)
+    saved(tmp_path / "b.npy", STEPS[:2])
+    (tmp_path / "rows.csv").write_text("features,text\na.npy,long\nb.npy,short\n")
+    corpus = open_corpus(tmp_path / "rows.csv", quiet=True)
+    spec = {"sequence": SequenceInput(dim=2, length=3, seconds_per_step=0.5, whole=True)}
+    batch = next(iter(eval_loader(corpus, spec)))
+    assert batch["sequence"].shape == (2, 6, 2)
+    assert batch["sequence_times"][0].tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert batch["sequence_mask"].sum(dim=1).tolist() == [6, 2]
+    trained = next(iter(train_loader(corpus, spec, batch_size=2, seed=0)))
+    assert trained["sequence"].shape == (2, 3, 2)
+
+
+def test_a_second_sequence_stands_beside_the_first_under_its_own_name(tmp_path: Path) -> None:
+    saved(tmp_path / "a.npy", STEPS)
+    saved(tmp_path / "b.npy", STEPS[:3, :1])
+    (tmp_path / "rows.csv").write_text("features,vggish,text\na.npy,b.npy,one\na.npy,b.npy,two\n")
+    corpus = open_corpus(tmp_path / "rows.csv", quiet=True)
+    assert (corpus.columns.sequence, corpus.columns.second_sequence) == ("features", "vggish")
+    spec = {"sequence": SequenceInput(dim=2, length=6), "second_sequence": SequenceInput(dim=1, length=4)}
+    batch = next(iter(eval_loader(corpus, spec)))
+    assert batch["sequence"].shape == (2, 6, 2)
+    assert batch["second_sequence"].shape == (2, 4, 1)
+    assert batch["second_sequence_mask"].sum(dim=1).tolist() == [3, 3]
+
+
+def test_rows_of_several_media_are_made_of_things_in_memory() -> None:
+    corpus = corpus_from_fields({"sequence": [STEPS, STEPS[:2]], "second_sequence": [STEPS, STEPS]})
+    batch = next(iter(eval_loader(corpus, dict.fromkeys(("sequence", "second_sequence"), SequenceInput(2, 6)))))
+    assert batch["second_sequence_mask"].all()
+    with pytest.raises(DataError, match=r"2 of sequence, 1 of second_sequence: give as many of each"):
+        corpus_from_fields({"sequence": [STEPS, STEPS], "second_sequence": [STEPS]})

@@ -200,6 +200,13 @@ CASES = {
         lambda: (torch.zeros(2, 7, 4), None),
         "(B, T, 5)",
     ),
+    "step_projection": Case(
+        "sequence",
+        {"name": "step_projection", "features": 5, "width": 16},
+        sequences,
+        lambda: (torch.zeros(2, 7, 4), None),
+        "(B, T, 5)",
+    ),
     "hetero": Case("graph", GRAPH, graph, wrong_graph, "(nodes, 3)"),
 }
 

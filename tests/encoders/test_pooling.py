@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from accord.encoders.pooling import to_length
+from accord.encoders.pooling import pooled_onto, to_length
 
 
 def test_more_tokens_are_interpolated_as_torch_interpolates_them() -> None:
@@ -29,3 +29,14 @@ def test_what_is_masked_in_front_is_left_out_as_well() -> None:
     tokens = torch.arange(6.0).view(1, 6, 1)
     mask = torch.tensor([[False, True, True, True, True, False]])
     assert to_length(tokens, mask, 4).flatten().tolist() == [1, 2, 3, 4]
+
+
+def test_streams_are_averaged_onto_the_places_of_another_whatever_the_padding() -> None:
+    tokens, mask = torch.arange(24.0).view(2, 6, 2), torch.tensor([[True] * 6, [True] * 3 + [False] * 3])
+    onto = torch.tensor([[True] * 3, [True] * 3])
+    found = pooled_onto(tokens, mask, onto)
+    torch.testing.assert_close(found[0], tokens[0].view(3, 2, 2).mean(dim=1))
+    torch.testing.assert_close(found[1], tokens[1, :3])
+    few = pooled_onto(tokens[:, :2], None, torch.tensor([[True] * 4, [True, True, False, False]]))
+    assert few[0, :, 0].tolist() == [0, 0, 2, 2]
+    assert few[1].tolist() == [[12, 13], [14, 15], [0, 0], [0, 0]]

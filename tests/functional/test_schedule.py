@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from accord.functional.schedule import cosine_momentum, warmup_cosine, warmup_cosine_at
+from accord.functional.schedule import cosine_momentum, linear_ramp, warmup_cosine, warmup_cosine_at
 
 
 def test_the_table_is_that_of_the_released_code(golden) -> None:
@@ -76,3 +76,9 @@ def test_a_step_in_a_tensor_gives_the_same_momentum() -> None:
 def test_wrong_arguments_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_ramp_waits_rises_with_the_steps_and_ends() -> None:
+    assert [linear_ramp(step, 0.1, 0.25) for step in (-5, 0, 1, 2, 3, 99)] == [0.0, 0.0, 0.1, 0.2, 0.25, 0.25]
+    with pytest.raises(ValueError, match="slope"):
+        linear_ramp(1, -0.1, 1.0)

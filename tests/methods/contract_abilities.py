@@ -28,6 +28,7 @@ from accord.methods.abilities import (
     RelatesClasses,
     Rescores,
     RescoresTuples,
+    ScoresMoments,
     ScoresTuples,
     Segments,
     SpeaksInConcepts,
@@ -209,6 +210,21 @@ def finds_moments(method: FindsMoments, batch: dict[str, Any]) -> None:
         assert (one.scores.diff(dim=1) <= 0).all()
 
 
+def scores_moments(method: ScoresMoments, batch: dict[str, Any]) -> None:
+    """A probability for each step, in order of time and without gaps, and what each stream says of it."""
+    found = method.score_moments(batch)
+    assert len(found) == rows_of(batch)
+    assert method.event
+    for one in found:
+        steps = one.scores.shape
+        assert one.spans.shape == (*steps, 2)
+        assert (one.spans[1:, 0] == one.spans[:-1, 1]).all()
+        assert (one.spans[:, 0] <= one.spans[:, 1]).all()
+        for scores in (one.scores, *one.streams.values()):
+            assert scores.shape == steps
+            assert ((scores >= 0) & (scores <= 1)).all()
+
+
 def generates(method: Generates, batch: dict[str, Any]) -> None:
     """Pictures or clips in [0, 1] for every row, the same ones for the same seed."""
     found = method.generate(batch, seed=1)
@@ -292,6 +308,7 @@ CHECKS: dict[type[Ability], Check] = {
     Detects: detects,
     Tracks: tracks,
     FindsMoments: finds_moments,
+    ScoresMoments: scores_moments,
     Generates: generates,
     Tokenizes: tokenizes,
     JudgesRows: judges_rows,

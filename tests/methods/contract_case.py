@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accord.config import Config
 from accord.data.corpus import Corpus
-from accord.data.fields import declarations, declared
+from accord.data.fields import declarations, declared, read_by
 from accord.data.loading.loader import eval_loader
 from accord.data.targets import TARGETS, fields_of
 from accord.errors import ConfigError
@@ -185,11 +185,12 @@ def _smaller(config: type[Config]) -> Iterator[tuple[str, int]]:
 def encoder_choices(kind: type[Method], parsed: Config) -> Iterator[dict[str, Any]]:
     """Encoders to try: tiny ones, with the options and the freezing that the method asks for itself."""
     wishes = kind.default_encoders(parsed)
-    wanted = [modality for modality in kind.wants(parsed) if TINY[modality]]
-    for number in range(max([1, *(len(TINY[modality]) for modality in wanted)])):
+    wanted = [field for field in kind.wants(parsed) if TINY[read_by(field)]]
+    for number in range(max([1, *(len(TINY[read_by(field)]) for field in wanted)])):
         chosen = {}
         for modality in wanted:
-            tiny = TINY[modality][min(number, len(TINY[modality]) - 1)]
+            fitting = TINY[read_by(modality)]
+            tiny = fitting[min(number, len(fitting) - 1)]
             wish = dict(wishes.get(modality, {}))
             same = wish.get("name") == tiny["name"]
             options = {**(wish.get("options", {}) if same else {}), **tiny["options"]}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -44,7 +45,7 @@ def trained(rank: int, name: str, places: list[str], cache: str, training: dict[
     rows, graph = (Path(place) for place in places)
     case = Case(name, (rows, graph), Path(cache))
     method = case.built()
-    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
+    with undropped(method):
         case.fit(method, f"devices {training.get('devices', 1)}", **training)
     return state_of(method)
 
@@ -104,7 +105,17 @@ def alone(case: Case, rank: int = 0, world: int = 1, *, sharded: bool = False) -
 def _total(method: Method, batch: Batch, step: Step) -> Tensor:
     """The loss without dropout and not mixed, which each process draws for its own rows."""
     seed_everything(0)
-    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
+    with undropped(method):
         total = method.loss(batch, step)["total"]
     total.backward()
     return total.detach()
+
+
+@contextmanager
+def undropped(method: Method) -> Iterator[None]:
+    """Nothing is dropped while this lasts, in attention either, which drops by itself."""
+    with patch("torch.nn.functional.dropout", lambda x, *_, **__: x), ExitStack() as stack:
+        for part in method.modules():
+            if isinstance(part, nn.MultiheadAttention):
+                stack.enter_context(patch.object(part, "dropout", 0.0))
+        yield

@@ -79,12 +79,14 @@ def media(folder: Path, drawn: Drawn) -> dict[str, str]:
     frames(folder / f"{row} clip", [drawn.picture(frame) for frame in range(FRAMES)])
     sound(folder / f"{row}.wav", 200 + 10 * row, drawn.random)
     np.save(folder / f"{row}.npy", drawn.random.standard_normal((6, 5)).astype(np.float32))
+    np.save(folder / f"{row} other.npy", np.random.default_rng(row).standard_normal((4, 3)).astype(np.float32))
     return {
         "image": f"{row}.png",
         "reference": f"{row} later.png",
         "video": f"{row} clip",
         "audio": f"{row}.wav",
         "sequence": f"{row}.npy",
+        "second_sequence": f"{row} other.npy",
         "text": f"a {drawn.ground} {THINGS[row // 3 % 4]}",
         "input_text": ("which colour?", "what is it?")[row % 2],
         "answers": (drawn.ground, THINGS[row // 3 % 4])[row % 2],

@@ -18,6 +18,7 @@ from accord.cli import (
     clean,
     compare,
     data,
+    detect_moments,
     discover,
     embed,
     evaluate,
@@ -130,6 +131,7 @@ app.command("clean apply", epilog=clean.APPLY_EXAMPLE)(clean.apply)
 app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command(epilog=probe.EXAMPLE)(probe.probe)
 app.command(epilog=discover.EXAMPLE)(discover.discover)
+app.command("detect-moments", epilog=detect_moments.EXAMPLE)(detect_moments.detect_moments)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=export.EXAMPLE)(export.export)
 

@@ -77,7 +77,7 @@ def _column_option(made: Declaration) -> Any:
 
 def _encoder_option(made: Declaration) -> Any:
     option = typer.Option(
-        f"--{made.field}-encoder",
+        f"{made.option}-encoder",
         metavar="NAME",
         autocompletion=complete.encoders_for(made.field),
         help=f"Such as {made.encoder}." if made.encoder else "Of an installed package.",
@@ -130,8 +130,8 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def parse_columns(assignments: Iterable[str]) -> dict[str, list[str]]:
-    """What ``--column`` says, for verbs whose own ``--image`` and ``--text`` mean something else.
+def parse_columns(assignments: Iterable[str], option: str = "--column") -> dict[str, list[str]]:
+    """What ``--column`` says, for verbs whose own ``--image`` and ``--text`` mean something else; or a like option.
 
     Raises:
         typer.BadParameter: an assignment has no ``=``.
@@ -143,7 +143,8 @@ def parse_columns(assignments: Iterable[str]) -> dict[str, list[str]]:
     for assignment in assignments:
         key, equals, column = assignment.partition("=")
         if not (equals and key.strip() and column.strip()):
-            raise typer.BadParameter(f"--column {assignment}: write KEY=COL, for example text=title")
+            example = "KEY=COL, for example text=title" if option == "--column" else "KEY=FILE, for example audio=a.wav"
+            raise typer.BadParameter(f"{option} {assignment}: write {example}")
         columns.setdefault(key.strip(), []).append(column.strip())
     return columns
 

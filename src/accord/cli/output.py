@@ -59,6 +59,23 @@ def show_run(run: Any) -> None:
         typer.echo(f"next:   {command}")
 
 
+def show_moments(found: Sequence[Any]) -> None:
+    """The intervals in which something happens, a line each, in which nothing is markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from accord.pipeline.detection.verb import listed_intervals
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("file", overflow="fold")
+    for column in ("from", "to", found[0].event if found else "score"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in listed_intervals(found):
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
 def show_explanation(explanation: Any) -> None:
     """An explanation as a line and a table, in which nothing is markup."""
     from rich.box import SIMPLE_HEAD

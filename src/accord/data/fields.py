@@ -176,6 +176,16 @@ _DECLARED = (
         named_kinds=("image",),
         files=True,
     ),
+    Declaration(
+        "second_sequence",
+        "precomputed features of another sensor, beside sequence: as there",
+        "Column of a second sequence, such as sound beside pictures.",
+        modality="sequence",
+        names=("second_sequence", "audio_features", "sound_features", "vggish", "other_features"),
+        named_kinds=("sequence", "vectors"),
+        files=True,
+        encoder="tiny_sequence",
+    ),
     # What follows is guessed only for a method that learns from it: lists of numbers may be anything, and who does not
     # need them should lose no rows over them.
     Declaration(
@@ -339,6 +349,25 @@ def main_fields() -> tuple[str, ...]:
     (True, False)
     """
     return tuple(field for field, declared in declarations().items() if declared.main)
+
+
+def encoded_fields() -> tuple[str, ...]:
+    """The fields that may have an encoder: those that stand for a modality, and some beside them.
+
+    >>> "image" in encoded_fields(), "second_sequence" in encoded_fields(), "reference" in encoded_fields()
+    (True, True, False)
+    """
+    return tuple(field for field, declared in declarations().items() if declared.main or declared.encoder)
+
+
+def read_by(field: str) -> str:
+    """The modality that reads a field; the name itself where it is no field.
+
+    >>> read_by("second_sequence"), read_by("image")
+    ('sequence', 'image')
+    """
+    found = declarations().get(field)
+    return (found and found.modality) or field
 
 
 def text_fields() -> tuple[str, ...]:

@@ -106,6 +106,7 @@ class SequenceInput:
             padded.
         seconds_per_step: from the start of one step to that of the next.
         unit_norm: make each step a vector of length 1 first.
+        whole: keep all steps outside of training; batches are then as long as their longest row.
     """
 
     dim: int
@@ -113,6 +114,7 @@ class SequenceInput:
     sampling: Literal["uniform", "slots", "window"] = "uniform"
     seconds_per_step: float = 1.0
     unit_norm: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from accord.functional.checks import as_float
 from accord.functional.text.losses import pool
 
 
@@ -45,6 +46,37 @@ def last_real(tokens: Tensor, mask: Tensor | None) -> Tensor:
         return tokens[:, -1]
     position = mask.sum(dim=1).clamp_min(1) - 1  # (B,)
     return tokens.take_along_dim(position[:, None, None], dim=1).squeeze(1)
+
+
+def pooled_onto(tokens: Tensor, mask: Tensor | None, onto: Tensor) -> Tensor:
+    """The real tokens of each row on as many places as the row has in ``onto``, both of which last equally long.
+
+    Each place gets the mean of the tokens that it overlaps: with as many tokens as places, its own.
+
+    Args:
+        tokens: ``(B, N, D)``; padding comes last.
+        mask: ``(B, N)`` bool, or None when all positions are real.
+        onto: ``(B, T)`` bool, the places; padding comes last.
+
+    Returns:
+        ``(B, T, D)`` float32 or wider, zero for padding.
+
+    Example:
+        >>> import torch
+        >>> tokens = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
+        >>> pooled_onto(tokens, None, torch.tensor([[True, True, False]]))[0, :, 0]
+        tensor([1.5000, 3.5000, 0.0000])
+    """
+    device = tokens.device
+    count = torch.full((len(tokens), 1), tokens.shape[1], device=device) if mask is None else mask.sum(1, keepdim=True)
+    places = onto.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
+    place = torch.arange(onto.shape[1], device=device)
+    start, stop = place * count // places, -(-(place + 1) * count // places)  # (B, T)
+    token = torch.arange(tokens.shape[1], device=device)
+    overlap = (token >= start[..., None]) & (token < stop[..., None]) & onto[..., None]  # (B, T, N)
+    with torch.autocast(device.type, enabled=False):
+        shares = overlap / overlap.sum(dim=2, keepdim=True).clamp(min=1)
+        return shares.to(as_float(tokens)) @ as_float(tokens)
 
 
 def to_length(tokens: Tensor, mask: Tensor | None, length: int) -> Tensor:

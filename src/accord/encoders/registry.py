@@ -34,7 +34,7 @@ class Declaration:
         wraps: the modality of an encoder inside it, which is named after the colon or in the option of that name.
         knows: ``MODULE:FUNCTION`` that says of a name whether it is one of these.
         describe: ``MODULE:FUNCTION`` that makes its settings from a graph and the node type that is encoded, or from a
-            corpus; and from the options given.
+            corpus and the field that is read; and from the options given.
     """
 
     modality: str
@@ -265,6 +265,15 @@ DECLARATIONS = (
         config="accord.encoders.sequence:TinySequenceConfig",
         gives=_STEPS,
         about="small transformer over precomputed features of steps",
+        describe="accord.encoders.sequence:describe_steps",
+    ),
+    Declaration(
+        modality="sequence",
+        name="step_projection",
+        make="accord.encoders.sequence:build_step_projection",
+        config="accord.encoders.sequence:StepProjectionConfig",
+        gives=_STEPS - {"layers"},
+        about="one linear layer on each step of precomputed features",
         describe="accord.encoders.sequence:describe_steps",
     ),
     Declaration(

@@ -1,4 +1,4 @@
-"""Sequence encoder: a small transformer over precomputed features of steps, such as snippets of a film or poses."""
+"""Sequence encoders: a small transformer over precomputed features of steps, such as snippets, or one linear layer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
 
-class TinySequenceConfig(Config):
-    """A small transformer over the steps of a sequence."""
+class StepsConfig(Config):
+    """How the steps of a sequence are read."""
 
-    name: Literal["tiny_sequence"] = "tiny_sequence"
     features: int = Field(gt=0, description="width of a step, as it stands in the data")
     length: int = Field(64, gt=0, description="steps that a sequence is brought to")
     sampling: Literal["uniform", "slots", "window"] = Field(
@@ -32,6 +31,20 @@ class TinySequenceConfig(Config):
     )
     seconds_per_step: float = Field(1.0, gt=0, description="seconds from one step to the next")
     unit_norm: bool = Field(False, description="make each step a vector of length 1")
+    whole: bool = Field(False, description="keep all steps of a sequence outside of training, however many")
+
+    @property
+    def input(self) -> SequenceInput:
+        """What an encoder with these settings is fed."""
+        return SequenceInput(
+            self.features, self.length, self.sampling, self.seconds_per_step, self.unit_norm, self.whole
+        )
+
+
+class TinySequenceConfig(StepsConfig):
+    """A small transformer over the steps of a sequence."""
+
+    name: Literal["tiny_sequence"] = "tiny_sequence"
     width: int = Field(128, gt=0, multiple_of=2, description="width of a token; a multiple of heads")
     depth: int = Field(2, gt=0, description="number of blocks")
     heads: int = Field(4, gt=0, description="attention heads")
@@ -62,9 +75,7 @@ class TinySequenceEncoder(Encoder):
             raise ConfigError(f"tiny_sequence: heads = {config.heads} must divide width = {config.width}")
         self.config = config
         self.dim = config.width
-        self.input = SequenceInput(
-            config.features, config.length, config.sampling, config.seconds_per_step, config.unit_norm
-        )
+        self.input = config.input
         self.enter = nn.Sequential(nn.LayerNorm(config.features), nn.Linear(config.features, config.width))
         self.transformer = Transformer(config.width, config.depth, config.heads)
         self.layer_norm = nn.LayerNorm(config.width)
@@ -91,12 +102,67 @@ class TinySequenceEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
+class StepProjectionConfig(StepsConfig):
+    """One linear layer on each step of a sequence."""
+
+    name: Literal["step_projection"] = "step_projection"
+    width: int = Field(128, gt=0, description="width of a step after it")
+
+
+class StepProjectionEncoder(Encoder):
+    """Each step through one linear layer, and their mean: for features of a network that has seen enough.
+
+    Args:
+        config: its :class:`StepProjectionConfig`.
+
+    Example:
+        >>> import torch
+        >>> encoder = StepProjectionEncoder(StepProjectionConfig(features=5, width=16))
+        >>> encoder(torch.zeros(2, 7, 5)).stream("steps").values.shape
+        torch.Size([2, 7, 16])
+    """
+
+    modality = "sequence"
+    gives = frozenset({"pooled", "tokens", "steps"})
+
+    def __init__(self, config: StepProjectionConfig) -> None:
+        super().__init__()
+        self.config, self.dim, self.input = config, config.width, config.input
+        self.project = nn.Linear(config.features, config.width)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Features of steps ``(B, T, F)``; ``mask`` ``(B, T)`` is True on real ones.
+
+        Raises:
+            ShapeError: steps or mask are not of that shape.
+        """
+        check_shape("sequence", x, "B", "T", self.config.features)
+        check_mask("sequence_mask", mask, *x.shape[:2])
+        steps = self.project(x if mask is None else x.masked_fill(~mask[..., None], 0))
+        return Features(masked_mean(steps, mask), streams={"steps": Stream(steps, mask)}, main="steps")
+
+    def blocks(self) -> list[nn.Module]:
+        """The layer."""
+        return [self.project]
+
+    def spec(self) -> dict[str, Any]:
+        """The configuration."""
+        return self.config.model_dump(mode="json")
+
+
+def build_step_projection(
+    config: StepProjectionConfig, *, weights: Any = False, texts: Any = None
+) -> StepProjectionEncoder:
+    """One linear layer with random weights; see :func:`accord.encoders.build_encoder`."""
+    return StepProjectionEncoder(config)
+
+
 def build_tiny_sequence(config: TinySequenceConfig, *, weights: Any = False, texts: Any = None) -> TinySequenceEncoder:
     """A small transformer with random weights; see :func:`accord.encoders.build_encoder`."""
     return TinySequenceEncoder(config)
 
 
-def describe_steps(corpus: Corpus, **options: Any) -> dict[str, Any]:
-    """Settings of an encoder for these rows: how wide a step is, they say."""
-    width = corpus.sample(0, ("sequence",))["sequence"].values.shape[1]
+def describe_steps(corpus: Corpus, field: str, **options: Any) -> dict[str, Any]:
+    """Settings of an encoder for a field of these rows: how wide a step is, they say."""
+    width = corpus.sample(0, (field,))[field].values.shape[1]
     return {"features": width, **options}

@@ -123,6 +123,8 @@ class CrossBlock(nn.Module):
         activation: of the MLP.
         in_bias: whether queries, keys and values have a bias.
         norm_memory: whether the memory goes through a LayerNorm of this block.
+        mlp_ratio: width inside the MLP over that of a token.
+        dropout: of the attention and of what is added to the tokens.
     """
 
     def __init__(
@@ -135,16 +137,21 @@ class CrossBlock(nn.Module):
         activation: Callable[[], nn.Module] = nn.GELU,
         in_bias: bool = True,
         norm_memory: bool = True,
+        mlp_ratio: int = 4,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.memory_norm = nn.LayerNorm(context_dim) if norm_memory else nn.Identity()
-        self.attention = nn.MultiheadAttention(width, heads, kdim=context_dim, vdim=context_dim, batch_first=True)
+        self.attention = nn.MultiheadAttention(
+            width, heads, dropout=dropout, kdim=context_dim, vdim=context_dim, batch_first=True
+        )
         if not in_bias:  # nn.MultiheadAttention(bias=False) would take that of the output as well
             self.attention.register_parameter("in_proj_bias", None)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), activation(), nn.Linear(4 * width, width)
+            nn.LayerNorm(width), nn.Linear(width, mlp_ratio * width), activation(), nn.Linear(mlp_ratio * width, width)
         )
+        self.dropout = nn.Dropout(dropout)
         self._initialise(width, depth)
 
     def _initialise(self, width: int, depth: int) -> None:
@@ -162,8 +169,9 @@ class CrossBlock(nn.Module):
         """``x (B, L, w)`` after reading ``memory (B, N, context_dim)`` where ``memory_mask (B, N)`` is True."""
         memory = self.memory_norm(memory)
         hidden = None if memory_mask is None else ~memory_mask
-        x = x + self.attention(self.norm(x), memory, memory, key_padding_mask=hidden, need_weights=False)[0]
-        return x + self.mlp(x)
+        read = self.attention(self.norm(x), memory, memory, key_padding_mask=hidden, need_weights=False)[0]
+        x = x + self.dropout(read)
+        return x + self.dropout(self.mlp(x))
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:

@@ -105,3 +105,26 @@ def cosine_momentum(step: int | Tensor, total: int, start: float) -> Tensor:
         check_range(0, max(step, 0), step=step)
         step = torch.tensor(step, dtype=torch.float64)
     return 1 - (1 - start) * (torch.cos(torch.pi * (step / total).clamp(max=1)) + 1) / 2
+
+
+def linear_ramp(step: int, slope: float, maximum: float) -> float:
+    """A weight that grows with the steps: ``min(maximum, slope t)``, 0 before the first step.
+
+    Args:
+        step: t; negative before the ramp begins.
+        slope: growth of a step.
+        maximum: where it ends.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: a slope or maximum below 0.
+
+    Example:
+        >>> [linear_ramp(step, 0.5, 1.2) for step in (-1, 0, 1, 2, 3)]
+        [0.0, 0.0, 0.5, 1.0, 1.2]
+    """
+    check_range(0, max(slope, 0), slope=slope)
+    check_range(0, max(maximum, 0), maximum=maximum)
+    return min(maximum, slope * max(step, 0))

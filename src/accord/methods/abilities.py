@@ -333,6 +333,36 @@ class FindsMoments(Ability):
         """The moments of each row of the batch."""
 
 
+@dataclass
+class Timeline:
+    """How likely something happens in each step of one recording.
+
+    Args:
+        spans: ``(T, 2)`` start and end of each step in seconds.
+        scores: ``(T,)`` in [0, 1].
+        streams: modality -> ``(T,)``, what each says by itself.
+    """
+
+    spans: Tensor
+    scores: Tensor
+    streams: dict[str, Tensor]
+
+
+class ScoresMoments(Ability):
+    """Says when something happens, without being asked for it by a sentence."""
+
+    does = "say when something happens"
+
+    @property
+    @abstractmethod
+    def event(self) -> str:
+        """What happens, in a word or two."""
+
+    @abstractmethod
+    def score_moments(self, batch: Batch) -> list[Timeline]:
+        """The scores of each row of the batch."""
+
+
 # --- things that are made ---
 
 

@@ -43,6 +43,7 @@ _MODULES = {
     "rcad": "accord.methods.multimodal.rcad",
     "xclip": "accord.methods.video.xclip",
     "cross_video_mae": "accord.methods.video.cross_video_mae",
+    "macil_sd": "accord.methods.video.macil_sd",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accord.pipeline.captioning import Captioned, caption
     from accord.pipeline.cleaning import Cleaned, apply_decisions, clean
     from accord.pipeline.comparison import Comparison, compare
+    from accord.pipeline.detection import Detected, detect_moments
     from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
@@ -31,6 +32,7 @@ _HOMES = {
     "captioning": ("Captioned", "caption"),
     "cleaning": ("Cleaned", "apply_decisions", "clean"),
     "comparison": ("Comparison", "compare"),
+    "detection": ("Detected", "detect_moments"),
     "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
     "exporting": ("export",),
@@ -47,6 +49,7 @@ __all__ = [
     "Captioned",
     "Cleaned",
     "Comparison",
+    "Detected",
     "FoundClasses",
     "Model",
     "Run",
@@ -56,6 +59,7 @@ __all__ = [
     "caption",
     "clean",
     "compare",
+    "detect_moments",
     "discover",
     "embed",
     "evaluate",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.fields import declared, main_fields
+from accord.data.fields import declared, encoded_fields, read_by
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
@@ -197,13 +197,14 @@ def _encoder(
     modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, targets: Sequence[str]
 ) -> Encoder:
     if modality not in choices:
-        there = ", ".join(registry.encoder_names(modality)) or "none so far"
-        raise ConfigError(f"no encoder for {modality}: name one with --{modality}-encoder NAME; there are: {there}")
+        there = ", ".join(registry.encoder_names(read_by(modality))) or "none so far"
+        option = f"{declared(modality).option}-encoder"
+        raise ConfigError(f"no encoder for {modality}: name one with {option} NAME; there are: {there}")
     config, because = choices[modality].config, choices[modality].because
     if bundle is not None and config == EncoderConfig(name=bundle.name, freeze=config.freeze):
         return as_asked(modality, bundle.name, bundle.encoders[modality], config.freeze, because)  # it is read already
     return build_encoder(
-        modality,
+        read_by(modality),
         _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
@@ -223,9 +224,9 @@ def _texts(targets: Sequence[str], corpus: Corpus) -> list[str]:
 
 def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
     """Name and options, with what the rows say of them: the node types of a graph, the width of a step."""
-    options, made = config.options, registry.find(modality, config.name or "")
+    options, made = config.options, registry.find(read_by(modality), config.name or "")
     if made is not None and made.describe:
-        facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus,)
+        facts = (corpus.graph, corpus.target) if modality == "graph" else (corpus, modality)
         options = registry.load(made.describe)(*facts, **config.options)
     return {**options, "name": config.name}
 
@@ -258,7 +259,7 @@ def embedded_pairs(method: Method, pairs: str, accelerator: str) -> dict[str, Te
 
 def default_encoders(corpus: Corpus) -> dict[str, EncoderConfig]:
     """Pretrained, and so frozen: what gives a beginner the best result per minute on two cores; else small ones."""
-    named = {field: declared(field).encoder or "" for field in main_fields()}
+    named = {field: declared(field).encoder or "" for field in encoded_fields()}
     small = {field: name for field, name in named.items() if name and registry.starts_at_random({"name": name})}
     image = EncoderConfig(name="efficientnet_lite0", options={"size": _fitting_size(corpus)})
     frames = {"image": {"name": "efficientnet_lite0", "size": 96}}

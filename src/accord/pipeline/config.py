@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from accord.config import Config
-from accord.data.fields import declared
+from accord.data.fields import declared, encoded_fields
 from accord.data.recipe import DataConfig
 from accord.data.targets import fields_of
 from accord.encoders.freezing import Freeze, parse_freeze
@@ -130,9 +130,10 @@ class RunConfig(Config):
     def _short_form(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        unknown = [modality for modality in value if modality not in modalities()]
+        known = sorted({*modalities(), *encoded_fields()})
+        unknown = [modality for modality in value if modality not in known]
         if unknown:
-            raise ValueError(no_such("modality", str(unknown[0]), modalities()))
+            raise ValueError(no_such("modality", str(unknown[0]), known))
         return {modality: {"name": item} if isinstance(item, str) else item for modality, item in value.items()}
 
 

@@ -163,12 +163,21 @@ def readable_files(modality: str, files: Sequence[Path]) -> tuple[Corpus, list[P
     Raises:
         DataError: none can be read.
     """
-    corpus = corpus_from_items(modality, files)
+    corpus, kept = readable_items(corpus_from_items(modality, files))
+    return corpus, [files[place] for place in kept]
+
+
+def readable_items(corpus: Corpus) -> tuple[Corpus, list[int]]:
+    """The rows of a corpus of files that can be read, and their places; each of the others is said on stderr.
+
+    Raises:
+        DataError: none can be read.
+    """
     bad = {entry.row: entry for entry in check_media(corpus, quiet=True)}
     for entry in bad.values():
         announce(f"{entry.file} left out: {entry.reason}")
-    kept = [place for place in range(len(files)) if place not in bad]
+    kept = [place for place in range(len(corpus)) if place not in bad]
     if not kept:
         first = next(iter(bad.values()))
-        raise DataError(f"none of {len(files)} files can be read: {first.file} is the first ({first.reason})")
-    return corpus.select(np.array(kept)), [files[place] for place in kept]
+        raise DataError(f"none of {len(corpus)} files can be read: {first.file} is the first ({first.reason})")
+    return corpus.select(np.array(kept)), kept

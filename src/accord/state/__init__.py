@@ -8,7 +8,7 @@ from accord.state.bank import FeatureBank
 from accord.state.base import FullPrecisionState
 from accord.state.center import Center
 from accord.state.clusters import TranslatedClusters
-from accord.state.momentum import MomentumEncoder, MomentumParts
+from accord.state.momentum import MomentumEncoder, MomentumParts, ema_blend
 from accord.state.prototypes import PrototypeBank, Prototypes
 from accord.state.queue import FeatureQueue
 from accord.state.scale import LogitScale, Temperature
@@ -27,4 +27,5 @@ __all__ = [
     "Prototypes",
     "Temperature",
     "TranslatedClusters",
+    "ema_blend",
 ]

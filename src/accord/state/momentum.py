@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.functional.checks import check_range, check_share
-from accord.functional.distributed import full_tensor
+from accord.functional.distributed import full_tensor, is_sharded, shard_like
 from accord.functional.schedule import cosine_momentum
 
 
@@ -131,6 +131,56 @@ class MomentumParts(MomentumEncoder):
     def follow(self, parts: Mapping[str, nn.Module], momentum: float | None = None) -> None:
         """:meth:`update` from the online parts."""
         self.update(nn.ModuleDict({name: parts[name] for name in self.followed}), momentum)
+
+
+@torch.no_grad()
+def ema_blend(
+    target: nn.Module, source: nn.Module, momentum: float | Tensor, names: Mapping[str, str] | None = None
+) -> None:
+    """Blend a module's parameters into those of another: ``target <- m target + (1 - m) source``.
+
+    Unlike :class:`MomentumEncoder` it keeps no copy: both may be trained, each by an optimiser of its own, whose
+    averages stay as they are (the self-distillation of MACIL-SD).
+
+    Args:
+        target: what is changed.
+        source: what is blended in; it stays.
+        momentum: m.
+        names: parameter of the target, or a part of it, -> that of the source; parameters of the target that none
+            covers stay. None for all, by equal names.
+
+    Raises:
+        ValueError: momentum outside [0, 1], or the source has no parameter of that name.
+
+    Example:
+        >>> slow, fast = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        >>> nn.init.zeros_(slow.weight), nn.init.ones_(fast.weight)
+        (...)
+        >>> ema_blend(slow, fast, 0.75)
+        >>> slow.weight.item()
+        0.25
+    """
+    if not isinstance(momentum, Tensor):
+        check_share(momentum=momentum)
+    changed, read = dict(target.named_parameters()), dict(source.named_parameters())
+    pairs = {name: name for name in changed} if names is None else dict(_paired(changed, names))
+    missing = sorted(set(pairs.values()) - read.keys())
+    if missing:
+        raise ValueError(f"the source has no parameter {', '.join(missing)}")
+    for name, other in pairs.items():
+        kept, share = changed[name], 1 - momentum
+        blended = shard_like(full_tensor(read[other]).to(kept.dtype), kept)
+        if isinstance(share, Tensor):  # shards take no tensor
+            share = float(share) if is_sharded(kept) else share.to(kept)
+        kept.lerp_(blended, share)
+
+
+def _paired(names: Iterable[str], parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Each name that one of the parts covers, and what it is called in the other module."""
+    for name in names:
+        for part, other in parts.items():
+            if name == part or name.startswith(f"{part}."):
+                yield name, other + name.removeprefix(part)
 
 
 def _resting(module: nn.Module, name: str = "") -> Iterator[str]:

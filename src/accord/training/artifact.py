@@ -17,6 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from accord.data.fields import read_by
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
 from accord.encoders.weights import DESCRIBED
@@ -82,7 +83,7 @@ def _load_encoders(path: Path) -> dict[str, Encoder]:
         facts = {name: (made["spec"], made["weights_from"], made.get("frozen")) for name, made in built.items()}
     encoders = {}
     for modality, (spec, weights_from, frozen) in facts.items():
-        encoders[modality] = encoder = build_encoder(modality, spec, weights=False)
+        encoders[modality] = encoder = build_encoder(read_by(modality), spec, weights=False)
         encoder.weights_from = weights_from
         if frozen:
             encoder.freeze("all")

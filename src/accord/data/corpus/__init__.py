@@ -4,8 +4,16 @@
 ``contents`` looks at whole columns.
 """
 
-from accord.data.corpus.memory import corpus_from_graph, corpus_from_items
+from accord.data.corpus.memory import corpus_from_fields, corpus_from_graph, corpus_from_items
 from accord.data.corpus.opening import open_corpus, survey, undecoded
 from accord.data.corpus.rows import Corpus
 
-__all__ = ["Corpus", "corpus_from_graph", "corpus_from_items", "open_corpus", "survey", "undecoded"]
+__all__ = [
+    "Corpus",
+    "corpus_from_fields",
+    "corpus_from_graph",
+    "corpus_from_items",
+    "open_corpus",
+    "survey",
+    "undecoded",
+]

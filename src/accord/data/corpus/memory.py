@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -11,7 +11,7 @@ import numpy as np
 from accord.data.columns import Columns
 from accord.data.corpus.rows import Corpus
 from accord.data.fields import declared
-from accord.data.modalities import get_modality
+from accord.data.modalities import get_modality, modality_of
 from accord.data.reading.graphs import ID
 from accord.errors import DataError
 
@@ -34,12 +34,35 @@ def corpus_from_items(modality: str, items: Sequence[Any]) -> Corpus:
         [['a cat'], ['a dog']]
     """
     kind = get_modality(modality)
+    if kind.medium:
+        return corpus_from_fields({modality: items})
     cells = [kind.cell(item, i) for i, item in enumerate(items)]
-    if not kind.medium:
-        return Corpus(kind.items, datasets.Dataset.from_dict({modality: cells}), _only(modality), np.arange(len(items)))
+    return Corpus(kind.items, datasets.Dataset.from_dict({modality: cells}), _only(modality), np.arange(len(items)))
+
+
+def corpus_from_fields(items: Mapping[str, Sequence[Any]]) -> Corpus:
+    """A corpus of rows with several media each, from things in memory.
+
+    Args:
+        items: field -> as for :func:`corpus_from_items`, of as many rows.
+
+    Raises:
+        DataError: an item is none of these, or there are not as many of each.
+
+    Example:
+        >>> corpus_from_fields({"video": ["a.mp4", "b.mp4"], "audio": ["a.wav", "b.wav"]})
+        Corpus(items, 2 rows, video=video audio=audio)
+    """
+    counts = {len(given) for given in items.values()}
+    if len(counts) > 1:
+        came = ", ".join(f"{len(given)} of {field}" for field, given in items.items())
+        raise DataError(f"{came}: give as many of each, since they make rows together")
+    cells = {
+        field: [modality_of(field).cell(item, i) for i, item in enumerate(given)] for field, given in items.items()
+    }
     feature = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
-    rows = datasets.Dataset.from_dict({modality: cells}, features=datasets.Features({modality: feature}))
-    return Corpus("items", rows, _only(modality), np.arange(len(items)))
+    rows = datasets.Dataset.from_dict(cells, features=datasets.Features(dict.fromkeys(cells, feature)))
+    return Corpus("items", rows, Columns.parse({field: field for field in cells}), np.arange(len(rows)))
 
 
 def _only(modality: str) -> Columns:

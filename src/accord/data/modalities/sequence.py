@@ -75,8 +75,10 @@ class Sequences(Modality):
         self, field: str, values: Sequence[Steps], spec: Any, views: Sequence[Any], draws: Draws
     ) -> dict[str, Any]:
         """``FIELD (B, T, F)``, ``FIELD_mask (B, T)`` and ``FIELD_times (B, T)`` in seconds, padded with zeros."""
-        batch, times = torch.zeros(len(values), spec.length, spec.dim), torch.zeros(len(values), spec.length)
-        mask = torch.zeros(len(values), spec.length, dtype=torch.bool)
+        whole = spec.whole and not draws.training
+        length = max((len(steps.values) for steps in values), default=0) if whole else spec.length
+        batch, times = torch.zeros(len(values), length, spec.dim), torch.zeros(len(values), length)
+        mask = torch.zeros(len(values), length, dtype=torch.bool)
         for row, steps in enumerate(values):
             count = len(steps.values)
             batch[row, :count], mask[row, :count] = torch.from_numpy(steps.values), True
@@ -155,6 +157,8 @@ def fitted(values: np.ndarray, spec: SequenceInput, draws: Draws) -> Steps:
     if spec.unit_norm:
         values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     count, wanted = len(values), spec.length
+    if spec.whole and not draws.training:
+        return Steps(values, (np.arange(count) * spec.seconds_per_step).astype(np.float32))
     if spec.sampling == "slots":
         return _slots(values, spec)
     places = np.arange(min(count, wanted))

@@ -1,5 +1,14 @@
 """Labels and pairs that may be wrong: finding them, weighing them, correcting them."""
 
+from accord.functional.noise.instances import (
+    SemiBags,
+    cross_modal_instance_loss,
+    gather_bags,
+    instance_contrast,
+    semi_bags,
+    snippets_to_frames,
+    topk_mil_pool,
+)
 from accord.functional.noise.labels import (
     capro_loss,
     collective_bootstrap,
@@ -28,12 +37,16 @@ from accord.functional.noise.pairs import (
 
 __all__ = [
     "GaussianMixture1d",
+    "SemiBags",
     "assign_pseudo_captions",
     "capro_loss",
     "collective_bootstrap",
     "correct_labels",
+    "cross_modal_instance_loss",
+    "gather_bags",
     "gaussian_mixture_1d",
     "gmm_clean_probability",
+    "instance_contrast",
     "kept_mean",
     "label_loss",
     "mixed_posterior",
@@ -43,7 +56,10 @@ __all__ = [
     "pseudo_classification_loss",
     "rectify_labels",
     "select_by_text",
+    "semi_bags",
+    "snippets_to_frames",
     "soft_margin",
     "split_clean",
+    "topk_mil_pool",
     "triplet_ranking_loss",
 ]
