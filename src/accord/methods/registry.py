@@ -40,6 +40,7 @@ _MODULES = {
     "mcl_multistage": "accord.methods.multimodal.mcl_multistage",
     "gram": "accord.methods.multimodal.gram",
     "close": "accord.methods.multimodal.close",
+    "g2l": "accord.methods.video.g2l",
     "xclip": "accord.methods.video.xclip",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",

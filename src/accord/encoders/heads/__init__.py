@@ -7,6 +7,7 @@ Masks are True on real positions.
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
+from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
@@ -26,10 +27,12 @@ __all__ = [
     "PairWeightMLP",
     "PixelPropagation",
     "PrefixProjector",
+    "ProposalConv",
     "QueryMLP",
     "SelfAttentionPool",
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",
+    "SparseMomentMap",
     "prepend",
 ]

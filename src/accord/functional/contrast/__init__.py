@@ -1,6 +1,7 @@
 """Softmaxes over pairs: between two sides, among views, with weights, over remembered keys, among prototypes."""
 
 from accord.functional.contrast.adaptive import adaptive_infonce
+from accord.functional.contrast.grounding import best_moments, geodesic_contrastive_loss, mutual_matching_loss
 from accord.functional.contrast.memory import (
     distill_targets,
     distilled_cross_entropy,
@@ -48,6 +49,7 @@ __all__ = [
     "adaptive_infonce",
     "assigned_prediction_loss",
     "average_view_nt_xent",
+    "best_moments",
     "contrastive_logits",
     "cross_view_nce",
     "cwcl_loss",
@@ -55,9 +57,11 @@ __all__ = [
     "distill_targets",
     "distilled_cross_entropy",
     "first_of_each",
+    "geodesic_contrastive_loss",
     "indexed_nce",
     "info_nce",
     "multi_positive_nce",
+    "mutual_matching_loss",
     "mv_dhel",
     "mv_infonce",
     "nt_xent",
