@@ -1,4 +1,4 @@
-"""Sequence encoders of precomputed features of steps, such as snippets of a film or poses: as they are, or a transformer."""
+"""Sequence encoders of precomputed features of steps, such as snippets or poses: as they are, or a transformer."""
 
 from __future__ import annotations
 

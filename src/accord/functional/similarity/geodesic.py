@@ -51,7 +51,7 @@ def geodesic_similarity(
     Example:
         >>> line = torch.tensor([[1.0, 0.0], [0.9, 0.4], [0.7, 0.7], [-1.0, 0.0]])
         >>> geodesic_similarity(line, torch.tensor([0]), k=2)
-        tensor([[1.0000, 0.9138, 0.8467, 0.0000]])
+        tensor([[1.0000, 0.9138, 0.8472, 0.0000]])
     """
     check_ndim(2 if owner is None else 3, features=features)
     check_shape((len(sources),), **({} if owner is None else {"owner": owner}))

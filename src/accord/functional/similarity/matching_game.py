@@ -55,9 +55,9 @@ def pairwise_interaction(sim: Tensor) -> Tensor:
         ShapeError: not a matrix, or an empty one.
 
     Example:
-        >>> pairwise_interaction(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
-        tensor([[ 0.3808, -0.1192],
-                [-0.1192,  0.3808]])
+        >>> pairwise_interaction(torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+        tensor([[ 0.1134, -0.0770, -0.0770],
+                [-0.0770,  0.1134, -0.0770]])
     """
     check_ndim(2, sim=sim)
     sim = as_float(sim)
@@ -89,9 +89,9 @@ def interaction_alignment_loss(sim: Tensor, interaction: Tensor) -> Tensor:
         ShapeError: the shapes differ.
 
     Example:
-        >>> sim = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> sim = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
         >>> interaction_alignment_loss(sim, pairwise_interaction(sim))
-        tensor(0.0449)
+        tensor(0.0565)
     """
     check_shape(tuple(sim.shape), interaction=interaction)
     with torch.autocast(sim.device.type, enabled=False):
