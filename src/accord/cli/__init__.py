@@ -23,6 +23,7 @@ from accord.cli import (
     evaluate,
     explain,
     export,
+    ground,
     papers,
     probe,
     search,
@@ -131,6 +132,7 @@ app.command(epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command(epilog=probe.EXAMPLE)(probe.probe)
 app.command(epilog=discover.EXAMPLE)(discover.discover)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
+app.command(epilog=ground.EXAMPLE)(ground.ground)
 app.command(epilog=export.EXAMPLE)(export.export)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)

@@ -1,13 +1,14 @@
 """Why an answer: what in a picture and in a text makes them match.
 
 Each way to explain is a file that ends with its declaration: which ability it lives on, and what it reads. Of the ways
-that a method has, the first is taken.
+that a method has, the first is taken. What a method finds in time is drawn by :func:`draw_moments`.
 """
 
 from accord.explaining import concepts, parts, words
 from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
 from accord.explaining.figure import draw_concepts, draw_parts, draw_words
+from accord.explaining.moments import MomentLine, draw_moments
 from accord.explaining.parts import PartsExplanation, explain_parts
 from accord.explaining.words import WordExplanation, WordMap, explain_words
 
@@ -15,6 +16,7 @@ __all__ = [
     "WAYS",
     "ConceptExplanation",
     "Explanation",
+    "MomentLine",
     "PartsExplanation",
     "SharedConcept",
     "Way",
@@ -22,6 +24,7 @@ __all__ = [
     "WordExplanation",
     "WordMap",
     "draw_concepts",
+    "draw_moments",
     "draw_parts",
     "draw_words",
     "explain_concepts",

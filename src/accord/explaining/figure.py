@@ -66,7 +66,7 @@ def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
         _words(figure.add_subplot(grid[row, 2]), concept)
         for column, witness in enumerate(concept.patches):
             _witness(figure.add_subplot(grid[row, 3 + column]), witness)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
@@ -95,7 +95,7 @@ def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
     right.legend(marks, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_axis_off()
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6) -> Path:
@@ -122,7 +122,7 @@ def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6)
     axes[0].set_title("the picture", fontsize=11, color=MUTED)
     for panel, word in zip(axes[1:], explanation.maps, strict=False):
         draw_word(panel, explanation.picture, word)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_word(axes: Axes, picture: Image.Image, word: WordMap) -> None:
@@ -246,7 +246,12 @@ def _blank(axes: Axes) -> Axes:
     return axes
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure atomically.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
     kind = path.suffix.removeprefix(".").lower()
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
+    from accord.pipeline.grounding import Moment, ground
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.model import Model, load, search
     from accord.pipeline.probing import probe
@@ -30,6 +31,7 @@ _HOMES = {
     "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
     "exporting": ("export",),
+    "grounding": ("Moment", "ground"),
     "judgement": ("zero_shot",),
     "model": ("Model", "load", "search"),
     "probing": ("probe",),
@@ -44,6 +46,7 @@ __all__ = [
     "Comparison",
     "FoundClasses",
     "Model",
+    "Moment",
     "Run",
     "apply_decisions",
     "caption",
@@ -54,6 +57,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "ground",
     "load",
     "probe",
     "search",

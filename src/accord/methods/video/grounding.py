@@ -212,6 +212,6 @@ def _check_spread(method: str, encoder: Encoder) -> None:
     if isinstance(fed, VideoInput | SequenceInput) and fed.sampling in ("dense", "window", "around"):
         usual = "segments" if isinstance(fed, VideoInput) else "slots"
         raise ConfigError(
-            f"method {method} looks through the whole: sampling = {fed.sampling!r} of the {encoder.modality} encoder shows "
-            f"a part of it; set encoders.{encoder.modality}.options.sampling={usual}"
+            f"method {method} looks through the whole, of which the {encoder.modality} encoder sees a part with "
+            f"sampling = {fed.sampling!r}: set encoders.{encoder.modality}.options.sampling={usual}"
         )
