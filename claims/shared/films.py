@@ -1,8 +1,8 @@
 """Films of real 8×8 digits: scenes of a digit one after the other, some of which show the digit of an earlier one.
 
 A film is 16 clips, each the grey values of another picture of its scene's digit with noise. At most two sentences stand
-beside a film, of digits that repeat where there are such; each is annotated at one of the scenes that show its digit. A sentence is a vector: a code
-of the digit with noise of its own.
+beside a film, of digits that repeat where there are such; each is annotated at one of the scenes that show its digit. A
+sentence is a vector: a code of the digit with noise of its own.
 """
 
 from __future__ import annotations

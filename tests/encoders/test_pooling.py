@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from accord.encoders.pooling import to_length
+from accord.encoders.pooling import slot_means, to_length
 
 
 def test_more_tokens_are_interpolated_as_torch_interpolates_them() -> None:
@@ -29,3 +29,16 @@ def test_what_is_masked_in_front_is_left_out_as_well() -> None:
     tokens = torch.arange(6.0).view(1, 6, 1)
     mask = torch.tensor([[False, True, True, True, True, False]])
     assert to_length(tokens, mask, 4).flatten().tolist() == [1, 2, 3, 4]
+
+
+def test_slots_are_adaptive_average_pooling_of_each_row_by_itself() -> None:
+    tokens = torch.randn(3, 8, 4)
+    counts = torch.tensor([8, 5, 2])
+    mask = torch.arange(8) < counts[:, None]
+    found = slot_means(tokens, mask, 4)
+    for row, count in enumerate(counts.tolist()):
+        expected = F.adaptive_avg_pool1d(tokens[row, :count].T, 4).T
+        torch.testing.assert_close(found[row], expected)
+    torch.testing.assert_close(slot_means(tokens, None, 2), F.avg_pool1d(tokens.mT, 4).mT)
+    assert slot_means(tokens, None, 8) is tokens
+    assert (slot_means(tokens, torch.zeros(3, 8, dtype=torch.bool), 2) == 0).all()
