@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from accord.data.corpus import Corpus
 from accord.data.modalities import get_modality
 from accord.data.reading.lengths import seconds_of
-from accord.data.reading.media import Unreadable
+from accord.data.reading.media import IMAGE_SUFFIXES, Unreadable
 from accord.data.reading.video import holds_pictures
 from accord.errors import ConfigError, DataError, listed
 from accord.explaining.moments import MomentLine, draw_moments
@@ -121,7 +124,7 @@ def _media(path: Path, field: str) -> Iterator[Path]:
         DataError: there is nothing there.
     """
     kind = get_modality(field)
-    if path.is_file() or (field == "video" and holds_pictures(path)):
+    if path.is_file() or (field == "video" and holds_pictures(path) and not _holds_animations(path)):
         yield path
         return
     if not path.is_dir():
@@ -130,6 +133,15 @@ def _media(path: Path, field: str) -> Iterator[Path]:
     if not found:
         raise DataError(f"{path} holds no {kind.items}, in no folder below either")
     yield from found
+
+
+def _holds_animations(folder: Path) -> bool:
+    """Whether pictures in a folder are clips by themselves, and so no frames of one."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            with suppress(OSError), Image.open(file) as image:
+                return getattr(image, "is_animated", False)
+    return False
 
 
 def _length(path: Path, model: Model, field: str) -> float:

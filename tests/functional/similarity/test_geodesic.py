@@ -53,7 +53,7 @@ def test_an_accelerator_takes_all_edges_at_once_and_finds_the_same(monkeypatch) 
     assert torch.equal(geodesic_similarity(features, sources), expected)
     assert torch.equal(geodesic_similarity(features, sources, hops=64), expected)
     fewer = geodesic_similarity(features, sources, hops=1)
-    assert ((fewer == 0) | (fewer == expected)).all()
+    assert (fewer <= expected).all()
     assert int((fewer > 0).sum()) < int((expected > 0).sum())
 
 
