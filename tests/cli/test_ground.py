@@ -124,7 +124,7 @@ def test_the_answers_are_those_of_the_model_on_its_rows(run: Path, folder: Path)
     batch = next(iter(model.loader(corpus.select([3]), ("video",), targets=("moments",))))
     expected = model.method.find_moments(batch | {"moment_text": [["it is green"]]}, most=1)[0]
     assert [found.start, found.end] == pytest.approx(expected.spans[0, 0].tolist())
-    assert found.score == pytest.approx(float(expected.scores[0, 0]), rel=1e-4)
+    assert found.score == pytest.approx(expected.scores[0, 0].item(), rel=1e-4)
 
 
 def test_a_folder_is_looked_through_and_what_cannot_be_read_is_named(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -87,18 +87,19 @@ def _followed(
     distance: Tensor, near: Tensor, length: Tensor, owner: Tensor, cutoff: float, hops: int, ask: bool
 ) -> Tensor:
     """The same, from the items alone that the hop before brought nearer: a processor finds them without waiting."""
-    count = distance.shape[1]
-    row, item = distance.isfinite().nonzero(as_tuple=True)
+    count, found = distance.shape[1], distance.flatten()
+    place = found.isfinite().nonzero().squeeze(1)  # of what came nearer, the sources at first
     for _ in range(hops):
-        reached = distance[row, item, None] + length[owner[row], item]  # (f, k)
+        row, item = place // count, place % count
+        reached = found[place, None] + length[owner[row], item]  # (f, k)
         short = reached <= cutoff
-        place = (row[:, None] * count + near[owner[row], item])[short]
-        shorter = distance.flatten().scatter_reduce(0, place, reached[short], "amin").view_as(distance)
-        row, item = (shorter < distance).nonzero(as_tuple=True)
-        distance = shorter
-        if not len(row):
+        target = (row[:, None] * count + near[owner[row], item])[short]
+        before = found[target]
+        found.scatter_reduce_(0, target, reached[short], "amin")
+        place = target[found[target] < before].unique()
+        if not len(place):
             break
-    return distance
+    return found.view_as(distance)
 
 
 def _edges(items: Tensor, k: int) -> tuple[Tensor, Tensor]:
