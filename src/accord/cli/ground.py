@@ -74,8 +74,18 @@ def ground(
     from accord.cli.output import console
 
     files, sentences = _files_and_sentences(asked, sentence or [])
-    options = {"top": top, "nms": nms, "duration": duration, "out": out, "figure": figure}
-    found = pipeline.ground(run, files, sentences, **options, device=device.value, workers=workers)
+    found = pipeline.ground(
+        run,
+        files,
+        sentences,
+        top=top,
+        nms=nms,
+        duration=duration,
+        out=out,
+        figure=figure,
+        device=device.value,
+        workers=workers,
+    )
     if out is not None:
         typer.echo(f"wrote {len(found)} moments to {out}")
     else:

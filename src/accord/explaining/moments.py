@@ -94,13 +94,13 @@ def draw_moments(lines: Sequence[MomentLine], path: str | Path) -> Path:
 
 
 def _curve(axes: Axes, line: MomentLine) -> None:
-    """The score over time, and the best spans as bars under it."""
+    """The score over time, and the best spans as bars at their scores."""
     times, scores = line.curve()
     axes.fill_between(times, scores, step="mid", color=MUTED, alpha=0.25, linewidth=0)
     axes.plot(times, scores, color=INK, linewidth=1)
     for rank, (start, end, score) in enumerate(line.best):
         colour = PALETTE[rank % len(PALETTE)]
-        axes.axvspan(start, end, color=colour, alpha=0.18 if rank else 0.35, linewidth=0)
+        axes.hlines(score, start, end, color=colour, linewidth=4 if rank else 7, alpha=0.8)
         axes.annotate(str(rank + 1), ((start + end) / 2, score), color=colour, ha="center", va="bottom", fontsize=10)
     axes.set_xlim(0, line.seconds)
     axes.set_ylim(0, max(1e-6, 1.25 * float(scores.max(initial=0.0))))

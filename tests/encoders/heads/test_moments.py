@@ -33,7 +33,7 @@ def test_a_cell_is_divided_by_the_cells_that_are_there_under_its_kernel() -> Non
     layer = ProposalConv(mask, 2, 3, kernel=3, layers=1).eval()
     x = torch.rand(1, 2, 6, 6) * mask
     count = F.conv2d(mask[None, None].float(), torch.ones(1, 1, 3, 3), padding=1)
-    plain = F.conv2d(x, layer.layers[0][0].weight, padding=1) / (1 + layer.layers[0][1].eps) ** 0.5
+    plain = F.conv2d(x, layer.convs[0].weight, padding=1) / (1 + layer.norms[0].eps) ** 0.5
     torch.testing.assert_close(layer(x), torch.where(count > 0, plain.relu() / count.clamp(min=1), 0.0))
 
 

@@ -79,26 +79,26 @@ class ProposalConv(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise ConfigError(f"kernel = {kernel}: expected an odd number, so that a cell is in its middle")
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                # without a bias, which batch norm takes away again
-                nn.Conv2d(
-                    hidden if number else channels, hidden, kernel, padding=_padding(kernel, layers, number), bias=False
-                ),
-                nn.BatchNorm2d(hidden),
-                nn.ReLU(),
+        self.convs = nn.ModuleList(
+            nn.Conv2d(
+                hidden if number else channels,
+                hidden,
+                kernel,
+                padding=_padding(kernel, layers, number),
+                bias=False,  # batch norm takes it away again
             )
             for number in range(layers)
         )
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer[0].weight, mode="fan_out", nonlinearity="relu")
+        self.norms = nn.ModuleList(nn.BatchNorm2d(hidden) for _ in range(layers))
+        for parameter in self.convs.parameters():
+            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
         for number, share in enumerate(_shares(mask, kernel, layers)):
             self.register_buffer(f"share{number}", share, persistent=False)
 
     def forward(self, moments: Tensor) -> Tensor:
         """``(B, C, N, N)`` to ``(B, hidden, N, N)``."""
-        for number, layer in enumerate(self.layers):
-            moments = layer(moments) * self.get_buffer(f"share{number}")
+        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            moments = norm(conv(moments)).relu() * self.get_buffer(f"share{number}")
         return moments
 
 
