@@ -88,7 +88,7 @@ def ground(
             check_replaceable(Path(path), kind, f"{what} of Accord")
     model = load(run, device, workers)
     model.able(FindsMoments)
-    (field,) = model.method.subjects
+    field = _subject(model)
     given = [files] if isinstance(files, str | Path) else files
     corpus, paths = readable_files(field, [path for item in given for path in _media(Path(item), field)])
     lengths = [_length(path, model, field) if duration is None else duration for path in paths]
@@ -115,6 +115,21 @@ def _check(sentences: Sequence[str], top: int, nms: float | None, duration: floa
         raise ConfigError(f"ground: nms = {nms}; expected an overlap above 0 and at most 1")
     if duration is not None and not duration > 0:
         raise ConfigError(f"ground: duration = {duration}; expected seconds above 0")
+
+
+def _subject(model: Model) -> str:
+    """What the method looks through.
+
+    Raises:
+        ConfigError: it looks through several things at once, which no single file holds.
+    """
+    subjects = model.method.subjects
+    if len(subjects) > 1:
+        raise ConfigError(
+            f"ground: method {model.method.name} looks through {' and '.join(subjects)} of a row at once, and a file is "
+            "one of them: use accord evaluate --task moments on rows"
+        )
+    return subjects[0]
 
 
 def _media(path: Path, field: str) -> Iterator[Path]:
