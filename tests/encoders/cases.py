@@ -170,13 +170,6 @@ CASES = {
         lambda: (torch.zeros(2, 7, 4), None),
         "(B, T, 5)",
     ),
-    "plain_sequence": Case(
-        "sequence",
-        {"name": "plain_sequence", "features": 5},
-        sequences,
-        lambda: (torch.zeros(2, 7, 4), None),
-        "(B, T, 5)",
-    ),
     "hetero": Case("graph", GRAPH, graph, wrong_graph, "(nodes, 3)"),
 }
 

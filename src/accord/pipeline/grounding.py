@@ -126,8 +126,8 @@ def _subject(model: Model) -> str:
     subjects = model.method.subjects
     if len(subjects) > 1:
         raise ConfigError(
-            f"ground: method {model.method.name} looks through {' and '.join(subjects)} of a row at once, and a file is "
-            "one of them: use accord evaluate --task moments on rows"
+            f"ground: method {model.method.name} looks through {' and '.join(subjects)} of a row at once, and a file "
+            "is one of them: use accord evaluate --task moments on rows"
         )
     return subjects[0]
 
