@@ -3,8 +3,8 @@
 The moments are those of a film of scenes that repeat: all cells of a map whose clips are random vectors around one of
 twelve. Both sides find the five nearest neighbours of each moment by Euclidean distance, measure the edges by cosine,
 and look for paths of at most 0.5 from 64 moments. The other side is what one would put together: scikit-learn's
-neighbours and SciPy's Dijkstra with a limit. The paths alone are timed on the same edges, too. One thread, in turn;
-medians of some repetitions after one that does not count. All paths are compared.
+neighbours and SciPy's Dijkstra with a limit. The paths alone are timed on the same edges, too. Processor time of one
+thread, in turn; medians of some repetitions after one that does not count. All paths are compared.
 
     python benchmarks/geodesic.py [--moments 4096]
 """
@@ -73,13 +73,13 @@ def film(moments: int) -> Tensor:
 
 
 def timed(sides: dict[tuple[str, str], Callable[[], Any]]) -> dict[tuple[str, str], float]:
-    """Median seconds of each, in turn."""
+    """Median seconds of each, in turn, in processor time, which other work on the machine hardly changes."""
     taken: dict[tuple[str, str], list[float]] = {name: [] for name in sides}
     for _ in range(REPEATS + 1):
         for name, run in sides.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             run()
-            taken[name].append(time.perf_counter() - begun)
+            taken[name].append(time.process_time() - begun)
     return {name: statistics.median(values[1:]) for name, values in taken.items()}
 
 
