@@ -53,6 +53,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/scale.py
 	$(PY) benchmarks/verbs.py
 	$(PY) benchmarks/mixtures.py
+	$(PY) benchmarks/geodesic.py
 	$(PY) benchmarks/discover.py
 	$(PY) benchmarks/clean.py
 	$(PY) benchmarks/clips.py

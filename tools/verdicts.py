@@ -38,6 +38,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "emoji_web": "cross_entropy",
     "fdt": "retrieval",
     "filip": "localisation against CLIP",
+    "g2l": "semantic overlap",
     "gpc_gcd": "number from 30",
     "gram": "anchor to tuple",
     "gram_speech": "anchor to tuple",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from accord.pipeline.discovery import discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
+    from accord.pipeline.grounding import ground
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.probing import probe
     from accord.pipeline.transferring import transfer
@@ -47,6 +48,7 @@ _VERBS = (
     "evaluate",
     "explain",
     "export",
+    "ground",
     "load",
     "probe",
     "search",
@@ -75,6 +77,7 @@ __all__ = [
     "explain",
     "export",
     "functional",
+    "ground",
     "load",
     "methods",
     "probe",

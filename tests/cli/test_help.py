@@ -22,6 +22,7 @@ VERBS = (
     ("compare",),
     ("discover",),
     ("detect-moments",),
+    ("ground",),
     ("clean",),
     ("data", "list"),
     ("data", "get"),
@@ -50,7 +51,7 @@ def test_every_verb_has_an_example_that_parses(accord_cli, verb, tmp_path, monke
     words = example(result.stdout)
     assert tuple(words[1 : 1 + len(verb)]) == verb
     monkeypatch.chdir(tmp_path)
-    for folder in ("runs/first", "runs/coca", "unpacked"):
+    for folder in ("runs/first", "runs/coca", "runs/g2l", "unpacked"):
         (tmp_path / folder).mkdir(parents=True)
     context = typer.main.get_command(app).make_context("accord", words[1:])
     command = context.command

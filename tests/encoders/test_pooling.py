@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from accord.encoders.pooling import pooled_onto, to_length
+from accord.encoders.pooling import pooled_onto, slot_means, to_length
 
 
 def test_more_tokens_are_interpolated_as_torch_interpolates_them() -> None:
@@ -40,3 +40,16 @@ def test_streams_are_averaged_onto_the_places_of_another_whatever_the_padding() 
     few = pooled_onto(tokens[:, :2], None, torch.tensor([[True] * 4, [True, True, False, False]]))
     assert few[0, :, 0].tolist() == [0, 0, 2, 2]
     assert few[1].tolist() == [[12, 13], [14, 15], [0, 0], [0, 0]]
+
+
+def test_slots_are_adaptive_average_pooling_of_each_row_by_itself() -> None:
+    tokens = torch.randn(3, 8, 4)
+    counts = torch.tensor([8, 5, 2])
+    mask = torch.arange(8) < counts[:, None]
+    found = slot_means(tokens, mask, 4)
+    for row, count in enumerate(counts.tolist()):
+        expected = F.adaptive_avg_pool1d(tokens[row, :count].T, 4).T
+        torch.testing.assert_close(found[row], expected)
+    torch.testing.assert_close(slot_means(tokens, None, 2), F.avg_pool1d(tokens.mT, 4).mT)
+    assert slot_means(tokens, None, 8) is tokens
+    assert (slot_means(tokens, torch.zeros(3, 8, dtype=torch.bool), 2) == 0).all()

@@ -19,6 +19,7 @@ SPECS = {
     "metapath": {"name": "metapath", **PATHS},
     "tiny_sequence": {"name": "tiny_sequence", "features": 3},
     "step_projection": {"name": "step_projection", "features": 3},
+    "plain_sequence": {"name": "plain_sequence", "features": 3},
     "frames:": "frames:tiny_resnet",
     "whisper:": {"name": "whisper:none", "config": {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2}},
 }

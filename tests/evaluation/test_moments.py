@@ -7,7 +7,6 @@ import torch
 from answering import Finder, measured, model_of, prepared, rows_of, shown
 
 from accord.errors import ConfigError
-from accord.evaluation.tasks.moments import temporal_iou
 from accord.methods.abilities import Moments
 
 SENTENCES = {"moment_text": ["it runs", "it rests"], "duration": 10.0}
@@ -83,11 +82,6 @@ def test_sentences_of_a_row_are_drawn_together(tmp_path):
     model = model_of(Finder, lambda row: spans([[0, 4]], [[0, 1]]))
     metric = measured("moments", model, prepared(rows_of(tmp_path, both)))["mean IoU"]
     assert (metric.low, metric.value, metric.high) == (50, 50, 50)
-
-
-def test_spans_that_do_not_meet_or_have_no_length_overlap_nothing():
-    found = torch.tensor([[0.0, 1.0], [3.0, 3.0], [2.0, 5.0], [0.0, 9.0]])
-    assert temporal_iou(found, torch.tensor([2.0, 5.0])).tolist() == pytest.approx([0, 0, 1, 1 / 3])
 
 
 def test_no_sentence_is_no_number(tmp_path):

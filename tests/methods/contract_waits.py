@@ -23,6 +23,7 @@ ASKING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # an
 PROCESSORS = (
     "functional/tiled.py: return bool(largest",  # which shortcut to take: an accelerator is not asked
     "functional/checks.py: check_range(",  # indices out of range: an accelerator refuses them itself
+    "functional/similarity/geodesic.py: ",  # which items came nearer: an accelerator follows all edges
     "functional/mixing.py: ",  # draws are of the processor's generator
     "image/pixpro.py: self.teacher.follow(",  # a momentum is computed where it is needed
     "image/slotcon.py: self.teacher.follow(",

@@ -24,6 +24,7 @@ from accord.cli import (
     evaluate,
     explain,
     export,
+    ground,
     papers,
     probe,
     search,
@@ -133,6 +134,7 @@ app.command(epilog=probe.EXAMPLE)(probe.probe)
 app.command(epilog=discover.EXAMPLE)(discover.discover)
 app.command("detect-moments", epilog=detect_moments.EXAMPLE)(detect_moments.detect_moments)
 app.command(epilog=explain.EXAMPLE)(explain.explain)
+app.command(epilog=ground.EXAMPLE)(ground.ground)
 app.command(epilog=export.EXAMPLE)(export.export)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)

@@ -115,3 +115,36 @@ def to_length(tokens: Tensor, mask: Tensor | None, length: int) -> Tensor:
     share = (place - low).clamp(0, 1)[..., None].to(tokens.dtype)
     fitted = torch.lerp(tokens.take_along_dim(low[..., None], 1), tokens.take_along_dim(high[..., None], 1), share)
     return fitted.masked_fill(~held[..., None], 0)
+
+
+def slot_means(tokens: Tensor, mask: Tensor | None, slots: int) -> Tensor:
+    """The means of what ``slots`` equal spans of each row's real tokens touch: adaptive average pooling, row by row.
+
+    Of fewer tokens than slots some stand in several.
+
+    Args:
+        tokens: ``(B, N, D)``.
+        mask: ``(B, N)`` bool, padding behind the real positions, or None when all are real.
+        slots: number of spans.
+
+    Returns:
+        ``(B, slots, D)``; zero for a row without any real position.
+
+    Example:
+        >>> import torch
+        >>> tokens = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
+        >>> two = torch.tensor([[True, True, False, False]])
+        >>> slot_means(tokens, None, 2)[0, :, 0], slot_means(tokens, two, 4)[0, :, 0]
+        (tensor([1.5000, 3.5000]), tensor([1., 1., 2., 2.]))
+    """
+    rows, present, _ = tokens.shape
+    if mask is None and present == slots:
+        return tokens
+    place = torch.arange(present, device=tokens.device)
+    mask = torch.ones(rows, present, dtype=torch.bool, device=tokens.device) if mask is None else mask
+    count = mask.sum(dim=1)[:, None]  # (B, 1)
+    edge = torch.arange(slots + 1, device=tokens.device) * count  # (B, slots + 1), of `slots` times a position
+    start, stop = edge[:, :-1] // slots, (edge[:, 1:] + slots - 1) // slots
+    inside = (place >= start[..., None]) & (place < stop[..., None]) & mask[:, None]  # (B, slots, N)
+    share = inside.to(tokens.dtype)
+    return torch.einsum("bsn,bnd->bsd", share / share.sum(dim=2, keepdim=True).clamp_min(1), tokens)

@@ -277,6 +277,15 @@ DECLARATIONS = (
         describe="accord.encoders.sequence:describe_steps",
     ),
     Declaration(
+        modality="sequence",
+        name="plain_sequence",
+        make="accord.encoders.sequence:build_plain_sequence",
+        config="accord.encoders.sequence:PlainSequenceConfig",
+        gives=_STEPS - {"layers"},
+        about="precomputed features of steps as they are, with nothing to train",
+        describe="accord.encoders.sequence:describe_steps",
+    ),
+    Declaration(
         modality="graph",
         name="hetero",
         make="accord.encoders.graph:build_hetero",

@@ -1,7 +1,7 @@
 """Why an answer: what in a picture and in a text makes them match; and what a method makes of what it does not see.
 
 Each way to explain is a file that ends with its declaration: which ability it lives on, and what it reads. Of the ways
-that a method has, the first is taken.
+that a method has, the first is taken. What a method finds in time is drawn by :func:`draw_moments`.
 """
 
 from accord.explaining import concepts, filled, parts, words
@@ -9,6 +9,7 @@ from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
 from accord.explaining.figure import draw_concepts, draw_filled, draw_parts, draw_words
 from accord.explaining.filled import FilledExplanation, explain_filled
+from accord.explaining.moments import MomentLine, draw_moments
 from accord.explaining.parts import PartsExplanation, explain_parts
 from accord.explaining.words import WordExplanation, WordMap, explain_words
 
@@ -17,6 +18,7 @@ __all__ = [
     "ConceptExplanation",
     "Explanation",
     "FilledExplanation",
+    "MomentLine",
     "PartsExplanation",
     "SharedConcept",
     "Way",
@@ -25,6 +27,7 @@ __all__ = [
     "WordMap",
     "draw_concepts",
     "draw_filled",
+    "draw_moments",
     "draw_parts",
     "draw_words",
     "explain_concepts",

@@ -67,7 +67,7 @@ def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
         _words(figure.add_subplot(grid[row, 2]), concept)
         for column, witness in enumerate(concept.patches):
             _witness(figure.add_subplot(grid[row, 3 + column]), witness)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
@@ -96,7 +96,7 @@ def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
     right.legend(marks, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_axis_off()
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int = 8) -> Path:
@@ -122,7 +122,7 @@ def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int =
             axes[row, column].imshow(frames[frame], vmin=0, vmax=1)
             axes[row, column].set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name if count > 1 or row else "picture", fontsize=10)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6) -> Path:
@@ -149,7 +149,7 @@ def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6)
     axes[0].set_title("the picture", fontsize=11, color=MUTED)
     for panel, word in zip(axes[1:], explanation.maps, strict=False):
         draw_word(panel, explanation.picture, word)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def draw_word(axes: Axes, picture: Image.Image, word: WordMap) -> None:
@@ -273,7 +273,12 @@ def _blank(axes: Axes) -> Axes:
     return axes
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure atomically.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
     kind = path.suffix.removeprefix(".").lower()
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:

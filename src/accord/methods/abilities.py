@@ -329,8 +329,14 @@ class FindsMoments(Ability):
     does = "find moments"
 
     @abstractmethod
-    def find_moments(self, batch: Batch) -> list[Moments]:
-        """The moments of each row of the batch."""
+    def find_moments(self, batch: Batch, *, most: int | None = None, overlap: float | None = None) -> list[Moments]:
+        """The moments of each row of the batch.
+
+        Args:
+            batch: with ``moment_text`` and ``duration``.
+            most: how many for a sentence, at most; None for as many as the method is set to.
+            overlap: IoU above which the less likely of two is dropped; None likewise.
+        """
 
 
 @dataclass

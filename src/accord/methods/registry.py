@@ -41,6 +41,7 @@ _MODULES = {
     "gram": "accord.methods.multimodal.gram",
     "close": "accord.methods.multimodal.close",
     "rcad": "accord.methods.multimodal.rcad",
+    "g2l": "accord.methods.video.g2l",
     "xclip": "accord.methods.video.xclip",
     "cross_video_mae": "accord.methods.video.cross_video_mae",
     "macil_sd": "accord.methods.video.macil_sd",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accord.pipeline.discovery import FoundClasses, discover
     from accord.pipeline.explanation import explain
     from accord.pipeline.exporting import export
+    from accord.pipeline.grounding import Moment, ground
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.model import Model, load, search
     from accord.pipeline.probing import probe
@@ -36,6 +37,7 @@ _HOMES = {
     "discovery": ("FoundClasses", "discover"),
     "explanation": ("explain",),
     "exporting": ("export",),
+    "grounding": ("Moment", "ground"),
     "judgement": ("zero_shot",),
     "model": ("Model", "load", "search"),
     "probing": ("probe",),
@@ -52,6 +54,7 @@ __all__ = [
     "Detected",
     "FoundClasses",
     "Model",
+    "Moment",
     "Run",
     "add_counterfactuals",
     "agreement",
@@ -65,6 +68,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "ground",
     "load",
     "probe",
     "search",

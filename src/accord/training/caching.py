@@ -121,12 +121,14 @@ def _entries(corpus: Corpus, modality: str, variants: int = 0) -> int:
 
 
 def layout_of(modality: str, encoder: Encoder, wanted: frozenset[str], views: Sequence[View] = ()) -> Layout | None:
-    """What has to be stored of a frozen encoder's features, or None where that cannot be.
+    """What has to be stored of a frozen encoder's features, or None where that cannot be, or it has no weights.
 
     Streams are stored that have as many positions for every item: those of modalities that are :attr:`even`, unless
     views have sizes of their own, and the layers of any network.
     """
     names = sorted(wanted - {"pooled"})
+    if next(encoder.parameters(), None) is None:  # what is read is what it gives
+        return None
     if not names:
         return Layout(encoder.dim)
     inputs = encoder.input

@@ -8,6 +8,7 @@ from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionP
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.masked import MaskedDecoder
+from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
@@ -28,10 +29,12 @@ __all__ = [
     "PairWeightMLP",
     "PixelPropagation",
     "PrefixProjector",
+    "ProposalConv",
     "QueryMLP",
     "SelfAttentionPool",
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",
+    "SparseMomentMap",
     "prepend",
 ]

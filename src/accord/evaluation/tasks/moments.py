@@ -14,6 +14,7 @@ from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.needs import Can, Rows, Subjects
 from accord.evaluation.sections import Curves
 from accord.evaluation.task import Options, Task
+from accord.functional import temporal_iou
 from accord.methods.abilities import FindsMoments
 
 if TYPE_CHECKING:
@@ -58,18 +59,6 @@ def shows(model: Model, prepared: Prepared, options: MomentsOptions) -> list[Cur
     return [Curves(lead, lines, x="IoU", y="percent of sentences", title="Moments")]
 
 
-def temporal_iou(spans: Tensor, moments: Tensor) -> Tensor:
-    """Intersection over union ``(...)`` of spans with moments ``(..., 2)``, start and end in seconds.
-
-    Example:
-        >>> temporal_iou(torch.tensor([[0.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 3.0])).tolist()
-        [0.3333333432674408, 0.0]
-    """
-    both = (torch.minimum(spans[..., 1], moments[..., 1]) - torch.maximum(spans[..., 0], moments[..., 0])).clamp(min=0)
-    either = spans.diff(dim=-1)[..., 0] + moments.diff(dim=-1)[..., 0] - both
-    return both / either.clamp(min=torch.finfo(either.dtype).tiny)
-
-
 def _overlaps(model: Model, prepared: Prepared, most: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """IoU ``(n, most)`` of the spans found for each sentence with its moment, and the group of its row ``(n,)``.
 
@@ -89,7 +78,7 @@ def _asked(model: Model, prepared: Prepared, most: int) -> tuple[NDArray[np.floa
         found = torch.zeros(int(there.sum()), most)
         row = 0
         for answer, moments, present in zip(answers, batch["moments"], there, strict=True):
-            iou = temporal_iou(answer.spans[:, :most], moments[present][:, None])  # (S, at most `most`)
+            iou = temporal_iou(answer.spans[:, :most], moments[present][:, None])[..., 0]  # (S, at most `most`)
             found[row : row + len(iou), : iou.shape[1]] = iou.cpu()
             row += len(iou)
         return found, batch["index"][there.nonzero()[:, 0]].cpu()

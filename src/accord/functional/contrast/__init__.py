@@ -8,6 +8,7 @@ from accord.functional.contrast.candidates import (
     swap_sensitivity,
 )
 from accord.functional.contrast.cross_modal import cross_modal_prototype_loss, slot_nt_xent
+from accord.functional.contrast.grounding import best_moments, geodesic_contrastive_loss, mutual_matching_loss
 from accord.functional.contrast.memory import (
     distill_targets,
     distilled_cross_entropy,
@@ -55,6 +56,7 @@ __all__ = [
     "adaptive_infonce",
     "assigned_prediction_loss",
     "average_view_nt_xent",
+    "best_moments",
     "candidate_ce",
     "candidate_distill",
     "candidate_logits",
@@ -66,9 +68,11 @@ __all__ = [
     "distill_targets",
     "distilled_cross_entropy",
     "first_of_each",
+    "geodesic_contrastive_loss",
     "indexed_nce",
     "info_nce",
     "multi_positive_nce",
+    "mutual_matching_loss",
     "mv_dhel",
     "mv_infonce",
     "nt_xent",

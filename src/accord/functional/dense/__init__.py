@@ -1,5 +1,4 @@
-"""Cells of feature maps: where they lie in the picture, what agrees between crops, how they group into slots;
-and what is hidden of them."""
+"""Cells of maps: where they lie in picture or time, what agrees between crops, how they group, what is hidden."""
 
 from accord.functional.dense.geometry import (
     crop_cell_centers,
@@ -22,6 +21,14 @@ from accord.functional.dense.mae import (
     slot_pool,
     unpatchify,
 )
+from accord.functional.dense.moments import (
+    moment_iou_map,
+    moment_lengths,
+    scaled_iou_bce,
+    sparse_moment_mask,
+    temporal_iou,
+    temporal_nms,
+)
 from accord.functional.dense.slots import (
     active_slots,
     assign_pixels,
@@ -42,6 +49,8 @@ __all__ = [
     "inverse_augment",
     "local_global_nce",
     "masked_mse",
+    "moment_iou_map",
+    "moment_lengths",
     "nonempty_boxes",
     "overlap_boxes",
     "patch_statistics",
@@ -53,10 +62,14 @@ __all__ = [
     "pixpro_loss",
     "predicted_frames",
     "random_masking",
+    "scaled_iou_bce",
     "semantic_grouping",
     "slot_contrast",
     "slot_pool",
     "slotcon_loss",
     "soft_distillation",
+    "sparse_moment_mask",
+    "temporal_iou",
+    "temporal_nms",
     "unpatchify",
 ]

@@ -1,5 +1,11 @@
 """How alike two things are: by vectors, token by token, by the volume of a tuple, by the paths of a graph."""
 
+from accord.functional.similarity.geodesic import geodesic_similarity
+from accord.functional.similarity.matching_game import (
+    interaction_alignment_loss,
+    matching_game_value,
+    pairwise_interaction,
+)
 from accord.functional.similarity.metapath import (
     cluster_negative_weights,
     mask_edges,
@@ -45,21 +51,25 @@ __all__ = [
     "cluster_negative_weights",
     "gate_entropy",
     "gated_similarity",
+    "geodesic_similarity",
     "gram_contrastive_loss",
     "gram_matrix",
     "hard_negative_weights",
     "info_nce_from_similarity",
+    "interaction_alignment_loss",
     "joint_scores",
     "late_interaction",
     "late_interaction_pair",
     "log_volume",
     "mask_edges",
     "mask_features",
+    "matching_game_value",
     "matching_pairs",
     "mean_cosine",
     "normalize_adjacency",
     "pair_masks",
     "pairwise_cosine_similarity",
+    "pairwise_interaction",
     "pathsim",
     "row_normalize_features",
     "sample_hard_negatives",
