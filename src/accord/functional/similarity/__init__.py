@@ -1,5 +1,11 @@
 """How alike two things are: by vectors, token by token, by the volume of a tuple, by the paths of a graph."""
 
+from accord.functional.similarity.alignment import (
+    cross_lingual_loss,
+    soft_alignment,
+    soft_alignment_pair,
+    token_alignment,
+)
 from accord.functional.similarity.metapath import (
     cluster_negative_weights,
     mask_edges,
@@ -43,6 +49,7 @@ from accord.functional.similarity.volumes import (
 
 __all__ = [
     "cluster_negative_weights",
+    "cross_lingual_loss",
     "gate_entropy",
     "gated_similarity",
     "gram_contrastive_loss",
@@ -67,8 +74,11 @@ __all__ = [
     "score_and_cosine",
     "select_tokens",
     "similarity_weights",
+    "soft_alignment",
+    "soft_alignment_pair",
     "span_distance",
     "stacked_cross_attention",
+    "token_alignment",
     "topk_neighbors",
     "tuple_scores",
     "tuple_volume",
