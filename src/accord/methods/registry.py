@@ -41,6 +41,8 @@ _MODULES = {
     "gram": "accord.methods.multimodal.gram",
     "close": "accord.methods.multimodal.close",
     "xclip": "accord.methods.video.xclip",
+    "sign_windows": "accord.methods.video.sign_windows",
+    "cico": "accord.methods.video.cico",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

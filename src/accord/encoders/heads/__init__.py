@@ -9,6 +9,7 @@ from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, Sha
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
+from accord.encoders.heads.sequence import StepTower
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",
+    "StepTower",
     "prepend",
 ]

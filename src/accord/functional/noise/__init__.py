@@ -25,9 +25,11 @@ from accord.functional.noise.pairs import (
     soft_margin,
     triplet_ranking_loss,
 )
+from accord.functional.noise.segments import Segment, temporal_pseudo_labels
 
 __all__ = [
     "GaussianMixture1d",
+    "Segment",
     "assign_pseudo_captions",
     "capro_loss",
     "collective_bootstrap",
@@ -45,5 +47,6 @@ __all__ = [
     "select_by_text",
     "soft_margin",
     "split_clean",
+    "temporal_pseudo_labels",
     "triplet_ranking_loss",
 ]
