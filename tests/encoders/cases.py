@@ -170,13 +170,6 @@ CASES = {
         lambda: (torch.zeros(2, 7, 4), None),
         "(B, T, 5)",
     ),
-    "steps": Case(
-        "sequence",
-        {"name": "steps", "features": 6, "streams": 2},
-        lambda: (torch.randn(3, 7, 6), lengths_to_mask([4, 7, 2])),
-        lambda: (torch.zeros(2, 7, 4), None),
-        "(B, T, 6)",
-    ),
     "windows": Case(
         "sequence",
         {

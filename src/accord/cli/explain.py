@@ -1,4 +1,4 @@
-"""``accord explain``: why a picture and a text match."""
+"""``accord explain``: why a picture, clip or sequence and a text match."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ EXAMPLE = """Example:
 
 accord explain runs/fdt heart.png --text "a red heart"
 
-accord explain runs/slots street.jpg"""
+accord explain runs/slots street.jpg
+
+accord explain runs/cico poses.npy --text "rain in the north" --out why.svg"""
 
 
 def explain(
     run: RunArgument,
-    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Path of a picture.")],
+    image: Annotated[Path, typer.Argument(exists=True, help="Path of a picture; or of a clip or .npy file.")],
     text: Annotated[
         str | None,
         typer.Option(help="The words whose match with the picture is to be explained; not for methods that segment."),
@@ -35,7 +37,7 @@ def explain(
     column: NamedColumns = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Say why a picture and a text match, or what parts a picture has, and draw it."""
+    """Say why a picture, clip or sequence and a text match, or what parts a picture has, and draw it."""
     from accord import pipeline
     from accord.cli.output import show_explanation
 
