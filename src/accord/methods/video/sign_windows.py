@@ -31,7 +31,8 @@ ADAPT = "adapt"
 class SignWindowsConfig(settings.Config):
     """Settings of :class:`SignWindows`; defaults of adaptation from the paper's code."""
 
-    signs: tuple[str, ...] = Field((), description="names of the signs of the model that is adapted; it says them")
+    adapt: bool = Field(False, description="adapt the run that is the space, by pseudo-labels; else learn by labels")
+    signs: tuple[str, ...] = Field((), description="names of its signs, which it says itself")
     threshold: float = Field(0.6, ge=0, lt=1, description="probability above which a window is labelled")
     merge: int = Field(3, ge=0, description="steps within which a window joins a segment")
     suppress: int = Field(24, ge=0, description="steps within which a window opens no other segment of its sign")
@@ -68,14 +69,19 @@ class SignWindows(Method, Embeds, Classifies):
     def __init__(self, config: Any, encoders: Mapping[str, Encoder], data: DataInfo) -> None:
         super().__init__(config, encoders, data)
         encoder, cfg = encoders["sequence"], self.config
+        if cfg.adapt != bool(cfg.signs):
+            raise ConfigError(
+                f"method {self.name}: adapt = {cfg.adapt} with {len(cfg.signs)} signs; to adapt a run of it to other "
+                "data, set method.adapt to true and name the run as space"
+            )
         signs = cfg.signs or data.classes
-        if len(signs) < 2 or (data.multi_label and not cfg.signs):
+        if len(signs) < 2 or (data.multi_label and not cfg.adapt):
             found = "several a row" if data.multi_label else f"those of {len(signs)}"
             raise ConfigError(f"method {self.name} needs one label a row, of at least 2 classes, got {found}")
         if cfg.suppress < cfg.merge:
             raise ConfigError(f"method {self.name}: suppress = {cfg.suppress}: expected at least merge = {cfg.merge}")
         self.classifier = nn.Linear(encoder.dim, len(signs))
-        if self.adapts:
+        if cfg.adapt:
             assert isinstance(encoder, WindowEncoder)  # as settings_from_space has it
             if encoder.aware is None:
                 encoder.adapt()
@@ -85,14 +91,9 @@ class SignWindows(Method, Embeds, Classifies):
             self.register_buffer("segments", torch.full((data.rows, cfg.segments, 3), -1))
 
     @property
-    def adapts(self) -> bool:
-        """Whether another model's classifier is adapted, instead of one trained by labels."""
-        return bool(self.config.signs)
-
-    @property
     def lacks(self) -> frozenset[type[Ability]]:  # type: ignore[override]
         """Once adapted it has the signs of other data, which are not the classes of these."""
-        return frozenset({Classifies}) if self.adapts else frozenset()
+        return frozenset({Classifies}) if self.config.adapt else frozenset()
 
     @classmethod
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -102,7 +103,7 @@ class SignWindows(Method, Embeds, Classifies):
     @classmethod
     def learns_from_labels(cls, config: Any) -> bool:
         """Unless it adapts."""
-        return not config.signs
+        return not config.adapt
 
     @classmethod
     def settings_from_space(cls, space: Method) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class SignWindows(Method, Embeds, Classifies):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """By labels as usual; else the copy and its classifier alone, by SGD at a constant rate."""
-        if not self.adapts:
+        if not self.config.adapt:
             return (Stage(),)
         sgd = Optimiser(
             kind="sgd", lr=self.config.adapt_lr, momentum=0.9, weight_decay=0.0, schedule="constant", warmup=0.0
@@ -146,7 +147,7 @@ class SignWindows(Method, Embeds, Classifies):
         Raises:
             DataError: it is sure of nothing.
         """
-        if not self.adapts:
+        if not self.config.adapt:
             return
         self.segments.fill_(-1)
         for batch in loader:
@@ -175,7 +176,7 @@ class SignWindows(Method, Embeds, Classifies):
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Cross-entropy of every window of a row, or of a window from each segment that was labelled."""
-        return self._adaptation(batch, step) if self.adapts else self._by_labels(batch)
+        return self._adaptation(batch, step) if self.config.adapt else self._by_labels(batch)
 
     def _by_labels(self, batch: Batch) -> dict[str, Tensor]:
         tokens, mask = self._features(batch).sequence()
