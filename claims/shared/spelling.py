@@ -18,7 +18,7 @@ from shared.digits import WORDS, Digits, split_digits
 SMALL = ("the", "and", "then", "again", "a")  # words without a sign
 SIGNS, STEPS, BETWEEN = (3, 5), (1, 2), (0, 1)  # fewest and most: signs of a sentence, steps of a sign and between two
 LONGEST = SIGNS[1] * STEPS[1] + (SIGNS[1] - 1) * BETWEEN[1]
-TURN, PALE, NOISE = 20.0, 0.6, 20.0  # degrees, share of the contrast, grey values
+TURN, PALE, NOISE = 15.0, 0.6, 15.0  # degrees, share of the contrast, grey values
 
 
 @dataclass(frozen=True)

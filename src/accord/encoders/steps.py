@@ -78,6 +78,11 @@ class StepsEncoder(Encoder):
             steps = torch.lerp(second, first, self.config.blend)
         return Features(masked_mean(steps, mask), streams={"steps": Stream(steps, mask)}, main="steps")
 
+    @property
+    def frozen(self) -> bool:
+        """False: there is nothing that costs anything, so nothing to be computed once and stored."""
+        return False
+
     def blocks(self) -> list[nn.Module]:
         """None."""
         return []
