@@ -112,6 +112,30 @@ def test_order_in_time_is_seen():
     assert not torch.allclose(method.embed(made)["sequence"][0], method.embed(turned)["sequence"][0])
 
 
+def test_clips_are_matched_frame_by_frame_or_window_by_window():
+    vit = {"name": "tiny_vit", "size": 16, "patch": 8, "width": 8, "depth": 1, "heads": 2}
+    frames = {"name": "frames", "image": vit, "frames": 6}
+    for encoder in (frames, {"name": "windows", "of": frames, "window": 3, "length": 6}):
+        towers = {
+            "video": build_encoder("video", encoder),
+            "text": build_encoder("text", {"name": "tiny_text", "width": 8, "depth": 1, "heads": 2}, texts=TEXTS),
+        }
+        method = Cico({**SIZES, "modality": "video"}, towers, DataInfo())
+        ids, mask = towers["text"].input.tokenizer(TEXTS)
+        seen = torch.arange(6) < torch.tensor([6, 4, 2, 6])[:, None]
+        clips = {
+            "video": torch.rand(4, 6, 3, 16, 16),
+            "video_mask": seen,
+            "video_times": torch.arange(6.0).expand(4, 6),
+        }
+        made = {**clips, "text": ids, "text_mask": mask}
+        method.loss(made, Step())["total"].backward()
+        times = method.eval().word_times(made)
+        count = 6 if encoder is frames else 4
+        assert times.seconds[0].tolist() == list(range(count))
+        assert times.mask.sum(dim=1).tolist() == ([6, 4, 2, 6] if encoder is frames else [4, 2, 1, 4])
+
+
 class Texts:
     def texts(self) -> list[list[str]]:
         return [["a"], ["b"], ["a"], ["c"]]
