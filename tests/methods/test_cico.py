@@ -21,6 +21,7 @@ from accord.methods import DataInfo, Stage, Step, get_method
 from accord.methods.video.cico import Cico
 from accord.methods.video.sign_windows import SignWindows
 from accord.training.artifact import load_model
+from accord.training.gradcache import cached_backward
 
 TEXTS = ["one two three", "three one", "two two one", "three"]
 SIZES = {"dim": 8, "width": 8, "depth": 1, "heads": 2}
@@ -94,6 +95,15 @@ def test_padding_of_either_side_changes_nothing():
     released = cico(mask_inner=False).eval()
     shifted = {**batch(released), "text": longer["text"], "text_mask": longer["text_mask"]}
     assert not torch.allclose(released.loss(shifted, Step())["total"], released.loss(batch(released), Step())["total"])
+
+
+def test_gradients_of_a_few_rows_at_a_time_are_those_of_the_batch():
+    whole, parts = cico(), cico()
+    made = batch(whole, ["two one three", "one three", "two one two", "three"])
+    whole.loss(made, Step())["total"].backward()
+    cached_backward(parts, made, Step(), 3)
+    for (name, one), other in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_both_directions_have_the_same_score_the_mean_of_both_alignments():

@@ -159,7 +159,7 @@ class Cico(TwoTower, Rescores, TimesWords):
     def towers(self, batch: Batch) -> dict[str, Tensor]:
         """For each modality its embedding ``(B, D)``, ``_tokens (B, N, D)`` of unit norm and ``_mask (B, N)``."""
         found = {name: self._tokens(name, batch) for name in self.needs if name in batch}
-        towers = {}
+        towers: dict[str, Tensor] = {}
         for name, (tokens, mask) in found.items():
             towers |= {name: F.normalize(masked_mean(tokens, mask), dim=-1)}
             towers |= {f"{name}_tokens": tokens, f"{name}_mask": mask}
