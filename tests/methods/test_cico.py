@@ -101,7 +101,7 @@ def test_gradients_of_a_few_rows_at_a_time_are_those_of_the_batch():
     whole, parts = cico(), cico()
     made = batch(whole, ["two one three", "one three", "two one two", "three"])
     whole.loss(made, Step())["total"].backward()
-    cached_backward(parts, made, Step(), 3)
+    cached_backward(parts, made, Step(), 3, lambda scalar, synchronise: scalar.backward())
     for (name, one), other in zip(whole.named_parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=name)
 
