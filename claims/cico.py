@@ -111,7 +111,7 @@ def outcome(
     **settings: Any,
 ) -> Measured:
     """Train towers on frozen features of one kind and measure them: an arm of the claim."""
-    count, passes = ((100, 40), min(epochs, 1)) if quick else ((400, 200), epochs)
+    count, passes = ((50, 20), min(epochs, 1)) if quick else ((400, 200), epochs)
     train, test = spelled_digits(seed, *count, foreign=signs not in ("usual", "named"))
     torch.manual_seed(seed)
     (learnt, asked), found = features_of(seed, signs, train, test, quick)
