@@ -16,7 +16,7 @@ from accord.data.corpus import open_corpus
 from accord.data.loading.order import OneOfEach
 from accord.encoders import build_encoder
 from accord.errors import ConfigError, DataError
-from accord.evaluation.retrieval import evaluate_retrieval
+from accord.evaluation.retrieval import evaluate_retrieval, rank_queries
 from accord.methods import DataInfo, Stage, Step, get_method
 from accord.methods.video.cico import Cico
 from accord.methods.video.sign_windows import SignWindows
@@ -144,6 +144,14 @@ def test_clips_are_matched_frame_by_frame_or_window_by_window():
         count = 6 if encoder is frames else 4
         assert times.seconds[0].tolist() == list(range(count))
         assert times.mask.sum(dim=1).tolist() == ([6, 4, 2, 6] if encoder is frames else [4, 2, 1, 4])
+
+
+def test_ranks_and_recalls_are_those_of_the_reference_values(golden):
+    arrays = golden("cico")
+    found = rank_queries(arrays["met_sim"], [[row] for row in range(40)]).rank
+    assert (found - 1).tolist() == arrays["met_ranks"].tolist()
+    recalls = [100 * (found <= k).mean() for k in (1, 5, 10)]
+    assert [*recalls, np.median(found), found.mean()] == pytest.approx(arrays["met_vals"].tolist())
 
 
 class Texts:
