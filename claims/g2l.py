@@ -109,8 +109,8 @@ CLAIM = Claim(
         },
         "encoders": {
             "sequence": {
-                "name": "plain_sequence",
-                "options": {"features": PIXELS, "length": CLIPS, "unit_norm": False},
+                "name": "steps",
+                "options": {"features": PIXELS, "length": CLIPS, "sampling": "slots"},
             }
         },
         "training": {"epochs": EPOCHS, "batch_size": 20, "lr": 1e-3, "accelerator": "cpu"},

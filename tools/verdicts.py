@@ -27,6 +27,7 @@ KINDS = {"holds": "hold", "does not hold": "do not", "undecided": "undecided", "
 COLUMNS = ("claim", "a statement", "answer", "effect [95 % interval]", "all statements")
 FRONT = {  # claim -> the question that says most about what its paper is known for
     "capro": "cross_entropy",
+    "cico": "text to sequence",
     "clip": "temperature",
     "close": "noise",
     "coca": "retrieval",

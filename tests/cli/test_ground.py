@@ -82,7 +82,8 @@ def run(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def of_features(folder: Path) -> Path:
     columns = {"video": None, "sequence": "features"}
-    return train(folder, "features", "sequence", "plain_sequence", {"length": 8, "seconds_per_step": 0.5}, columns)
+    steps = {"length": 8, "seconds_per_step": 0.5, "sampling": "slots", "unit_norm": True}
+    return train(folder, "features", "sequence", "steps", steps, columns)
 
 
 def call(*words: object) -> str:

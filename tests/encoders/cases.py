@@ -207,6 +207,25 @@ CASES = {
         lambda: (torch.zeros(2, 7, 4), None),
         "(B, T, 5)",
     ),
+    "windows": Case(
+        "sequence",
+        {
+            "name": "windows:tiny_sequence",
+            "of": {"features": 5, "width": 16, "depth": 2, "heads": 2},
+            "window": 3,
+            "adapted": True,
+        },
+        sequences,
+        lambda: (torch.zeros(2, 7, 4), None),
+        "(B, T, 5)",
+    ),
+    "video_windows": Case(
+        "video",
+        {"name": "windows", "of": {"name": "frames", "image": TINY_VIT}, "window": 2},
+        videos(),
+        images(16),
+        "(B, T, 3, H, W)",
+    ),
     "hetero": Case("graph", GRAPH, graph, wrong_graph, "(nodes, 3)"),
 }
 

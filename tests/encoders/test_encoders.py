@@ -15,7 +15,10 @@ from encoders.cases import CASES, TINY_VIT, Case, alone, graph, texts
 NORMALISED = ["lite0", "frames_convnet"]  # those with batch normalisation
 
 
-ELSEWHERE = {"metapath": "tests/encoders/test_metapath.py"}  # encoders that need more than a case says
+ELSEWHERE = {  # encoders that need more than a case says, or have nothing that could be trained
+    "metapath": "tests/encoders/test_metapath.py",
+    "steps": "tests/encoders/test_windows.py",
+}
 
 
 def test_every_encoder_that_starts_at_random_has_a_case():

@@ -19,8 +19,10 @@ SPECS = {
     "metapath": {"name": "metapath", **PATHS},
     "tiny_sequence": {"name": "tiny_sequence", "features": 3},
     "step_projection": {"name": "step_projection", "features": 3},
-    "plain_sequence": {"name": "plain_sequence", "features": 3},
+    "steps": {"name": "steps", "features": 3},
     "frames:": "frames:tiny_resnet",
+    "sequence windows:": {"name": "windows:tiny_sequence", "of": {"features": 3}},
+    "video windows:": "windows:frames:tiny_vit",
     "whisper:": {"name": "whisper:none", "config": {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2}},
 }
 APART = (
@@ -35,8 +37,9 @@ BUILT = [one for one in registry.DECLARATIONS if one.name not in APART]
 
 def spec_of(declared, folder):
     """A small encoder of the kind; one that is read from a folder gets one."""
-    if declared.name in SPECS or "FOLDER" not in declared.written:
-        return SPECS.get(declared.name, declared.name)
+    spec = SPECS.get(f"{declared.modality} {declared.name}", SPECS.get(declared.name))
+    if spec is not None or "FOLDER" not in declared.written:
+        return declared.name if spec is None else spec
     save = {"siglip:": save_siglip, "videomae:": save_videomae, "xclip:": save_xclip}.get(declared.name, save_clip)
     return declared.written.split(", ")[0].replace("FOLDER", str(save(folder)))
 
@@ -48,7 +51,7 @@ def test_an_encoder_gives_what_its_declaration_says(declared, tmp_path):
     assert encoder.gives == declared.gives
     assert encoder.modality == declared.modality
     named = spec if isinstance(spec, dict) else {"name": spec}
-    assert registry.starts_at_random(named) == (declared.weights is None or declared.wraps == "image")
+    assert registry.starts_at_random(named) == (declared.weights is None or bool(declared.wraps))
 
 
 @pytest.mark.parametrize("declared", registry.DECLARATIONS, ids=lambda one: one.written)

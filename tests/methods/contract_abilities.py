@@ -32,6 +32,7 @@ from accord.methods.abilities import (
     ScoresTuples,
     Segments,
     SpeaksInConcepts,
+    TimesWords,
     Tokenizes,
     Tracks,
 )
@@ -160,6 +161,17 @@ def locates_words(method: LocatesWords, batch: dict[str, Any]) -> None:
     assert found.ndim == 3
     assert found.shape[:2] == batch["text"].shape
     assert (found[~batch["text_mask"]] == 0).all()
+
+
+def times_words(method: TimesWords, batch: dict[str, Any]) -> None:
+    """Words against steps in the order of time; what a word attends to sums to one, padding gets nothing."""
+    found, words = method.word_times(batch), batch["text_mask"]
+    assert found.similarity.shape == found.weights.shape == (*words.shape, found.mask.shape[1])
+    assert found.seconds.shape == found.mask.shape
+    torch.testing.assert_close(found.weights.sum(dim=2), words.float())
+    for values in (found.similarity, found.weights):
+        assert not values.masked_select(~found.mask[:, None]).any()
+    assert (found.seconds.diff(dim=1)[found.mask[:, 1:]] > 0).all()
 
 
 def segments(method: Segments, batch: dict[str, Any]) -> None:
@@ -304,6 +316,7 @@ CHECKS: dict[type[Ability], Check] = {
     Answers: answers,
     SpeaksInConcepts: speaks_in_concepts,
     LocatesWords: locates_words,
+    TimesWords: times_words,
     Segments: segments,
     Detects: detects,
     Tracks: tracks,

@@ -25,7 +25,8 @@ SMALL = {"num_clips": 8, "pooling_counts": (7,), "hidden": 12, "dim": 8, "kernel
 
 def method(video=None, **config):
     torch.manual_seed(0)
-    sequence = build_encoder("sequence", {"name": "plain_sequence", "features": 6, "length": 16, **(video or {})})
+    steps = {"name": "steps", "features": 6, "length": 16, "sampling": "slots", "unit_norm": True}
+    sequence = build_encoder("sequence", {**steps, **(video or {})})
     text = build_encoder(
         "text", {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2, "pool": "mean"}, texts=WORDS
     )

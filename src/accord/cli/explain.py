@@ -1,4 +1,4 @@
-"""``accord explain``: why a picture and a text match, or what a model makes of a picture or clip."""
+"""``accord explain``: why a picture, clip or sequence and a text match, or what a model makes of a picture or clip."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ accord explain runs/fdt heart.png --text "a red heart"
 
 accord explain runs/slots street.jpg
 
-accord explain runs/mae walk.mp4"""
+accord explain runs/mae walk.mp4
+
+accord explain runs/cico poses.npy --text "rain in the north" --out why.svg"""
 
 
 def explain(
     run: RunArgument,
-    image: Annotated[
-        Path, typer.Argument(exists=True, help="Path of a picture, or of a clip where the run reads clips.")
-    ],
+    image: Annotated[Path, typer.Argument(exists=True, help="Path of a picture; or of a clip or .npy file.")],
     text: Annotated[
         str | None,
         typer.Option(help="The words whose match with the picture is to be explained; not for methods that take none."),
@@ -39,7 +39,7 @@ def explain(
     column: NamedColumns = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Say why a picture and a text match, what parts a picture has, or how a clip is filled in, and draw it."""
+    """Say why a picture, clip or sequence and a text match, what parts it has, or how it is filled in, and draw it."""
     from accord import pipeline
     from accord.cli.output import show_explanation
 

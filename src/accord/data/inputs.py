@@ -103,7 +103,7 @@ class SequenceInput:
         sampling: what a longer or shorter sequence becomes. ``"uniform"``: T steps at ``floor(linspace(0, n - 1, T))``,
             a shorter one is padded (CiCo; MACIL-SD). ``"slots"``: means of T equal spans, a shorter one repeats steps
             (G2L). ``"window"``: T steps in a row, from any start in training and else from the middle; a shorter one is
-            padded.
+            padded. ``"first"``: the first T steps, likewise.
         seconds_per_step: from the start of one step to that of the next.
         unit_norm: make each step a vector of length 1 first.
         whole: keep all steps outside of training; batches are then as long as their longest row.
@@ -111,7 +111,7 @@ class SequenceInput:
 
     dim: int
     length: int = 64
-    sampling: Literal["uniform", "slots", "window"] = "uniform"
+    sampling: Literal["uniform", "slots", "window", "first"] = "uniform"
     seconds_per_step: float = 1.0
     unit_norm: bool = False
     whole: bool = False

@@ -73,10 +73,10 @@ def as_asked(
         encoder: with its weights.
         freeze: see :meth:`Encoder.freeze`; None means ``"none"``.
         because: why ``freeze`` is what it is; empty explains ``"auto"``, None says nothing of it.
-        quiet: say nothing at all.
+        quiet: say nothing at all, as of an encoder without weights.
     """
     encoder.freeze("none" if freeze is None else freeze)
-    if not quiet:
+    if not quiet and next(encoder.parameters(), None) is not None:
         announce(
             f"{modality} encoder {name}",
             encoder.weights_from,

@@ -31,7 +31,7 @@ class Declaration:
         about: what it is, for the documentation.
         weights: where pretrained ones come from, in words; None when it starts from random ones.
         form: how it is written where that is more than its name.
-        wraps: the modality of an encoder inside it, which is named after the colon or in the option of that name.
+        wraps: the option that names an encoder inside it, which may be named after the colon instead.
         knows: ``MODULE:FUNCTION`` that says of a name whether it is one of these.
         describe: ``MODULE:FUNCTION`` that makes its settings from a graph and the node type that is encoded, or from a
             corpus and the field that is read; and from the options given.
@@ -64,6 +64,7 @@ _PATCHES = frozenset({"pooled", "tokens", "patches"})
 _WORDS = frozenset({"pooled", "tokens", "words", "layers"})
 _CLIPS = frozenset({"pooled", "tokens", "frames", "patches"})
 _STEPS = frozenset({"pooled", "tokens", "steps", "layers"})
+_WINDOWS = frozenset({"pooled", "tokens", "steps"})
 
 DECLARATIONS = (
     Declaration(
@@ -232,6 +233,17 @@ DECLARATIONS = (
         )
     ),
     Declaration(
+        modality="video",
+        name="windows:",
+        make="accord.encoders.windows:build_video_windows",
+        config="accord.encoders.windows:VideoWindowsConfig",
+        gives=_WINDOWS,
+        about="any encoder of clips over a sliding window of frames, e.g. `windows:frames:tiny_vit`",
+        weights="of the window's encoder",
+        form="windows:VIDEO",
+        wraps="of",
+    ),
+    Declaration(
         modality="audio",
         name="tiny_audio",
         make=_AUDIO.format("build_tiny_audio"),
@@ -278,12 +290,23 @@ DECLARATIONS = (
     ),
     Declaration(
         modality="sequence",
-        name="plain_sequence",
-        make="accord.encoders.sequence:build_plain_sequence",
-        config="accord.encoders.sequence:PlainSequenceConfig",
-        gives=_STEPS - {"layers"},
-        about="precomputed features of steps as they are, with nothing to train",
+        name="steps",
+        make="accord.encoders.steps:build_steps",
+        config="accord.encoders.steps:StepsConfig",
+        gives=_WINDOWS,
+        about="precomputed features as they are, or the mix of two streams of them",
         describe="accord.encoders.sequence:describe_steps",
+    ),
+    Declaration(
+        modality="sequence",
+        name="windows:",
+        make="accord.encoders.windows:build_windows",
+        config="accord.encoders.windows:WindowsConfig",
+        gives=_WINDOWS,
+        about="any encoder of sequences over a sliding window, e.g. `windows:tiny_sequence`",
+        form="windows:SEQUENCE",
+        wraps="of",
+        describe="accord.encoders.windows:describe_windows",
     ),
     Declaration(
         modality="graph",
@@ -378,7 +401,9 @@ def starts_at_random(spec: Mapping[str, Any]) -> bool:
     if found is None or not found.wraps:
         return found is not None and found.weights is None
     inner = spec.get(found.wraps) or name.removeprefix(found.name)
-    return starts_at_random(inner if isinstance(inner, Mapping) else {"name": inner})
+    held = dict(inner) if isinstance(inner, Mapping) else {"name": inner}
+    held.setdefault("name", name.removeprefix(found.name))  # the option may hold settings alone
+    return held["name"] == name or starts_at_random(held)
 
 
 def load(place: str) -> Any:

@@ -1,4 +1,4 @@
-"""Sequence encoders of precomputed features of steps, such as snippets or poses: a transformer, a layer, or nothing."""
+"""Sequence encoders of precomputed features of steps, such as snippets or poses: a transformer, or one linear layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accord.data.corpus import Corpus
 
 
-class StepsConfig(Config):
+class SequenceConfig(Config):
     """How the steps of a sequence are read."""
 
     features: int = Field(gt=0, description="width of a step, as it stands in the data")
@@ -41,7 +41,7 @@ class StepsConfig(Config):
         )
 
 
-class TinySequenceConfig(StepsConfig):
+class TinySequenceConfig(SequenceConfig):
     """A small transformer over the steps of a sequence."""
 
     name: Literal["tiny_sequence"] = "tiny_sequence"
@@ -102,7 +102,7 @@ class TinySequenceEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
-class StepProjectionConfig(StepsConfig):
+class StepProjectionConfig(SequenceConfig):
     """One linear layer on each step of a sequence."""
 
     name: Literal["step_projection"] = "step_projection"
@@ -148,63 +148,6 @@ class StepProjectionEncoder(Encoder):
     def spec(self) -> dict[str, Any]:
         """The configuration."""
         return self.config.model_dump(mode="json")
-
-
-class PlainSequenceConfig(StepsConfig):
-    """The features of a sequence as they are."""
-
-    name: Literal["plain_sequence"] = "plain_sequence"
-    length: int = Field(256, gt=0, description="steps that a sequence is brought to")
-    sampling: Literal["uniform", "slots", "window"] = Field(
-        "slots", description="how: steps evenly spaced, means of equal spans, or a run of steps"
-    )
-    unit_norm: bool = Field(True, description="make each step a vector of length 1")
-
-
-class PlainSequenceEncoder(Encoder):
-    """The steps themselves, for methods that learn on features of another network; there is nothing to train.
-
-    Args:
-        config: its :class:`PlainSequenceConfig`.
-
-    Example:
-        >>> import torch
-        >>> encoder = PlainSequenceEncoder(PlainSequenceConfig(features=5))
-        >>> encoder(torch.zeros(2, 7, 5)).stream("steps").values.shape
-        torch.Size([2, 7, 5])
-    """
-
-    modality = "sequence"
-    gives = frozenset({"pooled", "tokens", "steps"})
-
-    def __init__(self, config: PlainSequenceConfig) -> None:
-        super().__init__()
-        self.config, self.dim, self.input = config, config.features, config.input
-
-    def encode(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Steps ``(B, T, F)`` and their mean; ``mask`` ``(B, T)`` is True on real ones.
-
-        Raises:
-            ShapeError: steps or mask are not of that shape.
-        """
-        check_shape("sequence", x, "B", "T", self.config.features)
-        check_mask("sequence_mask", mask, *x.shape[:2])
-        return Features(masked_mean(x, mask), streams={"steps": Stream(x, mask)}, main="steps")
-
-    def blocks(self) -> list[nn.Module]:
-        """None."""
-        return []
-
-    def spec(self) -> dict[str, Any]:
-        """The configuration."""
-        return self.config.model_dump(mode="json")
-
-
-def build_plain_sequence(
-    config: PlainSequenceConfig, *, weights: Any = False, texts: Any = None
-) -> PlainSequenceEncoder:
-    """Features as they are; see :func:`accord.encoders.build_encoder`."""
-    return PlainSequenceEncoder(config)
 
 
 def build_step_projection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witnes
 from accord.explaining.filled import FilledExplanation
 from accord.explaining.inputs import Grid
 from accord.explaining.parts import PartsExplanation
+from accord.explaining.times import TimeExplanation
 from accord.explaining.words import WordExplanation, WordMap
 from accord.files import replacing
 
 INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"
+MARK = "#30d0c0"  # around what a word likes best
 _WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
 _DPI = 100
 _NAMED = 8  # parts that are named beside a picture
@@ -125,6 +128,37 @@ def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int =
     return save_figure(figure, Path(path))
 
 
+def draw_times(explanation: TimeExplanation, path: str | Path) -> Path:
+    """Draw the cosine of each word with each step, the strongest step of a word framed, and write it atomically.
+
+    Args:
+        explanation: what to draw.
+        path: PNG, SVG or PDF to write; its folder is made if missing.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
+    rows, steps = max(1, len(explanation.words)), len(explanation.seconds)
+    figure = Figure(figsize=(_WIDTH, 1.5 + 0.38 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    heat = axes.imshow(explanation.similarity.numpy(), cmap="inferno", aspect="auto", interpolation="nearest")
+    for row, step in enumerate(explanation.best):
+        axes.add_patch(Rectangle((step - 0.5, row - 0.5), 1, 1, fill=False, color=MARK, linewidth=2.2))
+    begins = explanation.seconds[explanation.best].tolist()
+    labels = [f"{word}  {second:.1f} s" for word, second in zip(explanation.words, begins, strict=True)]
+    axes.set_yticks(range(len(labels)), labels, fontsize=11, color=INK)
+    marks = np.unique(np.linspace(0, steps - 1, min(steps, 12), dtype=int))
+    axes.set_xticks(marks, [f"{explanation.seconds[mark]:.1f}" for mark in marks], color=MUTED)
+    axes.set_xlabel("seconds at which a step begins", color=MUTED)
+    axes.set_title(textwrap.shorten(explanation.text, 110), fontsize=11, color=MUTED, loc="left")
+    figure.colorbar(heat, ax=axes, label="cosine", pad=0.01)
+    return save_figure(figure, Path(path))
+
+
 def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6) -> Path:
     """Draw where each word is seen, one small picture a word, and write it atomically.
 
@@ -167,7 +201,7 @@ def draw_word(axes: Axes, picture: Image.Image, word: WordMap) -> None:
     axes.imshow(heat, cmap="inferno", alpha=0.6, extent=extent, interpolation="nearest")
     row, column = word.best
     size = (width / heat.shape[1], height / heat.shape[0])
-    axes.add_patch(Rectangle((column * size[0], row * size[1]), *size, fill=False, color="#30d0c0", linewidth=2.2))
+    axes.add_patch(Rectangle((column * size[0], row * size[1]), *size, fill=False, color=MARK, linewidth=2.2))
     axes.set_title(f"{word.word}  {heat.max():.2f}", fontsize=12, color=INK)
     axes.axis("off")
 

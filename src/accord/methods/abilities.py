@@ -240,6 +240,33 @@ class LocatesWords(Ability):
         """Similarity ``(B, L, N)`` of every word of a row with every patch of its picture, 0 for padding."""
 
 
+@dataclass
+class WordTimes:
+    """When each word of a text is meant by a clip or a sequence.
+
+    Args:
+        similarity: ``(B, L, N)`` of every token of the text with every step, 0 for padding.
+        weights: ``(B, L, N)`` how much each token attends to each step; those of a token sum to 1.
+        seconds: ``(B, N)`` when each step begins.
+        mask: ``(B, N)`` bool, True where there is a step.
+    """
+
+    similarity: Tensor
+    weights: Tensor
+    seconds: Tensor
+    mask: Tensor
+
+
+class TimesWords(Ability):
+    """Traces words to the steps of a sequence or the windows of a clip (CiCo)."""
+
+    does = "compare words with steps in time"
+
+    @abstractmethod
+    def word_times(self, batch: Batch) -> WordTimes:
+        """Which step speaks for which word of its row."""
+
+
 # --- places and times ---
 
 

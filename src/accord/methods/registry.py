@@ -45,6 +45,8 @@ _MODULES = {
     "xclip": "accord.methods.video.xclip",
     "cross_video_mae": "accord.methods.video.cross_video_mae",
     "macil_sd": "accord.methods.video.macil_sd",
+    "sign_windows": "accord.methods.video.sign_windows",
+    "cico": "accord.methods.video.cico",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

@@ -1,4 +1,4 @@
-"""``explain``: why a picture and a text match, by what the model's method offers."""
+"""``explain``: why a picture, clip or sequence and a text match, by what the model's method offers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def explain(
 ) -> Explanation:
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
-    By the concepts that they share, and what these stand for in the data, or by where each word is in the picture; of a
-    method that segments, without a text, the parts; of one that learns by filling in, what it makes of hidden parts.
+    By the concepts that they share, and what these stand for in the data, by where each word is in the picture, or by
+    when it is meant in a clip or sequence; of a method that segments, without a text, the parts; of one that learns by
+    filling in, what it makes of hidden parts.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
-        image: path of a picture, or of a clip where the method reads clips.
+        image: path of a picture; of a clip or a ``.npy`` file for a method that reads such.
         text: words; None for a method that takes none.
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.

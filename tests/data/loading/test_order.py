@@ -21,6 +21,7 @@ from accord.data.loading.order import (
     Episode,
     EveryRow,
     Known,
+    OneOfEach,
     Order,
     Sampling,
     SupportQuery,
@@ -39,6 +40,7 @@ KINDS: dict[str, Sampling] = {
     "episode": Episode(30),
     "balanced": ClassBalanced(samples=4),
     "clusters": Clusters(torch.from_numpy(LABELS % 4)),
+    "one of each": OneOfEach(torch.arange(48) // 2),
     "weighted": Weighted(by="labelled"),
     "support and query": SupportQuery(ways=2, shots=1, queries=1),
 }
@@ -214,3 +216,19 @@ def test_batches_say_which_data_set_each_row_is_of() -> None:
     for batch in train_loader(named, inputs, batch_size=2, seed=0, sampling=lambda: apart):
         assert batch["dataset_id"].tolist() == [int(index not in (1, 4)) for index in batch["index"]]
         assert len(set(batch["dataset_id"].tolist())) == 1
+
+
+def test_of_each_group_a_batch_has_one_row_and_rounds_draw_others() -> None:
+    sampling = OneOfEach(torch.arange(48) // 3)
+    made = order(sampling)
+    assert len(made) == 6
+    for rows in batches(made):
+        assert len({row // 3 for row in rows}) == len(rows)
+    pairs = list(zip(batches(made)[::2], batches(made)[1::2], strict=True))  # rounds of 16 groups
+    assert all({row // 3 for row in first + second} == set(range(16)) for first, second in pairs)
+    assert len({tuple(sorted(first + second)) for first, second in pairs}) == 3
+
+
+def test_a_batch_of_more_rows_than_groups_is_filled_by_further_rounds() -> None:
+    made = order(OneOfEach(torch.arange(48) // 16))
+    assert [len(rows) for rows in batches(made)] == [8] * 6

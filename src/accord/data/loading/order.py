@@ -239,6 +239,35 @@ class Clusters(Sampling):
         return batches[:count]
 
 
+@dataclass(frozen=True, eq=False)
+class OneOfEach(Sampling):
+    """Round after round over groups of rows, of each a row drawn anew: of a sentence one of its videos (CiCo).
+
+    An epoch has as many rows as there are, and so several rounds where groups have several. A batch is of one round,
+    so that no two of its rows are of one group, unless it wants more rows than there are groups.
+
+    Args:
+        groups: ``(N,)`` integers, which group each row is of.
+    """
+
+    groups: Tensor
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """Batches of the rounds; what a round leaves over is left out."""
+        generator = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch))
+        groups = self.groups.cpu().numpy()
+        batches: list[np.ndarray] = []
+        spare = np.empty(0, dtype=np.int64)
+        while len(batches) < count:
+            rows = generator.permutation(known.rows)
+            _, first = np.unique(groups[rows], return_index=True)  # the first of each group in a random order
+            spare = np.concatenate([spare, generator.permutation(rows[first])])
+            whole = len(spare) // size
+            batches += _cut(spare, size, whole)
+            spare = spare[:0] if whole else spare
+        return [Drawn(rows) for rows in batches[:count]]
+
+
 @dataclass(frozen=True)
 class Weighted(Sampling):
     """Groups of rows in given shares: labelled and unlabelled rows, classes, or data sets of one table.

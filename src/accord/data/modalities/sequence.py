@@ -164,7 +164,7 @@ def fitted(values: np.ndarray, spec: SequenceInput, draws: Draws) -> Steps:
     places = np.arange(min(count, wanted))
     if count > wanted and spec.sampling == "uniform":
         places = np.floor(np.linspace(0, count - 1, wanted)).astype(np.int64)
-    elif count > wanted:
+    elif count > wanted and spec.sampling == "window":
         free = count - wanted
         share = float(draws.shares(Purpose.MOMENT)[0])
         places = places + (int((free + 1) * share) if draws.training else free // 2)

@@ -34,9 +34,11 @@ from accord.functional.noise.pairs import (
     soft_margin,
     triplet_ranking_loss,
 )
+from accord.functional.noise.segments import Segment, temporal_pseudo_labels
 
 __all__ = [
     "GaussianMixture1d",
+    "Segment",
     "SemiBags",
     "assign_pseudo_captions",
     "capro_loss",
@@ -60,6 +62,7 @@ __all__ = [
     "snippets_to_frames",
     "soft_margin",
     "split_clean",
+    "temporal_pseudo_labels",
     "topk_mil_pool",
     "triplet_ranking_loss",
 ]

@@ -1,5 +1,11 @@
 """How alike two things are: by vectors, token by token, by the volume of a tuple, by the paths of a graph."""
 
+from accord.functional.similarity.alignment import (
+    cross_lingual_loss,
+    soft_alignment,
+    soft_alignment_pair,
+    token_alignment,
+)
 from accord.functional.similarity.geodesic import geodesic_similarity
 from accord.functional.similarity.matching_game import (
     interaction_alignment_loss,
@@ -49,6 +55,7 @@ from accord.functional.similarity.volumes import (
 
 __all__ = [
     "cluster_negative_weights",
+    "cross_lingual_loss",
     "gate_entropy",
     "gated_similarity",
     "geodesic_similarity",
@@ -77,8 +84,11 @@ __all__ = [
     "score_and_cosine",
     "select_tokens",
     "similarity_weights",
+    "soft_alignment",
+    "soft_alignment_pair",
     "span_distance",
     "stacked_cross_attention",
+    "token_alignment",
     "topk_neighbors",
     "tuple_scores",
     "tuple_volume",

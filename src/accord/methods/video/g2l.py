@@ -87,7 +87,7 @@ class G2l(Grounder):
     Example:
         >>> from accord.encoders import build_encoder
         >>> words = ["a cat runs", "a dog sleeps"]
-        >>> encoders = {"sequence": build_encoder("sequence", {"name": "plain_sequence", "features": 6}),
+        >>> encoders = {"sequence": build_encoder("sequence", {"name": "steps", "features": 6}),
         ...             "text": build_encoder("text", "tiny_text", texts=words)}
         >>> small = {"num_clips": 8, "pooling_counts": (7,), "hidden": 8, "dim": 8, "kernel": 3}
         >>> g2l = G2l(small, encoders, DataInfo()).eval()

@@ -124,7 +124,8 @@ class Grounder(Method, FindsMoments):
         """Precomputed features as they are; of clips as many frames as the map has clips."""
         text = {"name": "tiny_text", "options": {"pool": "mean"}}
         if config.modality == "sequence":
-            return {"sequence": {"name": "plain_sequence", "options": {"length": 4 * config.num_clips}}, "text": text}
+            steps = {"length": 4 * config.num_clips, "sampling": "slots", "unit_norm": True}
+            return {"sequence": {"name": "steps", "options": steps}, "text": text}
         return {"video": {"name": "frames:tiny_vit", "options": {"frames": config.num_clips}}, "text": text}
 
     def find_moments(self, batch: Batch, *, most: int | None = None, overlap: float | None = None) -> list[Moments]:
