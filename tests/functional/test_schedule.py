@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from accord.functional.schedule import cosine_momentum, warmup_cosine, warmup_cosine_at
+from accord.functional.schedule import cosine_momentum, delta_schedule, warmup_cosine, warmup_cosine_at
 
 
 def test_the_table_is_that_of_the_released_code(golden) -> None:
@@ -76,3 +76,10 @@ def test_a_step_in_a_tensor_gives_the_same_momentum() -> None:
 def test_wrong_arguments_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_distance_of_neighbours_is_halved_from_its_epoch_on_whenever_it_is_asked() -> None:
+    assert [delta_schedule(epoch) for epoch in (0, 29)] == [0.2, 0.2]
+    assert [delta_schedule(epoch) for epoch in (30, 31, 49)] == pytest.approx([0.1, 0.05, 0.2 / 2**20])
+    with pytest.raises(ValueError, match="epoch"):
+        delta_schedule(-1)

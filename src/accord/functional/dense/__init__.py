@@ -1,4 +1,4 @@
-"""Cells of feature maps: where they lie in the picture, what agrees between crops, how they group into slots."""
+"""Cells of feature maps: where they lie, what agrees between crops, how they group into slots, windows around them."""
 
 from accord.functional.dense.geometry import (
     crop_cell_centers,
@@ -20,6 +20,7 @@ from accord.functional.dense.slots import (
     slotcon_loss,
     soft_distillation,
 )
+from accord.functional.dense.windows import merge_pairs, neighbour_average, pair_cosine_loss, soft_window
 
 __all__ = [
     "active_slots",
@@ -31,8 +32,11 @@ __all__ = [
     "hflip_box",
     "inverse_augment",
     "local_global_nce",
+    "merge_pairs",
+    "neighbour_average",
     "nonempty_boxes",
     "overlap_boxes",
+    "pair_cosine_loss",
     "pixcontrast_loss",
     "pixel_distance",
     "pixel_positive_mask",
@@ -42,4 +46,5 @@ __all__ = [
     "slot_contrast",
     "slotcon_loss",
     "soft_distillation",
+    "soft_window",
 ]
