@@ -34,7 +34,10 @@ TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, 
         {"name": "tiny_resnet", "options": {"size": 32, "width": 16}},
     ),
     "text": ({"name": "tiny_text", "options": {"width": 16, "depth": 1, "heads": 2}},),
-    "video": ({"name": "frames", "options": {"frames": 4, "image": {"name": "tiny_vit", **_VIT}}},),
+    "video": (
+        {"name": "frames", "options": {"frames": 4, "image": {"name": "tiny_vit", **_VIT}}},
+        {"name": "alignment", "options": {**_VIT, "hidden": 16, "frames": 4}},
+    ),
     "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
     "sequence": ({"name": "tiny_sequence", "options": {"width": 16, "depth": 1, "heads": 2}},),
     "graph": (),  # what a method of graphs takes by itself is as small as its settings

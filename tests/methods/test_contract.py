@@ -134,6 +134,7 @@ WAITING = {  # steps whose work hangs on what is in the batch
     "slotcon": "compares the slots that are active",
     "tcl": "scores the vocabulary for hidden words alone",
     "xclip": "encodes the frames that each clip has",
+    "ila": "aligns the pairs of frames that each clip has",
 }
 
 

@@ -2,7 +2,7 @@
 
 Tu et al. 2023, ICCV. In every block a small convolutional net looks at each pair of neighbouring frames and points to a
 place in either; what lies in soft windows around the places is given back to the frames before they attend to
-themselves (section 3.2). There is no attention over time. As it starts it is CLIP's image tower on each frame.
+themselves. There is no attention over time. As it starts it is CLIP's image tower on each frame.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -46,10 +47,11 @@ class AlignmentEncoder(ClipVideoEncoder):
     """The tower with implicit alignment and what merges its frames.
 
     Besides the streams of the others, ``alignment (B, T-1, L)`` says how far apart the contents of the windows of each
-    pair of neighbouring frames are in each of L blocks, which a method can train.
+    pair of neighbouring frames are in each of L blocks, which a method can train; ``windows (B, L, C)`` what the windows
+    of a clip show on average, without gradient, by which it can be watched whether all clips come to show the same.
     """
 
-    gives = frozenset({"pooled", "tokens", "frames", "patches", "alignment"})
+    gives = frozenset({"pooled", "tokens", "frames", "patches", "alignment", "windows"})
     new: ClassVar[tuple[str, ...]] = ("*.message_*", "*.temporal_*")
     visual: ILAVisionTransformer
 
@@ -59,13 +61,13 @@ class AlignmentEncoder(ClipVideoEncoder):
         return ILAVisionTransformer(**config.model_dump(include=sizes | {"fusion", "kind", "hidden"}))
 
     def seen(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Stream]]:
-        """As elsewhere, with the stream ``alignment``."""
-        frames, patches, away = self.visual(x, mask)
-        return frames, patches, {"alignment": Stream(away, real_pairs(mask))}
+        """As elsewhere, with the streams ``alignment`` and ``windows``."""
+        frames, patches, away, shown = self.visual(x, mask)
+        return frames, patches, {"alignment": Stream(away, real_pairs(mask)), "windows": Stream(shown)}
 
     def stream_dim(self, name: str) -> int:
-        """As elsewhere; ``alignment`` has a number for each block."""
-        return self.config.depth if name == "alignment" else super().stream_dim(name)
+        """As elsewhere; ``alignment`` has a number for each block, and windows show patches."""
+        return self.config.depth if name == "alignment" else super().stream_dim(name.replace("windows", "patches"))
 
     def look_around(self, delta: float) -> None:
         """How far away the neighbours of a point are in training from now on; it is kept with the weights."""
@@ -96,7 +98,7 @@ class ILAVisionTransformer(ClipVisionTransformer):
     Example:
         >>> tower = ILAVisionTransformer(16, patch=4, width=64, depth=2, hidden=16)
         >>> [part.shape for part in tower(torch.zeros(2, 3, 3, 16, 16))]
-        [torch.Size([2, 3, 64]), torch.Size([2, 3, 16, 64]), torch.Size([2, 2, 2])]
+        [torch.Size([2, 3, 64]), torch.Size([2, 3, 16, 64]), torch.Size([2, 2, 2]), torch.Size([2, 2, 64])]
     """
 
     own: ClassVar[tuple[str, ...]] = ("message_", "temporal_")
@@ -120,17 +122,18 @@ class ILAVisionTransformer(ClipVisionTransformer):
 
         super().__init__(size, patch, width, depth, block, heads=heads, dim=dim)
 
-    def forward(self, video: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames ``(B, T, 3, S, S)`` to vectors ``(B, T, D)``, patches ``(B, T, N, C)`` and distances ``(B, T-1, L)``.
+    def forward(self, video: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Frames ``(B, T, 3, S, S)`` to vectors ``(B, T, D)``, patches ``(B, T, N, C)``, ``(B, T-1, L)``, ``(B, L, C)``.
 
-        The patches are those of the last block, before the final norm; distances are those of :class:`ILABlock`. Pairs
-        with a frame where ``mask (B, T)`` is False are left out.
+        The patches are those of the last block, before the final norm; the others are the distances of
+        :class:`ILABlock` and what the windows show. Pairs with a frame where ``mask (B, T)`` is False are left out.
         """
-        x, away = self.stem(video, mask), []  # (B, T, 1 + N, C)
+        x, away, shown = self.stem(video, mask), [], []  # (B, T, 1 + N, C)
         for block in self.resblocks:
-            x, distance = block(x, mask)
-            away.append(distance)
-        return self.head(x), x[:, :, 1:], torch.stack(away, dim=-1)
+            x, pair = block(x, mask)
+            away.append(pair_cosine_loss(*pair, real_pairs(mask), reduction="none"))
+            shown.append(F.normalize(pair[0].detach(), dim=-1).sum(dim=1))  # nothing of pairs with padding
+        return self.head(x), x[:, :, 1:], torch.stack(away, dim=-1), torch.stack(shown, dim=1)
 
 
 class ILABlock(ResidualAttentionBlock):
@@ -147,9 +150,9 @@ class ILABlock(ResidualAttentionBlock):
         drop_path: probability that a branch is left out for a frame.
 
     Example:
-        >>> x, away = ILABlock(16, heads=2, grid=4, hidden=16)(torch.zeros(2, 3, 17, 16))
-        >>> x.shape, away.shape
-        (torch.Size([2, 3, 17, 16]), torch.Size([2, 2]))
+        >>> x, (p, q) = ILABlock(16, heads=2, grid=4, hidden=16)(torch.zeros(2, 3, 17, 16))
+        >>> x.shape, p.shape
+        (torch.Size([2, 3, 17, 16]), torch.Size([2, 2, 16]))
     """
 
     def __init__(
@@ -170,13 +173,12 @@ class ILABlock(ResidualAttentionBlock):
         if fusion == "add":
             self.temporal_skip_align_fc, self.temporal_skip_fc = _zero(nn.Linear(dim, dim)), _zero(nn.Linear(dim, dim))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """``(B, T, 1 + N, C)``, token 0 of a frame its class token, to the same, and distances ``(B, T-1)``.
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        """``(B, T, 1 + N, C)``, token 0 of a frame its class token, to the same, and what the windows of pairs show.
 
-        A distance is one minus the cosine of the contents of a pair's windows; 0 of pairs with padding.
+        That are two ``(B, T-1, C)``, zero for pairs with padding, which :func:`pair_cosine_loss` draws together.
         """
         found = self.message_alignment(self.message_ln(self.message_fc(x)), mask)
-        away = pair_cosine_loss(*found.pair, real_pairs(mask), reduction="none")
         z = x.flatten(0, 1)  # (B·T, 1 + N, C)
         if self.fusion == "add":
             z = z + self.drop_path(self.temporal_skip_align_fc(found.aligned.flatten(0, 1)))
@@ -184,7 +186,7 @@ class ILABlock(ResidualAttentionBlock):
         else:
             z = torch.cat([z, found.pooled.flatten(0, 1)[:, None]], dim=1)
         z = (z + self.drop_path(attend(self.attn, self.ln_1(z))))[:, : x.shape[2]]
-        return (z + self.drop_path(self.mlp(self.ln_2(z)))).view_as(x), away
+        return (z + self.drop_path(self.mlp(self.ln_2(z)))).view_as(x), found.pair
 
 
 @dataclass(frozen=True)
@@ -256,13 +258,14 @@ class ImplicitAlignment(nn.Module):
         prev, cur = windows[:, :, 0] * prev, windows[:, :, 1] * cur
         own = tokens[:, :, :1]
         aligned = torch.cat([own, merge_pairs(prev, cur, real)], dim=2)
-        pair = as_float(prev).sum(dim=2), as_float(cur).sum(dim=2)
-        return Alignment(aligned, self._interactive(own, maps, real), pair, points)
+        there = torch.ones((), device=tokens.device) if real is None else real[..., None]
+        pair = [as_float(patches).sum(dim=2) * there for patches in (prev, cur)]
+        return Alignment(aligned, self._interactive(own, maps, real), (pair[0], pair[1]), points)
 
     def _look(self, patches: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the net makes of patches ``(B, T-1, N, 2C)``, of real pairs alone: padding moves no batch statistics."""
         chosen = patches.flatten(0, 1) if real is None else patches[real]
-        chosen = chosen.mT.unflatten(2, (self.grid, self.grid))  # (P, 2C, W, W)
+        chosen = chosen.mT.contiguous().unflatten(2, (self.grid, self.grid))  # (P, 2C, W, W)
         if len(chosen):
             maps = self.interact(chosen)
             points = REACH * as_float(self.points(maps))  # (P, 4)

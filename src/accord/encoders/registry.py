@@ -202,7 +202,7 @@ DECLARATIONS = (
         name="alignment",
         make="accord.encoders.alignment:build_alignment",
         config="accord.encoders.alignment:AlignmentConfig",
-        gives=frozenset({"pooled", "tokens", "frames", "patches", "alignment"}),
+        gives=frozenset({"pooled", "tokens", "frames", "patches", "alignment", "windows"}),
         about="CLIP's image tower that aligns neighbouring frames, and a transformer over them: those of ILA",
     ),
     Declaration(
@@ -210,7 +210,7 @@ DECLARATIONS = (
         name="alignment:",
         make="accord.encoders.alignment:build_alignment",
         config="accord.encoders.alignment:AlignmentConfig",
-        gives=frozenset({"pooled", "tokens", "frames", "patches", "alignment"}),
+        gives=frozenset({"pooled", "tokens", "frames", "patches", "alignment", "windows"}),
         about="the same, started from a CLIP that transformers saved; alignment and transformer are new",
         weights="of that CLIP",
         form="alignment:clip:FOLDER",

@@ -1,6 +1,6 @@
 """Soft windows around points of a frame, and what two neighbouring frames show inside theirs (ILA).
 
-Tu et al. 2023, ICCV, section 3.2: for each pair of neighbouring frames a point is predicted in either; a window around
+Tu et al. 2023, ICCV: for each pair of neighbouring frames a point is predicted in either; a window around
 it weighs the frame's cells, the two contents are drawn together, and each frame gets back what it showed in its pairs.
 Points are ``(x, y)`` in [-1, 1], x along the columns.
 """
