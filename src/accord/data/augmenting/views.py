@@ -117,9 +117,12 @@ def centre_box(width: int, height: int, spec: ImageInput) -> Box:
 
     >>> centre_box(200, 100, ImageInput(crop=0.5))
     (0.375, 0.25, 0.625, 0.75)
+    >>> centre_box(200, 100, ImageInput(place=1.0))
+    (0.5, 0.0, 1.0, 1.0)
     """
-    if spec.squeeze:
+    if spec.squeeze and spec.place is None:
         return 0.0, 0.0, 1.0, 1.0
-    side = max(1, round(min(height, width) * spec.crop))
-    top, left = (height - side) // 2, (width - side) // 2
+    side = max(1, round(min(height, width) * (spec.crop if spec.place is None else 1)))
+    place = 0.5 if spec.place is None else spec.place
+    top, left = (int((length - side) * place) for length in (height, width))
     return left / width, top / height, (left + side) / width, (top + side) / height
