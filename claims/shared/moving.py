@@ -30,11 +30,13 @@ SIZES = (6, 14)  # pixels, from the smallest to the largest
 SPEEDS, ANGLES = (2, 3), (15.0, 30.0)  # pixels and degrees a frame
 
 
-def moving_digits(seed: int, train: int = 2000, test: int = 800) -> tuple[Corpus, Corpus]:
-    """Clips for training and for testing, made of different pictures of digits."""
+def moving_digits(
+    seed: int, train: int = 2000, test: int = 800, actions: tuple[str, ...] = ACTIONS
+) -> tuple[Corpus, Corpus]:
+    """Clips for training and for testing, made of different pictures of digits; the first of the actions, or all."""
     parts = zip(("train", "test"), split_digits(seed), (train, test), strict=True)
     train_rows, test_rows = (
-        _corpus(name, digits.pixels, count, np.random.default_rng([seed, place]))
+        _corpus(name, digits.pixels, count, np.random.default_rng([seed, place]), actions)
         for place, (name, digits, count) in enumerate(parts)
     )
     return train_rows, test_rows
@@ -68,19 +70,21 @@ def actions_found(model: Model, train: Corpus, test: Corpus) -> Mapping[str, flo
 def reordered(model: Model, test: Corpus) -> float:
     """The largest change of a logit of the first clips when their frames come in another order."""
     batch = next(iter(eval_loader(test, model.inputs, batch_size=64, modalities=("video",))))
-    order = torch.randperm(FRAMES, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(batch["video"].shape[1], generator=torch.Generator().manual_seed(0))
     method = model.able(Classifies)
     change = method.classify(batch | {"video": batch["video"][:, order]}) - method.classify(batch)
     return float(change.abs().max())
 
 
-def _corpus(name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator) -> Corpus:
-    labels = random.permutation(np.arange(count) % len(ACTIONS))
+def _corpus(
+    name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator, actions: tuple[str, ...]
+) -> Corpus:
+    labels = random.permutation(np.arange(count) % len(actions))
     clips = [_encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
     cell = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({"video": clips}, features=datasets.Features({"video": cell}))
     columns = Columns(video="video")
-    return Corpus(f"moving digits, {name}", rows, columns, np.arange(count), labels=labels, classes=ACTIONS)
+    return Corpus(f"moving digits, {name}", rows, columns, np.arange(count), labels=labels, classes=actions)
 
 
 def clip(digit: NDArray[np.uint8], action: int, random: np.random.Generator) -> NDArray[np.uint8]:

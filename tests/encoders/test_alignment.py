@@ -120,9 +120,7 @@ def test_it_starts_from_a_folder_of_clip_and_trains_what_is_new_alone(tmp_path, 
     vectors = bundle.encoders["image"](x.flatten(0, 1)).pooled @ bundle.projections["image"].T
     torch.testing.assert_close(model.visual(x)[0].flatten(0, 1), vectors, rtol=1e-4, atol=1e-5)
     trained = {name.split(".")[3] for name, one in model.visual.named_parameters("visual") if one.requires_grad}
-    assert trained == {
-        *("message_fc", "message_ln", "message_alignment", "temporal_skip_fc", "temporal_skip_align_fc")
-    }
+    assert trained == {*("message_fc", "message_ln", "message_alignment", "temporal_skip_fc", "temporal_skip_align_fc")}
     assert all(one.requires_grad for one in model.mit.parameters())
     model.train()
     block = model.visual.resblocks[0]
@@ -150,7 +148,9 @@ def test_a_frame_knows_its_neighbours():
     x, other = clips(), clips()
     other[:, 3] += 1
     change = (tower(x)[0] - tower(other)[0]).abs().amax(dim=(0, 2))
-    assert change[0] < 1e-6  # the convolution over time reaches from frame 2 to frame 1, whose pairs see frame 3 through 2
+    assert (
+        change[0] < 1e-6
+    )  # the convolution over time reaches from frame 2 to frame 1, whose pairs see frame 3 through 2
     assert (change[1:] > 1e-5).all()
 
 
@@ -227,7 +227,9 @@ def test_how_far_it_looks_around_is_kept_with_the_weights():
     model.look_around(0.05)
     again = encoder()
     again.load_state_dict(model.state_dict())
-    assert [float(one.delta) for one in again.modules() if isinstance(one, ImplicitAlignment)] == pytest.approx([0.05] * 2)
+    assert [float(one.delta) for one in again.modules() if isinstance(one, ImplicitAlignment)] == pytest.approx(
+        [0.05] * 2
+    )
 
 
 def test_frames_of_few_patches_are_refused():

@@ -41,7 +41,9 @@ class Averaging(Watching):
         return torch.stack([-bright, bright], dim=1)
 
 
-def films(folder: Path, clips: Sequence[Sequence[Any]], labels: Sequence[int], size: tuple[int, int] = (SIDE, SIDE)) -> Corpus:
+def films(
+    folder: Path, clips: Sequence[Sequence[Any]], labels: Sequence[int], size: tuple[int, int] = (SIDE, SIDE)
+) -> Corpus:
     """A clip of plain frames for each list of grey values or of pictures, with its label."""
     folders = []
     for number, frames in enumerate(clips):

@@ -36,8 +36,8 @@ class AlignmentConfig(ClipVideoConfig):
     name: Literal["alignment"] = "alignment"
     fusion: Fusion = Field(
         "add",
-        description="add: what was aligned is added to the tokens, which starts as CLIP (the release); concat: its mean "
-        "is one more token in attention (the paper)",
+        description="add: what was aligned is added to the tokens, which starts as CLIP (the release); concat: its "
+        "mean is one more token in attention (the paper)",
     )
     kind: Kind = Field("separable", description="net on pairs: separable (for Kinetics), dense (Something-Something)")
     hidden: int = Field(256, gt=0, multiple_of=8, description="channels of that net")
@@ -47,8 +47,9 @@ class AlignmentEncoder(ClipVideoEncoder):
     """The tower with implicit alignment and what merges its frames.
 
     Besides the streams of the others, ``alignment (B, T-1, L)`` says how far apart the contents of the windows of each
-    pair of neighbouring frames are in each of L blocks, which a method can train; ``windows (B, L, C)`` what the windows
-    of a clip show on average, without gradient, by which it can be watched whether all clips come to show the same.
+    pair of neighbouring frames are in each of L blocks, which a method can train; ``windows (B, L, C)`` what the
+    windows of a clip show on average, without gradient, by which it can be watched whether all clips come to show the
+    same.
     """
 
     gives = frozenset({"pooled", "tokens", "frames", "patches", "alignment", "windows"})
@@ -123,15 +124,15 @@ class ILAVisionTransformer(ClipVisionTransformer):
         super().__init__(size, patch, width, depth, block, heads=heads, dim=dim)
 
     def forward(self, video: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames ``(B, T, 3, S, S)`` to vectors ``(B, T, D)``, patches ``(B, T, N, C)``, ``(B, T-1, L)``, ``(B, L, C)``.
+        """Frames ``(B, T, 3, S, S)`` to vectors ``(B, T, D)``, patches ``(B, T, N, C)`` and two streams.
 
-        The patches are those of the last block, before the final norm; the others are the distances of
-        :class:`ILABlock` and what the windows show. Pairs with a frame where ``mask (B, T)`` is False are left out.
+        The patches are those of the last block, before the final norm; the others are the distances ``(B, T-1, L)`` of
+        the windows and what these show, ``(B, L, C)``. Pairs with a frame where ``mask (B, T)`` is False are left out.
         """
         x, away, shown = self.stem(video, mask), [], []  # (B, T, 1 + N, C)
         for block in self.resblocks:
             x, pair = block(x, mask)
-            away.append(pair_cosine_loss(*pair, real_pairs(mask), reduction="none"))
+            away.append(pair_cosine_loss(pair[0], pair[1], real_pairs(mask), reduction="none"))
             shown.append(F.normalize(pair[0].detach(), dim=-1).sum(dim=1))  # nothing of pairs with padding
         return self.head(x), x[:, :, 1:], torch.stack(away, dim=-1), torch.stack(shown, dim=1)
 
@@ -173,7 +174,9 @@ class ILABlock(ResidualAttentionBlock):
         if fusion == "add":
             self.temporal_skip_align_fc, self.temporal_skip_fc = _zero(nn.Linear(dim, dim)), _zero(nn.Linear(dim, dim))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``(B, T, 1 + N, C)``, token 0 of a frame its class token, to the same, and what the windows of pairs show.
 
         That are two ``(B, T-1, C)``, zero for pairs with padding, which :func:`pair_cosine_loss` draws together.
@@ -325,9 +328,13 @@ def real_pairs(mask: Tensor | None) -> Tensor | None:
 def _pair_net(channels: int, hidden: int, kind: Kind) -> nn.Sequential:
     """The net on the maps of a pair, one behind the other."""
     if kind == "dense":
-        first = [_conv(channels, hidden, 3)]
+        first: list[nn.Module] = [_conv(channels, hidden, 3)]
     else:
-        depthwise = [_conv(channels, channels, 3, groups=channels), nn.BatchNorm2d(channels), nn.ReLU()]
+        depthwise: list[nn.Module] = [
+            _conv(channels, channels, 3, groups=channels),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
         first = [*depthwise, _conv(channels, hidden, 1)]
     second = [nn.BatchNorm2d(hidden), nn.ReLU(), _conv(hidden, hidden, 3), nn.BatchNorm2d(hidden), nn.ReLU()]
     return nn.Sequential(*first, *second)

@@ -140,7 +140,7 @@ def clip_sizes(clip_vision: nn.Module) -> dict[str, Any]:
 
 
 def load_clip_vision(tower: ClipVisionTransformer, state: Mapping[str, Tensor]) -> None:
-    """Copy the weights of transformers' CLIP or X-CLIP vision tower; what is the tower's own and missing stays as it is.
+    """Copy the weights of transformers' CLIP or X-CLIP vision tower; what is missing of the tower's own stays as it is.
 
     Args:
         tower: of the same sizes.
@@ -211,5 +211,3 @@ def heads_for(width: int, heads: int | None) -> int:
     (8, 1, 2)
     """
     return max(1, width // 64) if heads is None else heads
-
-

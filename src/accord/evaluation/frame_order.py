@@ -85,4 +85,6 @@ def evaluate_order(model: Model, corpus: Corpus, seed: int = 0) -> list[Metric]:
 
 
 def _changed(first: Classification, other: Classification, how: str) -> Metric:
-    return mean_metric(f"answers that change, {how}", first.predicted != other.predicted, chance=None, groups=first.groups)
+    return mean_metric(
+        f"answers that change, {how}", first.predicted != other.predicted, chance=None, groups=first.groups
+    )

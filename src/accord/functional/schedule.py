@@ -109,7 +109,7 @@ def cosine_momentum(step: int | Tensor, total: int, start: float) -> Tensor:
 
 
 def delta_schedule(epoch: int, start: int = 30, factor: float = 0.5, delta: float = 0.2) -> float:
-    """How far away the neighbours of a point are in an epoch: smaller by a factor at the start of each from one on (ILA).
+    """How far away the neighbours of a point are in an epoch: smaller by a factor in each epoch from one on (ILA).
 
     Args:
         epoch: from 0.

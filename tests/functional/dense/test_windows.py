@@ -45,9 +45,7 @@ def pairs(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
 
 CASES = [
     Case("soft_window", lambda points: soft_window(points, 5), window_by_cells, points, ("points",)),
-    Case(
-        "neighbour_average", lambda points: neighbour_average(points, 5, 0.2), nine_windows, points, ("points",)
-    ),
+    Case("neighbour_average", lambda points: neighbour_average(points, 5, 0.2), nine_windows, points, ("points",)),
     Case("pair_cosine_loss", pair_cosine_loss, cosine_by_hand, pairs, ("p", "q")),
 ]
 

@@ -41,8 +41,8 @@ def run(model: Model, prepared: Prepared, options: OrderOptions) -> list[Metric]
 
 TASK = Task(
     "order",
-    measures="top-1 of a classifier of clips with the frames as they are, shuffled and reversed, and the share of answers "
-    "that change",
+    measures="top-1 of a classifier of clips with the frames as they are, shuffled and reversed, and the share of "
+    "answers that change",
     needs=(Can(Classifies), Labels(known=True), Rows("video")),
     order=None,
     options=OrderOptions,

@@ -98,11 +98,9 @@ def merge_pairs(prev: Tensor, cur: Tensor, mask: Tensor | None = None) -> Tensor
     real = torch.ones(prev.shape[:2], dtype=torch.bool, device=prev.device) if mask is None else mask
     check_shape(tuple(prev.shape[:2]), mask=real)
     real = real.view(*real.shape, *[1] * (prev.ndim - 2))
-    sides = ((0, 1), (1, 0))  # a frame is the earlier one of the pair of its number, and the later one of that before
-    total, count = (
-        sum(_padded(part, side) for part, side in zip(parts, sides, strict=True))
-        for parts in ((prev.where(real, 0), cur.where(real, 0)), (real.to(prev.dtype), real.to(prev.dtype)))
-    )
+    # A frame is the earlier one of the pair of its own number, and the later one of that before.
+    total = _padded(prev.where(real, 0), (0, 1)) + _padded(cur.where(real, 0), (1, 0))
+    count = _padded(real.to(prev.dtype), (0, 1)) + _padded(real.to(prev.dtype), (1, 0))
     return total / count.clamp_min(1)
 
 

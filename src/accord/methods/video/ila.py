@@ -1,7 +1,8 @@
 """ILA: Implicit Temporal Modeling with Learnable Alignment for Video Recognition (Tu et al., ICCV 2023).
 
 For neighbouring frames it is enough to know roughly where in each the thing is that the two have in common: the encoder
-``alignment`` points there in every block, and here the contents of the windows around the points are drawn together. Classes are texts as in X-CLIP, or rows of a matrix (the release for Something-Something, where names say little).
+``alignment`` points there in every block, and here the contents of the windows around the points are drawn together.
+Classes are texts as in X-CLIP, or rows of a matrix (the release for Something-Something, where names say little).
 """
 
 from __future__ import annotations
