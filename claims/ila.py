@@ -2,16 +2,16 @@
 
 The four classes are two movements and their reverses, which show the same single frames. All arms classify clips by the
 names of the movements, with the same transformer on frames, texts, rows and steps; they differ in what happens between
-frames: nothing, messages (X-CLIP), or implicit alignment. But for one arm, the frames' vectors are merged by their mean,
-so that whatever is known of their order comes from inside the tower.
+frames: nothing, messages (X-CLIP), or implicit alignment. But for one arm, the frames are merged by their mean, so that
+whatever is known of their order comes from inside the tower.
 
 1. With alignment more movements are found than by a mean over frames that know nothing of each other. It could fail
    because the windows are wide for 4 × 4 patches and the maps of two frames alone say little about the whole.
 2. Direction is the accuracy among clips for which the movement or its reverse was answered. Messages have no position
    and are at a coin's level; a pair of neighbours is ordered, so that alignment should be above.
 3. Against messages that a transformer with positions merges, the whole of X-CLIP, alignment knows more of direction.
-4. Neither the alignment loss nor points that move should cost accuracy; that they bring some is the paper's, but a small
-   gain. The points of one arm stay in the middle.
+4. Neither the alignment loss nor points that move should cost accuracy; that they bring some is the paper's, but a
+   small gain. The points of one arm stay in the middle.
 
 The floor is chance and the untrained network, the ceiling 100: every clip shows what its digit does.
 

@@ -9,10 +9,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import tiny_bundles
 from accord.encoders import build_encoder
-from accord.encoders.alignment import ILABlock, ILAVisionTransformer, ImplicitAlignment, PointHead
+from accord.encoders.alignment import ILABlock, ILAVisionTransformer
 from accord.encoders.bundles import load_bundle
 from accord.encoders.clip_video import MultiframeIntegration
 from accord.encoders.cross_frame import CrossFrameVisionTransformer
+from accord.encoders.implicit_alignment import ImplicitAlignment, PointHead
 from accord.errors import ConfigError
 from accord.functional import pair_cosine_loss
 

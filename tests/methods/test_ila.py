@@ -7,8 +7,8 @@ from torch import nn
 
 import tiny_bundles
 from accord.encoders import build_encoder
-from accord.encoders.alignment import ImplicitAlignment
 from accord.encoders.bundles import load_bundle
+from accord.encoders.implicit_alignment import ImplicitAlignment
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Step, get_method
 from accord.methods.abilities import Classifies, Embeds, Rescores
