@@ -13,7 +13,8 @@ import tiny_bundles
 from accord import pipeline
 from accord.data.recipe import DataConfig, prepare
 from accord.errors import DataError
-from accord.pipeline.config import read_config
+from accord.pipeline.build import build_method, prepare_run
+from accord.pipeline.config import RunConfig, read_config
 
 NAMES = ("red heart", "blue fish")
 
@@ -90,6 +91,20 @@ def test_clips_are_sorted_by_names_that_training_has_not_met(run, clips):
         assert math.isclose(sum(share for _, share in item.classes), 1, abs_tol=1e-5)
     own = pipeline.zero_shot(run.path, [clips / "clip 0"], device="cpu")
     assert {name for name, _ in own[0].classes} == set(NAMES)
+
+
+def test_clips_weights_stay_frozen_also_where_classes_are_rows_of_a_matrix(clips, clip):
+    run = RunConfig.parse(
+        {
+            "data": {"source": str(clips / "clips.csv")},
+            "method": {"name": "ila", "head": "linear", "clip": clip},
+            "encoders": {"video": {"options": {"kind": "dense", "temporal": "mean", "hidden": 16}}},
+        }
+    )
+    encoder = build_method(run, prepare_run(run, quiet=True).train).encoders["video"]
+    assert encoder.config.kind == "dense"
+    trained = {name.split(".")[3] for name, one in encoder.named_parameters() if one.requires_grad}
+    assert {name.split("_")[0] for name in trained} == {"message", "temporal"}
 
 
 def test_the_settings_for_a_few_clips_are_those_of_the_paper():

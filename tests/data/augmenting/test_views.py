@@ -82,7 +82,6 @@ def test_each_colour_change_does_what_it_says() -> None:
     assert torch.equal(changed(jitter=(0.9, 0.0, 0.0, 0.0), jitter_p=0.0), plain)
 
 
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("seed", range(6))
 def test_a_box_of_the_mean_colour_is_blanked_out_in_some_views_and_nothing_else_changes(seed: int) -> None:
     plain, erased = (make_crop(gradient(), View(erase=share), SPEC, seed) for share in (0.0, 1.0))
@@ -101,6 +100,7 @@ def test_a_box_of_the_mean_colour_is_blanked_out_in_some_views_and_nothing_else_
     assert 2 < sum(happens) < 20
 
 
+@pytest.mark.parametrize("seed", range(4))
 def test_blur_is_as_wide_a_share_of_a_small_view_as_of_a_large_one(seed: int) -> None:
     def width(side: int) -> float:
         """Standard deviation of the transition from black to white, as a share of the side."""

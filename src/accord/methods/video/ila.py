@@ -86,6 +86,11 @@ class Ila(ClipRecognition):
         named = ClipRecognition.needs
         return cls.needs if config.head == "linear" else {**named, "video": named["video"] | cls.needs["video"]}
 
+    @classmethod
+    def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
+        """As elsewhere; CLIP's weights stay as they are, also where it is the only encoder."""
+        return {"video": {**super().default_encoders(config)["video"], "freeze": "auto"}}
+
     @property
     def views(self) -> tuple[View, ...]:
         """As in X-CLIP, with a box blanked out in some clips."""
