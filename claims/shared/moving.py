@@ -30,13 +30,11 @@ SIZES = (6, 14)  # pixels, from the smallest to the largest
 SPEEDS, ANGLES = (2, 3), (15.0, 30.0)  # pixels and degrees a frame
 
 
-def moving_digits(
-    seed: int, train: int = 2000, test: int = 800, actions: tuple[str, ...] = ACTIONS
-) -> tuple[Corpus, Corpus]:
-    """Clips for training and for testing, made of different pictures of digits; the first of the actions, or all."""
+def moving_digits(seed: int, train: int = 2000, test: int = 800) -> tuple[Corpus, Corpus]:
+    """Clips for training and for testing, made of different pictures of digits."""
     parts = zip(("train", "test"), split_digits(seed), (train, test), strict=True)
     train_rows, test_rows = (
-        _corpus(name, digits.pixels, count, np.random.default_rng([seed, place]), actions)
+        _corpus(name, digits.pixels, count, np.random.default_rng([seed, place]))
         for place, (name, digits, count) in enumerate(parts)
     )
     return train_rows, test_rows
@@ -60,10 +58,15 @@ UNMIXED = {  # settings of a classifier of clips: opposite actions stay what the
 
 def actions_found(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
     """Accuracy, how often the action or its reverse was answered, and how often the right one of the two."""
-    answered, truth = model.classify(test).argmax(dim=1).numpy(), np.asarray(test.labels)
+    answered = model.classify(test).argmax(dim=1).numpy()
+    return shares_found(answered, np.asarray(test.labels)) | {ORDER: reordered(model, test)}
+
+
+def shares_found(answered: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str, float]:
+    """The same of the numbers of actions, in percent."""
     right, pair = answered == truth, (answered == truth) | (answered == reverse(truth))
     shares = {ACCURACY: right.mean(), PAIR: pair.mean(), DIRECTION: right[pair].mean() if pair.any() else 0.5}
-    return {name: 100 * float(share) for name, share in shares.items()} | {ORDER: reordered(model, test)}
+    return {name: 100 * float(share) for name, share in shares.items()}
 
 
 @torch.inference_mode()
@@ -76,15 +79,13 @@ def reordered(model: Model, test: Corpus) -> float:
     return float(change.abs().max())
 
 
-def _corpus(
-    name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator, actions: tuple[str, ...]
-) -> Corpus:
-    labels = random.permutation(np.arange(count) % len(actions))
+def _corpus(name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator) -> Corpus:
+    labels = random.permutation(np.arange(count) % len(ACTIONS))
     clips = [_encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
     cell = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({"video": clips}, features=datasets.Features({"video": cell}))
     columns = Columns(video="video")
-    return Corpus(f"moving digits, {name}", rows, columns, np.arange(count), labels=labels, classes=actions)
+    return Corpus(f"moving digits, {name}", rows, columns, np.arange(count), labels=labels, classes=ACTIONS)
 
 
 def clip(digit: NDArray[np.uint8], action: int, random: np.random.Generator) -> NDArray[np.uint8]:
