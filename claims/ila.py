@@ -23,7 +23,7 @@ the networks are small, so that all arms and seeds take minutes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ from accord.methods import DataInfo, Step, get_method
 
 MEAN, MESSAGES, XCLIP, ILA = "mean over frames", "messages", "x-clip", "alignment"
 FREE, FIXED, UNTRAINED = "alignment, no loss", "alignment, points in the middle", "untrained"
-CLIPS, STEPS, BATCH, LR = 2000, 600, 64, 2e-3
+CLIPS, STEPS, BATCH, LR = 1600, 450, 64, 2e-3
 SEEN, STRIDE, STARTS = 3, 2, 4  # frames that a network is shown, their distance, and where the first may be
 COST = 2.0  # points
 POINTS: dict[str, Any] = {"smallest": 3.0, "because": "below three points the paper's gain on real clips is not seen"}
@@ -83,6 +83,7 @@ def trained(
     return Measured(shares_found(answered.numpy(), truth.numpy()), steps=steps)
 
 
+@lru_cache(maxsize=1)
 def filmed(seed: int, *counts: int) -> list[tuple[Tensor, Tensor]]:
     """Clips ``(N, T, S, S)`` uint8 and their actions, for training and for testing, of different pictures of digits."""
     found = []
@@ -185,5 +186,6 @@ CLAIM = Claim(
         ),
     ],
     seeds=5,
-    tuning="None: the learning rate is that of the claim on X-CLIP, which was chosen for X-CLIP.",
+    tuning="The learning rate is that of the claim on X-CLIP, which was chosen for X-CLIP. One training of alignment, "
+    "of 600 steps on seed 99, showed that there is time to learn; 450 are left for the record to be short.",
 )
