@@ -186,6 +186,6 @@ CLAIM = Claim(
         ),
     ],
     seeds=5,
-    tuning="The learning rate is that of the claim on X-CLIP, which was chosen for X-CLIP. One training of alignment, "
-    "of 600 steps on seed 99, showed that there is time to learn; 450 are left for the record to be short.",
+    tuning="The learning rate is that of the claim on X-CLIP, which was chosen for X-CLIP. One training of alignment "
+    "and one of X-CLIP, of 600 steps on seed 99, showed that there is room; 450 are left for the record to be short.",
 )
