@@ -44,6 +44,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "gram": "anchor to tuple",
     "gram_speech": "anchor to tuple",
     "hydra_pairs": "filter",
+    "ila": "direction",
     "improved_vlp_baselines": "equal epochs",
     "macil_sd": "contrast",
     "mcl_multistage": "against plain models, 40 colours",

@@ -170,6 +170,13 @@ CASES = {
         videos(24),
         "(B, T, 3, 16, 16)",
     ),
+    "alignment": Case(
+        "video",
+        {"name": "alignment", "size": 16, "patch": 4, "width": 16, "depth": 2, "heads": 2, "frames": 3, "hidden": 16},
+        videos(),
+        videos(24),
+        "(B, T, 3, 16, 16)",
+    ),
     "videomae": Case(
         "video",
         {"name": "videomae:none", "config": VIDEOMAE, "image": {"size": 16}},

@@ -31,6 +31,7 @@ APART = (
     "minilm",
     "open_clip:",
     "cross_frame:",
+    "alignment:",
 )  # of no size of their own, or with a test where they are read
 BUILT = [one for one in registry.DECLARATIONS if one.name not in APART]
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from accord.functional.schedule import cosine_momentum, linear_ramp, warmup_cosine, warmup_cosine_at
+from accord.functional.schedule import cosine_momentum, delta_schedule, linear_ramp, warmup_cosine, warmup_cosine_at
 
 
 def test_the_table_is_that_of_the_released_code(golden) -> None:
@@ -82,3 +82,10 @@ def test_a_ramp_waits_rises_with_the_steps_and_ends() -> None:
     assert [linear_ramp(step, 0.1, 0.25) for step in (-5, 0, 1, 2, 3, 99)] == [0.0, 0.0, 0.1, 0.2, 0.25, 0.25]
     with pytest.raises(ValueError, match="slope"):
         linear_ramp(1, -0.1, 1.0)
+
+
+def test_the_distance_of_neighbours_is_halved_from_its_epoch_on_whenever_it_is_asked() -> None:
+    assert [delta_schedule(epoch) for epoch in (0, 29)] == [0.2, 0.2]
+    assert [delta_schedule(epoch) for epoch in (30, 31, 49)] == pytest.approx([0.1, 0.05, 0.2 / 2**20])
+    with pytest.raises(ValueError, match="epoch"):
+        delta_schedule(-1)

@@ -38,6 +38,7 @@ TINY: Mapping[str, Sequence[dict[str, Any]]] = {  # modality -> small encoders, 
     "video": (
         {"name": "frames", "options": {"frames": 4, "image": {"name": "tiny_vit", **_VIT}}},
         {"name": "video_mae", "options": {**_VIT, "frames": 4}},
+        {"name": "alignment", "options": {**_VIT, "hidden": 16, "frames": 4}},
     ),
     "audio": ({"name": "tiny_audio", "options": {"width": 16, "depth": 1, "heads": 2, "seconds": 0.5}},),
     "sequence": ({"name": "tiny_sequence", "options": {"width": 16, "depth": 1, "heads": 2}},),

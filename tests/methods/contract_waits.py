@@ -27,7 +27,7 @@ PROCESSORS = (
     "functional/mixing.py: ",  # draws are of the processor's generator
     "image/pixpro.py: self.teacher.follow(",  # a momentum is computed where it is needed
     "image/slotcon.py: self.teacher.follow(",
-    "video/xclip.py: return F.one_hot(",  # with a number of classes, only a processor looks
+    "video/recognition.py: return F.one_hot(",  # with a number of classes, only a processor looks
 )
 
 

@@ -135,6 +135,7 @@ WAITING = {  # steps whose work hangs on what is in the batch
     "tcl": "scores the vocabulary for hidden words alone",
     "rcad": "encodes the frames that each clip has",
     "xclip": "encodes the frames that each clip has",
+    "ila": "aligns the pairs of frames that each clip has",
 }
 
 

@@ -10,7 +10,7 @@ from accord.encoders import build_encoder
 from accord.encoders.bundles import load_bundle
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Step, get_method
-from accord.methods.video.xclip import video_text_logits
+from accord.methods.video.recognition import video_text_logits
 
 NAMES = ("moves left", "moves right", "grows")
 DATA = DataInfo(rows=8, classes=NAMES, definitions=NAMES)

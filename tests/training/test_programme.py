@@ -19,7 +19,7 @@ from accord.training.artifact import _load_weights, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
 from accord.training.module import encoder_inputs
-from accord.training.optimiser import build_optimizer, schedule
+from accord.training.optimiser import build_optimizer, parameter_groups, schedule
 from accord.training.start import rows_per_step
 
 EVERYTHING = {"epochs": 1, "batch_size": 16, "checkpoint_every": 3, "log_every": 3, "lr": 0.01, "ema": 0.9}
@@ -311,3 +311,11 @@ def test_two_processes_do_what_one_does(tmp_path, run_toy, run_here, final) -> N
     for name, value in one.items():
         if name != "seen":  # each process counts what it sees
             torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_a_group_has_its_share_of_the_weight_decay():
+    parameters = [("one.weight", nn.Parameter(torch.zeros(2, 2))), ("two.weight", nn.Parameter(torch.zeros(2, 2)))]
+    parameters.append(("two.bias", nn.Parameter(torch.zeros(2))))
+    own = {"one": Group(), "two": Group(decay_scale=10.0)}
+    groups = parameter_groups(parameters, 0.1, lambda name: own[name.split(".")[0]])
+    assert [(group["weight_decay"], group["decays"]) for group in groups] == [(0.1, True), (1.0, True), (0.0, False)]

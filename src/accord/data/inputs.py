@@ -26,6 +26,8 @@ class ImageInput:
         crop: share of the shorter side kept by the centre crop at evaluation (0.875 is 224 out of 256).
         background: RGB colour put under transparent pixels.
         squeeze: whether the whole picture is pressed into the square at evaluation, whatever its shape (SigLIP).
+        place: of several evaluation views along the longer side, which one: a square as large as the shorter side
+            allows, from 0 for the first to 1 for the last; None for the one view in the middle.
     """
 
     size: int = 224
@@ -35,6 +37,7 @@ class ImageInput:
     crop: float = 1.0
     background: tuple[int, int, int] = (255, 255, 255)
     squeeze: bool = False
+    place: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class VideoInput:
         stride: distance of the frames of a dense run.
         span: how many frames away from the first one the others may be, around it.
         rate: frames a second of clips that do not say when their frames are shown, such as folders of pictures.
+        moment: where in its segment a frame lies at evaluation, and where in the clip a dense run, in [0, 1].
     """
 
     image: ImageInput = ImageInput()
@@ -58,6 +62,7 @@ class VideoInput:
     stride: int = 1
     span: int = 20
     rate: float = 1.0
+    moment: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from accord.data.corpus import Corpus, open_corpus
 from accord.data.making.corruption import flip_labels, shuffle_captions, web_noise_by_query
 from accord.data.quarantine import Quarantine
 from accord.data.reading.sources import HUB, find_shards
-from accord.data.splits import Splits, split
+from accord.data.splits import Splits, few_of_each, split
 from accord.data.targets.base import BoxFormat
 from accord.errors import DataError
 
@@ -66,6 +66,11 @@ class DataConfig(Config):
     classes: list[str] = Field(default_factory=list, description="classes to keep, in this order; empty keeps all")
     definitions: dict[str, str] = Field(default_factory=dict, description="class -> text that defines it")
     split: SplitConfig = Field(default_factory=SplitConfig, description="how rows are held out")
+    shots: int | None = Field(
+        None,
+        ge=1,
+        description="training rows kept of each class, for learning from a few; split.seed draws them, null keeps all",
+    )
     corruption: CorruptionConfig | None = Field(None, description="controlled noise on the training rows")
     max_bad: float = Field(0.2, ge=0, le=1, description="share of unreadable rows that stops the run")
     target: str | None = Field(
@@ -202,6 +207,8 @@ def prepare(
     before = None if splits is None else splits.without(bad.row for bad in corpus.left_out)
     splits = before or _shared_out(corpus, config.split)
     parts = {name: corpus.select(splits.positions(name, corpus.ids)) for name in ("train", "test", "val")}
+    if config.shots is not None:
+        parts["train"] = few_rows(parts["train"], config.shots, config.split.seed)
     if config.stream:
         parts["train"] = replace(parts["train"], near=config.near)
     if config.corruption:
@@ -236,6 +243,17 @@ def _shared_out(corpus: Corpus, config: SplitConfig) -> Splits:
         )
     shares = {"test": config.test, "val": config.val}
     return split(groups, corpus.labels, shares, config.seed, ids=corpus.ids)
+
+
+def few_rows(corpus: Corpus, shots: int, seed: int) -> Corpus:
+    """So many rows of each class, all where it has fewer, in the order of the corpus.
+
+    Raises:
+        DataError: rows have no labels, or several each.
+    """
+    if corpus.labels is None or corpus.multi_label or corpus.unlabelled == len(corpus):
+        raise DataError(f"{corpus.name}: data.shots = {shots} needs one label a row; pass --label COL")
+    return corpus.select(np.sort(few_of_each(corpus.labels, shots, seed)))
 
 
 def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:

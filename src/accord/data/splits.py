@@ -191,3 +191,15 @@ def _assign(contents: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
             lacking[chosen][c] -= count
         empty.discard(chosen)
     return home
+
+
+def few_of_each(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Positions of ``count`` rows of each class, all where a class has fewer, in random order.
+
+    >>> few_of_each(np.array([0, 0, 0, 1, -1]), 2, seed=0).size
+    3
+    """
+    random = np.random.default_rng(seed)
+    classes = np.unique(labels[labels >= 0])
+    drawn = [random.permutation(np.flatnonzero(labels == each))[:count] for each in classes]
+    return random.permutation(np.concatenate(drawn))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,30 @@ def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
         tensor([[1.]])
     """
     return pool(tokens, mask).to(tokens.dtype)
+
+
+def unpacked(rows: Tensor, shape: Sequence[int], mask: Tensor | None) -> Tensor:
+    """What was made of the real positions alone, each in its place, and zero where there is padding.
+
+    Padding is then not computed, so that it cannot move batch statistics.
+
+    Args:
+        rows: ``(R, ...)``, row after row.
+        shape: B and N.
+        mask: ``(B, N)`` bool with R True entries, or None when all positions are real.
+
+    Returns:
+        ``(B, N, ...)``.
+
+    Example:
+        >>> unpacked(torch.tensor([5.0, 6.0, 7.0]), (2, 2), torch.tensor([[True, True], [True, False]]))
+        tensor([[5., 6.],
+                [7., 0.]])
+    """
+    if mask is None:
+        return rows.unflatten(0, tuple(shape))
+    places = rows.new_zeros(*shape, *rows.shape[1:])
+    return places.masked_scatter(mask.reshape(*mask.shape, *[1] * (rows.ndim - 1)), rows)
 
 
 def last_real(tokens: Tensor, mask: Tensor | None) -> Tensor:

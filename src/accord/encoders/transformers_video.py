@@ -19,13 +19,8 @@ from accord.data.inputs import ImageInput, VideoInput
 from accord.encoders.base import Encoder, Features, Stream
 from accord.encoders.bundles.base import named_folder
 from accord.encoders.bundles.folder import image_input_of, plain_settings, random_model, read_model, settings_of
-from accord.encoders.cross_frame import (
-    CrossFrameConfig,
-    CrossFrameEncoder,
-    clip_sizes,
-    clip_vision_state,
-    load_clip_vision,
-)
+from accord.encoders.clip_tower import clip_sizes, clip_vision_state, load_clip_vision
+from accord.encoders.cross_frame import CrossFrameConfig, CrossFrameEncoder
 from accord.encoders.masked import stretched
 from accord.encoders.shapes import check_shape
 from accord.encoders.stages import longest_stack, stages_around

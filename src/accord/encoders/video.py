@@ -13,7 +13,7 @@ from accord.config import Config
 from accord.data.inputs import ImageInput, VideoInput
 from accord.encoders.base import Encoder, Features, Freeze, Stream
 from accord.encoders.build import built
-from accord.encoders.pooling import masked_mean
+from accord.encoders.pooling import masked_mean, unpacked
 from accord.encoders.shapes import check_mask, check_shape
 from accord.encoders.transformer import Transformer, sinusoids
 from accord.errors import ConfigError
@@ -101,7 +101,7 @@ class FrameEncoder(Encoder):
         check_shape("video", x, "B", "T", 3, "H", "W")
         check_mask("video_mask", mask, *x.shape[:2])
         pictures = self.image(x.flatten(0, 1) if mask is None else x[mask], layers=layers)
-        tokens = _by_clip(pictures.pooled, x, mask)  # (B, T, D)
+        tokens = unpacked(pictures.pooled, x.shape[:2], mask)  # (B, T, D)
         if self.temporal is not None:
             # Added to the frames' own vectors, as in CLIP4Clip's sequence head: the start is close to the mean.
             positions = sinusoids(tokens.shape[1], self.dim, tokens.device).to(tokens.dtype)
@@ -110,7 +110,7 @@ class FrameEncoder(Encoder):
         if "patches" in self.gives:
             streams["patches"] = _patches(pictures.stream(), x, mask)
         if layers:
-            each = _by_clip(pictures.stream("layers").values, x, mask)  # (B, T, L, D)
+            each = unpacked(pictures.stream("layers").values, x.shape[:2], mask)  # (B, T, L, D)
             streams["layers"] = Stream(masked_mean(each.flatten(2), mask).unflatten(1, each.shape[2:]))
         return Features(masked_mean(tokens, mask), streams=streams, main="frames")
 
@@ -132,22 +132,11 @@ class FrameEncoder(Encoder):
         return self.config.model_dump(mode="json")
 
 
-def _by_clip(frames: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
-    """What was made of the real frames ``(R, ...)`` of clips ``x`` as ``(B, T, ...)``, zero where there is padding.
-
-    Padding is not computed, so that it cannot move batch statistics.
-    """
-    if mask is None:
-        return frames.unflatten(0, x.shape[:2])
-    clips = frames.new_zeros(*x.shape[:2], *frames.shape[1:])
-    return clips.masked_scatter(mask.reshape(*mask.shape, *[1] * (frames.ndim - 1)), frames)
-
-
 def _patches(patches: Stream, x: Tensor, mask: Tensor | None) -> Stream:
     """The patches ``(R, n, D)`` of the real frames as those of the clips ``(B, T·n, D)``."""
     count = patches.values.shape[1]
     return Stream(
-        _by_clip(patches.values, x, mask).flatten(1, 2),
+        unpacked(patches.values, x.shape[:2], mask).flatten(1, 2),
         None if mask is None else mask.repeat_interleave(count, dim=1),
         None if patches.grid is None else (x.shape[1], *patches.grid),
     )

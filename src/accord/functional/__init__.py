@@ -27,7 +27,7 @@ from accord.functional.engine import contrastive_loss, masked_logsumexp, row_nor
 from accord.functional.measures import *
 from accord.functional.mixing import clip_mixup, cutmix, cutmix_box, mixup, soft_targets
 from accord.functional.noise import *
-from accord.functional.schedule import cosine_momentum, linear_ramp, warmup_cosine, warmup_cosine_at
+from accord.functional.schedule import cosine_momentum, delta_schedule, linear_ramp, warmup_cosine, warmup_cosine_at
 from accord.functional.similarity import *
 from accord.functional.text import *
 from accord.functional.tiled import (
@@ -51,6 +51,7 @@ __all__ = [
     "cosine_momentum",
     "cutmix",
     "cutmix_box",
+    "delta_schedule",
     "full_tensor",
     "gather_features",
     "gather_tokens",

@@ -1,7 +1,8 @@
 """Learning rates and momentum coefficients as functions of the step.
 
 SwAV's table of learning rates (Caron et al. 2020, NeurIPS), CLIP's warm-up and cosine (Radford et al. 2021, ICML)
-at one step, and the momentum of a teacher that comes to rest (Grill et al. 2020, NeurIPS, "BYOL").
+at one step, the momentum of a teacher that comes to rest (Grill et al. 2020, NeurIPS, "BYOL"), and distances that are
+halved epoch by epoch (Tu et al. 2023, ICCV, "ILA").
 """
 
 from __future__ import annotations
@@ -128,3 +129,27 @@ def linear_ramp(step: int, slope: float, maximum: float) -> float:
     check_range(0, max(slope, 0), slope=slope)
     check_range(0, max(maximum, 0), maximum=maximum)
     return min(maximum, slope * max(step, 0))
+
+
+def delta_schedule(epoch: int, start: int = 30, factor: float = 0.5, delta: float = 0.2) -> float:
+    """How far away the neighbours of a point are in an epoch: smaller by a factor in each epoch from one on (ILA).
+
+    Args:
+        epoch: from 0.
+        start: the first epoch of a smaller distance.
+        factor: by which it becomes smaller.
+        delta: the distance before.
+
+    Returns:
+        ``delta`` before ``start``, then ``delta · factor ** (epoch - start + 1)`` (Tu et al. 2023, ICCV).
+
+    Raises:
+        ValueError: a negative epoch, or a factor outside [0, 1].
+
+    Example:
+        >>> [delta_schedule(epoch) for epoch in (0, 29, 30, 31)]
+        [0.2, 0.2, 0.1, 0.05]
+    """
+    check_range(0, max(epoch, 0), epoch=epoch)
+    check_share(factor=factor)
+    return delta * factor ** max(0, epoch - start + 1)

@@ -147,17 +147,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a learning rate of their own, or go without weight decay.
+    """Parameters that share a learning rate or a weight decay of their own.
 
     Args:
         name: what :meth:`Method.lr_factor` is asked with; empty for the common schedule.
         decay: whether weight decay applies to those of its parameters that are matrices.
         lr_scale: factor on the learning rate, such as 0.1 for a backbone.
+        decay_scale: factor on the weight decay.
     """
 
     name: str = ""
     decay: bool = True
     lr_scale: float = 1.0
+    decay_scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ _MODULES = {
     "macil_sd": "accord.methods.video.macil_sd",
     "sign_windows": "accord.methods.video.sign_windows",
     "cico": "accord.methods.video.cico",
+    "ila": "accord.methods.video.ila",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

@@ -165,7 +165,8 @@ def _choices(config: RunConfig, kind: type[Method], parsed: Any, corpus: Corpus)
         asked = config.encoders.get(modality, EncoderConfig())
         chosen = asked if asked.name is not None else _completed(asked, modality, usual)
         because = _reason(asked, chosen, kind.name if modality in own and modality not in brought else None)
-        if asked.freeze == "auto" and modality in own and list(kind.wants(parsed)) == [modality]:
+        alone = modality in own and list(kind.wants(parsed)) == [modality]
+        if asked.freeze == "auto" and alone and "freeze" not in own[modality].model_fields_set:
             chosen = chosen.model_copy(update={"freeze": "none"})  # SwAV's kind teaches the encoder, and nothing else
             because = f"as method {kind.name} needs"
         choices[modality] = Choice(chosen, because)

@@ -133,11 +133,15 @@ class Model:
         batch_size: int = 64,
         targets: Collection[str] = (),
         cache: Mapping[str, FeatureCache] | None = None,
+        inputs: Mapping[str, Input] | None = None,
     ) -> EpochLoader:
-        """Rows in order as the method reads them, not augmented: :func:`~accord.data.loading.loader.eval_loader`."""
+        """Rows in order as the method reads them, not augmented: :func:`~accord.data.loading.loader.eval_loader`.
+
+        ``inputs`` are what fields are prepared for instead of :attr:`inputs`, for other views of the same rows.
+        """
         return eval_loader(
             corpus,
-            self.inputs,
+            {**self.inputs, **(inputs or {})},
             batch_size=batch_size,
             modalities=modalities,
             targets=targets,
@@ -301,7 +305,13 @@ class Model:
 
     @torch.inference_mode()
     def over_batches(
-        self, corpus: Corpus, ask: Callable[[Batch], Answer], *, targets: Collection[str] = (), batch_size: int = 64
+        self,
+        corpus: Corpus,
+        ask: Callable[[Batch], Answer],
+        *,
+        targets: Collection[str] = (),
+        batch_size: int = 64,
+        inputs: Mapping[str, Input] | None = None,
     ) -> list[Answer]:
         """What is answered to each batch of ``corpus``, in order: rows as the method reads them, not augmented.
 
@@ -312,13 +322,14 @@ class Model:
             ask: takes a batch on the method's device, such as ``model.able(FindsMoments).find_moments``.
             targets: of :mod:`accord.data.targets`, in the batch under their keys.
             batch_size: rows of a batch.
+            inputs: as of :meth:`loader`.
 
         Raises:
             DataError: the rows lack a modality or target.
             RowError: a row cannot be read any more.
         """
         read = self.method.reads(self.method.config)
-        loader = self.loader(corpus, read, batch_size=batch_size, targets=targets)
+        loader = self.loader(corpus, read, batch_size=batch_size, targets=targets, inputs=inputs)
         return [ask(to_device(batch, self.method.device)) for batch in loader]
 
     def once(self, corpus: Corpus, name: str, compute: Callable[[], Answer]) -> Answer:

@@ -46,20 +46,21 @@ def parameter_groups(
         weight_decay: of the parameters that decay.
         group: the group of a name.
     """
-    groups: dict[tuple[bool, str, float, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, str, float, bool, float], list[nn.Parameter]] = {}
     for name, parameter in named:
         own = group(name)
         spared = not (own.decay and decays(name, parameter))
-        groups.setdefault((not is_sharded(parameter), own.name, own.lr_scale, spared), []).append(parameter)
+        decay = 0.0 if spared else own.decay_scale
+        groups.setdefault((not is_sharded(parameter), own.name, own.lr_scale, spared, decay), []).append(parameter)
     return [
         {
             "params": params,
-            "weight_decay": 0.0 if spared else weight_decay,
+            "weight_decay": decay * weight_decay,
             "name": name,
             "lr_scale": scale,
             "decays": not spared,
         }
-        for (_, name, scale, spared), params in sorted(groups.items(), key=lambda item: item[0])
+        for (_, name, scale, spared, decay), params in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

@@ -219,7 +219,8 @@ class Shards:
         together: dict[Any, list[tuple[int, int]]] = {}
         numbers = count()
         for group in optimizer.param_groups:
-            part = together.setdefault((group["name"], group["lr_scale"], not group["decays"]), [])
+            kind = (group["name"], group["lr_scale"], not group["decays"], group["weight_decay"])
+            part = together.setdefault(kind, [])
             part += [(position[parameter], next(numbers)) for parameter in group["params"]]
         return [[number for _, number in sorted(part)] for _, part in sorted(together.items())]
 

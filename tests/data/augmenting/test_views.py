@@ -82,6 +82,24 @@ def test_each_colour_change_does_what_it_says() -> None:
     assert torch.equal(changed(jitter=(0.9, 0.0, 0.0, 0.0), jitter_p=0.0), plain)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_box_of_the_mean_colour_is_blanked_out_in_some_views_and_nothing_else_changes(seed: int) -> None:
+    plain, erased = (make_crop(gradient(), View(erase=share), SPEC, seed) for share in (0.0, 1.0))
+    gone = (plain.pixels != erased.pixels).any(dim=0)
+    assert 0.01 < gone.float().mean() < 0.4
+    rows, columns = gone.any(dim=1).nonzero(), gone.any(dim=0).nonzero()
+    box = erased.pixels[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert (box == torch.tensor([round(255 * share) for share in SPEC.mean])[:, None, None]).all()
+    assert plain.box == erased.box
+    happens = [
+        not torch.equal(
+            make_crop(gradient(), View(erase=0.25), SPEC, s).pixels, make_crop(gradient(), View(), SPEC, s).pixels
+        )
+        for s in range(40)
+    ]
+    assert 2 < sum(happens) < 20
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_blur_is_as_wide_a_share_of_a_small_view_as_of_a_large_one(seed: int) -> None:
     def width(side: int) -> float:

@@ -97,8 +97,9 @@ def make_crop(image: Image.Image, view: View, spec: ImageInput, seed: int, first
         if view.auto_augment:
             crop = v2.AutoAugment(interpolation=InterpolationMode.BILINEAR, fill=list(spec.background))(crop)
         lighting = _COLOUR_AXES @ (_COLOUR_STD * view.lighting * torch.randn(3))
+        pixels = _erased(to_pixels(crop), view.erase, spec)
     box = (left / width, top / height, (left + w) / width, (top + h) / height)
-    return Crop(to_pixels(crop), box, flip, lighting)
+    return Crop(pixels, box, flip, lighting)
 
 
 def _crop_place(image: Image.Image, view: View, first: Box | None) -> tuple[int, int, int, int]:
@@ -160,6 +161,14 @@ def _colours(image: Image.Image, view: View) -> Image.Image:
     if _happens(view.solarize):
         image = F.solarize(image, threshold=128)
     return image
+
+
+def _erased(pixels: Tensor, probability: float, spec: ImageInput) -> Tensor:
+    """The pixels with a box of the mean colour in them, or as they are."""
+    if not _happens(probability):
+        return pixels
+    colour = [round(255 * share) for share in spec.mean]
+    return v2.RandomErasing(p=1.0, value=colour)(pixels)
 
 
 def _rand_augment(image: Image.Image, operations: int, strength: float, fill: tuple[int, int, int]) -> Image.Image:

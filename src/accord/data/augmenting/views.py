@@ -40,6 +40,8 @@ class View:
             box does not know that some of them move the picture.
         auto_augment: whether two of the operations follow that AutoAugment learnt for ImageNet (Cubuk et al. 2019);
             they change colours, and some move the picture.
+        erase: probability that a box of the view, a fiftieth to a third of its area, is blanked out with the colour
+            that the encoder takes for nothing (Zhong et al. 2020), in all frames of a clip the same.
         count: how many such views (multi-crop).
         overlap: share of the crop's area that the first view's crop should have in common with it; ten draws are made
             for it, and if none meets it the crop is drawn without it.
@@ -57,6 +59,7 @@ class View:
     lighting: float = 0.0
     rand_augment: tuple[int, float] | None = None
     auto_augment: bool = False
+    erase: float = 0.0
     count: int = 1
     overlap: float = 0.0
 
@@ -114,9 +117,12 @@ def centre_box(width: int, height: int, spec: ImageInput) -> Box:
 
     >>> centre_box(200, 100, ImageInput(crop=0.5))
     (0.375, 0.25, 0.625, 0.75)
+    >>> centre_box(200, 100, ImageInput(place=1.0))
+    (0.5, 0.0, 1.0, 1.0)
     """
-    if spec.squeeze:
+    if spec.squeeze and spec.place is None:
         return 0.0, 0.0, 1.0, 1.0
-    side = max(1, round(min(height, width) * spec.crop))
-    top, left = (height - side) // 2, (width - side) // 2
+    side = max(1, round(min(height, width) * (spec.crop if spec.place is None else 1)))
+    place = 0.5 if spec.place is None else spec.place
+    top, left = (int((length - side) * place) for length in (height, width))
     return left / width, top / height, (left + side) / width, (top + side) / height

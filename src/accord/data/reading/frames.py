@@ -49,8 +49,9 @@ class Clip(Sequence[Image.Image]):
 def chosen_frames(total: int, spec: VideoInput | None, draws: Draws) -> list[int]:
     """Positions of the frames that an encoder is fed, in order; all of a clip that has no more than it wants.
 
-    ``spec.sampling`` is ``"segments"`` (one frame of each of equal segments: any in training, otherwise the middle
-    one), ``"dense"`` (every ``spec.stride``-th frame from a start that is drawn in training, otherwise the middle run)
+    ``spec.sampling`` is ``"segments"`` (one frame of each of equal segments: any in training, otherwise that at
+    ``spec.moment``, the middle), ``"dense"`` (every ``spec.stride``-th frame from a start that is drawn in training,
+    otherwise likewise)
     or ``"around"`` (in training any frame, and others at most ``spec.span`` away from it; otherwise as segments).
 
     Example:
@@ -66,10 +67,10 @@ def chosen_frames(total: int, spec: VideoInput | None, draws: Draws) -> list[int
         run = range(0, total, spec.stride)[: spec.frames]
         free = total - run[-1]  # starts for which the whole run fits
         share = float(draws.shares(Purpose.MOMENT)[0]) if draws.training else 0.5
-        start = int(free * share) if draws.training else (free - 1) // 2
+        start = int(free * share) if draws.training else int((free - 1) * spec.moment)
         return [start + position for position in run]
     if not draws.training:
-        return spaced(total, spec.frames)
+        return spaced(total, spec.frames, spec.moment)
     generator = torch.Generator().manual_seed(int(draws.hashes(Purpose.MOMENT)[0] >> np.uint64(1)))
     if spec.sampling == "around":
         return _around(total, spec, generator)
@@ -86,15 +87,15 @@ def _around(total: int, spec: VideoInput, generator: torch.Generator) -> list[in
     return sorted([first, *(near[place] for place in chosen)])
 
 
-def spaced(total: int, wanted: int | None) -> list[int]:
-    """Positions of ``wanted`` evenly spaced frames out of ``total``: the middles of equal parts.
+def spaced(total: int, wanted: int | None, moment: float = 0.5) -> list[int]:
+    """Positions of ``wanted`` evenly spaced frames out of ``total``: the middles of equal parts, or another moment.
 
-    >>> spaced(8, 4), spaced(2, 4), spaced(3, None)
-    ([1, 3, 5, 7], [0, 1], [0, 1, 2])
+    >>> spaced(8, 4), spaced(2, 4), spaced(3, None), spaced(8, 4, moment=0.25)
+    ([1, 3, 5, 7], [0, 1], [0, 1, 2], [0, 2, 4, 6])
     """
     if wanted is None or wanted >= total:
         return list(range(total))
-    return [int(position) for position in (np.arange(wanted) + 0.5) * total / wanted]
+    return [min(int(position), total - 1) for position in (np.arange(wanted) + moment) * total / wanted]
 
 
 def sample_frames(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
+from torch import Tensor
 
 from accord.evaluation.classification import (
     Classification,
@@ -15,32 +17,49 @@ from accord.evaluation.classification import (
     score_classes,
 )
 from accord.evaluation.metric import Metric
+from accord.evaluation.multi_view import multi_view_scores
 from accord.evaluation.needs import Can, Labels, Subjects
 from accord.evaluation.sections import Classes, ClassRow, Confusion, Item, Section
 from accord.evaluation.task import Options, Task
 from accord.methods.abilities import Classifies
 
 if TYPE_CHECKING:
+    from accord.data.corpus import Corpus
     from accord.data.recipe import Prepared
     from accord.training.model import Model
 
 _SHOWN = 4  # rows of a class, right and wrong
 
 
-def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
+class ClassificationOptions(Options):
+    """Options of the task."""
+
+    clips: int = Field(1, ge=1, description="moments at which a clip is looked at, whose answers are summed; papers: 4")
+    crops: int = Field(1, ge=1, description="places along the longer side of its frames, likewise; papers: 3")
+
+
+def run(model: Model, prepared: Prepared, options: ClassificationOptions) -> list[Metric]:
     """Accuracies of the rows that have what the method looks at."""
     test = prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable))
-    return evaluate_classification(model.classify(test), in_classes_of(test, model.classes))
+    return evaluate_classification(_scores(model, test, options), in_classes_of(test, model.classes))
 
 
-def shows(model: Model, prepared: Prepared, options: Options) -> Iterator[Section]:
+def _scores(model: Model, test: Corpus, options: ClassificationOptions) -> Tensor:
+    """The classifier's logits, or sums over several views."""
+    clips, crops = options.clips, options.crops
+    if clips == crops == 1:
+        return model.classify(test)
+    return model.once(test, f"{clips} x {crops} views", lambda: multi_view_scores(model, test, clips, crops))
+
+
+def shows(model: Model, prepared: Prepared, options: ClassificationOptions) -> Iterator[Section]:
     """What is taken for what, and how well each class is known; nothing where rows have several labels."""
     test = labelled_rows(
         in_classes_of(prepared.test.having(*model.method.subjects_of(prepared.test.columns.readable)), model.classes)
     )
     if test.labels is None or test.multi_label or not len(test):
         return
-    outcome = score_classes(model.classify(test), test.labels, test.classes, test.groups())
+    outcome = score_classes(_scores(model, test, options), test.labels, test.classes, test.groups())
     yield Confusion(tuple(outcome.classes), outcome.confusion.tolist())
     yield Classes(tuple(_of_class(metric, outcome) for metric in outcome.per_class()), corpus=test)
 
@@ -65,6 +84,7 @@ TASK = Task(
     needs=(Can(Classifies), Labels(), Subjects()),
     usual=(Labels(known=True),),
     order=10,
+    options=ClassificationOptions,
     run=run,
     shows=shows,
 )

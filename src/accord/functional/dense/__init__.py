@@ -37,6 +37,7 @@ from accord.functional.dense.slots import (
     slotcon_loss,
     soft_distillation,
 )
+from accord.functional.dense.windows import merge_pairs, neighbour_average, pair_cosine_loss, soft_window
 
 __all__ = [
     "active_slots",
@@ -49,10 +50,13 @@ __all__ = [
     "inverse_augment",
     "local_global_nce",
     "masked_mse",
+    "merge_pairs",
     "moment_iou_map",
     "moment_lengths",
+    "neighbour_average",
     "nonempty_boxes",
     "overlap_boxes",
+    "pair_cosine_loss",
     "patch_statistics",
     "patchify",
     "pixcontrast_loss",
@@ -68,6 +72,7 @@ __all__ = [
     "slot_pool",
     "slotcon_loss",
     "soft_distillation",
+    "soft_window",
     "sparse_moment_mask",
     "temporal_iou",
     "temporal_nms",
