@@ -41,6 +41,7 @@ _MODULES = {
     "gram": "accord.methods.multimodal.gram",
     "close": "accord.methods.multimodal.close",
     "xclip": "accord.methods.video.xclip",
+    "hbi": "accord.methods.video.hbi",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

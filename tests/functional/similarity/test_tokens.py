@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import ShapeError
+from accord.functional.similarity import token_tiles
 from accord.functional.similarity.tokens import (
     info_nce_from_similarity,
     late_interaction,
@@ -22,8 +22,6 @@ from accord.functional.similarity.tokens import (
     word_patch_alignment,
 )
 from functional.tester import Case, LossTester, every
-
-module = sys.modules[late_interaction.__module__]  # the package has the function under that name
 
 N, M, DIM = 4, 3, 5
 
@@ -201,7 +199,7 @@ def test_tiles_of_any_size_give_the_same_values_and_gradients(
     inputs = masked(6, torch.Generator().manual_seed(0))
     results = []
     for size in (1 << 20, limit):
-        monkeypatch.setattr(module, "TILE_ELEMENTS", size)
+        monkeypatch.setattr(token_tiles, "TILE_ELEMENTS", size)
         query, key = leaves(inputs, "query", "key")
         value = late_interaction(query, key, inputs["query_mask"], inputs["key_mask"], softmax_temperature=soft)
         value.pow(2).sum().backward()
@@ -215,7 +213,7 @@ def test_both_directions_from_tiles_equal_each_direction_by_itself(monkeypatch: 
     image, text = leaves(inputs, "image_tokens", "text_tokens")
     masks = inputs["image_mask"], inputs["text_mask"]
     separate = late_interaction(image, text, *masks), late_interaction(text, image, *masks[::-1])
-    monkeypatch.setattr(module, "TILE_ELEMENTS", limit)
+    monkeypatch.setattr(token_tiles, "TILE_ELEMENTS", limit)
     together = late_interaction_pair(image, text, masks[1], masks[0])
     torch.testing.assert_close(together, separate)
     grads = [torch.autograd.grad((s[0].sin().sum() + s[1].cos().sum()), (image, text)) for s in (together, separate)]
@@ -339,7 +337,7 @@ def test_tokens_are_kept_by_their_best_match_in_the_whole_batch(monkeypatch: pyt
     words = key[mask]
     wanted = torch.stack([(x @ words.T).max(dim=1).values.topk(2).indices for x in query])
     for limit in (1 << 20, 40):
-        monkeypatch.setattr(module, "TILE_ELEMENTS", limit)
+        monkeypatch.setattr(token_tiles, "TILE_ELEMENTS", limit)
         index, valid = select_tokens(query, key, 0.25, key_mask=mask)
         torch.testing.assert_close(index, wanted)
         assert valid.all()

@@ -6,6 +6,7 @@ Masks are True on real positions.
 
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
+from accord.encoders.heads.interaction import BanzhafHead, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
@@ -14,6 +15,7 @@ from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, Que
 __all__ = [
     "Activation",
     "AttentionalPooler",
+    "BanzhafHead",
     "ConvHead",
     "DINOHead",
     "Fuse",
@@ -31,5 +33,9 @@ __all__ = [
     "SemanticAttention",
     "SemanticGrouping",
     "SharedGCN",
+    "TokenLevels",
+    "TokenMerge",
+    "TokenVotes",
+    "Tokens",
     "prepend",
 ]

@@ -4,6 +4,7 @@ from accord.functional.contrast.adaptive import adaptive_infonce
 from accord.functional.contrast.memory import (
     distill_targets,
     distilled_cross_entropy,
+    kl_rows,
     queue_info_nce,
     queue_logits,
     queue_nce,
@@ -57,6 +58,7 @@ __all__ = [
     "first_of_each",
     "indexed_nce",
     "info_nce",
+    "kl_rows",
     "multi_positive_nce",
     "mv_dhel",
     "mv_infonce",

@@ -1,5 +1,6 @@
 """How alike two things are: by vectors, token by token, by the volume of a tuple, by the paths of a graph."""
 
+from accord.functional.similarity.banzhaf import TokenGame, banzhaf_interaction, token_interaction
 from accord.functional.similarity.metapath import (
     cluster_negative_weights,
     mask_edges,
@@ -40,8 +41,17 @@ from accord.functional.similarity.volumes import (
     tuple_volume,
     volume,
 )
+from accord.functional.similarity.weighted import (
+    paired_similarity,
+    token_similarity,
+    token_weights,
+    weighted_interaction,
+    wti,
+)
 
 __all__ = [
+    "TokenGame",
+    "banzhaf_interaction",
     "cluster_negative_weights",
     "gate_entropy",
     "gated_similarity",
@@ -59,6 +69,7 @@ __all__ = [
     "mean_cosine",
     "normalize_adjacency",
     "pair_masks",
+    "paired_similarity",
     "pairwise_cosine_similarity",
     "pathsim",
     "row_normalize_features",
@@ -69,9 +80,14 @@ __all__ = [
     "similarity_weights",
     "span_distance",
     "stacked_cross_attention",
+    "token_interaction",
+    "token_similarity",
+    "token_weights",
     "topk_neighbors",
     "tuple_scores",
     "tuple_volume",
     "volume",
+    "weighted_interaction",
     "word_patch_alignment",
+    "wti",
 ]

@@ -8,26 +8,29 @@ the maxima and the partners' numbers are kept, so memory is linear in the number
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from accord.errors import ShapeError
 from accord.functional.checks import (
     as_float,
     check_choice,
-    check_ndim,
     check_positive,
     check_range,
     check_same_shape,
     check_shape,
 )
 from accord.functional.engine import contrastive_loss
-
-TILE_ELEMENTS = 1 << 22  # token similarities held at a time: 16 MiB in float32
+from accord.functional.similarity.token_tiles import (
+    check_tokens,
+    or_all,
+    per_voter,
+    sum_voting,
+    token_products,
+    token_tiles,
+)
 
 
 def late_interaction(
@@ -64,17 +67,17 @@ def late_interaction(
         >>> late_interaction(torch.eye(2)[None], torch.tensor([[[1.0, 0.0]], [[0.6, 0.8]]]))
         tensor([[0.5000, 0.7000]])
     """
-    _check_tokens(query, key, query_mask, key_mask)
+    check_tokens(query, key, query_mask, key_mask)
     check_choice(("mean", "sum"), reduce=reduce)
     if softmax_temperature is not None:
         check_positive(softmax_temperature=softmax_temperature)
     with torch.autocast(query.device.type, enabled=False):
         query, key = as_float(query), as_float(key)
         if softmax_temperature is None:
-            total = _MaxSimilarity.apply(query, key, query_mask, _choosable(key_mask), False, _tracked(query, key))[0]
+            total = _MaxSimilarity.apply(query, key, query_mask, or_all(key_mask), False, _tracked(query, key))[0]
         else:
-            total = _soft_total(query, key, query_mask, _choosable(key_mask), softmax_temperature)
-        return _finish(total, query, query_mask, key_mask, reduce)
+            total = _soft_total(query, key, query_mask, or_all(key_mask), softmax_temperature)
+        return per_voter(total, query, query_mask, key_mask, reduce)
 
 
 def late_interaction_pair(
@@ -104,14 +107,14 @@ def late_interaction_pair(
         >>> s_i2t, s_t2i
         (tensor([[0.5000]]), tensor([[1.]]))
     """
-    _check_tokens(image_tokens, text_tokens, image_mask, text_mask, ("image_tokens", "text_tokens"))
+    check_tokens(image_tokens, text_tokens, image_mask, text_mask, ("image_tokens", "text_tokens"))
     with torch.autocast(image_tokens.device.type, enabled=False):
         image, text = as_float(image_tokens), as_float(text_tokens)
-        masks = (_choosable(image_mask), _choosable(text_mask))
+        masks = (or_all(image_mask), or_all(text_mask))
         i2t, t2i, *_ = _MaxSimilarity.apply(image, text, *masks, True, _tracked(image, text))
         return (
-            _finish(i2t, image, image_mask, text_mask, "mean"),
-            _finish(t2i.T, text, text_mask, image_mask, "mean"),
+            per_voter(i2t, image, image_mask, text_mask, "mean"),
+            per_voter(t2i.T, text, text_mask, image_mask, "mean"),
         )
 
 
@@ -183,7 +186,7 @@ def select_tokens(
         >>> image.take_along_dim(index[..., None], dim=1)[0, 1]
         tensor([0.6000, 0.8000])
     """
-    _check_tokens(query, key, query_mask, key_mask)
+    check_tokens(query, key, query_mask, key_mask)
     check_choice(("max", "sum"), rule=rule)
     check_choice(("batch", "pair"), scope=scope)
     if scope == "pair":
@@ -226,7 +229,7 @@ def word_patch_alignment(image_tokens: Tensor, text_tokens: Tensor, text_mask: T
         >>> word_patch_alignment(torch.eye(3)[None], torch.eye(3)[None].flip(1))
         tensor([[2, 1, 0]])
     """
-    _check_tokens(image_tokens, text_tokens, None, text_mask, ("image_tokens", "text_tokens"))
+    check_tokens(image_tokens, text_tokens, None, text_mask, ("image_tokens", "text_tokens"))
     check_shape((len(image_tokens), None, None), text_tokens=text_tokens)
     with torch.autocast(image_tokens.device.type, enabled=False):
         best = torch.bmm(as_float(text_tokens), as_float(image_tokens).mT).argmax(dim=2)
@@ -251,8 +254,8 @@ class _MaxSimilarity(torch.autograd.Function):
         row_total, column_total = query.new_empty(a, b), query.new_empty((a, b) if both else (0, 0))
         row_best = query.new_empty((a, n, b) if tracked else (0, 0, 0), dtype=small)
         column_best = query.new_empty((a, b, m) if tracked and both else (0, 0, 0), dtype=small)
-        for rows, columns, buffer in _tiles(query, key):
-            tile = _similarities(query[rows], key[columns], buffer)  # (t, n, u, m)
+        for rows, columns, buffer in token_tiles(query, key):
+            tile = token_products(query[rows], key[columns], buffer)  # (t, n, u, m)
             voting = None if query_mask is None else query_mask[rows, :, None]
             choosable = None if key_mask is None else key_mask[columns]
             if choosable is not None:
@@ -260,10 +263,10 @@ class _MaxSimilarity(torch.autograd.Function):
             if both and voting is not None:
                 tile.masked_fill_(~voting[..., None], -torch.inf)
             best = _winners(tile, 3, row_best[rows, :, columns])
-            row_total[rows, columns] = _sum_voting(best, voting, dim=1)
+            row_total[rows, columns] = sum_voting(best, voting, dim=1)
             if both:
                 best = _winners(tile, 1, column_best[rows, columns])
-                column_total[rows, columns] = _sum_voting(best, choosable, dim=2)
+                column_total[rows, columns] = sum_voting(best, choosable, dim=2)
         return row_total, column_total, row_best, column_best
 
     @staticmethod
@@ -277,7 +280,7 @@ class _MaxSimilarity(torch.autograd.Function):
         query, key, query_mask, key_mask, row_best, column_best = ctx.saved_tensors
         query_grad, key_grad = query.new_zeros(query.shape), key.new_zeros(key.shape)
         with torch.autocast(query.device.type, enabled=False):
-            for rows, columns, buffer in _tiles(query, key):
+            for rows, columns, buffer in token_tiles(query, key):
                 best, grad = row_best[rows, :, columns], row_grad[rows, None, columns]
                 if query_mask is not None:
                     grad = grad * query_mask[rows, :, None]
@@ -302,33 +305,19 @@ def _soft_total(
     """``(A, B)`` sums over the voting tokens of the soft maximum; every tile is computed again for the backward."""
 
     def block(query: Tensor, key: Tensor, voting: Tensor | None, choosable: Tensor | None) -> Tensor:
-        tile = _similarities(query, key) / temperature
+        tile = token_products(query, key) / temperature
         if choosable is not None:
             tile = tile.masked_fill(~choosable, -torch.inf)
-        return _sum_voting(temperature * torch.logsumexp(tile, dim=3), voting, dim=1)
+        return sum_voting(temperature * torch.logsumexp(tile, dim=3), voting, dim=1)
 
     total = query.new_zeros(len(query), len(key))
-    for rows, columns, _ in _tiles(query, key):
+    for rows, columns, _ in token_tiles(query, key):
         voting = None if query_mask is None else query_mask[rows, :, None]
         choosable = None if key_mask is None else key_mask[columns]
         total[rows, columns] = checkpoint(
             block, query[rows], key[columns], voting, choosable, use_reentrant=False, preserve_rng_state=False
         )
     return total
-
-
-def _finish(total: Tensor, query: Tensor, query_mask: Tensor | None, key_mask: Tensor | None, reduce: str) -> Tensor:
-    """Divide by the number of voting tokens; 0 where a side has none."""
-    if reduce == "mean":
-        total = total / (query.shape[1] if query_mask is None else query_mask.sum(dim=1, keepdim=True).clamp(min=1))
-    if query_mask is not None:
-        total = total.masked_fill(~query_mask.any(dim=1)[:, None], 0.0)
-    return total if key_mask is None else total.masked_fill(~key_mask.any(dim=1), 0.0)
-
-
-def _choosable(mask: Tensor | None) -> Tensor | None:
-    """The mask, with all tokens where none is valid: no maximum of nothing, :func:`_finish` makes such pairs 0."""
-    return None if mask is None else mask | ~mask.any(dim=1, keepdim=True)
 
 
 def _tracked(query: Tensor, key: Tensor) -> bool:
@@ -344,32 +333,6 @@ def _winners(tile: Tensor, dim: int, number: Tensor) -> Tensor:
     return best
 
 
-def _sum_voting(best: Tensor, voting: Tensor | None, dim: int) -> Tensor:
-    return best.sum(dim=dim) if voting is None else torch.where(voting, best, 0.0).sum(dim=dim)
-
-
-def _similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
-    """All inner products of tokens, ``(t, n, u, m)``."""
-    (t, n, width), (u, m, _) = query.shape, key.shape
-    return torch.mm(query.reshape(-1, width), key.reshape(-1, width).T, out=out).view(t, n, u, m)
-
-
-def _tiles(query: Tensor, key: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Groups of queries and of keys, and room for all similarities of their tokens, ``(t n, u m)``.
-
-    They are at most ``TILE_ELEMENTS``, if those of one pair are; all groups share one memory.
-    """
-    (a, n, _), (b, m, _) = query.shape, key.shape
-    keys = max(1, min(b, TILE_ELEMENTS // (n * m)))
-    queries = max(1, min(a, TILE_ELEMENTS // (n * m * keys)))
-    buffer = query.new_empty(queries * n * keys * m)
-    for row in range(0, a, queries):
-        for column in range(0, b, keys):
-            height, width = min(queries, a - row) * n, min(keys, b - column) * m
-            room = buffer[: height * width].view(height, width)
-            yield slice(row, row + queries), slice(column, column + keys), room
-
-
 def _token_scores(query: Tensor, key: Tensor, key_mask: Tensor | None, rule: str, scope: str) -> Tensor:
     """``(A, n)`` maximum or sum of each token's similarities with the valid key tokens."""
     if rule == "sum":  # linear: the sum of the tokens instead of the sum over the tokens
@@ -381,28 +344,9 @@ def _token_scores(query: Tensor, key: Tensor, key_mask: Tensor | None, rule: str
             similarity = similarity.masked_fill(~key_mask[:, None], -torch.inf)
         return similarity.amax(dim=2)
     score = query.new_full(query.shape[:2], -torch.inf)
-    for rows, columns, buffer in _tiles(query, key):
-        tile = _similarities(query[rows], key[columns], buffer)
+    for rows, columns, buffer in token_tiles(query, key):
+        tile = token_products(query[rows], key[columns], buffer)
         if key_mask is not None:
             tile.masked_fill_(~key_mask[columns], -torch.inf)
         score[rows] = torch.maximum(score[rows], tile.amax(dim=(2, 3)))
     return score
-
-
-def _check_tokens(
-    query: Tensor,
-    key: Tensor,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    names: tuple[str, str] = ("query", "key"),
-) -> None:
-    check_ndim(3, **dict(zip(names, (query, key), strict=True)))
-    if query.shape[2] != key.shape[2]:
-        raise ShapeError(f"{names[1]} has shape {tuple(key.shape)}: expected width {query.shape[2]}, as {names[0]} has")
-    for name, tokens, mask in ((names[0], query, query_mask), (names[1], key, key_mask)):
-        if tokens.shape[1] == 0:
-            raise ShapeError(f"{name} has shape {tuple(tokens.shape)}: expected at least one token")
-        if mask is not None:
-            check_shape(tuple(tokens.shape[:2]), **{f"{name.removesuffix('_tokens')}_mask": mask})
-            if mask.dtype != torch.bool:
-                raise ValueError(f"the mask of {name} has type {mask.dtype}: expected bool")
