@@ -61,7 +61,7 @@ def test_a_method_that_cannot_explain_names_those_that_can(shapes, tmp_path) -> 
 
 
 def test_explainers_offer_concepts_or_places_of_words() -> None:
-    assert set(explainers().split(", ")) == {"fdt", "filip", "slotcon"}
+    assert set(explainers().split(", ")) == {"fdt", "filip", "hbi", "slotcon"}
 
 
 def test_without_words_a_match_cannot_be_explained(trained, shapes) -> None:

@@ -1,4 +1,4 @@
-"""``accord explain``: why a picture and a text match."""
+"""``accord explain``: why a picture or clip and a text match."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ EXAMPLE = """Example:
 
 accord explain runs/fdt heart.png --text "a red heart"
 
+accord explain runs/hbi clip.mp4 --text "a wolf attacks"
+
 accord explain runs/slots street.jpg"""
 
 
 def explain(
     run: RunArgument,
-    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Path of a picture.")],
+    image: Annotated[Path, typer.Argument(exists=True, help="Path of a picture or clip, or of a folder of frames.")],
     text: Annotated[
         str | None,
-        typer.Option(help="The words whose match with the picture is to be explained; not for methods that segment."),
+        typer.Option(help="The words whose match with it is to be explained; not for methods that segment."),
     ] = None,
     data: Annotated[
         str | None,
@@ -35,7 +37,7 @@ def explain(
     column: NamedColumns = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Say why a picture and a text match, or what parts a picture has, and draw it."""
+    """Say why a picture or clip and a text match, or what parts a picture has, and draw it."""
     from accord import pipeline
     from accord.cli.output import show_explanation
 

@@ -47,7 +47,7 @@ class Way:
 
     Args:
         ability: what the method has to be able to do.
-        explain: ``(model, image, text, corpus, k)`` to an explanation.
+        explain: ``(model, image, text, corpus, k)`` to an explanation; of a method of clips, a clip for the image.
         reads_text: whether it explains how a text fits; else a picture alone.
         reads_rows: whether it looks into a corpus for what its parts stand for.
     """

@@ -1,4 +1,4 @@
-"""``explain``: why a picture and a text match, by what the model's method offers."""
+"""``explain``: why a picture or clip and a text match, by what the model's method offers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def explain(
 ) -> Explanation:
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
-    By the concepts that they share, and what these stand for in the data, or by where each word is in the picture; of a
-    method that segments, without a text, the parts.
+    By the concepts that they share, and what these stand for in the data, by where each word is in the picture, or by
+    which frame of a clip it goes with; of a method that segments, without a text, the parts.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
-        image: path of a picture.
+        image: path of a picture, of a method of clips that of a clip or of a folder of frames.
         text: words; None for a method that segments.
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.

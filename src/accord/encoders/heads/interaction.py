@@ -53,6 +53,7 @@ class TokenMerge(nn.Module):
         ratio: clusters for each token, rounded up.
         k: neighbours of the density.
         heads: of the attention.
+        fewest: clusters of a sequence at least, if it has as many tokens.
 
     Raises:
         ValueError: heads that do not divide the width, or a ratio outside (0, 1].
@@ -63,13 +64,13 @@ class TokenMerge(nn.Module):
         (torch.Size([1, 2, 8]), [[True, True]], torch.Size([1, 4]))
     """
 
-    def __init__(self, dim: int, ratio: float, k: int = 3, heads: int = 8) -> None:
+    def __init__(self, dim: int, ratio: float, k: int = 3, heads: int = 8, fewest: int = 1) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"heads = {heads}: expected a divisor of dim = {dim}")
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio = {ratio}: expected a share in (0, 1]")
-        self.ratio, self.k, self.heads = ratio, k, heads
+        self.ratio, self.k, self.heads, self.fewest = ratio, k, heads, fewest
         self.conv = nn.Conv1d(dim, dim, 3, padding=1, bias=False)
         self.norm = nn.LayerNorm(dim)
         self.score = nn.Linear(dim, 1, bias=False)  # the same factor on all weights would change nothing
@@ -93,9 +94,9 @@ class TokenMerge(nn.Module):
         x = x * real[..., None]  # the convolution looks at its neighbours
         h = self.norm(x + self.conv(x.mT).mT)  # (B, N, D)
         score = self.score(h)[..., 0].float()
-        wanted = clusters_of(real.sum(dim=1), self.ratio)
+        wanted = clusters_of(real.sum(dim=1), self.ratio, self.fewest)
         ids, _ = dpc_knn(h.detach(), wanted, self.k, real)
-        most = max(1, math.ceil(count * self.ratio - 1e-4))
+        most = max(1, math.ceil(count * self.ratio - 1e-4), min(count, self.fewest))
         merged = merge_tokens(h, ids, most, score.exp() * real)
         held = torch.arange(most, device=x.device) < wanted[:, None]
         return (merged + self._read(merged, h, score, real)) * held[..., None], held & real.any(dim=1)[:, None], ids
@@ -147,6 +148,7 @@ class TokenLevels(nn.Module):
         ratios: tokens of each further level for one of the last.
         k: neighbours of the density, see :class:`TokenMerge`.
         heads: of the attention.
+        fewest: tokens of a level at least, if there are as many.
 
     Example:
         >>> levels = TokenLevels(8, ratios=(0.25, 0.5))(torch.zeros(1, 24, 8), torch.ones(1, 24, dtype=torch.bool))
@@ -154,10 +156,10 @@ class TokenLevels(nn.Module):
         [24, 6, 3]
     """
 
-    def __init__(self, dim: int, ratios: Sequence[float], k: int = 3, heads: int = 8) -> None:
+    def __init__(self, dim: int, ratios: Sequence[float], k: int = 3, heads: int = 8, fewest: int = 1) -> None:
         super().__init__()
         self.votes = nn.ModuleList(TokenVotes(dim) for _ in range(1 + len(ratios)))
-        self.merges = nn.ModuleList(TokenMerge(dim, ratio, k, heads) for ratio in ratios)
+        self.merges = nn.ModuleList(TokenMerge(dim, ratio, k, heads, fewest) for ratio in ratios)
 
     def forward(self, values: Tensor, mask: Tensor, count: int | None = None) -> list[Tokens]:
         """The first ``count`` levels of ``values (B, N, D)`` with ``mask (B, N)``; all by default."""

@@ -98,12 +98,13 @@ def merge_tokens(x: Tensor, ids: Tensor, clusters: int, weight: Tensor) -> Tenso
         return member @ x / (member.sum(dim=2, keepdim=True) + EPS)
 
 
-def clusters_of(tokens: Tensor, ratio: float) -> Tensor:
+def clusters_of(tokens: Tensor, ratio: float, fewest: int = 1) -> Tensor:
     """How many clusters sequences of that many tokens get: the share ``ratio``, rounded up, and one at least.
 
     Args:
         tokens: ``(B,)`` number of real tokens.
         ratio: in (0, 1].
+        fewest: what each gets at least, if it has as many tokens.
 
     Returns:
         ``(B,)`` int64.
@@ -112,7 +113,8 @@ def clusters_of(tokens: Tensor, ratio: float) -> Tensor:
         >>> clusters_of(torch.tensor([24, 5, 0]), 0.25)
         tensor([6, 2, 1])
     """
-    return (tokens * ratio - 1e-4).ceil().clamp(min=1).long()  # 0.7 of 10 is 7, whatever the product's last bit
+    share = (tokens * ratio - 1e-4).ceil().long()  # 0.7 of 10 is 7, whatever the product's last bit
+    return share.maximum(tokens.clamp(max=fewest)).clamp(min=1)
 
 
 def _density(distance: Tensor, k: int) -> Tensor:

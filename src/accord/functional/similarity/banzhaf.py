@@ -3,12 +3,12 @@
 Words of a text and frames of its clip play a cooperative game whose pay-off is the similarity of the members (HBI; Jin
 et al. 2023, CVPR). The interaction of a word i and a frame j is I(i, j) = E_A [F(A + ij) - F(A + i) - F(A + j) + F(A)]
 over coalitions A of the other players, each of them as likely (Grabisch and Roubens 1999). Coalitions are enumerated,
-or drawn, one draw for all pairs; all pairs of a coalition are computed at once.
+or drawn; all pairs share each of them, without the two in question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +19,8 @@ from accord.functional.checks import as_float, check_choice, check_ndim, check_r
 
 Payoff = Callable[[Tensor, Tensor], Tensor]
 Variant = Literal["textbook", "released"]
-EXACT_PLAYERS = 16  # whose coalitions are enumerated: 2¹⁴ for each pair
-ELEMENTS = 1 << 24  # numbers of a block of coalitions: 64 MiB in float32
+EXACT_PLAYERS = 16  # whose coalitions are enumerated
+ELEMENTS = 1 << 20  # numbers of a block of coalitions: 4 MiB in float32, which caches hold
 
 
 def banzhaf_interaction(
@@ -29,57 +29,48 @@ def banzhaf_interaction(
     n_video: int,
     samples: int | None = None,
     *,
-    merged: Payoff | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | None = None,
-    block: int = 64,
+    block: int = 16,
 ) -> Tensor:
     """Banzhaf interaction of each word with each frame in any game of two kinds of players.
 
+    For the game of token-wise similarity :func:`token_interaction` gives the same in a fraction of the time.
+
     Args:
-        payoff: ``(text (S, B or 1, P, n_text) bool, video (S, B or 1, Q, n_video) bool)``, members of each of P
-            coalitions of words and Q of frames, to their pay-offs with each other ``(S, B, P, Q)``. It is asked for
-            S coalitions of the others with P = 2 n_text and Q = 2 n_video: first without, then with the p-th word.
+        payoff: ``(words (S, 1, n_text) bool, frames (S, 1, n_video) bool)``, the members of S coalitions, to the
+            pay-offs ``(S, B)`` of B games.
         n_text: number of words.
         n_video: number of frames.
-        samples: coalitions that are drawn, each player in it with probability ½, the same ones for all pairs; None
-            enumerates all.
-        merged: pay-offs of the coalitions in which word i and frame j are one player, from those without the i-th word
-            and those without the j-th frame; None lets both join, as in the textbook.
+        samples: coalitions that are drawn, each player in it with probability ½; None enumerates all.
         generator: of the draws; the device's own without one.
         device: that coalitions are to be on; that of the generator, or the processor.
-        block: coalitions at a time.
+        block: coalitions at a time, each with ``4 n_text n_video`` pay-offs.
 
     Returns:
         ``(B, n_text, n_video)``.
 
     Raises:
-        ValueError: too many players to enumerate, or no samples.
+        ValueError: no players or samples, or too many players to enumerate.
 
     Example:
         A pay-off of 1 for each word that meets its own frame:
 
-        >>> def meet(text, video):
-        ...     return torch.einsum("sbpi,sbqi->sbpq", text.float(), video.float())
-        >>> banzhaf_interaction(meet, 2, 2)
+        >>> banzhaf_interaction(lambda words, frames: (words & frames).float().sum(dim=2), 2, 2)
         tensor([[[1., 0.],
                  [0., 1.]]])
     """
-    check_range(1, max(n_text, 1), n_text=n_text)
-    check_range(1, max(n_video, 1), n_video=n_video)
-    if samples is None and n_text + n_video > EXACT_PLAYERS:
-        raise ValueError(
-            f"{n_text} words and {n_video} frames: coalitions of at most {EXACT_PLAYERS} players are enumerated; draw "
-            "some of them, such as samples=100"
-        )
+
+    def gains(text: Tensor, video: Tensor) -> Tensor:
+        words, frames = _without_and_with(text)[:, 0], _without_and_with(video)[:, 0]  # (S, 2n, n), (S, 2m, m)
+        pairs = len(words), words.shape[1], frames.shape[1]
+        sides = words[:, :, None].expand(*pairs, n_text), frames[:, None].expand(*pairs, n_video)
+        value = payoff(*(side.flatten(0, 2)[:, None] for side in sides))  # (S · 2n · 2m, B)
+        value = value.unflatten(0, (pairs[0], 2, n_text, 2, n_video))
+        return (value[:, 1, :, 1] - value[:, 1, :, 0] - value[:, 0, :, 1] + value[:, 0, :, 0]).movedim(3, 1)
+
     device = device or (torch.device("cpu") if generator is None else generator.device)
-    if samples is None:
-        coalitions = _enumerated(n_text, n_video, block, device)
-        count = 2 ** (n_text + n_video - 2)
-    else:
-        check_range(1, max(samples, 1), samples=samples)
-        coalitions, count = _drawn(n_text, n_video, samples, block, generator, device), samples
-    return torch.stack([coalition_gains(payoff, *some, merged).sum(dim=0) for some in coalitions]).sum(dim=0) / count
+    return _mean(gains, _coalitions(n_text, n_video, samples, generator, device), block)
 
 
 def token_interaction(
@@ -107,7 +98,7 @@ def token_interaction(
         video_weight: ``(B, m)`` shares of the frames.
         text_mask: ``(B, n)`` bool, False for padding, which joins no coalition.
         video_mask: ``(B, m)`` bool.
-        samples: coalitions that are drawn; None enumerates all.
+        samples: coalitions that are drawn, the same ones for all games; None enumerates all.
         variant: which game.
         scale: factor on the similarities.
         generator: of the draws, on the device of the similarities.
@@ -117,7 +108,7 @@ def token_interaction(
 
     Raises:
         ShapeError: shapes that do not fit.
-        ValueError: an unknown variant, too many players to enumerate, no samples.
+        ValueError: an unknown variant, no samples, or too many players to enumerate.
 
     Example:
         >>> half = torch.full((1, 2), 0.5)
@@ -125,26 +116,17 @@ def token_interaction(
         tensor([[[ 0.7500, -0.2500],
                  [-0.2500,  0.7500]]])
     """
-    check_choice(("textbook", "released"), variant=variant)
     game = TokenGame.of(similarity, text_weight, video_weight, text_mask, video_mask, variant=variant, scale=scale)
     rows, n, m = similarity.shape
+    block = max(1, ELEMENTS // max(1, rows * (n + m) ** 2))
     with torch.no_grad(), torch.autocast(similarity.device.type, enabled=False):
-        found = banzhaf_interaction(
-            game.payoff,
-            n,
-            m,
-            samples,
-            merged=game.merged if variant == "released" else None,
-            generator=generator,
-            device=similarity.device,
-            block=max(1, ELEMENTS // max(1, 4 * rows * n * m * max(n, m))),
-        )
-        return found * game.real
+        found = _mean(game.gains, _coalitions(n, m, samples, generator, similarity.device), block)
+        return found * (game.text_mask[:, :, None] & game.video_mask[:, None])
 
 
 @dataclass(frozen=True)
 class TokenGame:
-    """The game of :func:`token_interaction`, to be asked for single pay-offs.
+    """The games of :func:`token_interaction`, one for each of B pairs of a text and a clip.
 
     Args:
         similarity: ``(B, n, m)``, scaled, 0 at padding.
@@ -178,7 +160,9 @@ class TokenGame:
 
         Raises:
             ShapeError: shapes that do not fit.
+            ValueError: an unknown variant.
         """
+        check_choice(("textbook", "released"), variant=variant)
         check_ndim(3, similarity=similarity)
         rows, n, m = similarity.shape
         check_shape((rows, n), text_weight=text_weight)
@@ -191,99 +175,111 @@ class TokenGame:
         weights = text_weight.detach().to(c), video_weight.detach().to(c)
         return cls(scale * c * (real[:, :, None] & shown[:, None]), *weights, real, shown, variant)
 
-    @property
-    def real(self) -> Tensor:
-        """``(B, n, m)`` bool: neither word nor frame is padding."""
-        return self.text_mask[:, :, None] & self.video_mask[:, None]
-
     def payoff(self, text: Tensor, video: Tensor) -> Tensor:
-        """As :func:`banzhaf_interaction` asks for it."""
-        text, video = text & self.text_mask[:, None], video & self.video_mask[:, None]
+        """Pay-offs ``(S, B)`` of coalitions of words ``(S, B or 1, n)`` and frames ``(S, B or 1, m)``, both bool."""
+        text, video = text & self.text_mask, video & self.video_mask
         words, frames = self._best(self.similarity, video), self._best(self.similarity.mT, text)
         a, b = self._shares(self.text_weight, text), self._shares(self.video_weight, video)
-        return (torch.einsum("sbpn,sbqn->sbpq", a, words) + torch.einsum("sbqm,sbpm->sbpq", b, frames)) / 2
+        return ((a * words).sum(dim=2) + (b * frames).sum(dim=2)) / 2
 
-    def merged(self, text: Tensor, video: Tensor) -> Tensor:
-        """Pay-offs where a word and a frame join as one player, in the reference implementation.
+    def gains(self, text: Tensor, video: Tensor) -> Tensor:
+        """What each pair brings together more than apart in each coalition without the two, ``(S, B, n, m)``.
 
-        Of the similarities of both with the coalition none is counted, and their weights are set beside those of the
-        members, which are shares already.
+        Pay-offs are products of weights that hang on the words alone with maxima that hang on the frames alone, and
+        the other way round, so that the four pay-offs are the products of differences.
+
+        Args:
+            text: ``(S, B or 1, n)`` bool.
+            video: ``(S, B or 1, m)`` bool.
         """
-        text, video = text & self.text_mask[:, None], video & self.video_mask[:, None]
-        words, frames = self._best(self.similarity, video), self._best(self.similarity.mT, text)
-        alone = self.similarity
-        by_words = self._beside(self.text_weight, text, words, alone if alone.shape[2] == 1 else alone.relu())
-        by_frames = self._beside(self.video_weight, video, frames, (alone if alone.shape[1] == 1 else alone.relu()).mT)
-        return (by_words + by_frames.mT) / 2
+        text, video = text & self.text_mask, video & self.video_mask
+        words, frames = self._best_around(self.similarity, video), self._best_around(self.similarity.mT, text)
+        a, b = self._shares_around(self.text_weight, text), self._shares_around(self.video_weight, video)
+        by_words = torch.einsum("sbin,sbjn->sbij", a[1] - a[0], words[1] - words[0])
+        by_frames = torch.einsum("sbjm,sbim->sbij", b[1] - b[0], frames[1] - frames[0])
+        if self.variant == "released":  # the two meet nobody but each other
+            by_words = by_words + self._one_player(self.similarity, a, words, self.text_weight)
+            by_frames = by_frames + self._one_player(self.similarity.mT, b, frames, self.video_weight).mT
+        return (by_words + by_frames) / 2
 
-    def _beside(self, weight: Tensor, members: Tensor, best: Tensor, alone: Tensor) -> Tensor:
-        """``(S, B, i, j)`` weighted mean over the members without i and over i, which meets j alone."""
-        share = self._shares(weight, members).exp() * members  # (S, B, i, n)
+    def _one_player(
+        self, similarity: Tensor, shares: tuple[Tensor, Tensor], best: tuple[Tensor, Tensor], weight: Tensor
+    ) -> Tensor:
+        """How much less they are worth ``(S, B, i, j)`` as one player, in the weighted mean over the kind of i.
+
+        Their similarities with the coalition are not counted, and the weight of i is set beside those of the members,
+        which are shares already.
+        """
+        alone = similarity.relu() if similarity.shape[2] > 1 else similarity  # others of its row are 0
+        member = shares[0].exp() * (shares[0] > 0)
         own = weight.exp()[..., None]  # (B, i, 1)
-        return (torch.einsum("sbin,sbjn->sbij", share, best) + own * alone) / (share.sum(dim=3, keepdim=True) + own)
+        joined = torch.einsum("sbin,sbjn->sbij", member, best[0]) + own * alone
+        return joined / (member.sum(dim=3, keepdim=True) + own) - torch.einsum("sbin,sbjn->sbij", shares[1], best[1])
 
     def _best(self, similarity: Tensor, members: Tensor) -> Tensor:
-        """Best similarity of each player with the members of each coalition of the other kind, ``(S, B, Q, n)``."""
-        seen = members[:, :, :, None]  # (S, B, Q, 1, m)
+        """Best similarity of each player with the members of the other kind ``(S, B, m)``: ``(S, B, n)``."""
         if self.variant == "released":
-            return (similarity[None, :, None] * seen).amax(dim=4)
-        best = similarity[None, :, None].masked_fill(~seen, -torch.inf).amax(dim=4)
-        return best.masked_fill(~seen.any(dim=4), 0.0)
+            return (similarity * members[:, :, None]).amax(dim=3)
+        best = similarity.masked_fill(~members[:, :, None], -torch.inf).amax(dim=3)
+        return best.masked_fill(~members.any(dim=2, keepdim=True), 0.0)
+
+    def _best_around(self, similarity: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without and with the j-th member, ``(S, B, m, n)`` each: of others the best or the second best."""
+        released = self.variant == "released"
+        seen = members[:, :, None]
+        found = similarity * seen if released else similarity.masked_fill(~seen, -torch.inf)  # (S, B, n, m)
+        best, place = found.max(dim=3, keepdim=True)
+        second = found.scatter(3, place, -torch.inf).amax(dim=3, keepdim=True)  # -inf where there is one member
+        own = place == torch.arange(found.shape[3], device=found.device)
+        without = torch.where(own, second, best)  # over all but j
+        together = torch.maximum(without, similarity)
+        without = without.relu() if released else without.masked_fill(without == -torch.inf, 0.0)
+        return without.mT, together.mT
 
     def _shares(self, weight: Tensor, members: Tensor) -> Tensor:
-        """``(S, B, P, n)`` weights of the members, which sum to 1; 0 for a coalition without any."""
-        each = weight[:, None]
+        """Weights of the members, which sum to 1 along the last dimension; 0 for a coalition without any."""
         if self.variant == "released":
-            return each.masked_fill(~members, torch.finfo(each.dtype).min).softmax(dim=3) * members
-        held = each * members
-        return held / held.sum(dim=3, keepdim=True).clamp(min=torch.finfo(held.dtype).tiny)
+            return weight.masked_fill(~members, torch.finfo(weight.dtype).min).softmax(dim=-1) * members
+        held = weight * members
+        return held / held.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(held.dtype).tiny)
+
+    def _shares_around(self, weight: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without and with the i-th player, ``(S, B, n, n)`` each."""
+        without, together = _without_and_with(members).chunk(2, dim=2)
+        return self._shares(weight[:, None], without), self._shares(weight[:, None], together)
 
 
-def coalition_gains(payoff: Payoff, text: Tensor, video: Tensor, merged: Payoff | None = None) -> Tensor:
-    """What each pair brings together more than apart, for each coalition: ``(S, B, n, m)``.
+def _mean(gains: Callable[[Tensor, Tensor], Tensor], coalitions: tuple[Tensor, Tensor], block: int) -> Tensor:
+    """The mean of the gains over coalitions, some at a time."""
+    text, video = coalitions
+    parts = zip(text.split(block), video.split(block), strict=True)
+    return torch.stack([gains(*some).sum(dim=0) for some in parts]).sum(dim=0) / len(text)
 
-    Args:
-        payoff: as in :func:`banzhaf_interaction`.
-        text: ``(S, B or 1, n, n)`` bool, the words of the s-th coalition without the i-th.
-        video: ``(S, B or 1, m, m)`` bool, its frames without the j-th.
-        merged: as there.
+
+def _coalitions(
+    n: int, m: int, samples: int | None, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Members ``(S, 1, n)`` and ``(S, 1, m)``, drawn or all; each one of the others is among all four times.
+
+    A player's draws do not depend on how many words come after it, so that padding changes nothing.
     """
-    sides = [torch.cat([side, side | _diagonal(side)], dim=2) for side in (text, video)]
-    value = payoff(*sides).unflatten(3, (2, -1)).unflatten(2, (2, -1))  # (S, B, 2, n, 2, m)
-    together = value[:, :, 1, :, 1] if merged is None else merged(text, video)
-    return together - value[:, :, 1, :, 0] - value[:, :, 0, :, 1] + value[:, :, 0, :, 0]
+    check_range(1, max(n, 1), n_text=n)
+    check_range(1, max(m, 1), n_video=m)
+    if samples is not None:
+        check_range(1, max(samples, 1), samples=samples)
+        video, text = (torch.rand(count, samples, generator=generator, device=device) < 0.5 for count in (m, n))
+        return text.T[:, None], video.T[:, None]
+    if n + m > EXACT_PLAYERS:
+        raise ValueError(
+            f"{n} words and {m} frames: coalitions of at most {EXACT_PLAYERS} players are enumerated; draw some of "
+            "them, such as samples=100"
+        )
+    bits = torch.arange(2 ** (n + m), device=device)[:, None] >> torch.arange(n + m, device=device) & 1
+    return bits[:, None, :n].bool(), bits[:, None, n:].bool()
 
 
-def _drawn(
-    n: int, m: int, samples: int, block: int, generator: torch.Generator | None, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Coalitions in blocks, from which every player is taken out in turn.
-
-    A player's draws do not depend on how many come after it, so that words of padding change nothing.
-    """
-    video, text = (torch.rand(count, samples, generator=generator, device=device) < 0.5 for count in (m, n))
-    for some in torch.arange(samples, device=device).split(block):
-        text_side, video_side = (side[:, some].T[:, None, None] for side in (text, video))  # (S, 1, 1, n)
-        yield text_side & ~_diagonal(text_side), video_side & ~_diagonal(video_side)
-
-
-def _enumerated(n: int, m: int, block: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """All coalitions of the others in blocks: each of words with each of frames."""
-    text, video = (_others(count, device) for count in (n, m))
-    pairs = torch.cartesian_prod(torch.arange(len(text), device=device), torch.arange(len(video), device=device))
-    for some in pairs.split(block):
-        yield text[some[:, 0]], video[some[:, 1]]
-
-
-def _others(count: int, device: torch.device) -> Tensor:
-    """``(2^(n - 1), 1, n, n)`` bool: the subsets of the other players, for the i-th player in the i-th row."""
-    bits = torch.arange(2 ** (count - 1), device=device)[:, None] >> torch.arange(count - 1, device=device) & 1
-    place = torch.arange(count, device=device)
-    before = place[None] < place[:, None]  # (i, n): the n-th player comes before the i-th
-    which = (place[None] - (~before).int()).clamp(min=0)  # its bit among those of the others
-    subsets = bits.bool()[:, which] if count > 1 else torch.zeros(1, 1, 1, dtype=torch.bool, device=device)
-    return (subsets & (place[None] != place[:, None]))[:, None]
-
-
-def _diagonal(side: Tensor) -> Tensor:
-    return torch.eye(side.shape[3], dtype=torch.bool, device=side.device)
+def _without_and_with(members: Tensor) -> Tensor:
+    """Members ``(S, B, n)`` without each player in turn, then with each: ``(S, B, 2n, n)``."""
+    own = torch.eye(members.shape[-1], dtype=torch.bool, device=members.device)
+    each = members[..., None, :]
+    return torch.cat([each & ~own, each | own], dim=-2)

@@ -42,10 +42,15 @@ TEMPORAL = {"temporal": "transformer", "depth": 4, "heads": 8, "frames": 12}
 
 
 class HbiConfig(settings.Config):
-    """Settings of :class:`Hbi`; defaults from the paper, but for ``game`` and ``distillation``."""
+    """Settings of :class:`Hbi`; defaults from the paper, but where a description says so.
+
+    The paper pads every caption to 24 tokens and merges padding as well, so that no level has fewer than two. Here a
+    row is merged by its own tokens.
+    """
 
     dim: int = Field(512, ge=1, description="size of the space that tokens are compared in; a multiple of heads")
     merge_ratios: tuple[float, ...] = Field((0.25, 0.5), description="tokens of each further level for one of the last")
+    fewest_tokens: int = Field(2, ge=1, description="tokens of a level at least, of a row that has as many (paper: 1)")
     neighbours: int = Field(3, ge=1, description="nearest tokens that the density of a token is made of")
     heads: int = Field(8, ge=1, description="attention heads of merged tokens")
     head_width: int = Field(64, ge=1, description="channels of the heads that read interactions from cosines")
@@ -54,13 +59,15 @@ class HbiConfig(settings.Config):
     )
     distill_weight: float = Field(2.0, ge=0, description="of the distillation of the first level's scores into others")
     distillation: Literal["rows", "released"] = Field(
-        "rows", description="mean over rows of tables and without padding, or as in the released code"
+        "rows", description="mean over rows of tables and without padding, or as released"
     )
     distill_temperature: float = Field(1.0, gt=0, description="divides scores that are distilled")
     detach_first: bool = Field(
         False, description="scores of the first level are not pulled towards those of the others"
     )
-    game: Literal["textbook", "released"] = Field("textbook", description="pay-offs of coalitions")
+    game: Literal["textbook", "released"] = Field(
+        "textbook", description="pay-offs of coalitions, see functional.token_interaction"
+    )
     game_scale: float = Field(1000.0, gt=0, description="factor on the cosines in the game")
     coalitions: int = Field(100, ge=1, description="coalitions drawn at each step of the first stage")
     teacher_epochs: int = Field(10, ge=1, description="epochs of the first stage")
@@ -124,7 +131,10 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
             {name: nn.Linear(encoders[name].stream_dim(STREAMS[name]), cfg.dim, bias=False) for name in self.needs}
         )
         self.levels = nn.ModuleDict(
-            {name: TokenLevels(cfg.dim, cfg.merge_ratios, cfg.neighbours, cfg.heads) for name in self.needs}
+            {
+                name: TokenLevels(cfg.dim, cfg.merge_ratios, cfg.neighbours, cfg.heads, cfg.fewest_tokens)
+                for name in self.needs
+            }
         )
         read = 1 + len(cfg.merge_ratios) if cfg.interaction_weight else 0
         self.readers = nn.ModuleList(BanzhafHead(cfg.head_width) for _ in range(read))
