@@ -27,7 +27,16 @@ def test_every_public_name_has_a_signature_explained_and_an_example(name: str) -
 
 
 def test_what_a_module_shows_the_package_exports() -> None:
-    internal = {"checks", "spans", "cell_distance", "crop_pair_centers", "default_tile", "PairWeight", "Part"}
+    internal = {
+        "checks",
+        "spans",
+        "token_tiles",
+        "cell_distance",
+        "crop_pair_centers",
+        "default_tile",
+        "PairWeight",
+        "Part",
+    }
     for module in walk_packages(AF.__path__, "accord.functional."):
         if module.ispkg or module.name.rpartition(".")[2] in internal:
             continue

@@ -135,6 +135,13 @@ class TokenGame:
         text_mask: ``(B, n)`` bool.
         video_mask: ``(B, m)`` bool.
         variant: which game.
+
+    Example:
+        >>> half = torch.full((1, 2), 0.5)
+        >>> game = TokenGame.of(torch.eye(2)[None], half, half, scale=1.0)
+        >>> one, both = torch.tensor([[[True, False]]]), torch.tensor([[[True, True]]])
+        >>> game.payoff(one, both), game.payoff(both, both)
+        (tensor([[0.7500]]), tensor([[1.]]))
     """
 
     similarity: Tensor

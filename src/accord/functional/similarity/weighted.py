@@ -131,6 +131,7 @@ def wti(
     check_shape((b, m), video_weight=video_weight)
     words = _best(similarity, None if video_mask is None else video_mask[None, :, None, :], dim=3)  # (A, B, n)
     frames = _best(similarity, None if text_mask is None else text_mask[:, None, :, None], dim=2)  # (A, B, m)
+    text_weight, video_weight = _votes(text_weight, text_mask), _votes(video_weight, video_mask)
     total = torch.einsum("abn,an->ab", words, text_weight.to(words))
     return (total + torch.einsum("abm,bm->ab", frames, video_weight.to(frames))) / 2
 
@@ -198,6 +199,11 @@ def _best(similarity: Tensor, choosable: Tensor | None, dim: int) -> Tensor:
         return similarity.amax(dim=dim)
     found = similarity.masked_fill(~choosable, -torch.inf).amax(dim=dim)
     return found.masked_fill(~choosable.any(dim=dim), 0.0)
+
+
+def _votes(weight: Tensor, mask: Tensor | None) -> Tensor:
+    """The weights, of padding 0 and without gradient."""
+    return weight if mask is None else weight.masked_fill(~mask, 0.0)
 
 
 def _zeroed(similarity: Tensor, text_mask: Tensor | None, video_mask: Tensor | None) -> Tensor:

@@ -37,7 +37,7 @@ from accord.methods.duplicates import contrasted
 from accord.state import LogitScale
 
 STREAMS = {"text": "words", "video": "frames"}
-TEACHER, TRAIN = "teacher", "train"  # the stages
+WARM, TEACHER, TRAIN = "warm", "teacher", "train"  # the stages
 TEMPORAL = {"temporal": "transformer", "depth": 4, "heads": 8, "frames": 12}
 
 
@@ -69,8 +69,11 @@ class HbiConfig(settings.Config):
         "textbook", description="pay-offs of coalitions, see functional.token_interaction"
     )
     game_scale: float = Field(1000.0, gt=0, description="factor on the cosines in the game")
-    coalitions: int = Field(100, ge=1, description="coalitions drawn at each step of the first stage")
-    teacher_epochs: int = Field(10, ge=1, description="epochs of the first stage")
+    coalitions: int = Field(100, ge=1, description="coalitions drawn at each step of the teacher")
+    warm_epochs: int = Field(
+        0, ge=0, description="epochs without the game before the teacher's, for encoders that start at random"
+    )
+    teacher_epochs: int = Field(10, ge=1, description="epochs of the teacher alone")
     teacher_lr: float = Field(0.01, gt=0, description="its learning rate")
     padding: Literal["left out", "zero"] = Field(
         "left out", description="of the maxima; or a similarity of 0 that can be chosen, as in the released code"
@@ -171,15 +174,15 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The teacher alone, on cosines that nobody trains; then all but the teacher."""
+        """The teacher alone, on cosines that nobody trains; then all but the teacher. Before, if asked for, no game."""
         if self.teacher is None:
             return (Stage(TRAIN),)
         cfg, own = self.config, Optimiser(lr=self.config.teacher_lr)
-        rest = {name.partition(".")[0] for name, _ in self.named_parameters()} - {TEACHER}
-        return (
-            Stage(TEACHER, epochs=cfg.teacher_epochs, train=("teacher.",), optimisers=(own,)),
-            Stage(TRAIN, train=tuple(f"{name}." for name in sorted(rest))),
-        )
+        rest = [f"{part}." for part in {name.partition(".")[0]: 0 for name, _ in self.named_parameters()}]
+        trained = tuple(part for part in rest if part != "teacher.")
+        warm = Stage(WARM, epochs=cfg.warm_epochs or None, train=tuple(part for part in trained if part != "readers."))
+        teacher = Stage(TEACHER, epochs=cfg.teacher_epochs, train=("teacher.",), optimisers=(own,))
+        return *((warm,) if cfg.warm_epochs else ()), teacher, Stage(TRAIN, train=trained)
 
     def group(self, name: str) -> Group:
         """Pretrained weights move slowly; the transformer over frames has none."""
@@ -219,7 +222,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         contrast = _sum(contrastive_loss(scale * each, *pairs) for each in scores)
         terms = {"contrastive": contrast, "logit_scale": scale.detach()}
         total = contrast
-        if self.teacher is not None:
+        if self.teacher is not None and step.stage != WARM:
             terms["interaction"] = _sum(self._misread(level, *tokens) for level, tokens in enumerate(levels))
             total = total + cfg.interaction_weight * terms["interaction"]
         if cfg.distill_weight and len(scores) > 1:
