@@ -67,7 +67,7 @@ def ways(n: int, m: int, game: Game, reference: Tensor, *, enumerated: bool = Tr
 
 def row(n: int, m: int, way: str, coalitions: str, seconds: float, found: Tensor, reference: Tensor) -> dict[str, Any]:
     """What is written of one measurement."""
-    error = (found - reference[: len(found)]).square().mean().sqrt() / reference.std()
+    error = (found[: len(reference)] - reference).square().mean().sqrt() / reference.std()
     return {
         "words": n,
         "frames": m,
