@@ -51,16 +51,23 @@ def token_similarity(
 def paired_similarity(
     text: Tensor, video: Tensor, text_mask: Tensor | None = None, video_mask: Tensor | None = None
 ) -> Tensor:
-    """As :func:`token_similarity` of each text with its own clip alone, ``(B, n, D)`` and ``(B, m, D)``: ``(B, n, m)``.
+    """As :func:`token_similarity`, of each text with its own clip alone.
+
+    Args:
+        text: ``(B, n, D)`` tokens of any length.
+        video: ``(B, m, D)`` tokens.
+        text_mask: ``(B, n)`` bool, False for padding.
+        video_mask: ``(B, m)`` bool.
+
+    Returns:
+        ``(B, n, m)``.
 
     Raises:
         ShapeError: shapes that do not fit.
 
     Example:
-        >>> paired_similarity(torch.eye(2)[:, None], torch.eye(2)[:, None])
-        tensor([[[1.]],
-        <BLANKLINE>
-                [[1.]]])
+        >>> paired_similarity(torch.eye(2)[:, None], torch.eye(2)[:, None]).flatten()
+        tensor([1., 1.])
     """
     check_tokens(text, video, text_mask, video_mask, ("text", "video"))
     check_shape((len(text), None, None), video=video)
