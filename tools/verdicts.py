@@ -38,6 +38,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "filip": "localisation against CLIP",
     "gpc_gcd": "number from 30",
     "gram": "anchor to tuple",
+    "hbi": "words and frames",
     "gram_speech": "anchor to tuple",
     "hydra_pairs": "filter",
     "improved_vlp_baselines": "equal epochs",

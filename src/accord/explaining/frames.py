@@ -48,7 +48,7 @@ class FrameExplanation(Explanation):
 
     def rows(self) -> list[tuple[str, ...]]:
         """One line a word."""
-        found = []
+        found: list[tuple[str, ...]] = []
         for word, values in zip(self.words, standing_out(self.map), strict=True):
             best = int(values.argmax())
             found.append((word, str(best + 1), f"{self.seconds[best]:.2f}", f"{float(values[best]):.1f}"))

@@ -16,7 +16,7 @@ from accord.functional.distributed import gather_tokens
 from accord.functional.similarity.weighted import token_weights
 
 
-class TokenVotes(nn.Sequential):
+class TokenVotes(nn.Module):
     """The weight with which each token of a sequence votes: a softmax over the scores of an MLP (DRL, HBI).
 
     Args:
@@ -28,8 +28,9 @@ class TokenVotes(nn.Sequential):
     """
 
     def __init__(self, dim: int) -> None:
+        super().__init__()
         # a softmax does not see a bias of the last layer
-        super().__init__(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, 1, bias=False))
+        self.score = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, 1, bias=False))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Weights ``(B, N)`` of ``tokens (B, N, D)``, 0 where ``mask (B, N)`` is False.
@@ -37,7 +38,7 @@ class TokenVotes(nn.Sequential):
         Raises:
             ShapeError: a mask of another shape.
         """
-        return token_weights(super().forward(tokens)[..., 0], mask)
+        return token_weights(self.score(tokens)[..., 0], mask)
 
 
 class TokenMerge(nn.Module):
@@ -180,15 +181,18 @@ class BanzhafHead(nn.Module):
 
     Args:
         width: channels C between the convolutions.
+        shift: whether the last bias, which moves all interactions alike, is trained; a softmax does not see it.
 
     Example:
         >>> BanzhafHead(4)(torch.randn(2, 5, 3)).shape
         torch.Size([2, 5, 3])
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, *, shift: bool = True) -> None:
         super().__init__()
         self.first, self.last = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, 1, 3, padding=1)
+        if self.last.bias is not None:
+            self.last.bias.requires_grad_(shift)
         self.query, self.key, self.value = (nn.Parameter(torch.empty(width, width)) for _ in range(3))
         for matrix in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(matrix, gain=2**0.5)

@@ -46,7 +46,7 @@ def dpc_knn(
         >>> x = torch.tensor([[[0.0], [0.1], [5.0], [5.1], [5.2]]])
         >>> ids, centres = dpc_knn(x, clusters=2, k=2)
         >>> ids.tolist(), len(centres[0])
-        ([[1, 1, 0, 0, 0]], 2)
+        ([[0, 0, 1, 1, 1]], 2)
     """
     check_ndim(3, x=x)
     rows, count, width = x.shape

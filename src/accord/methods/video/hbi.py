@@ -140,9 +140,8 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
             }
         )
         read = 1 + len(cfg.merge_ratios) if cfg.interaction_weight else 0
-        self.readers = nn.ModuleList(BanzhafHead(cfg.head_width) for _ in range(read))
-        for reader in self.readers if cfg.distillation == "rows" else ():
-            reader.last.bias.requires_grad_(False)  # a softmax does not see it
+        shift = cfg.distillation == "released"  # where padding is a logit of 0
+        self.readers = nn.ModuleList(BanzhafHead(cfg.head_width, shift=shift) for _ in range(read))
         self.teacher = BanzhafHead(cfg.head_width) if read else None
         self.logit_scale = LogitScale(1 / cfg.temperature, cfg.max_logit_scale)
         self.logit_scale.requires_grad_(cfg.learn_temperature)
@@ -169,7 +168,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
             return taken
         if self.projections["video"].weight.shape != matrix.shape:
             return taken
-        self.projections["video"].weight.data.copy_(matrix)
+        self.projections["video"].load_state_dict({"weight": matrix})
         return *taken, "video projection"
 
     @property
@@ -214,7 +213,8 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
             [_level(towers, name, number) for name in STREAMS] for number in range(1 + len(self.config.merge_ratios))
         ]
         if step.stage == TEACHER:
-            loss = self._teacher_error(*levels[0], step)
+            text, video = levels[0]
+            loss = self._teacher_error(text, video, step)
             return {"total": loss, "error": loss.detach()}
         cfg, scale = self.config, self.logit_scale()
         scores = [self._both_ways(*level) for level in levels]  # each (2, b, W·b): texts' rows, clips' rows
@@ -276,7 +276,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
     def _unlike(self, scores: Tensor, first: Tensor) -> Tensor:
         """How far the scores of a level are from those of the first, both ways."""
         cfg = self.config
-        reduction = "numel" if cfg.distillation == "released" else "batch"
+        reduction: Literal["batch", "numel"] = "numel" if cfg.distillation == "released" else "batch"
         return 2 * kl_rows(scores, first, cfg.distill_temperature, reduction, detach_teacher=cfg.detach_first)
 
     # --- use ---
