@@ -33,7 +33,7 @@ class Strips:
     captions: list[str]
 
 
-def digit_strips(seed: int, train: int = 1000, test: int = 300) -> tuple[Corpus, Corpus]:
+def digit_strips(seed: int, train: int = 800, test: int = 300) -> tuple[Corpus, Corpus]:
     """Strips for training and for testing, made of different pictures of digits; what frames show is in ``digits``."""
     corpora = []
     for place, (name, digits, count) in enumerate(
