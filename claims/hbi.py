@@ -2,15 +2,16 @@
 
 1. The label that costs no training: in the game that words and frames play, the interaction of a word and a frame
    should tell those that belong together from others better than their cosine does: for vectors of concepts with noise
-   1.4 times as long, and for real digits, of which a word is the mean training picture. It could fail because the interaction of a pair is little more than its cosine less those of its rivals,
-   which the area under the curve need not reward.
+   1.4 times as long, and for real digits, of which a word is the mean training picture. It could fail because the
+   interaction of a pair is little more than its cosine less those of its rivals, which the area under the curve need
+   not reward.
 2. The teacher should read the sampled interactions of pairs that it has not seen (R² above 0.5), and be a hundred
    times faster than sampling a hundred coalitions. The latter is said of sampling one word and frame after the other;
    here all of them share their coalitions, and it may well not hold.
 3. With merged levels, interactions and self-distillation, a caption should find its clip more often than by weighted
    token-wise interaction alone, or a word its frame. All arms make as many steps, the teacher's included, so that the
-   encoders of the baseline are trained for five passes more. The paper gains two points with pretrained towers and weighs its terms so low that they
-   hardly count (arm "as released").
+   encoders of the baseline are trained for five passes more. The paper gains two points with pretrained towers and
+   weighs its terms so low that they hardly count (arm "as released").
 
 Encoders start at random, so that the first third of the steps is without the game: its teacher has to have cosines that
 mean something. Six frames are half of the paper's twelve, and so the first merging leaves half instead of a quarter.
