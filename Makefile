@@ -47,6 +47,7 @@ bench:  ## measure, and write benchmarks/results
 	@$(SETUP) dev,bench
 	$(PY) benchmarks/import_time.py
 	$(PY) benchmarks/losses.py
+	$(PY) benchmarks/banzhaf.py
 	$(PY) benchmarks/peers_views.py
 	$(PY) benchmarks/peers_graph.py
 	$(PY) benchmarks/index.py
