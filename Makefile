@@ -48,6 +48,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/import_time.py
 	$(PY) benchmarks/losses.py
 	$(PY) benchmarks/alignment.py
+	$(PY) benchmarks/banzhaf.py
 	$(PY) benchmarks/peers_views.py
 	$(PY) benchmarks/peers_graph.py
 	$(PY) benchmarks/index.py

@@ -43,6 +43,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "gpc_gcd": "number from 30",
     "gram": "anchor to tuple",
     "gram_speech": "anchor to tuple",
+    "hbi": "words and frames",
     "hydra_pairs": "filter",
     "ila": "direction",
     "improved_vlp_baselines": "equal epochs",

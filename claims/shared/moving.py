@@ -81,7 +81,7 @@ def reordered(model: Model, test: Corpus) -> float:
 
 def _corpus(name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator) -> Corpus:
     labels = random.permutation(np.arange(count) % len(ACTIONS))
-    clips = [_encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
+    clips = [encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
     cell = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({"video": clips}, features=datasets.Features({"video": cell}))
     columns = Columns(video="video")
@@ -128,7 +128,7 @@ def _pasted(picture: Image.Image) -> NDArray[np.float64]:
     return np.asarray(canvas, dtype=np.float64)
 
 
-def _encoded(frames: NDArray[np.uint8]) -> dict[str, bytes | None]:
+def encoded(frames: NDArray[np.uint8]) -> dict[str, bytes | None]:
     """An animated WebP without loss, all of it key frames, which is quick to read."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     stream = io.BytesIO()

@@ -14,6 +14,8 @@ EXAMPLE = """Example:
 
 accord explain runs/fdt heart.png --text "a red heart"
 
+accord explain runs/hbi clip.mp4 --text "a wolf attacks"
+
 accord explain runs/slots street.jpg
 
 accord explain runs/mae walk.mp4
@@ -23,10 +25,13 @@ accord explain runs/cico poses.npy --text "rain in the north" --out why.svg"""
 
 def explain(
     run: RunArgument,
-    image: Annotated[Path, typer.Argument(exists=True, help="Path of a picture; or of a clip or .npy file.")],
+    image: Annotated[
+        Path,
+        typer.Argument(exists=True, help="Path of a picture or clip, of a folder of frames, or of a .npy file."),
+    ],
     text: Annotated[
         str | None,
-        typer.Option(help="The words whose match with the picture is to be explained; not for methods that take none."),
+        typer.Option(help="The words whose match with it is to be explained; not for methods that take none."),
     ] = None,
     data: Annotated[
         str | None,

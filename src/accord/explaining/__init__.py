@@ -4,11 +4,12 @@ Each way to explain is a file that ends with its declaration: which ability it l
 that a method has, the first is taken. What a method finds in time is drawn by :func:`draw_moments`.
 """
 
-from accord.explaining import concepts, filled, parts, times, words
+from accord.explaining import concepts, filled, frames, parts, times, words
 from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
-from accord.explaining.figure import draw_concepts, draw_filled, draw_parts, draw_times, draw_words
+from accord.explaining.figure import draw_concepts, draw_filled, draw_frames, draw_parts, draw_times, draw_words
 from accord.explaining.filled import FilledExplanation, explain_filled
+from accord.explaining.frames import FrameExplanation, explain_frames
 from accord.explaining.moments import MomentLine, draw_moments
 from accord.explaining.parts import PartsExplanation, explain_parts
 from accord.explaining.times import TimeExplanation, explain_times
@@ -19,6 +20,7 @@ __all__ = [
     "ConceptExplanation",
     "Explanation",
     "FilledExplanation",
+    "FrameExplanation",
     "MomentLine",
     "PartsExplanation",
     "SharedConcept",
@@ -29,15 +31,17 @@ __all__ = [
     "WordMap",
     "draw_concepts",
     "draw_filled",
+    "draw_frames",
     "draw_moments",
     "draw_parts",
     "draw_times",
     "draw_words",
     "explain_concepts",
     "explain_filled",
+    "explain_frames",
     "explain_parts",
     "explain_times",
     "explain_words",
 ]
 
-WAYS = (words.WAY, concepts.WAY, times.WAY, parts.WAY, filled.WAY)
+WAYS = (words.WAY, frames.WAY, concepts.WAY, times.WAY, parts.WAY, filled.WAY)

@@ -17,6 +17,7 @@ from PIL import Image
 from accord.errors import ConfigError
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness
 from accord.explaining.filled import FilledExplanation
+from accord.explaining.frames import FrameExplanation, standing_out
 from accord.explaining.inputs import Grid
 from accord.explaining.parts import PartsExplanation
 from accord.explaining.times import TimeExplanation
@@ -183,6 +184,47 @@ def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6)
     axes[0].set_title("the picture", fontsize=11, color=MUTED)
     for panel, word in zip(axes[1:], explanation.maps, strict=False):
         draw_word(panel, explanation.picture, word)
+    return save_figure(figure, Path(path))
+
+
+def draw_frames(explanation: FrameExplanation, path: str | Path) -> Path:
+    """Draw a clip as a strip, under it a line a word: strong colour where the word goes, a frame around its best one.
+
+    Colours are each word's own, from its mean to two standard deviations above it. Written atomically.
+
+    Args:
+        explanation: what to draw.
+        path: PNG, SVG or PDF to write; its folder is made if missing.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: a format that cannot be drawn.
+    """
+    count, words = len(explanation.frames), len(explanation.words)
+    side = (_WIDTH - 1.6) / max(count, 4)
+    height = side + 0.3 * max(words, 1) + 0.5
+    figure = Figure(figsize=(_WIDTH, height))
+    FigureCanvasAgg(figure)
+    edges = {"left": 1.5 / _WIDTH, "right": (1.5 + side * count) / _WIDTH}
+    grid = figure.add_gridspec(
+        2, 1, **edges, top=1 - 0.3 / height, bottom=0.1 / height, height_ratios=(side, 0.3 * max(words, 1)), hspace=0.03
+    )
+    strip, table = _blank(figure.add_subplot(grid[0])), figure.add_subplot(grid[1])
+    for place, (frame, second) in enumerate(zip(explanation.frames, explanation.seconds, strict=True)):
+        strip.imshow(frame, extent=(place + 0.02, place + 0.98, 0, 1))
+        strip.text(place + 0.5, 1.03, f"{second:.1f} s", fontsize=9, color=MUTED, ha="center", va="bottom")
+    strip.set(xlim=(0, count), ylim=(0, 1), aspect="auto")
+    table.set(xlim=(0, count), ylim=(max(words, 1), 0), xticks=[])
+    table.set_yticks([place + 0.5 for place in range(words)], explanation.words, fontsize=10, color=INK)
+    table.tick_params(length=0)
+    table.spines[:].set_visible(False)
+    if words:
+        heat = standing_out(explanation.map).numpy()
+        table.imshow(heat, cmap="Blues", vmin=0, vmax=2, extent=(0, count, words, 0), aspect="auto")
+        for place, best in enumerate(heat.argmax(axis=1)):
+            table.add_patch(Rectangle((best, place), 1, 1, fill=False, color=FRAME, linewidth=1.8))
     return save_figure(figure, Path(path))
 
 

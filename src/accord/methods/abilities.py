@@ -267,6 +267,19 @@ class TimesWords(Ability):
         """Which step speaks for which word of its row."""
 
 
+class AlignsFrames(Ability):
+    """Traces words to the frames of a clip (HBI)."""
+
+    does = "compare words with frames"
+
+    @abstractmethod
+    def word_frame(self, batch: Batch) -> Tensor:
+        """How much every word of a row has to do with every frame of its clip ``(B, L, T)``, 0 for padding.
+
+        Values are to be compared within a word.
+        """
+
+
 # --- places and times ---
 
 

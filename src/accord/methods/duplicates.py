@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.data.loading.features import Features
+from accord.functional.distributed import gather_features, rank, world_size
 from accord.methods.programme import Batch
 
 Choice = Literal["negatives", "positives", "ignored", "dropped"]
@@ -40,3 +41,30 @@ def caption_ids(batch: Batch) -> Tensor:
         rows = text.long() + 1  # the first token of a vocabulary counts too
     powers = torch.full_like(rows[0], _BASE).cumprod(dim=0)
     return ((rows if mask is None else rows * mask) * powers).sum(dim=1)
+
+
+def contrasted(scores: Tensor, batch: Batch, choice: Choice) -> tuple[Tensor | None, Tensor | None]:
+    """Which pairs of own and all rows are positives, and which are negatives, for the contrastive engine.
+
+    Args:
+        scores: ``(b, W·b)``, own rows against those of all processes.
+        batch: the own rows.
+        choice: what rows with the same caption are to each other; they cannot be dropped.
+
+    Returns:
+        Two of ``(b, W·b)`` bool, or None for the usual: the diagonal, and all that is not positive.
+
+    Example:
+        >>> text = torch.tensor([[5], [5]])
+        >>> contrasted(torch.zeros(2, 2), {"text": text, "text_mask": text > 0}, "positives")[0].all()
+        tensor(True)
+    """
+    if choice == "negatives" and world_size() == 1:
+        return None, None
+    own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+    own = own.roll(rank() * len(own), dims=1)
+    if choice == "negatives":
+        return own, None
+    ids = caption_ids(batch)
+    same = ids[:, None] == gather_features(ids, with_grad=False)
+    return (same, None) if choice == "positives" else (own, ~same)

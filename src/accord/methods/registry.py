@@ -48,6 +48,7 @@ _MODULES = {
     "sign_windows": "accord.methods.video.sign_windows",
     "cico": "accord.methods.video.cico",
     "ila": "accord.methods.video.ila",
+    "hbi": "accord.methods.video.hbi",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

@@ -27,12 +27,12 @@ def explain(
     """Why ``image`` and ``text`` match, or what parts ``image`` has, as the run's method can tell.
 
     By the concepts that they share, and what these stand for in the data, by where each word is in the picture, or by
-    when it is meant in a clip or sequence; of a method that segments, without a text, the parts; of one that learns by
-    filling in, what it makes of hidden parts.
+    when it is meant in a clip or sequence, or which frame of a clip it goes with; of a method that segments, without a
+    text, the parts; of one that learns by filling in, what it makes of hidden parts.
 
     Args:
         run: folder of a run, name of a model that ships, or that of a bundle.
-        image: path of a picture; of a clip or a ``.npy`` file for a method that reads such.
+        image: path of a picture; for a method that reads such, of a clip, a folder of frames or a ``.npy`` file.
         text: words; None for a method that takes none.
         data: where to look for what concepts stand for; None takes the training rows of the run.
         out: PNG, SVG or PDF to draw the explanation to, or None.

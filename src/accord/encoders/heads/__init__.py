@@ -6,6 +6,7 @@ Masks are True on real positions.
 
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
+from accord.encoders.heads.interaction import BanzhafHead, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
@@ -17,6 +18,7 @@ from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, Que
 __all__ = [
     "Activation",
     "AttentionalPooler",
+    "BanzhafHead",
     "ConvHead",
     "DINOHead",
     "Fuse",
@@ -38,5 +40,9 @@ __all__ = [
     "SharedGCN",
     "SparseMomentMap",
     "StepTower",
+    "TokenLevels",
+    "TokenMerge",
+    "TokenVotes",
+    "Tokens",
     "prepend",
 ]

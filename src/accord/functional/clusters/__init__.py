@@ -12,6 +12,7 @@ from accord.functional.clusters.assignment import (
     sparsemax_temperature,
     token_relevance,
 )
+from accord.functional.clusters.density_peaks import clusters_of, dpc_knn, merge_tokens
 from accord.functional.clusters.discovery import Discovered, Tried, discover_classes
 from accord.functional.clusters.k_means import (
     assign_to_nearest,
@@ -54,10 +55,12 @@ __all__ = [
     "assign_to_nearest",
     "back_translate",
     "class_means",
+    "clusters_of",
     "codebook_orthogonality",
     "column_marginal_error",
     "concentration",
     "discover_classes",
+    "dpc_knn",
     "ground",
     "halves",
     "hungarian_matching",
@@ -69,6 +72,7 @@ __all__ = [
     "log_hastings_merge",
     "log_hastings_split",
     "members_of",
+    "merge_tokens",
     "mini_batch_kmeans",
     "pool_relevance",
     "principal_axes",

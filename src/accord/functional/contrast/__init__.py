@@ -12,6 +12,7 @@ from accord.functional.contrast.grounding import best_moments, geodesic_contrast
 from accord.functional.contrast.memory import (
     distill_targets,
     distilled_cross_entropy,
+    kl_rows,
     queue_info_nce,
     queue_logits,
     queue_nce,
@@ -71,6 +72,7 @@ __all__ = [
     "geodesic_contrastive_loss",
     "indexed_nce",
     "info_nce",
+    "kl_rows",
     "multi_positive_nce",
     "mutual_matching_loss",
     "mv_dhel",

@@ -6,12 +6,15 @@ MoCo (He et al. 2020, CVPR, eq. 1); momentum distillation as in ALBEF (Li et al.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from accord.functional.checks import (
     as_float,
+    check_choice,
     check_positive,
     check_same_shape,
     check_same_width,
@@ -181,3 +184,56 @@ def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alp
         hard = F.cross_entropy(logits, labels, reduction="sum")
         soft = F.cross_entropy(logits, as_float(teacher.detach()).softmax(dim=1), reduction="sum")
         return torch.lerp(hard, soft, alpha) / max(1, len(logits))
+
+
+def kl_rows(
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 1.0,
+    reduction: Literal["batch", "numel"] = "batch",
+    *,
+    detach_teacher: bool = True,
+    row_mask: Tensor | None = None,
+    column_mask: Tensor | None = None,
+) -> Tensor:
+    """Distillation of one table of scores into another: ``KL(softmax(teacher) || softmax(student))`` of each row.
+
+    Args:
+        student: ``(..., R, C)`` logits.
+        teacher: the same.
+        temperature: divides both.
+        reduction: ``"batch"``: the mean over the rows of a table, then over tables; ``"numel"``: the sum over the
+            number of elements, which makes it C times smaller (HBI's reference implementation).
+        detach_teacher: the teacher receives no gradient; else it is pulled towards the student.
+        row_mask: ``(..., R)`` bool, False for rows that do not count.
+        column_mask: ``(..., C)`` bool, False for columns that have no part in the softmax.
+
+    Returns:
+        Scalar, not negative; a table without rows counts as 0.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+        ValueError: an unknown reduction, a temperature that is not finite and positive.
+
+    Example:
+        >>> kl_rows(torch.zeros(1, 2), torch.tensor([[99.0, 0.0]]))
+        tensor(0.6931)
+    """
+    check_choice(("batch", "numel"), reduction=reduction)
+    check_positive(temperature=temperature)
+    check_shape(tuple(student.shape), teacher=teacher)
+    with torch.autocast(student.device.type, enabled=False):
+        student, teacher = (as_float(each) / temperature for each in (student, teacher))
+        if column_mask is not None:  # a finite number, since ∞ - ∞ is NaN
+            check_shape((*student.shape[:-2], student.shape[-1]), column_mask=column_mask)
+            lowest = torch.finfo(student.dtype).min / 4
+            student, teacher = (each.masked_fill(~column_mask[..., None, :], lowest) for each in (student, teacher))
+        wanted = (teacher.detach() if detach_teacher else teacher).log_softmax(dim=-1)
+        rows = (wanted.exp() * (wanted - student.log_softmax(dim=-1))).sum(dim=-1)  # (..., R)
+        if row_mask is None:
+            return rows.mean() / (student.shape[-1] if reduction == "numel" else 1)
+        check_shape(tuple(rows.shape), row_mask=row_mask)
+        rows = rows.where(row_mask, 0.0)
+        if reduction == "numel":
+            return rows.sum() / student.numel()
+        return (rows.sum(dim=-1) / row_mask.sum(dim=-1).clamp(min=1)).mean()

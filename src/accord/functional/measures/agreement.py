@@ -55,10 +55,15 @@ def knn_indices(x: Tensor, k: int, rows: int | None = None) -> Tensor:
 
 
 def neighbour_overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Share of each row's neighbours in ``one (N, k)`` that are in ``other (N, k)`` as well: ``(N,)``.
+    """Share ``(N,)`` of each row's neighbours in one list that are in the other as well.
 
-    >>> neighbour_overlap(torch.tensor([[1, 2], [0, 2]]), torch.tensor([[2, 3], [4, 5]]))
-    tensor([0.5000, 0.0000], dtype=torch.float64)
+    Args:
+        one: ``(N, k)``.
+        other: ``(N, k)``.
+
+    Example:
+        >>> neighbour_overlap(torch.tensor([[1, 2], [0, 2]]), torch.tensor([[2, 3], [4, 5]]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
     """
     return (one[:, :, None] == other[:, None, :]).any(dim=2).double().mean(dim=1)
 
@@ -70,6 +75,10 @@ def mutual_knn_per_item(x: Tensor, y: Tensor, k: int = 10) -> Tensor:
         x: ``(N, D)``.
         y: ``(N, E)``, row i of the same thing as row i of ``x``.
         k: neighbours.
+
+    Example:
+        >>> mutual_knn_per_item(torch.eye(3), torch.eye(3), k=2)
+        tensor([1., 1., 1.], dtype=torch.float64)
     """
     _check_paired(x, y)
     return neighbour_overlap(knn_indices(x, k), knn_indices(y, k))
@@ -104,6 +113,11 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
 def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
     """Share of rows that are among the x-neighbours of one of their y-neighbours; not symmetric, near 1 for large k.
 
+    Args:
+        x: ``(N, D)``.
+        y: ``(N, E)``.
+        k: neighbours, below N.
+
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
         >>> cycle_knn(x, x, k=1)
@@ -116,6 +130,11 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
 
 def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
     """Mean length of the longest common subsequence of the two lists of neighbours, the nearest first.
+
+    Args:
+        x: ``(N, D)``.
+        y: ``(N, E)``.
+        k: neighbours, below N.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])

@@ -6,6 +6,7 @@ from accord.functional.similarity.alignment import (
     soft_alignment_pair,
     token_alignment,
 )
+from accord.functional.similarity.banzhaf import TokenGame, banzhaf_interaction, token_interaction
 from accord.functional.similarity.geodesic import geodesic_similarity
 from accord.functional.similarity.matching_game import (
     interaction_alignment_loss,
@@ -52,8 +53,17 @@ from accord.functional.similarity.volumes import (
     tuple_volume,
     volume,
 )
+from accord.functional.similarity.weighted import (
+    paired_similarity,
+    token_similarity,
+    token_weights,
+    weighted_interaction,
+    wti,
+)
 
 __all__ = [
+    "TokenGame",
+    "banzhaf_interaction",
     "cluster_negative_weights",
     "cross_lingual_loss",
     "gate_entropy",
@@ -75,6 +85,7 @@ __all__ = [
     "mean_cosine",
     "normalize_adjacency",
     "pair_masks",
+    "paired_similarity",
     "pairwise_cosine_similarity",
     "pairwise_interaction",
     "pathsim",
@@ -89,9 +100,14 @@ __all__ = [
     "span_distance",
     "stacked_cross_attention",
     "token_alignment",
+    "token_interaction",
+    "token_similarity",
+    "token_weights",
     "topk_neighbors",
     "tuple_scores",
     "tuple_volume",
     "volume",
+    "weighted_interaction",
     "word_patch_alignment",
+    "wti",
 ]

@@ -22,17 +22,15 @@ from accord.encoders.base import Encoder
 from accord.encoders.pooling import masked_mean
 from accord.functional import (
     contrastive_loss,
-    gather_features,
     gather_tokens,
     late_interaction,
     late_interaction_pair,
-    rank,
     select_tokens,
     world_size,
 )
 from accord.methods.abilities import LocatesWords, Rescores
 from accord.methods.base import Batch, DataInfo, Group, Step, TwoTower
-from accord.methods.duplicates import caption_ids
+from accord.methods.duplicates import contrasted
 from accord.state import LogitScale
 
 
@@ -131,7 +129,7 @@ class Filip(TwoTower, Rescores, LocatesWords):
             all_image, all_text = gather_tokens(*image, with_grad=True), gather_tokens(*text, with_grad=True)
             scores = (_late_interaction(image, all_text), _late_interaction(text, all_image))  # each (b, W·b)
         scale = self.logit_scale()
-        pairs = self._pairs(scores[0], batch)
+        pairs = contrasted(scores[0], batch, self.config.duplicates)
         loss = contrastive_loss(scale * torch.stack(scores), *pairs, label_smoothing=self.config.label_smoothing)
         return {"total": loss, "contrastive": loss.detach(), "logit_scale": scale.detach()}
 
@@ -162,19 +160,6 @@ class Filip(TwoTower, Rescores, LocatesWords):
     def after_step(self, step: Step) -> None:
         """Clamp the logit scale."""
         self.logit_scale.clamp_()
-
-    def _pairs(self, scores: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Which pairs ``(b, W·b)`` of own and all rows are positives, and which are negatives; None for the usual."""
-        choice = self.config.duplicates
-        if choice == "negatives" and world_size() == 1:
-            return None, None
-        own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
-        own = own.roll(rank() * len(own), dims=1)
-        if choice == "negatives":
-            return own, None
-        ids = caption_ids(batch)
-        same = ids[:, None] == gather_features(ids, with_grad=False)
-        return (same, None) if choice == "positives" else (own, ~same)
 
     def _kept(self, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens and mask of what stays of one modality, chosen by the other."""
