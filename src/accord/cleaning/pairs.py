@@ -183,7 +183,8 @@ class PairJudge:
 
     def _foretold(self, side: int, own: Tensor, other: Tensor) -> Tensor:
         """Cosine ``(B,)`` of what one side foretells with what stands on the other."""
-        return (F.normalize(self._maps[side](own), dim=1) * self._apart[1 - side][other]).sum(dim=1)
+        rows, place = own.unique(return_inverse=True)  # of a row that is weighed with several, once
+        return (F.normalize(self._maps[side](rows), dim=1)[place] * self._apart[1 - side][other]).sum(dim=1)
 
     def _neighbours(self, pairs: Pairs) -> list[tuple[Tensor, Tensor]]:
         """For each side, which of the rows nearest to a pair are asked, and cosines of its other side with theirs.
