@@ -324,8 +324,8 @@ CLAIM = Claim(
             because="the statement leaves it that much",
         ),
     ],
-    tuning="Learning rate and length by one training of CiCo on seed 100; the same for all arms. The adaptation's are "
-    "the paper's, but for its 15 epochs, which were cut to 5, since a row holds several segments. How foreign the foreign "
-    "signs are was set, on seed 100, so that four of five pseudo-labels are right; of signs further away three of five "
-    "were, and there adaptation lowered recall.",
+    tuning="Learning rate and length by one training of CiCo on seed 100; the same for all arms. The "
+    "adaptation's are the paper's, but for its 15 epochs, which were cut to 5, since a row holds several "
+    "segments. How foreign the foreign signs are was set, on seed 100, so that four of five pseudo-labels"
+    " are right; of signs further away three of five were, and there adaptation lowered recall.",
 )

@@ -323,6 +323,6 @@ CLAIM = Claim(
         ),
     ],
     seeds=(1, 2, 3, 4, 5),
-    tuning="Length, batch, merge ratios and the steps without the game were set for HBI by four designs on seed 0, which is "
-    "none of the record; weighted interaction alone took them over, and was ahead in each.",
+    tuning="Length, batch, merge ratios and the steps without the game were set for HBI by four designs on seed "
+    "0, which is none of the record; weighted interaction alone took them over, and was ahead in each.",
 )

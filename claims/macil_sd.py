@@ -173,7 +173,7 @@ CLAIM = Claim(
         ),
     ],
     seeds=6,
-    tuning="Weight, start and ramp of the contrast lie far below the paper's, since there are 200 steps instead of 7,700. "
-    "They, the learning rate and the length were set after trainings of all three arms on seed 100, which is none of the "
-    "record, so that they may favour the contrast; nothing was searched for.",
+    tuning="Weight, start and ramp of the contrast lie far below the paper's, since there are 200 steps instead "
+    "of 7,700. They, the learning rate and the length were set after trainings of all three arms on seed "
+    "100, which is none of the record, so that they may favour the contrast; nothing was searched for.",
 )

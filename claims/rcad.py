@@ -307,7 +307,8 @@ CLAIM = Claim(
             margin=-10.0,
         ),
     ],
-    tuning="Learning rate, batch, temperature and epochs are those of the first design, the same for all arms. The tower "
-    "that sees motion well was chosen as the best of four on seed 100, which is none of the record.",
+    tuning="Learning rate, batch, temperature and epochs are those of the first design, the same for all arms. "
+    "The tower that sees motion well was chosen as the best of four on seed 100, which is none of the "
+    "record.",
     seeds=5,
 )
