@@ -58,6 +58,8 @@ def read_film(content: bytes, choose: Choice, rate: float, whole: bool = False) 
     av = require("av", "video")
     try:
         with av.open(io.BytesIO(content)) as container:
+            if not container.streams.video:
+                raise Unreadable("damaged clip: there are no pictures in it; the file ends early, or holds sound alone")
             stream = container.streams.video[0]
             index = _index_of(container, stream)
             if not index.total:
