@@ -7,11 +7,12 @@ that a method has, the first is taken. What a method finds in time is drawn by :
 from accord.explaining import concepts, filled, frames, parts, times, words
 from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
-from accord.explaining.figure import draw_concepts, draw_filled, draw_frames, draw_parts, draw_times, draw_words
+from accord.explaining.figure import draw_concepts, draw_parts, draw_words
 from accord.explaining.filled import FilledExplanation, explain_filled
 from accord.explaining.frames import FrameExplanation, explain_frames
 from accord.explaining.moments import MomentLine, draw_moments
 from accord.explaining.parts import PartsExplanation, explain_parts
+from accord.explaining.timelines import draw_filled, draw_frames, draw_times
 from accord.explaining.times import TimeExplanation, explain_times
 from accord.explaining.words import WordExplanation, WordMap, explain_words
 

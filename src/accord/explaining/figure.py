@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,14 @@ from PIL import Image
 
 from accord.errors import ConfigError
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness
-from accord.explaining.filled import FilledExplanation
-from accord.explaining.frames import FrameExplanation, standing_out
 from accord.explaining.inputs import Grid
 from accord.explaining.parts import PartsExplanation
-from accord.explaining.times import TimeExplanation
 from accord.explaining.words import WordExplanation, WordMap
 from accord.files import replacing
 
 INK, MUTED, PICTURE, TEXT, FRAME = "#1c1c1e", "#6e6e73", "#4455cc", "#cc6633", "#e02020"
 MARK = "#30d0c0"  # around what a word likes best
-_WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
+WIDTH, _ROW, _TOP = 12.0, 1.22, 2.1  # inches
 _DPI = 100
 _NAMED = 8  # parts that are named beside a picture
 PALETTE = ("#4455cc", "#e07a1f", "#2a9d5c", "#c8372d", "#8e5bc0", "#7a5a3a", "#d665b0", "#6e6e73", "#b5a51c", "#1fa6b8")
@@ -48,7 +44,7 @@ def draw_concepts(explanation: ConceptExplanation, path: str | Path) -> Path:
     rows = max(1, len(explanation.concepts))
     shown = max([len(concept.patches) for concept in explanation.concepts], default=0)
     height = _TOP + rows * _ROW + 0.15
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     top = figure.add_gridspec(
         1, 2, left=0.02, right=0.99, top=1 - 0.15 / height, bottom=1 - (_TOP - 0.35) / height, width_ratios=(1, 6)
@@ -103,63 +99,6 @@ def draw_parts(explanation: PartsExplanation, path: str | Path) -> Path:
     return save_figure(figure, Path(path))
 
 
-def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int = 8) -> Path:
-    """Draw frames as they are, what was shown of them, and what was made of the rest; written atomically.
-
-    Args:
-        explanation: what to draw.
-        path: PNG, SVG or PDF to write; its folder is made if missing.
-        columns: frames at most, evenly spaced.
-
-    Raises:
-        ConfigError: a format that cannot be drawn.
-    """
-    count = len(explanation.seen)
-    chosen = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
-    seen, made = (part.permute(0, 2, 3, 1).numpy() for part in (explanation.seen, explanation.made))  # (T, H, W, 3)
-    shown = np.where(explanation.hidden.numpy()[..., None], 0.5, seen)
-    figure = Figure(figsize=(1.4 * len(chosen) + 0.8, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3, len(chosen), squeeze=False)
-    for row, (name, frames) in enumerate({"clip": seen, "shown": shown, "filled in": made}.items()):
-        for column, frame in enumerate(chosen):
-            axes[row, column].imshow(frames[frame], vmin=0, vmax=1)
-            axes[row, column].set(xticks=[], yticks=[])
-        axes[row, 0].set_ylabel(name if count > 1 or row else "picture", fontsize=10)
-    return save_figure(figure, Path(path))
-
-
-def draw_times(explanation: TimeExplanation, path: str | Path) -> Path:
-    """Draw the cosine of each word with each step, the strongest step of a word framed, and write it atomically.
-
-    Args:
-        explanation: what to draw.
-        path: PNG, SVG or PDF to write; its folder is made if missing.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: a format that cannot be drawn.
-    """
-    rows, steps = max(1, len(explanation.words)), len(explanation.seconds)
-    figure = Figure(figsize=(_WIDTH, 1.5 + 0.38 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    heat = axes.imshow(explanation.similarity.numpy(), cmap="inferno", aspect="auto", interpolation="nearest")
-    for row, step in enumerate(explanation.best):
-        axes.add_patch(Rectangle((step - 0.5, row - 0.5), 1, 1, fill=False, color=MARK, linewidth=2.2))
-    begins = explanation.seconds[explanation.best].tolist()
-    labels = [f"{word}  {second:.1f} s" for word, second in zip(explanation.words, begins, strict=True)]
-    axes.set_yticks(range(len(labels)), labels, fontsize=11, color=INK)
-    marks = np.unique(np.linspace(0, steps - 1, min(steps, 12), dtype=int))
-    axes.set_xticks(marks, [f"{explanation.seconds[mark]:.1f}" for mark in marks], color=MUTED)
-    axes.set_xlabel("seconds at which a step begins", color=MUTED)
-    axes.set_title(textwrap.shorten(explanation.text, 110), fontsize=11, color=MUTED, loc="left")
-    figure.colorbar(heat, ax=axes, label="cosine", pad=0.01)
-    return save_figure(figure, Path(path))
-
-
 def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6) -> Path:
     """Draw where each word is seen, one small picture a word, and write it atomically.
 
@@ -176,55 +115,14 @@ def draw_words(explanation: WordExplanation, path: str | Path, columns: int = 6)
     """
     panels = 1 + len(explanation.maps)
     rows = -(-panels // columns)
-    side = _WIDTH / columns
-    figure = Figure(figsize=(_WIDTH, rows * (side + 0.25)), layout="constrained")
+    side = WIDTH / columns
+    figure = Figure(figsize=(WIDTH, rows * (side + 0.25)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [_blank(one) for one in figure.subplots(rows, columns, squeeze=False).flat]
+    axes = [blank(one) for one in figure.subplots(rows, columns, squeeze=False).flat]
     axes[0].imshow(explanation.picture)
     axes[0].set_title("the picture", fontsize=11, color=MUTED)
     for panel, word in zip(axes[1:], explanation.maps, strict=False):
         draw_word(panel, explanation.picture, word)
-    return save_figure(figure, Path(path))
-
-
-def draw_frames(explanation: FrameExplanation, path: str | Path) -> Path:
-    """Draw a clip as a strip, under it a line a word: strong colour where the word goes, a frame around its best one.
-
-    Colours are each word's own, from its mean to two standard deviations above it. Written atomically.
-
-    Args:
-        explanation: what to draw.
-        path: PNG, SVG or PDF to write; its folder is made if missing.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: a format that cannot be drawn.
-    """
-    count, words = len(explanation.frames), len(explanation.words)
-    side = (_WIDTH - 1.6) / max(count, 4)
-    height = side + 0.3 * max(words, 1) + 0.5
-    figure = Figure(figsize=(_WIDTH, height))
-    FigureCanvasAgg(figure)
-    edges = {"left": 1.5 / _WIDTH, "right": (1.5 + side * count) / _WIDTH}
-    grid = figure.add_gridspec(
-        2, 1, **edges, top=1 - 0.3 / height, bottom=0.1 / height, height_ratios=(side, 0.3 * max(words, 1)), hspace=0.03
-    )
-    strip, table = _blank(figure.add_subplot(grid[0])), figure.add_subplot(grid[1])
-    for place, (frame, second) in enumerate(zip(explanation.frames, explanation.seconds, strict=True)):
-        strip.imshow(frame, extent=(place + 0.02, place + 0.98, 0, 1))
-        strip.text(place + 0.5, 1.03, f"{second:.1f} s", fontsize=9, color=MUTED, ha="center", va="bottom")
-    strip.set(xlim=(0, count), ylim=(0, 1), aspect="auto")
-    table.set(xlim=(0, count), ylim=(max(words, 1), 0), xticks=[])
-    table.set_yticks([place + 0.5 for place in range(words)], explanation.words, fontsize=10, color=INK)
-    table.tick_params(length=0)
-    table.spines[:].set_visible(False)
-    if words:
-        heat = standing_out(explanation.map).numpy()
-        table.imshow(heat, cmap="Blues", vmin=0, vmax=2, extent=(0, count, words, 0), aspect="auto")
-        for place, best in enumerate(heat.argmax(axis=1)):
-            table.add_patch(Rectangle((best, place), 1, 1, fill=False, color=FRAME, linewidth=1.8))
     return save_figure(figure, Path(path))
 
 
@@ -252,7 +150,7 @@ def _head(figure: Figure, grid: GridSpec, explanation: ConceptExplanation) -> No
     picture = figure.add_subplot(grid[0, 0])
     picture.imshow(explanation.picture)
     picture.axis("off")
-    said = _blank(figure.add_subplot(grid[0, 1]))
+    said = blank(figure.add_subplot(grid[0, 1]))
     image, text, both = explanation.active
     said.text(0, 0.86, f"“{explanation.text}”", fontsize=15, color=INK, va="center")
     lines = (
@@ -272,7 +170,7 @@ def _head(figure: Figure, grid: GridSpec, explanation: ConceptExplanation) -> No
 def _weights(axes: Axes, concept: SharedConcept, explanation: ConceptExplanation) -> None:
     """Two bars: how much of the concept picture and text have."""
     most = max(max(one.image_weight, one.text_weight) for one in explanation.concepts)
-    _blank(axes).set(xlim=(0, 1), ylim=(0, 1))
+    blank(axes).set(xlim=(0, 1), ylim=(0, 1))
     axes.text(0, 0.84, f"concept {concept.entry}", fontsize=10.5, color=INK, va="center")
     bars = (("picture", concept.image_weight, PICTURE, 0.5), ("text", concept.text_weight, TEXT, 0.2))
     for name, weight, colour, y in bars:
@@ -298,7 +196,7 @@ def _heat(axes: Axes, concept: SharedConcept, picture: Image.Image) -> None:
 
 def _words(axes: Axes, concept: SharedConcept, limit: float = 0.98) -> None:
     """The text with the words that call the concept in colour, and words that do so elsewhere."""
-    _blank(axes).set(xlim=(0, 1), ylim=(0, 1))
+    blank(axes).set(xlim=(0, 1), ylim=(0, 1))
     lines = 2
     x, y = 0.0, 0.80
     for word, call in concept.words:
@@ -344,7 +242,8 @@ def _frame(axes: Axes, picture: Image.Image, box: tuple[float, float, float, flo
     axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=FRAME, linewidth=1.8))
 
 
-def _blank(axes: Axes) -> Axes:
+def blank(axes: Axes) -> Axes:
+    """The axes without lines and numbers."""
     axes.axis("off")
     return axes
 

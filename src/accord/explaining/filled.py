@@ -54,8 +54,8 @@ class FilledExplanation(Explanation):
         return float((off[where].sum() / where.sum().clamp(min=1)).sqrt())
 
     def draw(self, path: str | Path) -> Path:
-        """See :func:`accord.explaining.figure.draw_filled`."""
-        from accord.explaining.figure import draw_filled
+        """See :func:`accord.explaining.timelines.draw_filled`."""
+        from accord.explaining.timelines import draw_filled
 
         return draw_filled(self, path)
 

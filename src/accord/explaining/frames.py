@@ -55,8 +55,8 @@ class FrameExplanation(Explanation):
         return found
 
     def draw(self, path: str | Path) -> Path:
-        """See :func:`accord.explaining.figure.draw_frames`."""
-        from accord.explaining.figure import draw_frames
+        """See :func:`accord.explaining.timelines.draw_frames`."""
+        from accord.explaining.timelines import draw_frames
 
         return draw_frames(self, path)
 

@@ -64,8 +64,8 @@ class TimeExplanation(Explanation):
         ]
 
     def draw(self, path: str | Path) -> Path:
-        """See :func:`accord.explaining.figure.draw_times`."""
-        from accord.explaining.figure import draw_times
+        """See :func:`accord.explaining.timelines.draw_times`."""
+        from accord.explaining.timelines import draw_times
 
         return draw_times(self, path)
 
