@@ -58,6 +58,8 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/geodesic.py
 	$(PY) benchmarks/discover.py
 	$(PY) benchmarks/clean.py
+	$(PY) benchmarks/clean_size.py
+	$(PY) benchmarks/agreement.py
 	$(PY) benchmarks/clips.py
 
 comparison:  ## all image-text methods on the same data and budget: accuracy, step time, memory (about an hour)

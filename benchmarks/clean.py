@@ -1,4 +1,4 @@
-"""How well ``accord clean`` finds what was made wrong on purpose, beside plain similarity and cleanlab; time, memory.
+"""How well ``accord clean`` finds what was made wrong on purpose, beside plain similarity and cleanlab.
 
 *Pairs*: a share of the captions changes places. Judged are embeddings of the shipped model, of a linear head on frozen
 encoders that is trained on the very pairs that are wrong, and of those encoders as they are, which share no space.
@@ -10,22 +10,17 @@ doubted how many are wrong, and of the wrong ones how many are doubted (cleanlab
 
 Packs that are not on this machine are left out (``accord data get apps``).
 
-    python benchmarks/clean.py [seeds [rows [pairs of the large one]]]
+    python benchmarks/clean.py [seeds [rows]]
 """
 
 from __future__ import annotations
 
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +43,8 @@ from accord.data.making.corruption import flip_labels, shuffle_captions
 from accord.data.packs import get_pack, parquet_path
 from accord.encoders import build_encoder
 from accord.functional import info_nce
-from accord.searching.rows import vector_column
 
 SEEDS, ROWS, NOISE = 10, 2000, (0.2, 0.4)
-LARGE, SIZE = 200_000, 384
 HEAD, STEPS, BATCH = 64, 100, 256
 Bools = NDArray[np.bool_]
 
@@ -68,10 +61,10 @@ class Found:
 Round = tuple[Bools, dict[str, Found]]  # which rows are wrong, and what each side finds
 
 
-def main(seeds: int = SEEDS, rows: int = ROWS, large: int = LARGE) -> None:
+def main(seeds: int = SEEDS, rows: int = ROWS) -> None:
     """Measure, print and write ``results/clean.json``."""
     measured = []
-    for row in chain(pairs(seeds, rows), labels(seeds, rows), sizes(large)):
+    for row in chain(pairs(seeds, rows), labels(seeds, rows)):
         measured.append(row)
         print({key: value for key, value in row.items() if value is not None}, flush=True)
     print("written:", write("clean", measured, ("accord", "cleanlab", "scikit-learn", "faiss-cpu", "torch")))
@@ -231,7 +224,7 @@ def labelled(name: str) -> tuple[Tensor, NDArray[np.int64], int]:
     return shipped(name)["image"], corpus.labels, len(corpus.classes)
 
 
-# ---- comparing, and size ---------------------------------------------------------------------------------------------
+# ---- comparing -------------------------------------------------------------------------------------------------------
 
 
 def compared(what: str, noise: float, rounds: list[Round]) -> dict[str, Any]:
@@ -275,37 +268,7 @@ def doubts(whose: str, rounds: list[tuple[Bools, Bools | None]]) -> dict[str, fl
 def row(**said: Any) -> dict[str, Any]:
     """A row with all columns."""
     columns = ("what", "wrong", "AP", "peer", "peer's AP", "gain", "low", "high", "share told", "doubts right", "found")
-    return {name: said.get(name) for name in (*columns, "peer's doubts right", "peer's found", "s", "GB", "seeds")}
-
-
-def sizes(count: int) -> Iterator[dict[str, Any]]:
-    """Time and memory of the whole verb on a file of many embeddings, in a process of its own on two threads."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "many.parquet"
-        many(path, count)
-        command = [sys.executable, "-m", "accord", "clean", str(path), "--out", str(Path(folder) / "out")]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    yield row(what=f"{count:,} pairs of {SIZE} numbers", wrong=0.2, s=round(seconds), GB=round(peak, 2), seeds=1)
-
-
-def many(path: Path, count: int) -> None:
-    """Write made pairs, a fifth of them wrong: sides that share 32 directions."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    random = np.random.default_rng(0)
-    shared = random.standard_normal((count, 32), dtype=np.float32)
-    turned = shared @ random.standard_normal((32, SIZE), dtype=np.float32)
-    order = np.arange(count)
-    order[: count // 5] = np.roll(order[: count // 5], 1)
-    columns = {"id": pa.array(np.arange(count)), "text": pa.array([f"text {place}" for place in order])}
-    for name, rows in (("image_vector", turned), ("text_vector", turned[order])):
-        noisy = rows + 3 * random.standard_normal((count, SIZE), dtype=np.float32)
-        columns[name] = vector_column(F.normalize(torch.from_numpy(noisy), dim=1))
-    pq.write_table(pa.table(columns), path)
+    return {name: said.get(name) for name in (*columns, "peer's doubts right", "peer's found", "seeds")}
 
 
 if __name__ == "__main__":
