@@ -290,6 +290,7 @@ CLAIM = Claim(
             100 / (1 + OTHERS),
             higher=False,
             margin=-10.0,
+            scale="the statement is that it lies near its floor",
         ),
         gains(
             "motion that is seen",
@@ -305,10 +306,11 @@ CLAIM = Claim(
             100 / (1 + OTHERS),
             higher=False,
             margin=-10.0,
+            scale="the statement is that it lies near its floor",
         ),
     ],
     tuning="Learning rate, batch, temperature and epochs are those of the first design, the same for all arms. "
     "The tower that sees motion well was chosen as the best of four on seed 100, which is none of the "
     "record.",
-    seeds=5,
+    seeds=10,  # a seed finds motion early, late or not at all
 )
