@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 from shared.digits import split_digits
-from shared.moving import ACCURACY, ACTIONS, DIRECTION, PAIR, SIDE, UNMIXED, clip, shares_found
+from shared.moving import ACTIONS, SIDE, clip
+from shared.moving_answers import ACCURACY, DIRECTION, PAIR, UNMIXED, shares_found
 from torch import Tensor
 
 from accord.claims import Arm, Claim, Measured, Question, Scale

@@ -6,19 +6,14 @@ An action and its reverse show the same single frames, so that a mean over frame
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 
 import datasets
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
-from accord.data.loading.loader import eval_loader
-from accord.methods.abilities import Classifies
-from accord.training.artifact import Model
 from shared.digits import split_digits
 
 SIDE, FRAMES, NOISE = 24, 8, 0.05  # pixels, frames, standard deviation over white
@@ -49,39 +44,9 @@ def reverse(label: NDArray[np.int64]) -> NDArray[np.int64]:
     return label ^ 1
 
 
-ACCURACY, PAIR, DIRECTION, ORDER = "accuracy", "action or its reverse", "direction", "change when frames are reordered"
-UNMIXED = {  # settings of a classifier of clips: opposite actions stay what they are, and digits have no colours
-    **{"mixup": 0.0, "cutmix": 0.0},
-    **{"crop_scale": [1.0, 1.0], "flip": 0.0, "colour": False},
-}
-
-
-def actions_found(model: Model, train: Corpus, test: Corpus) -> Mapping[str, float]:
-    """Accuracy, how often the action or its reverse was answered, and how often the right one of the two."""
-    answered = model.classify(test).argmax(dim=1).numpy()
-    return shares_found(answered, np.asarray(test.labels)) | {ORDER: reordered(model, test)}
-
-
-def shares_found(answered: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str, float]:
-    """The same of the numbers of actions, in percent."""
-    right, pair = answered == truth, (answered == truth) | (answered == reverse(truth))
-    shares = {ACCURACY: right.mean(), PAIR: pair.mean(), DIRECTION: right[pair].mean() if pair.any() else 0.5}
-    return {name: 100 * float(share) for name, share in shares.items()}
-
-
-@torch.inference_mode()
-def reordered(model: Model, test: Corpus) -> float:
-    """The largest change of a logit of the first clips when their frames come in another order."""
-    batch = next(iter(eval_loader(test, model.inputs, batch_size=64, modalities=("video",))))
-    order = torch.randperm(batch["video"].shape[1], generator=torch.Generator().manual_seed(0))
-    method = model.able(Classifies)
-    change = method.classify(batch | {"video": batch["video"][:, order]}) - method.classify(batch)
-    return float(change.abs().max())
-
-
 def _corpus(name: str, pixels: NDArray[np.uint8], count: int, random: np.random.Generator) -> Corpus:
     labels = random.permutation(np.arange(count) % len(ACTIONS))
-    clips = [encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
+    clips = [_encoded(clip(pixels[random.integers(len(pixels))], int(label), random)) for label in labels]
     cell = {"bytes": datasets.Value("large_binary"), "path": datasets.Value("string")}
     rows = datasets.Dataset.from_dict({"video": clips}, features=datasets.Features({"video": cell}))
     columns = Columns(video="video")
@@ -128,7 +93,7 @@ def _pasted(picture: Image.Image) -> NDArray[np.float64]:
     return np.asarray(canvas, dtype=np.float64)
 
 
-def encoded(frames: NDArray[np.uint8]) -> dict[str, bytes | None]:
+def _encoded(frames: NDArray[np.uint8]) -> dict[str, bytes | None]:
     """An animated WebP without loss, all of it key frames, which is quick to read."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     stream = io.BytesIO()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from shared.digits import WORDS, Digits, split_digits
-from shared.moving import encoded
+from shared.moving import _encoded as encoded
 
 FRAMES, NAMED = 6, 4
 FILLERS = ("then", "and", "a", "the", "later", "now", "here", "some")

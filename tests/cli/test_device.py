@@ -24,6 +24,8 @@ VERBS = {
     "discover": ("pack:emoji",),
     "clean": ("pack:emoji", "--run", "house"),
     "explain": ("house", "cat.png", "--text", "a cat"),
+    "ground": ("house", "cat.png", "a cat"),
+    "detect-moments": ("house", "cat.png"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),
 }

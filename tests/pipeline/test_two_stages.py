@@ -91,7 +91,7 @@ def test_a_method_without_a_second_stage_says_so(shapes):
     towers = {"image": build_encoder("image", "tiny_vit"), "text": build_encoder("text", "tiny_text", texts=texts)}
     model = Model(get_method("clip")({"dim": 8}, towers, DataInfo()))
     assert not model.can(Rescores)
-    with pytest.raises(ConfigError, match="does not score pairs in a second stage; methods that do: filip, pc2, tcl"):
+    with pytest.raises(ConfigError, match="does not score pairs in a second stage; methods that do: cico, filip, hbi"):
         model.tokens(texts=texts)
     with pytest.raises(ConfigError, match="tokens takes items of exactly one modality"):
         model.tokens(texts=texts, images=["a.png"])

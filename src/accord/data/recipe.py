@@ -21,7 +21,7 @@ from accord.data.corpus import Corpus, open_corpus
 from accord.data.making.corruption import flip_labels, shuffle_captions, web_noise_by_query
 from accord.data.quarantine import Quarantine
 from accord.data.reading.sources import HUB, find_shards
-from accord.data.splits import Splits, few_of_each, split
+from accord.data.splits import Splits, few_shots, split
 from accord.data.targets.base import BoxFormat
 from accord.errors import DataError
 
@@ -253,7 +253,7 @@ def few_rows(corpus: Corpus, shots: int, seed: int) -> Corpus:
     """
     if corpus.labels is None or corpus.multi_label or corpus.unlabelled == len(corpus):
         raise DataError(f"{corpus.name}: data.shots = {shots} needs one label a row; pass --label COL")
-    return corpus.select(np.sort(few_of_each(corpus.labels, shots, seed)))
+    return corpus.select(few_shots(corpus.labels, shots, seed))
 
 
 def restrict_classes(corpus: Corpus, classes: list[str]) -> Corpus:

@@ -193,13 +193,12 @@ def _assign(contents: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     return home
 
 
-def few_of_each(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Positions of ``count`` rows of each class, all where a class has fewer, in random order.
+def few_shots(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Positions of ``count`` rows of each class, all where a class has fewer, in ascending order.
 
-    >>> few_of_each(np.array([0, 0, 0, 1, -1]), 2, seed=0).size
+    >>> few_shots(np.array([0, 0, 0, 1, -1]), 2, seed=0).size
     3
     """
-    random = np.random.default_rng(seed)
-    classes = np.unique(labels[labels >= 0])
-    drawn = [random.permutation(np.flatnonzero(labels == each))[:count] for each in classes]
-    return random.permutation(np.concatenate(drawn))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = [order[labels[order] == each][:count] for each in np.unique(labels[labels >= 0])]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.data.splits import few_of_each
 from accord.errors import DataError
 from accord.evaluation.classification import check_same_classes, given_labels, group_rows, scored_rows
 from accord.evaluation.embedder import Embedder
@@ -69,6 +68,18 @@ def evaluate_few_labels(
             scores.append(probe.logits(held))
         metrics += _metrics(scores, labels, count, f" at {number}", groups)
     return metrics
+
+
+def few_of_each(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Positions of ``count`` rows of each class, all where a class has fewer, in random order.
+
+    >>> few_of_each(np.array([0, 0, 0, 1, -1]), 2, seed=0).size
+    3
+    """
+    random = np.random.default_rng(seed)
+    classes = np.unique(labels[labels >= 0])
+    drawn = [random.permutation(np.flatnonzero(labels == each))[:count] for each in classes]
+    return random.permutation(np.concatenate(drawn))
 
 
 def _metrics(
