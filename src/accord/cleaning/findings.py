@@ -123,8 +123,7 @@ def pair_aspect(
         ids: their numbers in the source.
     """
     doubted = np.flatnonzero(judge.log_odds < 0) if judge.telling else np.zeros(0, np.int64)
-    partner, sure = judge.partners(doubted)
-    clean, _ = judge.partners(doubted, believed=True)
+    partner, sure, clean = judge.partners(doubted)
     counts, among = judge.fits_better(doubted)
     place = {int(row): where for where, row in enumerate(doubted)}
     (one, ones), (other, _) = map(_called, names)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,21 @@ _BLOCK = 2048
 _CANDIDATES = 8  # things of the other side that are weighed, by each way to look for them
 
 Pairs = tuple[Tensor, Tensor]  # positions (B,) of the rows that the one and the other side are taken from
+
+
+class Partners(NamedTuple):
+    """Which other sides would fit some rows better.
+
+    Args:
+        best: ``(B,)`` the row whose other side fits best, -1 where there is none. Its own two sides need not belong
+            together: a caption that stands with the wrong picture may be the right one of another.
+        sure: ``(B,)`` whether it fits clearly.
+        believed: ``(B,)`` the best of the rows that are believed; -1 where there is none.
+    """
+
+    best: NDArray[np.int64]
+    sure: NDArray[np.bool_]
+    believed: NDArray[np.int64]
 
 
 class PairJudge:
@@ -95,36 +111,32 @@ class PairJudge:
 
     # ---- what would be right -------------------------------------------------------------------------------------
 
-    def partners(self, rows: NDArray[np.int64], believed: bool = False) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def partners(self, rows: NDArray[np.int64]) -> Partners:
         """For each of ``rows`` the other row whose other side fits its one side best, and whether it fits clearly.
 
         It does where it scores as the middle one of the believed rows does.
 
         Args:
             rows: ``(B,)`` positions.
-            believed: look among believed rows alone; else also where the two sides do not belong together, since a
-                caption that stands with the wrong picture may be the right one of another.
-
-        Returns:
-            ``(B,)`` positions, -1 where there is none, and ``(B,)`` bool.
         """
         clean = self.clean >= 0.5
         if not len(rows) or not clean.any():
-            return np.full(len(rows), -1), np.zeros(len(rows), np.bool_)
+            none = np.full(len(rows), -1)
+            return Partners(none, np.zeros(len(rows), np.bool_), none)
         standard = float(np.median(self.log_odds[clean]))
-        among = torch.from_numpy(clean) if believed else torch.ones(len(clean), dtype=torch.bool)
-        found = [self._best(block, among) for block in torch.from_numpy(rows).split(_BLOCK)]
-        best, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        return best, score >= standard
+        found = [self._best(block, clean) for block in torch.from_numpy(rows).split(_BLOCK)]
+        best, score, believed = (np.concatenate(part) for part in zip(*found, strict=True))
+        return Partners(best, score >= standard, believed)
 
-    def _best(self, rows: Tensor, among: Tensor) -> tuple[NDArray[np.int64], Floats]:
-        """Of the rows ``among`` the one whose other side fits best ``(B,)``, -1 for none, and its log-odds."""
+    def _best(self, rows: Tensor, clean: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+        """The row whose other side fits best ``(B,)``, -1 for none, its log-odds, and the best of the clean ones."""
         candidates = self._candidates(rows)  # (B, k)
-        allowed = (candidates >= 0) & (candidates != rows[:, None]) & among[candidates]
+        allowed = (candidates >= 0) & (candidates != rows[:, None])
         scores = np.full(candidates.shape, -np.inf)
         scores[allowed.numpy()] = self.score((rows[:, None].expand_as(candidates)[allowed], candidates[allowed]))
-        best = candidates.numpy()[np.arange(len(rows)), scores.argmax(axis=1)]
-        return np.where(allowed.any(dim=1).numpy(), best, -1), scores.max(axis=1)
+        believed = np.where(clean[candidates.numpy()], scores, -np.inf)
+        of_all, of_clean = (_place_of_best(each, candidates.numpy()) for each in (scores, believed))
+        return of_all, scores.max(axis=1), of_clean
 
     def fits_better(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
         """Of how many others ``(B,)`` the one side fits a row's other side better than its own, and among how many."""
@@ -227,6 +239,12 @@ class PairJudge:
             second[again] = torch.from_numpy(self._random.integers(0, len(self.one), len(again)))
         kept = first != second
         return first[kept], second[kept]
+
+
+def _place_of_best(scores: Floats, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each row the candidate ``(B,)`` of the highest score, -1 where all are minus infinity."""
+    best = candidates[np.arange(len(scores)), scores.argmax(axis=1)]
+    return np.where(np.isfinite(scores.max(axis=1)), best, -1)
 
 
 def _usual_best(rows: Tensor, others: Tensor) -> Tensor:

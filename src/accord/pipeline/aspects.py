@@ -53,7 +53,7 @@ def _pairs(embedded: Embedded) -> list[Aspect]:
         rows = np.flatnonzero(embedded.present[one] & embedded.present[other])
         if len(rows) < FEWEST:
             continue
-        part = embedded.select(rows)
+        part = embedded.having(one, other)  # without a copy where all have both
         judge = PairJudge(part.vectors[one], part.vectors[other])
         found.append(pair_aspect(judge, (one, other), rows, part.corpus.texts(), part.corpus.ids))
     return found
