@@ -86,7 +86,7 @@ def agreement(
         check_replaceable(Path(json_file), _MARK.encode(), "file of numbers of accord probe --against")
     where = resolve_device(device)
     sides = [sides_of(name, where, workers) for name in (one, other)]
-    corpus = _rows_of(sides, data, columns)
+    corpus = _rows_of(one, sides, data, columns)
     pairs = [(x, y) for x, y in product(*sides) if _readable(x, corpus) and _readable(y, corpus)]
     if not pairs:
         read = ", ".join(sorted({side.modality for both in sides for side in both}))
@@ -113,18 +113,17 @@ def agreement(
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _rows_of(sides: Sequence[Sequence[Side]], data: str | Path | None, columns: ColumnNames | None) -> Corpus:
-    """The rows that are looked at, without those that a file has no vectors of.
+def _rows_of(one: str, sides: Sequence[Sequence[Side]], data: str | Path | None, columns: ColumnNames | None) -> Corpus:
+    """The rows of ``data``, or those of the first of two files.
 
     Raises:
         ConfigError: something has to be embedded, and there is nothing named.
     """
-    given = [side for both in sides for side in both if side.rows is not None]
-    if data is None:
-        if any(side.rows is None for both in sides for side in both):
-            raise ConfigError("name DATA: one of the two has to see the rows")
-        return read_embeddings(Path(given[0].name.partition(" of ")[2]), columns).corpus
-    return open_rows(data, columns=columns or {}, incomplete=True)
+    if data is not None:
+        return open_rows(data, columns=columns or {}, incomplete=True)
+    if any(side.rows is None for both in sides for side in both):
+        raise ConfigError("name DATA: one of the two has to see the rows")
+    return read_embeddings(Path(one), columns).corpus
 
 
 def _readable(side: Side, corpus: Corpus) -> bool:

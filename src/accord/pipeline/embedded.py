@@ -145,17 +145,13 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
         DataError: it holds no vectors, or some that are not finite or zero; names the first such row.
     """
     with reading(path, "write it again with accord embed"):
-        schema = pq.read_schema(path)
-        named = _vector_columns(schema)
-        if not named:
-            raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
-        read = {modality: _read_vectors(path, column) for modality, column in named.items()}
-        others = [name for name in schema.names if name not in named.values()]
-        rest = pq.read_table(path, columns=others, memory_map=True)
-        count = pq.read_metadata(path).num_rows
-    places = pa.array(np.arange(count))
-    rest = rest.append_column(_PLACE, places) if others else pa.table({_PLACE: places})
-    own = (schema.metadata or {}).get(b"accord")
+        table = pq.read_table(path, memory_map=True)
+    named = _vector_columns(table.schema)
+    if not named:
+        raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
+    read = {modality: _vectors(table[column], path, column) for modality, column in named.items()}
+    rest = table.drop_columns(list(named.values())).append_column(_PLACE, pa.array(np.arange(len(table))))
+    own = (table.schema.metadata or {}).get(b"accord")
     if own:
         rest = _as_embedded(rest, read)
     corpus = _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
@@ -176,13 +172,6 @@ def holds_vectors(kind: pa.DataType) -> bool:
     """Whether a column of this type holds vectors: lists of numbers."""
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return lists and pa.types.is_floating(kind.value_type)
-
-
-def _read_vectors(path: Path, name: str) -> tuple[Tensor, np.ndarray]:
-    """See :func:`_vectors`; one column at a time, and what reading it took is given back."""
-    found = _vectors(pq.read_table(path, columns=[name], memory_map=True)[name], path, name)
-    pa.default_memory_pool().release_unused()
-    return found
 
 
 def _vectors(column: pa.ChunkedArray, path: Path, name: str) -> tuple[Tensor, np.ndarray]:
