@@ -226,7 +226,7 @@ CLAIM = Claim(
         ),
         RELEASED: Arm(
             {"method.distillation": "released", "method.game": "released", "method.padding": "zero"},
-            settings_of=WTI,
+            search=STEPS,
             note="terms, game and padding as in the released code",
         ),
         UNTRAINED: Arm(untrained=True),
