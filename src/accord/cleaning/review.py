@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from accord.cleaning.table import REVIEW, doubted_first
 from accord.data.corpus import Corpus
 from accord.data.quarantine import RowError
 from accord.evaluation.sections import Picture
 from accord.files import write_atomically
+from accord.report.html import environment_over
 
 _SIDE = 160  # pixels of a picture
 
@@ -72,10 +73,4 @@ def _uri(corpus: Corpus, position: int, of: Collection[str]) -> str | None:
 @cache
 def _environment() -> Environment:
     """Pages share the report's looks."""
-    return Environment(
-        loader=ChoiceLoader([PackageLoader("accord.cleaning"), PackageLoader("accord.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return environment_over("accord.cleaning")

@@ -28,6 +28,7 @@ from accord.cli import (
     papers,
     probe,
     search,
+    serve,
     train,
     transfer,
     zero_shot,
@@ -136,6 +137,7 @@ app.command("detect-moments", epilog=detect_moments.EXAMPLE)(detect_moments.dete
 app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=ground.EXAMPLE)(ground.ground)
 app.command(epilog=export.EXAMPLE)(export.export)
+app.command(epilog=serve.EXAMPLE)(serve.serve)
 
 app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.add_typer(data.app, name="data")

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from accord import __version__
 from accord.files import write_atomically
@@ -33,7 +33,7 @@ def render_report(summary: RunSummary) -> str:
 
     Every text is escaped by the template; the page's own policy forbids scripts and requests.
     """
-    template = _environment().get_template("report.html.j2")
+    template = _own().get_template("report.html.j2")
     judged = {metric.name for metric in summary.noise.metrics} if summary.noise else set()
     return template.render(
         run=summary,
@@ -45,10 +45,14 @@ def render_report(summary: RunSummary) -> str:
     )
 
 
-@cache
-def _environment() -> Environment:
+def environment_over(*packages: str) -> Environment:
+    """Templates of these packages and of the report, with what the report's can use.
+
+    Args:
+        packages: those that have a folder ``templates``; the first that has a template gives it.
+    """
     environment = Environment(
-        loader=PackageLoader("accord.report"),
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "accord.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -66,6 +70,9 @@ def _environment() -> Environment:
         "scatter": charts.scatter,
     }
     return environment
+
+
+_own = cache(environment_over)
 
 
 def _data_uri(picture: Picture) -> str:

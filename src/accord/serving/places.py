@@ -1,0 +1,131 @@
+"""What there is to look at below the configured folders: runs, comparisons, cleanings, discoveries.
+
+A visitor names a place by its key. Keys are looked up among the places that were found, and are never made into a path,
+so that no request reaches a file elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.cleaning.table import CLEAN
+from accord.errors import ConfigError, no_such
+from accord.pipeline.discovery.files import ABOUT
+from accord.pipeline.folder import COMPARISON, is_run
+
+DEPTH = 3  # folders below a root
+RUN, COMPARED, CLEANED, DISCOVERED = "run", "comparison", "cleaning", "discovery"
+_KINDS: Mapping[str, Callable[[Path], bool]] = {
+    RUN: is_run,
+    COMPARED: lambda folder: (folder / COMPARISON).is_file(),
+    CLEANED: lambda folder: (folder / CLEAN).is_file(),
+    DISCOVERED: lambda folder: (folder / ABOUT).is_file(),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that a page can show.
+
+    Args:
+        key: what a visitor calls it: the root's name and the path below.
+        kind: run, comparison, cleaning or discovery.
+        folder: where it is.
+        changed: when it last changed, seconds since 1970.
+    """
+
+    key: str
+    kind: str
+    folder: Path
+    changed: float
+
+    def file(self, name: str) -> Path:
+        """A file of the folder, by the name that a page offers.
+
+        Raises:
+            ConfigError: there is no such file, or it lies elsewhere.
+        """
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
+            raise ConfigError(f"{self.key} has no file {name!r}")
+        return path
+
+
+class Places:
+    """The places below some folders, looked for anew each time: runs come and go while the application is open.
+
+    Args:
+        roots: folders; one that does not exist yet is empty.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "runs"
+        >>> (folder / "first").mkdir(parents=True)
+        >>> for name in ("config.yaml", "splits.json"):
+        ...     (folder / "first" / name).touch()
+        >>> [place.key for place in Places([folder]).all()]
+        ['runs/first']
+        >>> Places([folder]).get("runs/../../etc")
+        Traceback (most recent call last):
+        accord.errors.ConfigError: no place 'runs/../../etc'; there are: runs/first
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = _named(roots)
+
+    def all(self, kind: str | None = None) -> list[Place]:
+        """Places of a kind, or of any; the newest first."""
+        found = [place for name, root in self._roots.items() for place in _below(root, name, DEPTH)]
+        return sorted(
+            (place for place in found if kind in (None, place.kind)), key=lambda place: (-place.changed, place.key)
+        )
+
+    def get(self, key: str, kind: str | None = None) -> Place:
+        """The place of this key.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        places = self.all(kind)
+        found = next((place for place in places if place.key == key), None)
+        if found is None:
+            raise ConfigError(no_such(kind or "place", key, [place.key for place in places]))
+        return found
+
+
+def _named(roots: Sequence[Path]) -> dict[str, Path]:
+    """Names of the roots: their last part, numbered where two are alike."""
+    named: dict[str, Path] = {}
+    for root in roots:
+        path = root.expanduser().resolve()
+        name, number = path.name or "root", 2
+        while name in named:
+            name, number = f"{path.name}-{number}", number + 1
+        named[name] = path
+    return named
+
+
+def _below(folder: Path, key: str, depth: int) -> Iterator[Place]:
+    """The places in a folder and below; a link that leads out of the root is not followed."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # not there, or not ours to read
+        return
+    for kind, holds in _KINDS.items():
+        if holds(folder):
+            yield Place(key, kind, folder, max((_changed(entry) for entry in entries), default=0.0))
+            break
+    if depth:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                yield from _below(Path(entry.path), f"{key}/{entry.name}", depth - 1)
+
+
+def _changed(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:  # it has this very moment gone
+        return 0.0
