@@ -232,6 +232,8 @@ def card_section(card: PaperCard) -> str:
         "More": f"[how it works, with a picture](methods/{card.slug}.md)" if own else "",
         "Paper": f"[{card.title}]({card.url}), {card.citation}" if card.url else card.citation,
         "For": card.use,
+        "How it works": card.summary,
+        "Code of the authors": f"<{card.code}>" if card.code else "",
         "Takes": card.inputs,
         "Gives": card.gives,
         "The paper trains with": card.recipe,
@@ -240,7 +242,7 @@ def card_section(card: PaperCard) -> str:
     }
     parts = [f"## {card.slug}", "" if card.url else f"*{card.title}*"]
     parts.append("\n".join(f"- **{name}**: {value}" for name, value in facts.items() if value))
-    parts.append(f"```bash\n{card.example}\n```")
+    parts.append(f"```bash\n{card.example}\n```" if card.example else "")
     if rows := [(f"`{s.name}`", f"`{s.default}`", s.allowed, s.description) for s in settings_of(card.slug)]:
         parts.append(table(("setting (`--set method.NAME=…`)", "default", "allowed", "meaning"), rows))
     parts += listed("What goes wrong silently, and what is done about it", card.traps)
@@ -259,9 +261,9 @@ def listed(heading: str, items: Iterable[str]) -> list[str]:
 def verdicts(slug: str) -> str:
     """The claims of a card with what was found; of a page on several methods, those that its claims ask for."""
     cards = list_cards()
-    own = [card.claims for card in cards if card.slug == slug]
+    own = next((card.claims for card in cards if card.slug == slug), ())
     asked = [claim for card in cards for claim in card.claims if f"{slug}/" in " ".join(claim.questions)]
-    return "\n".join(f"- {with_verdicts(claim)}" for claim in (own[0] if own else asked))
+    return "\n".join(f"- {with_verdicts(claim)}" for claim in own or asked)
 
 
 def with_verdicts(claim: CardClaim) -> str:

@@ -103,6 +103,12 @@ def locate(source: Source, given: str | Path | None, fetch: Fetch) -> Found:
     return found
 
 
+def packaged(source: Source) -> Path | None:
+    """The copy of a source that an installed package brings, for what may not download; None without one."""
+    found, _ = _from_package(source)
+    return found.path if found is not None else None
+
+
 def _from_hub(source: Source, fetch: Fetch) -> tuple[Found | None, str]:
     if source.hub is None:
         return None, "has no repository for it"

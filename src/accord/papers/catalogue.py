@@ -2,16 +2,18 @@
 
 A card is a YAML file in ``cards/``. It holds what a person has to write down; the settings and their defaults are
 taken from the method's ``Config`` when asked for, so that they cannot drift apart. A method of another package may
-bring its card by the entry point ``accord.cards``.
+bring its card by the entry point ``accord.cards``. Papers that are to come have a card too, with the status
+``planned``: no method answers to their names yet.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import Field, model_validator
@@ -20,6 +22,26 @@ from pydantic.fields import FieldInfo
 from accord.config import Config
 from accord.errors import ConfigError, no_such
 from accord.plugins import find_plugin, plugin_names
+
+Modality = Literal["image", "text", "video", "audio", "sequence", "graph"]
+Purpose = Literal[
+    "retrieval",
+    "classification",
+    "zero-shot",
+    "representation",
+    "captioning",
+    "question answering",
+    "segmentation",
+    "detection",
+    "tracking",
+    "grounding",
+    "noisy labels",
+    "discovery",
+    "generation",
+    "explanation",
+    "diagnosis",
+]
+Status = Literal["ready", "partial", "planned"]
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -41,20 +63,27 @@ class PaperCard(Config):
 
     slug: str = Field(description="short name; also the method's registry name, unless nothing is trained")
     title: str = Field(description="title of the paper, or what the baseline is")
-    kind: Literal["paper", "baseline", "plugin", "probe"] = Field(
+    kind: Literal["paper", "baseline", "plugin", "probe", "survey"] = Field(
         "paper",
-        description="a published method, a yardstick for one, a method of another package, or a way to look at models",
+        description="a published method, a yardstick for one, a method of another package, a way to look at models, or "
+        "an overview of several methods",
     )
     authors: str = Field("", description="first author et al.")
+    author_count: int | None = Field(None, ge=1, description="how many authors there are")
     year: int | None = Field(None, description="year of publication")
     venue: str = Field("", description="where it was published")
     url: str = Field("", description="where to read the paper")
+    code: str = Field("", description="where the authors' code lies")
+    date: datetime.date | None = Field(None, description="day on which the paper was first shown")
+    modalities: tuple[Modality, ...] = Field((), description="what it reads")
+    tasks: tuple[Purpose, ...] = Field((), description="what it is good for, in words that the catalogue is sorted by")
+    summary: str = Field("", description="how it works, in one paragraph")
     use: str = Field(description="what it is for, in words of someone who has data and a wish")
     inputs: str = Field(description="what a training row must hold")
     gives: str = Field(description="what the trained model can do")
     recipe: str = Field("", description="optimiser, rates and length of the paper's training; passed in, never assumed")
-    status: Literal["ready", "partial", "planned"] = Field("ready", description="how much of it is implemented")
-    example: str = Field(description="a command that runs as printed")
+    status: Status = Field("ready", description="how much of it is implemented")
+    example: str = Field("", description="a command that runs as printed; none while it is planned")
     baselines: tuple[str, ...] = Field((), description="slugs of what it is measured against")
     traps: tuple[str, ...] = Field((), description="what goes wrong silently, and what we do about it")
     claims: tuple[CardClaim, ...] = Field((), description="what has to be true for the method to be worth its cost")
@@ -68,6 +97,30 @@ class PaperCard(Config):
         """
         where = " ".join(part for part in (self.venue, str(self.year or "")) if part)
         return ", ".join(part for part in (self.authors, where) if part)
+
+    @property
+    def is_method(self) -> bool:
+        """Whether a method of its name can be trained.
+
+        >>> get_card("clip").is_method, get_card("ape").is_method, get_card("dynamic_reflections").is_method
+        (True, False, False)
+        """
+        return self.status != "planned" and self.kind not in ("probe", "survey")
+
+    @property
+    def shown(self) -> datetime.date:
+        """The day by which cards are ordered: the date, else the first of the year; long ago where neither is known.
+
+        >>> get_card("clip").shown, get_card("cert").shown
+        (datetime.date(2021, 2, 26), datetime.date(2020, 1, 1))
+        """
+        return self.date or datetime.date(self.year or datetime.MINYEAR, 1, 1)
+
+    @model_validator(mode="after")
+    def _can_be_tried(self) -> Self:
+        if bool(self.example) == (self.status == "planned"):
+            raise ValueError(f"the card {self.slug} needs an example, or the status planned and none")
+        return self
 
 
 @dataclass(frozen=True)
@@ -98,8 +151,8 @@ def _cards() -> dict[str, PaperCard]:
 def list_cards() -> list[PaperCard]:
     """All cards: papers first, then baselines, then methods of other packages, each in alphabetical order.
 
-    >>> [card.slug for card in list_cards() if card.kind == "paper"][:2]
-    ['capro', 'cert']
+    >>> [card.slug for card in list_cards() if card.kind == "paper"][:3]
+    ['ape', 'brivis', 'camouflaged_diffusion_seg']
     """
     cards = _cards()
     return [*cards.values(), *(_plugin_card(name) for name in plugin_names("methods") if name not in cards)]
@@ -158,10 +211,12 @@ def _plugin_card(name: str) -> PaperCard:
 def settings_of(slug: str) -> list[Setting]:
     """The settings of the method ``slug`` with their defaults, read from its ``Config``; none where nothing is trained.
 
+    A card that is planned, a survey or a way to look at models has no settings.
+
     Nested configurations are written with dots, as ``--set method.NAME=VALUE`` takes them.
 
     Raises:
-        ConfigError: no method has that name.
+        ConfigError: there is no such card.
 
     Example:
         >>> [setting.default for setting in settings_of("clip") if setting.name == "temperature"]
@@ -170,7 +225,7 @@ def settings_of(slug: str) -> list[Setting]:
     from accord.methods.registry import get_method  # imports torch: only when a card is asked for its settings
 
     card = get_card(slug)
-    return [] if card.kind == "probe" else list(_settings(get_method(card.slug).Config, prefix=""))
+    return list(_settings(get_method(card.slug).Config, prefix="")) if card.is_method else []
 
 
 def _settings(config: type[Config], prefix: str) -> Iterator[Setting]:

@@ -37,14 +37,15 @@ def card_page(card: PaperCard, settings: Sequence[Setting]) -> Constrain:
     heading = Text(card.title, style="bold")
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="cyan", no_wrap=True)
-    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, value in _facts(card):
         facts.add_row(name, Text(value))
     parts: list[RenderableType] = [heading, "", facts]
     parts += _section("Settings", [_settings_table(settings)] if settings else [])
     parts += _section("Traps", [_item(trap) for trap in card.traps])
     parts += _section(_CLAIMS, [_item(_with_verdicts(claim)) for claim in card.claims])
-    parts += _section("Example", [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))])
+    example = [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))] if card.example else []
+    parts += _section("Example", example)
     return Constrain(Group(*parts), _WIDEST)
 
 
@@ -52,7 +53,9 @@ def _facts(card: PaperCard) -> list[tuple[str, str]]:
     facts = [
         ("paper", card.citation),
         ("read it at", card.url),
+        ("its code", card.code),
         ("for", card.use),
+        ("how", card.summary),
         ("takes", card.inputs),
         ("gives", card.gives),
         ("the paper trains", card.recipe),
