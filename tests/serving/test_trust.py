@@ -22,11 +22,15 @@ def guarded(**settings: object) -> FastAPI:
     async def change(request: Request) -> int:
         return len(await request.body())
 
+    @app.post("/proven")
+    def proven() -> bool:
+        return True
+
     @app.get("/look")
     def look() -> str:
         return "seen"
 
-    app.add_middleware(Trust, config=ServeConfig.parse(settings), from_anywhere=("/elsewhere",))
+    app.add_middleware(Trust, config=ServeConfig.parse(settings), proven=("/proven",))
     return app
 
 
@@ -62,6 +66,11 @@ def test_a_change_from_a_browser_needs_what_only_our_pages_can_read(browser):
 
 def test_a_program_changes_without(browser):
     assert TestClient(guarded(), base_url=LOCAL).post("/change", content=b"abc").json() == 3
+
+
+def test_a_link_from_a_mail_needs_no_more_than_its_own_proof():
+    client = TestClient(guarded(host="0.0.0.0", token=TOKEN), base_url="http://lab.example")
+    assert client.post("/proven?token=its-own", headers={"origin": "https://mail.example"}).json() is True
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["length said", "in chunks"])

@@ -15,7 +15,9 @@ accord serve --open
 
 accord serve runs experiments --data pack:emoji --data photos --model clip:models/vit-b-32
 
-accord serve --host 0.0.0.0 --port 8080"""
+accord serve --host 0.0.0.0 --port 8080
+
+accord serve --mail-from digest@example.org --smtp localhost:25"""
 
 
 def serve(
@@ -44,6 +46,16 @@ def serve(
         ),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    mail_from: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="From whom digests of papers are; offers them on the page.")
+    ] = "",
+    smtp: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Mail server. Default: mails wait in the outbox.")
+    ] = "",
+    base_url: Annotated[str, typer.Option(metavar="URL", help="Where links in mails lead.")] = "",
+    store: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Store of imported papers. Default: the usual one.")
+    ] = None,
     max_upload: Annotated[int, typer.Option(min=1, metavar="MIB", help="Size of an uploaded file at most.")] = 20,
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -62,6 +74,10 @@ def serve(
         "host": host,
         "port": port,
         "device": device.value,
+        "mail_from": mail_from,
+        "smtp": smtp,
+        "base_url": base_url,
+        "papers": store,
         "max_upload": max_upload * 2**20,
     }
     local = ServeConfig.parse({**settings, "token": "x" * 16}).is_local

@@ -20,7 +20,7 @@ from accord.serving.trust import REQUEST_ID, Trust
 from accord.serving.workshop import Workshop
 
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
-FROM_ANYWHERE = ("/papers/unsubscribe",)  # its link carries a token of its own
+PROVEN = ("/papers/confirm", "/papers/unsubscribe")  # links in mails, which carry a token of their own
 JSON = "/api/"  # routes for programs; the others answer with pages
 
 
@@ -49,7 +49,7 @@ def build_app(config: ServeConfig | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
-    app.add_middleware(Trust, config=settings, failed=_failed, from_anywhere=FROM_ANYWHERE)
+    app.add_middleware(Trust, config=settings, failed=_failed, proven=PROVEN)
     return app
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from accord.config import Config
+from accord.papers.mail import Server
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -28,6 +29,9 @@ class ServeConfig(Config):
     data: tuple[str, ...] = Field((), description="what can be searched besides the data of each run")
     models: tuple[str, ...] = Field(("house",), description="models that no folder of runs holds, such as clip:FOLDER")
     papers: Path | None = Field(None, description="the user's store of papers; None for the usual one")
+    mail_from: str = Field("", description="from whom digests are; empty where none are offered")
+    smtp: str = Field("", description="HOST:PORT of the mail server; empty leaves mails in the outbox")
+    base_url: str = Field("", description="where links in mails lead; empty for the address that was asked")
     host: str = Field("127.0.0.1", description="the address to listen at")
     port: int = Field(8000, ge=0, le=65535, description="its port; 0 takes a free one")
     token: str | None = Field(None, min_length=16, description="what a visitor has to show; needed beyond localhost")
@@ -42,6 +46,11 @@ class ServeConfig(Config):
         if not self.is_local and self.token is None:
             raise ValueError(f"host = {self.host!r} can be reached from other machines: set a token as well")
         return self
+
+    @property
+    def smtp_server(self) -> Server | None:
+        """The mail server."""
+        return Server.at(self.smtp) if self.smtp else None
 
     @property
     def is_local(self) -> bool:

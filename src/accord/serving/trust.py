@@ -49,7 +49,7 @@ class Trust:
         app: what answers.
         config: token and limits.
         failed: the answer to a request in which something broke that nobody foresaw.
-        from_anywhere: paths whose changes carry a proof of their own, such as one-click unsubscription from a mail.
+        proven: paths whose requests carry a proof of their own, such as one-click unsubscription from a mail.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Trust:
         app: ASGIApp,
         config: ServeConfig,
         failed: Callable[[Request], Response] = lambda _: PlainTextResponse("This went wrong.\n", 500),
-        from_anywhere: Iterable[str] = (),
+        proven: Iterable[str] = (),
     ) -> None:
-        self.app, self.config, self.failed, self.from_anywhere = app, config, failed, frozenset(from_anywhere)
+        self.app, self.config, self.failed, self.proven = app, config, failed, frozenset(proven)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with a sentence; every answer has an id, which the log has too."""
@@ -109,9 +109,10 @@ class Trust:
             return PlainTextResponse("Accord answers to localhost alone.\n", 400)  # whatever name leads here
         if (entered := self._entering(scope)) is not None:
             return entered
-        if not self._is_known(headers, cookies):
+        proven = scope["path"] in self.proven
+        if not proven and not self._is_known(headers, cookies):
             return PlainTextResponse("Open the address that accord serve printed: it holds the token.\n", 401)
-        if scope["method"] not in _SAFE and not self._is_own(scope, headers, cookies):
+        if not proven and scope["method"] not in _SAFE and not self._is_own(scope, headers, cookies):
             return PlainTextResponse("This change does not come from a page of Accord: load the page again.\n", 403)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.config.max_upload:
@@ -138,8 +139,6 @@ class Trust:
 
     def _is_own(self, scope: Scope, headers: Headers, cookies: dict[str, str]) -> bool:
         """Whether a change comes from a page of ours, or from no browser at all."""
-        if scope["path"] in self.from_anywhere:
-            return True
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is None and site is None and SESSION not in cookies:
             return True
