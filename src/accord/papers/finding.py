@@ -133,9 +133,8 @@ def similar(name: str, among: Sequence[Item], limit: int = 5, offset: int = 0) -
         ConfigError: there is no such card or paper.
 
     Example:
-        >>> near = similar("simcse", items())
-        >>> "mirror_bert" in [found.item.name for found in near.found]
-        True
+        >>> similar("simcse", items(), limit=1).found[0].item.name
+        'simcse_supervised'
     """
     own = next((item for item in among if item.name == name), None)
     if own is None and name.startswith("paper:"):
@@ -153,7 +152,7 @@ def rank(query: str, among: Sequence[Item], alone: bool = False) -> tuple[How, l
         among: what is searched.
         alone: whether meaning decides alone where there is an encoder: a whole summary shares a word with everything.
     """
-    cosines = _cosines(query, among)
+    cosines = _cosines(query, [_text(item) if alone else f"{_name(item)}: {_text(item)}" for item in among])
     by_words = [] if alone and cosines is not None else _by_words(query, among)
     places = {row: 1 / (_JOINED + place) for place, row in enumerate(by_words)}
     if cosines is None:
@@ -193,6 +192,11 @@ def _text(item: Item) -> str:
     return f"{item.title}. {item.summary}"
 
 
+def _name(item: Item) -> str:
+    """A card's name in words; a paper has none."""
+    return item.name.replace("_", " ") if item.card else ""
+
+
 def _by_words(query: str, among: Sequence[Item]) -> list[int]:
     """Rows that hold a word of the query, the best first."""
     from accord.data.augmenting.text_views import STOP_WORDS
@@ -201,8 +205,7 @@ def _by_words(query: str, among: Sequence[Item]) -> list[int]:
     asked = " OR ".join(f'"{word}"' for word in words if word not in STOP_WORDS)
     if not asked:
         return []
-    names = [item.name.replace("_", " ") if item.card else "" for item in among]
-    lines = [(row, name, item.title, item.summary) for row, (name, item) in enumerate(zip(names, among, strict=True))]
+    lines = [(row, _name(item), item.title, item.summary) for row, item in enumerate(among)]
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE VIRTUAL TABLE told USING fts5 (name, title, summary, tokenize = 'porter unicode61')")
         db.executemany("INSERT INTO told (rowid, name, title, summary) VALUES (?, ?, ?, ?)", lines)
@@ -210,14 +213,13 @@ def _by_words(query: str, among: Sequence[Item]) -> list[int]:
         return [row for (row,) in db.execute(f"SELECT rowid FROM told WHERE told MATCH ? ORDER BY {order}", (asked,))]
 
 
-def _cosines(query: str, among: Sequence[Item]) -> list[float] | None:
-    """Nearness of each item to the query; None without the encoder."""
+def _cosines(query: str, texts: Sequence[str]) -> list[float] | None:
+    """Nearness of each text to the query; None without the encoder."""
     from accord.papers.vectors import encoder, kept_vectors  # imports torch: only when something is looked for
 
     embed = encoder()
     if embed is None:
         return None
-    if not among:
+    if not texts:
         return []
-    vectors = kept_vectors([_text(item) for item in among], embed)
-    return [float(cosine) for cosine in vectors @ embed([query])[0]]
+    return [float(cosine) for cosine in kept_vectors(texts, embed) @ embed([query])[0]]

@@ -44,7 +44,9 @@ def card_page(card: PaperCard, settings: Sequence[Setting]) -> Constrain:
     parts += _section("Settings", [_settings_table(settings)] if settings else [])
     parts += _section("Traps", [_item(trap) for trap in card.traps])
     parts += _section(_CLAIMS, [_item(_with_verdicts(claim)) for claim in card.claims])
-    example = [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))] if card.example else []
+    example: list[RenderableType] = (
+        [Padding(Text(_in_lines(card.example), style="green"), (0, 0, 0, 2))] if card.example else []
+    )
     parts += _section("Example", example)
     return Constrain(Group(*parts), _WIDEST)
 

@@ -29,12 +29,12 @@ CREATE TABLE quarantine (
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 
 CREATE TABLE subscribers (
-    id INTEGER PRIMARY KEY,
-    address TEXT NOT NULL UNIQUE,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never given twice: old links name nobody else
+    address TEXT NOT NULL UNIQUE COLLATE NOCASE,
     topic TEXT NOT NULL,
     every_days INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('asked', 'active', 'gone')),
-    nonce_hash TEXT,                    -- of the confirmation that is awaited; the nonce itself is in the mail alone
+    state TEXT NOT NULL CHECK (state IN ('asked', 'active')),
+    nonce_hash TEXT NOT NULL,           -- of the confirmation; the nonce itself is in the mail alone
     asked REAL NOT NULL,                -- seconds since 1970, as all times below
     issues INTEGER NOT NULL DEFAULT 0,  -- digests that were queued
     next_due REAL

@@ -194,7 +194,7 @@ class Store:
     def quarantine(self) -> list[Quarantined]:
         """What was left out of imports, the latest first."""
         found = self.rows("SELECT * FROM quarantine ORDER BY seen DESC, rowid")
-        return [Quarantined(*row[:4], datetime.datetime.fromisoformat(row["seen"])) for row in found]
+        return [Quarantined(**{**row, "seen": datetime.datetime.fromisoformat(row["seen"])}) for row in found]
 
     def _prepare(self) -> None:
         """Make the tables of a new file; refuse what is no store."""
