@@ -34,4 +34,9 @@ class Page:
         return found
 
 
-PAGES = (Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),)
+PAGES = (
+    Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
+    Page(
+        "papers", "Papers", "/papers", "Methods and new papers: search by meaning, try one, and have news sent to you."
+    ),
+)
