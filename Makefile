@@ -20,7 +20,7 @@ help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## train on noisy web labels, compare, search with words, write a report
-	@$(SETUP) weights
+	@$(SETUP) weights,serve
 	@bash tools/demo.sh
 
 printed:  ## after make demo: every command of the tutorial and the README as it is printed

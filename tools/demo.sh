@@ -35,4 +35,7 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
 Now your own folder of pictures, with captions in metadata.csv (columns file_name,text):
   .venv/bin/accord train path/to/folder --method clip --out runs/mine
   .venv/bin/accord search runs/mine "words" --open
+
+Look at all of it in a browser: runs, search, papers, doubts to decide on.
+  .venv/bin/accord serve --open
 END
