@@ -199,6 +199,8 @@ def _entry(fields: Any) -> Entry:
         raise DataError("it has no title")
     if not url and reported.startswith(("http://", "https://")):
         url = reported
+    if url and not url.startswith(("http://", "https://")):
+        raise DataError(f"its link {url[:60]!r} is neither http nor https")
     if not url and (arxiv or doi):
         url = f"https://arxiv.org/abs/{arxiv}" if arxiv else f"https://doi.org/{doi}"
     return Entry.parse(
