@@ -251,11 +251,11 @@ def _plain(text: Any) -> str:
 
 def _abstract(text: Any) -> str:
     """Text without markup and without what arXiv's RSS puts before it."""
-    from markupsafe import Markup
+    from jinja2.filters import do_striptags
 
     text = str(text or "")
     if _MARKUP.search(text):
-        text = Markup(text).striptags()
+        text = do_striptags(text)
     return re.sub(r"^arXiv:\S+ Announce Type: \S+ Abstract: ", "", _plain(text))
 
 
