@@ -30,6 +30,15 @@ VERBS = (
     ("data", "info"),
     ("papers", "list"),
     ("papers", "show"),
+    ("papers", "search"),
+    ("papers", "similar"),
+    ("papers", "import"),
+    ("papers", "trending"),
+    ("papers", "digest"),
+    ("papers", "subscribe"),
+    ("papers", "confirm"),
+    ("papers", "unsubscribe"),
+    ("papers", "outbox"),
     ("claims", "list"),
     ("claims", "run"),
     ("claims", "table"),
@@ -53,6 +62,7 @@ def test_every_verb_has_an_example_that_parses(accord_cli, verb, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/first", "runs/coca", "runs/g2l", "unpacked"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "daily.json").touch()
     context = typer.main.get_command(app).make_context("accord", words[1:])
     command = context.command
     for name in verb:  # walks down the groups; parsing raises on a wrong example

@@ -15,6 +15,24 @@ def method_names(incomplete: str) -> list[str]:
     return _starting(incomplete, available())
 
 
+def card_names(incomplete: str) -> list[str]:
+    """Cards, those of papers that are to come among them."""
+    from accord.papers.catalogue import list_cards
+
+    return _starting(incomplete, (card.slug for card in list_cards()))
+
+
+def filters_by(name: str) -> Callable[[str], list[str]]:
+    """A function that offers the values by which cards can be chosen."""
+
+    def values(incomplete: str) -> list[str]:
+        from accord.papers.finding import FILTERS
+
+        return _starting(incomplete, FILTERS[name])
+
+    return values
+
+
 def objective_names(incomplete: str) -> list[str]:
     """Objectives that can be added to a loss."""
     from accord.methods.registry import objectives

@@ -199,6 +199,8 @@ def _entry(fields: Any) -> Entry:
         raise DataError("it has no title")
     if not url and reported.startswith(("http://", "https://")):
         url = reported
+    if url and not url.startswith(("http://", "https://")):
+        raise DataError(f"its link {url[:60]!r} is neither http nor https")
     if not url and (arxiv or doi):
         url = f"https://arxiv.org/abs/{arxiv}" if arxiv else f"https://doi.org/{doi}"
     return Entry.parse(
@@ -249,11 +251,11 @@ def _plain(text: Any) -> str:
 
 def _abstract(text: Any) -> str:
     """Text without markup and without what arXiv's RSS puts before it."""
-    from markupsafe import Markup
+    from jinja2.filters import do_striptags
 
     text = str(text or "")
     if _MARKUP.search(text):
-        text = Markup(text).striptags()
+        text = do_striptags(text)
     return re.sub(r"^arXiv:\S+ Announce Type: \S+ Abstract: ", "", _plain(text))
 
 

@@ -13,14 +13,19 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from accord.errors import ConfigError
+from accord.errors import ConfigError, no_such
 from accord.papers.catalogue import Modality, PaperCard, Purpose, Status, get_card, list_cards
 from accord.papers.store import Paper, Store
 
+FILTERS: dict[str, tuple[str, ...]] = {  # by what cards can be chosen, with all values
+    "modality": get_args(Modality),
+    "task": get_args(Purpose),
+    "status": get_args(Status),
+}
 How = Literal["meaning and words", "meaning", "words"]
-RELATED = 0.3  # cosine from which a text is about a topic: unrelated abstracts lie below it
+RELATED = 0.3  # cosine from which a text is about a topic; half of the cards lie below 0.25 for a topic of others
 _JOINED = 60  # of reciprocal ranks: how little the first places differ
 
 
@@ -79,20 +84,30 @@ class Answer:
 
 def items(
     store: Store | None = None,
-    modality: Modality | None = None,
-    task: Purpose | None = None,
-    status: Status | None = None,
+    modality: str | None = None,
+    task: str | None = None,
+    status: str | None = None,
     cards: bool = True,
 ) -> list[Item]:
     """Cards, and the papers of a store, the newest first. An imported paper has neither modality, task nor status.
 
     Args:
         store: where imported papers are; None for cards alone.
-        modality: only what reads it.
-        task: only what is good for it.
-        status: only what is implemented so far.
+        modality: only what reads it, one of :data:`FILTERS`.
+        task: only what is good for it, likewise.
+        status: only what is implemented so far, likewise.
         cards: whether cards are among them.
+
+    Raises:
+        ConfigError: there is no such modality, task or status.
+
+    Example:
+        >>> [item.name for item in items(modality="graph")]
+        ['adameow', 'meow']
     """
+    for name, value in (("modality", modality), ("task", task), ("status", status)):
+        if value is not None and value not in FILTERS[name]:
+            raise ConfigError(no_such(name, value, FILTERS[name]))
     chosen = [_of_card(card) for card in list_cards() if cards and _fits(card, modality, task, status)]
     if store is not None and modality is task is status is None:
         chosen += [_of_paper(paper) for paper in store.papers()]

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
-from typing import Literal
+from typing import Literal, get_args
 
-from accord.errors import AccordError, ConfigError
+from accord.errors import AccordError, ConfigError, no_such
 from accord.papers.mail import PASSWORD, Server
 from accord.papers.store import Store
 
@@ -77,7 +77,7 @@ def queue(db: sqlite3.Connection, key: str, message: EmailMessage, now: float | 
     return done.rowcount == 1
 
 
-def mails(store: Store, state: State | None = None, limit: int = 50, offset: int = 0) -> list[Mail]:
+def mails(store: Store, state: str | None = None, limit: int = 50, offset: int = 0) -> list[Mail]:
     """Mails of the outbox, the latest first; lapsed claims are settled before.
 
     Args:
@@ -85,7 +85,12 @@ def mails(store: Store, state: State | None = None, limit: int = 50, offset: int
         state: only those.
         limit: how many.
         offset: how many are passed over before.
+
+    Raises:
+        ConfigError: there is no such state.
     """
+    if state is not None and state not in get_args(State):
+        raise ConfigError(no_such("state", state, get_args(State)))
     _settle(store, time.time())
     where, values = ("WHERE state = ?", [state]) if state else ("", [])
     query = f"SELECT {_COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ? OFFSET ?"
