@@ -10,6 +10,7 @@ refused where somebody else was faster.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -202,7 +203,8 @@ class Decisions:
         with storage_of(self.path), self.path.open("ab", buffering=0) as file:
             file.truncate(self._end)  # what a crash left of a line
             try:
-                file.write(data)
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             except OSError:
                 with suppress(OSError):
