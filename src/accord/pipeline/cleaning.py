@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accord.cleaning.corrections import Corrected, source_digest, write_corrected
+from accord.cleaning.corrections import Corrected, Decision, source_digest, write_corrected
 from accord.cleaning.findings import Findings, put_together
 from accord.cleaning.review import write_review
 from accord.cleaning.table import CLEAN, REVIEW, clean_table, write_clean
@@ -115,14 +115,14 @@ def clean(
 
 
 def apply_decisions(
-    folder: str | Path, decisions: str | Path | Mapping[int, str] | None = None, *, out: str | Path
+    folder: str | Path, decisions: str | Path | Mapping[int, Decision] | None = None, *, out: str | Path
 ) -> Corrected:
     """Write a new table of the rows that :func:`clean` judged, with what was accepted; the source stays as it is.
 
     Args:
         folder: what :func:`clean` wrote.
-        decisions: file that the review page saved, or row -> ``accept``, ``reject`` or ``drop``; rows that it does not
-            name stay. None accepts all proposals, and drops doubted rows for which nothing is proposed.
+        decisions: file that the review page saved, or row -> ``accept``, ``reject``, ``drop``, or what is right, such
+            as ``{"caption": "a dog"}``; rows that it does not name stay. None accepts all proposals, and drops doubted rows for which nothing is proposed.
         out: ``.parquet`` or ``.csv`` file to write.
 
     Raises:
