@@ -204,6 +204,10 @@ class _Work:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return name
         try:
-            return feature.str2int(name) if isinstance(feature, datasets.ClassLabel) else pa.scalar(name).cast(kind).as_py()
+            return (
+                feature.str2int(name)
+                if isinstance(feature, datasets.ClassLabel)
+                else pa.scalar(name).cast(kind).as_py()
+            )
         except (ValueError, pa.ArrowInvalid) as error:
             raise DataError(f"column {column} cannot hold the label {name!r}: name a class that it has") from error

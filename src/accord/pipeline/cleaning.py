@@ -17,7 +17,7 @@ from accord.cleaning.findings import Findings, put_together
 from accord.cleaning.review import write_review
 from accord.cleaning.table import CLEAN, REVIEW, clean_table, write_clean
 from accord.data.corpus import Corpus, survey
-from accord.data.reading.sources import announce, read_source
+from accord.data.reading.sources import absolute_source, announce, read_source
 from accord.errors import ConfigError, DataError
 from accord.methods import get_method, named_with
 from accord.methods.abilities import Embeds, JudgesRows
@@ -221,7 +221,7 @@ def _written(
 
 def _about(data: str | Path, corpus: Corpus, vectors: bool) -> dict[str, Any]:
     """Where the rows come from, so that they are found again: the source, its columns, and what it says now."""
-    place = str(Path(data).expanduser().absolute()) if Path(data).expanduser().exists() else str(data)
+    place = absolute_source(data)
     columns = {field: list(used) for field, used in corpus.columns.items()}
     about: dict[str, Any] = {"source": place, "columns": columns, "vectors": [], "ids": None}
     about["files"] = list(corpus.columns.files)
