@@ -19,6 +19,8 @@ from accord.files import reading, replacing
 from accord.searching.rows import file_paths, label_names
 
 CLEAN, REVIEW = "clean.parquet", "review.html"
+DECIDED = "decided"  # folder of what was decided on the rows, as long as it is kept anywhere but in a browser
+KEPT = (DECIDED, "cleaned.parquet", "cleaned.csv")  # what may stand beside them when a folder is written anew
 _MARK = b"accord clean"  # the metadata's key
 _REMEDY = "write it again with accord clean"
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from accord.cleaning.corrections import Corrected, Decision, source_digest, write_corrected
 from accord.cleaning.findings import Findings, put_together
 from accord.cleaning.review import write_review
-from accord.cleaning.table import CLEAN, REVIEW, clean_table, write_clean
+from accord.cleaning.table import CLEAN, KEPT, REVIEW, clean_table, write_clean
 from accord.data.corpus import Corpus, survey
 from accord.data.reading.sources import absolute_source, announce, read_source
 from accord.errors import ConfigError, DataError
@@ -122,7 +122,8 @@ def apply_decisions(
     Args:
         folder: what :func:`clean` wrote.
         decisions: file that the review page saved, or row -> ``accept``, ``reject``, ``drop``, or what is right, such
-            as ``{"caption": "a dog"}``; rows that it does not name stay. None accepts all proposals, and drops doubted rows for which nothing is proposed.
+            as ``{"caption": "a dog"}``; rows that it does not name stay. None accepts all proposals, and drops doubted
+            rows for which nothing is proposed.
         out: ``.parquet`` or ``.csv`` file to write.
 
     Raises:
@@ -153,7 +154,7 @@ def _check(
     if method is not None and not issubclass(get_method(method), JudgesRows):
         raise ConfigError(f"method {method} does not {JudgesRows.does}; methods that do: {named_with(JudgesRows)}")
     require_outside(folder, str(data))
-    ours = (CLEAN, REVIEW, _MODEL)
+    ours = (CLEAN, REVIEW, _MODEL, *(KEPT if (folder / CLEAN).is_file() else ()))
     if others := things_in(folder, ours):
         raise ConfigError(f"{folder} is not empty (it holds {others}): name a new folder with --out")
 

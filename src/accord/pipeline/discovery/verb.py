@@ -109,8 +109,8 @@ def discover(
     found = FoundClasses(Path(out), shown, embedded.corpus.ids, placed, history, stability.counts)
     settings = {"data": str(data), "run": model and str(model), "labelled": labelled, "modality": modality}
     columns = {field: list(used) for field, used in embedded.corpus.columns.items()}
-    place = {"source": absolute_source(data), "columns": columns}
-    write_tables(found, embedded.corpus, {**settings, **place, "guess": classes, "seed": seed})
+    origin = {"source": absolute_source(data), "columns": columns}
+    write_tables(found, embedded.corpus, {**settings, **origin, "guess": classes, "seed": seed})
     write_page(found, embedded.corpus, _setup(found, labels, {**settings, "seed": seed}), modality)
     return found
 
