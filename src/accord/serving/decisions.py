@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,9 +111,13 @@ class Decisions:
 
     def get(self, key: str) -> tuple[Value, int]:
         """What is decided on a key, None for nothing; and its revision, 0 where nobody ever decided."""
+        return self.all_of([key])[key]
+
+    def all_of(self, keys: Iterable[str]) -> dict[str, tuple[Value, int]]:
+        """The same of many keys, at one time."""
         with self._lock:
             self._catch_up()
-            return self._values.get(key), self._revisions.get(key, 0)
+            return {key: (self._values.get(key), self._revisions.get(key, 0)) for key in keys}
 
     def next_undo(self) -> Step | None:
         """The step that would be undone."""

@@ -34,4 +34,18 @@ class Page:
         return found
 
 
-PAGES = (Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),)
+PAGES = (
+    Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
+    Page(
+        "clean",
+        "Clean",
+        "/clean",
+        "Which rows look wrong and why; accept, reject or correct them, and write the table.",
+    ),
+    Page(
+        "discover",
+        "Discover",
+        "/discover",
+        "Classes that nobody has labelled: look at them, name them, sort their rows.",
+    ),
+)
