@@ -21,7 +21,7 @@ from accord.data.corpus import open_corpus
 from accord.errors import ConfigError, DataError, StorageError
 from accord.searching.rows import vector_column
 
-COLUMNS = ["id", "path", "captions", "label", "score", "doubted", "reason"]
+COLUMNS = ["id", "path", "captions", "label", "score", "doubted", "reason", "kinds"]
 COLUMNS += ["proposed_label", "proposed_caption", "nearest_id", "nearest_path", "nearest_caption"]
 EVIL = '<script src="https://evil.example/x.js">alert(1)</script> & "quoted"'
 
@@ -269,6 +269,23 @@ def test_without_decisions_every_proposal_is_taken(judged, tmp_path) -> None:
         assert len(list(csv.DictReader(file))) == 200 - done.dropped
 
 
+def test_what_a_person_says_takes_the_place_of_the_proposal(judged, tmp_path) -> None:
+    path, found = judged
+    rows = [row["id"] for row in found.table.to_pylist() if row["doubted"] and row["proposed_label"]]
+    one, other, third = rows[:3]
+    said = {one: {"label": "oak"}, other: {"caption": "a tree"}, third: {"label": "yew", "caption": "another"}}
+    done = pipeline.apply_decisions(found.path, said, out=tmp_path / "cleaned.parquet")
+    old = {row["id"]: row for row in pq.read_table(path).to_pylist()}
+    new = {row["id"]: row for row in pq.read_table(done.path).to_pylist()}
+    assert (new[one]["label"], new[one]["text"]) == ("oak", old[one]["text"])
+    assert (new[other]["label"], new[other]["text"]) == (old[other]["label"], "a tree")
+    assert (new[third]["label"], new[third]["text"]) == ("yew", "another")
+    assert (done.corrected, done.dropped) == (3, 0)
+    for wrong in ({}, {"label": ""}, {"colour": "red"}, "keep", 7):
+        with pytest.raises(ConfigError, match=f"on row {one}"):
+            pipeline.apply_decisions(found.path, {one: wrong}, out=tmp_path / "x.parquet")
+
+
 def test_rejecting_everything_changes_no_row(judged, tmp_path) -> None:
     path, found = judged
     chosen = {row["id"]: "reject" for row in found.table.to_pylist() if row["doubted"]}
@@ -324,7 +341,7 @@ def test_a_folder_that_is_none_of_ours_is_refused_and_so_are_foreign_decisions(j
     with pytest.raises(StorageError, match="damaged"):
         pipeline.apply_decisions(found.path, foreign, out=tmp_path / "x.csv")
     clean = next(row["id"] for row in found.table.to_pylist() if not row["doubted"])
-    with pytest.raises(ConfigError, match="on a doubted row"):
+    with pytest.raises(ConfigError, match="only doubted rows"):
         pipeline.apply_decisions(found.path, {clean: "drop"}, out=tmp_path / "x.csv")
     with pytest.raises(ConfigError, match=r"\.parquet or \.csv"):
         pipeline.apply_decisions(found.path, out=tmp_path / "x.txt")

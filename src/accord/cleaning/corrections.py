@@ -23,6 +23,8 @@ from accord.errors import ConfigError, DataError
 from accord.files import check_replaceable, reading
 
 DECISIONS = ("accept", "reject", "drop")
+FIELDS = {"label": "label", "caption": "text"}  # what a decision can say instead of the proposal -> field of the data
+Decision = str | Mapping[str, str]
 _MARK = b"accord cleaned"
 
 
@@ -45,18 +47,19 @@ class Corrected:
     undecided: int
 
 
-def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, out: Path) -> Corrected:
+def write_corrected(folder: Path, decisions: Path | Mapping[int, Decision] | None, out: Path) -> Corrected:
     """Write the rows of a cleaned source with corrections, without those that were dropped.
 
     Args:
         folder: written by ``accord clean``.
         decisions: file of the review page, or row -> ``accept`` (take what is proposed; drop the row where nothing is),
-            ``reject`` (it is right) or ``drop``. None accepts everything.
+            ``reject`` (it is right), ``drop``, or what is right instead: ``{"label": NAME}``, ``{"caption": TEXT}`` or
+            both. None accepts everything.
         out: ``.parquet`` or ``.csv`` file to write. Paths in it are relative to its folder.
 
     Raises:
         ConfigError: the folder is none of ``accord clean``, the decisions are those of another, or ``out`` is neither.
-        DataError: the source has changed since.
+        DataError: the source has changed since, or its column cannot hold a label.
         StorageError: ``out`` is another file already.
     """
     table, about = read_clean(folder)
@@ -67,7 +70,8 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, ou
     source = read_source(about["source"])
     if source_digest(source, about) != about["digest"]:
         raise DataError(f"{about['source']} has changed since {folder} was written: run accord clean on it again")
-    work = _Work(source, about, {row: said[row] for row, word in chosen.items() if word == "accept"}, out)
+    accepted = {row: _instead(said[row], word) for row, word in chosen.items() if word not in ("reject", "drop")}
+    work = _Work(source, about, accepted, out)
     dropped = {row for row, word in chosen.items() if word == "drop" or (word == "accept" and not _proposes(said[row]))}
     rows = (row for number, row in work.rows() if number not in dropped)
     count = write_rows(out, rows, work.schema, _MARK)
@@ -95,9 +99,40 @@ def _proposes(row: Mapping[str, Any]) -> bool:
     return bool(row["proposed_label"] or row["proposed_caption"])
 
 
+def _instead(found: Mapping[str, Any], decision: Decision) -> Mapping[str, Any]:
+    """What was found of a row, with what a person proposes in the place of what was proposed."""
+    if isinstance(decision, str):
+        return found
+    return {**found, **{f"proposed_{name}": decision.get(name) for name in FIELDS}}
+
+
+def check_decision(row: int, decision: Any, about: Mapping[str, Any]) -> None:
+    """Refuse what is no decision on a row.
+
+    Args:
+        row: its number.
+        decision: a word, or what is right.
+        about: what was judged and how, from ``clean.parquet``.
+
+    Raises:
+        ConfigError: it is neither, or the data have no such column.
+    """
+    if isinstance(decision, str) and decision in DECISIONS:
+        return
+    fields = decision if isinstance(decision, Mapping) else {}
+    if not fields or not all(name in FIELDS and isinstance(text, str) and text for name, text in fields.items()):
+        raise ConfigError(
+            f"decision {decision!r} on row {row}: expected {', '.join(DECISIONS)}, or what is right, such as "
+            '{"caption": "a dog"}'
+        )
+    for name in fields:
+        if not about["columns"].get(FIELDS[name]):
+            raise ConfigError(f"row {row}: the data have no column of {FIELDS[name]}s that could say {fields[name]!r}")
+
+
 def _decided(
-    decisions: Path | Mapping[int, str] | None, about: Mapping[str, Any], said: Mapping[int, Any]
-) -> dict[int, str]:
+    decisions: Path | Mapping[int, Decision] | None, about: Mapping[str, Any], said: Mapping[int, Any]
+) -> dict[int, Decision]:
     """Row -> decision.
 
     Raises:
@@ -114,9 +149,10 @@ def _decided(
                 f"these decisions were made on another folder, or on an earlier run of accord clean ({fingerprint}; "
                 f"this one is {about['fingerprint']}): review this one"
             )
-    for row, word in decisions.items():
-        if word not in DECISIONS or row not in said:
-            raise ConfigError(f"decision {word!r} on row {row}: expected {', '.join(DECISIONS)} on a doubted row")
+    for row, decision in decisions.items():
+        if row not in said:
+            raise ConfigError(f"decision {decision!r} on row {row}: only doubted rows are decided on")
+        check_decision(row, decision, about)
     return dict(decisions)
 
 
@@ -164,10 +200,14 @@ class _Work:
 
     def _class(self, column: str, name: str) -> Any:
         """A class as its column writes it."""
-        feature = self._features[column]
-        if isinstance(feature, datasets.ClassLabel):
-            return feature.str2int(name)
-        kind = self.schema.field(column).type
-        return (
-            name if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pa.scalar(name).cast(kind).as_py()
-        )
+        feature, kind = self._features[column], self.schema.field(column).type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return name
+        try:
+            return (
+                feature.str2int(name)
+                if isinstance(feature, datasets.ClassLabel)
+                else pa.scalar(name).cast(kind).as_py()
+            )
+        except (ValueError, pa.ArrowInvalid) as error:
+            raise DataError(f"column {column} cannot hold the label {name!r}: name a class that it has") from error

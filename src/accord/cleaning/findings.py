@@ -26,12 +26,14 @@ class Finding:
 
     Args:
         reason: in words.
+        kinds: what kinds of reasons there are: words that rows with like reasons share.
         label: the class that would be right; empty for none.
         caption: position of the row whose captions would be right; None for none.
         nearest: position of the nearest row that is believed; None for none.
     """
 
     reason: str
+    kinds: tuple[str, ...] = ()
     label: str = ""
     caption: int | None = None
     nearest: int | None = None
@@ -81,7 +83,7 @@ def put_together(count: int, aspects: Sequence[Aspect]) -> Findings:
     Example:
         >>> pair = Aspect("pair", np.arange(2), np.array([3.0, -3.0]), lambda place: Finding(f"row {place}"), 0.5)
         >>> put_together(2, [pair]).found
-        {1: Finding(reason='row 1', label='', caption=None, nearest=None)}
+        {1: Finding(reason='row 1', kinds=(), label='', caption=None, nearest=None)}
     """
     worst = np.full(count, np.inf)
     found: dict[int, list[tuple[float, Finding]]] = {}
@@ -100,6 +102,7 @@ def _merged(said: Sequence[Finding]) -> Finding:
     """Several findings of a row as one, the surest doubt first."""
     return Finding(
         reason="; ".join(dict.fromkeys(one.reason for one in said)),
+        kinds=tuple(dict.fromkeys(kind for one in said for kind in one.kinds)),
         label=next((one.label for one in said if one.label), ""),
         caption=next((one.caption for one in said if one.caption is not None), None),
         nearest=next((one.nearest for one in said if one.nearest is not None), None),
@@ -134,22 +137,22 @@ def pair_aspect(
 
     def explain(row: int) -> Finding:
         better = int(counts[place[row]])
-        said = [
-            f"its {other} fits {better:,} of {among:,} other {ones} better"
-            if better
-            else f"{one} and {other} have little to do with each other"
-        ]
+        apart = f"{one} and {other} have little to do with each other"
+        kinds = [f"its {other} fits other {ones} better" if better else apart]
+        said = [f"its {other} fits {better:,} of {among:,} other {ones} better" if better else apart]
         like = list(dict.fromkeys(words(int(near)) for near in judge.like(row)))[:_NAMED]
         if captioned and like:
             said.append(f"{ones} like it are called {', '.join(like)}")
         twin = judge.contradicts(row)
         if twin is not None:
             said.append(f"the same {one} stands in row {ids[twin]} with {words(twin)}")
+            kinds.append(f"the same {one} stands with another {other}")
         match = int(partner[place[row]])
         proposed = captioned and match >= 0 and sure[place[row]] and texts[match] and texts[match] != texts[row]
         near = int(clean[place[row]])
         nearest = int(rows[near]) if near >= 0 else None
-        return Finding("; ".join(said), caption=int(rows[match]) if proposed else None, nearest=nearest)
+        caption = int(rows[match]) if proposed else None
+        return Finding("; ".join(said), tuple(kinds), caption=caption, nearest=nearest)
 
     return Aspect(" and ".join(names), rows, judge.log_odds, explain, judge.share, judge.telling)
 
@@ -162,12 +165,14 @@ def label_aspect(judge: LabelJudge, rows: NDArray[np.int64], classes: Sequence[s
         votes, asked = judge.votes(row)
         own, best = classes[labels[row]], classes[judge.best[row]]
         said = [f"{votes} of {asked} rows like it are labelled {own}", f"most speaks for {best}"]
+        kinds = ["another label fits better"]
         twin = judge.contradicts(row)
         if twin is not None:
             said.append(f"the same thing stands in row {ids[twin]} as {classes[labels[twin]]}")
+            kinds.append("the same thing stands with another label")
         near = judge.like(row, int(judge.best[row]))
         nearest = None if near is None else int(rows[near])
-        return Finding("; ".join(said), label=best if judge.sure[row] else "", nearest=nearest)
+        return Finding("; ".join(said), tuple(kinds), label=best if judge.sure[row] else "", nearest=nearest)
 
     return Aspect("labels", rows, judge.log_odds, explain, judge.share, judge.telling)
 

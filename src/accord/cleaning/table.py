@@ -19,13 +19,15 @@ from accord.files import reading, replacing
 from accord.searching.rows import file_paths, label_names
 
 CLEAN, REVIEW = "clean.parquet", "review.html"
+DECIDED = "decided"  # folder of what was decided on the rows, as long as it is kept anywhere but in a browser
+KEPT = (DECIDED, "cleaned.parquet", "cleaned.csv")  # what may stand beside them when a folder is written anew
 _MARK = b"accord clean"  # the metadata's key
 _REMEDY = "write it again with accord clean"
 
 
 def clean_table(corpus: Corpus, findings: Findings, of: Collection[str] = ()) -> pa.Table:
     """What was found as a table: ``id``, ``path``, ``captions``, ``label``, ``score``, ``doubted``, ``reason``,
-    ``proposed_label``, ``proposed_caption``, ``nearest_id``, ``nearest_path``, ``nearest_caption``.
+    ``kinds``, ``proposed_label``, ``proposed_caption``, ``nearest_id``, ``nearest_path``, ``nearest_caption``.
 
     Args:
         corpus: the rows.
@@ -45,6 +47,7 @@ def clean_table(corpus: Corpus, findings: Findings, of: Collection[str] = ()) ->
             "score": pa.array(findings.score, pa.float64(), from_pandas=True),
             "doubted": pa.array(findings.doubted, pa.bool_()),
             "reason": pa.array(["" if one is None else one.reason for one in found], pa.string()),
+            "kinds": pa.array([[] if one is None else list(one.kinds) for one in found], pa.list_(pa.string())),
             "proposed_label": pa.array([None if one is None else one.label or None for one in found], pa.string()),
             "proposed_caption": pa.array(captions, pa.string()),
             "nearest_id": pa.array([None if row is None else int(corpus.ids[row]) for row in nearest], pa.int64()),

@@ -7,7 +7,6 @@ other side reads them from the source.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from accord.data.corpus import Corpus, undecoded
-from accord.data.reading.sources import find_shards, read_source
+from accord.data.reading.sources import absolute_source, read_source
 from accord.errors import DataError
 
 _PROBES = 32  # rows whose content is compared
@@ -55,7 +54,7 @@ def hand_over(corpus: Corpus, source: str | Path) -> Handover:
         root = (corpus.root or Path()).absolute()
         return Handover(replace(corpus, rows=datasets.Dataset(table), root=root))
     nothing = datasets.Dataset.from_dict({})
-    return Handover(replace(corpus, rows=nothing), _absolute(source), _probe(corpus))
+    return Handover(replace(corpus, rows=nothing), absolute_source(source), _probe(corpus))
 
 
 def take_over(sent: Handover) -> Corpus:
@@ -79,13 +78,6 @@ def _is_names(cells: pa.DataType) -> bool:
     """Whether a column holds paths, or lists of them."""
     kind = cells.value_type if pa.types.is_list(cells) or pa.types.is_large_list(cells) else cells
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _absolute(source: str | Path) -> str:
-    """A path that means the same in another working folder; names of packs and of the hub stay."""
-    text = os.fspath(source)
-    path = Path(text).expanduser()
-    return str(path.absolute()) if path.exists() or find_shards(text) else text
 
 
 def _probe(corpus: Corpus) -> str:

@@ -116,7 +116,8 @@ def _verdict(embedded: Embedded, model: Model, data: str | Path) -> Aspect | Non
 
     def explain(place: int) -> Finding:
         doubt = doubts[numbers[place]]
-        return Finding(f"{model.method.name}: {doubt.reason}", label=doubt.proposed)
+        reason = f"{model.method.name}: {doubt.reason}"
+        return Finding(reason, (reason,), label=doubt.proposed)
 
     return Aspect(
         f"rows, says {model.method.name},", rows, log_odds, explain, float(doubted.mean() if len(rows) else 0)

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accord.cleaning.corrections import Corrected, source_digest, write_corrected
+from accord.cleaning.corrections import Corrected, Decision, source_digest, write_corrected
 from accord.cleaning.findings import Findings, put_together
 from accord.cleaning.review import write_review
-from accord.cleaning.table import CLEAN, REVIEW, clean_table, write_clean
+from accord.cleaning.table import CLEAN, KEPT, REVIEW, clean_table, write_clean
 from accord.data.corpus import Corpus, survey
-from accord.data.reading.sources import announce, read_source
+from accord.data.reading.sources import absolute_source, announce, read_source
 from accord.errors import ConfigError, DataError
 from accord.methods import get_method, named_with
 from accord.methods.abilities import Embeds, JudgesRows
@@ -115,14 +115,15 @@ def clean(
 
 
 def apply_decisions(
-    folder: str | Path, decisions: str | Path | Mapping[int, str] | None = None, *, out: str | Path
+    folder: str | Path, decisions: str | Path | Mapping[int, Decision] | None = None, *, out: str | Path
 ) -> Corrected:
     """Write a new table of the rows that :func:`clean` judged, with what was accepted; the source stays as it is.
 
     Args:
         folder: what :func:`clean` wrote.
-        decisions: file that the review page saved, or row -> ``accept``, ``reject`` or ``drop``; rows that it does not
-            name stay. None accepts all proposals, and drops doubted rows for which nothing is proposed.
+        decisions: file that the review page saved, or row -> ``accept``, ``reject``, ``drop``, or what is right, such
+            as ``{"caption": "a dog"}``; rows that it does not name stay. None accepts all proposals, and drops doubted
+            rows for which nothing is proposed.
         out: ``.parquet`` or ``.csv`` file to write.
 
     Raises:
@@ -153,7 +154,7 @@ def _check(
     if method is not None and not issubclass(get_method(method), JudgesRows):
         raise ConfigError(f"method {method} does not {JudgesRows.does}; methods that do: {named_with(JudgesRows)}")
     require_outside(folder, str(data))
-    ours = (CLEAN, REVIEW, _MODEL)
+    ours = (CLEAN, REVIEW, _MODEL, *(KEPT if (folder / CLEAN).is_file() else ()))
     if others := things_in(folder, ours):
         raise ConfigError(f"{folder} is not empty (it holds {others}): name a new folder with --out")
 
@@ -221,7 +222,7 @@ def _written(
 
 def _about(data: str | Path, corpus: Corpus, vectors: bool) -> dict[str, Any]:
     """Where the rows come from, so that they are found again: the source, its columns, and what it says now."""
-    place = str(Path(data).expanduser().absolute()) if Path(data).expanduser().exists() else str(data)
+    place = absolute_source(data)
     columns = {field: list(used) for field, used in corpus.columns.items()}
     about: dict[str, Any] = {"source": place, "columns": columns, "vectors": [], "ids": None}
     about["files"] = list(corpus.columns.files)

@@ -150,14 +150,32 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
     if not named:
         raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
     read = {modality: _vectors(table[column], path, column) for modality, column in named.items()}
-    rest = table.drop_columns(list(named.values())).append_column(_PLACE, pa.array(np.arange(len(table))))
-    own = (table.schema.metadata or {}).get(b"accord")
-    if own:
-        rest = _as_embedded(rest, read)
-    corpus = _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
+    corpus = _rows(path, table.drop_columns(list(named.values())), list(named), columns)
     return Embedded(
         corpus, {name: rows for name, (rows, _) in read.items()}, {name: there for name, (_, there) in read.items()}
     )
+
+
+def embedded_rows(path: Path, columns: ColumnNames | None = None) -> Corpus:
+    """The rows of :func:`read_embeddings` without reading a vector.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    with reading(path, "write it again with accord embed"):
+        schema = pq.read_schema(path)
+        names = [field.name for field in schema if not holds_vectors(field.type)]
+        table = pq.read_table(path, columns=names, memory_map=True)
+    return _rows(path, table, list(_vector_columns(schema)), columns)
+
+
+def _rows(path: Path, table: pa.Table, modalities: Sequence[str], columns: ColumnNames | None) -> Corpus:
+    """The rows of a file of embeddings, whose vectors are of these modalities."""
+    rest = table.append_column(_PLACE, pa.array(np.arange(len(table))))
+    own = (table.schema.metadata or {}).get(b"accord")
+    if own:
+        rest = _as_embedded(rest, modalities)
+    return _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
 
 
 def _vector_columns(schema: pa.Schema) -> dict[str, str]:
@@ -194,7 +212,7 @@ def _vectors(column: pa.ChunkedArray, path: Path, name: str) -> tuple[Tensor, np
     return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None]), there
 
 
-def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
+def _as_embedded(rest: pa.Table, vectors: Sequence[str]) -> pa.Table:
     """The table of ``accord embed`` with its columns under the names that every source has."""
     medium = next((name for name in vectors if name != "text"), None)
     names = {"path": medium or "path", "captions": "text"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from accord.data.reading.sources import HUB
+from accord.data.reading.sources import absolute_source
 from accord.errors import ConfigError, no_such
 from accord.pipeline.folder import run_config
 from accord.pipeline.run import Run, train
@@ -63,7 +63,7 @@ def transfer(
     require_model(space)
     changes = {
         "space": absolute_name(space),
-        "pairs": None if pairs is None else _absolute(pairs),
+        "pairs": None if pairs is None else absolute_source(pairs),
         "method.head": task,
         "method.adapter": adapter,
     }
@@ -91,9 +91,3 @@ def uses(run: Run, task: str) -> tuple[str, ...]:
         "captions": (["caption", str(run.path), "pictures/"], ["evaluate", str(run.path), "captioned/"]),
     }
     return tuple(shlex.join(("accord", *line)) for line in words[task])
-
-
-def _absolute(data: str | Path) -> str:
-    """Where rows are, from whatever folder they are read."""
-    plain = str(data).startswith(("pack:", HUB)) or not Path(data).expanduser().exists()
-    return str(data) if plain else str(Path(data).expanduser().absolute())

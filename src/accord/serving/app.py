@@ -15,7 +15,7 @@ from accord import __version__
 from accord.errors import AccordError
 from accord.serving.config import ServeConfig
 from accord.serving.pages import PAGES
-from accord.serving.rendering import LOOKS, STATIC, page
+from accord.serving.rendering import SHARED, STATIC, page
 from accord.serving.trust import REQUEST_ID, Trust
 from accord.serving.workshop import Workshop
 
@@ -59,8 +59,8 @@ async def _front(request: Request) -> Response:
 
 async def _static(name: str) -> Response:
     """A file that comes with the application, and no other."""
-    if name == LOOKS.name:
-        return FileResponse(LOOKS, headers=FOREVER)
+    if name in SHARED:
+        return FileResponse(SHARED[name], headers=FOREVER)
     path = (STATIC / name).resolve()
     if not path.is_relative_to(STATIC.resolve()) or not path.is_file():
         raise HTTPException(404, "There is no such file.")

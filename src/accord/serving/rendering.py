@@ -17,7 +17,8 @@ from accord import __version__
 from accord.report.html import environment_over
 
 STATIC = Path(str(files("accord.serving") / "static"))
-LOOKS = Path(str(files("accord.report") / "templates" / "style.css"))  # pages look as reports do
+_SHARED = {"style.css": "accord.report", "cards.css": "accord.cleaning", "cards.js": "accord.cleaning"}
+SHARED = {name: Path(str(files(package) / "templates" / name)) for name, package in _SHARED.items()}  # with reports
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
@@ -43,7 +44,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 @cache
 def _environment() -> Environment:
     """The report's environment, with its filters and macros, and templates of our own before its."""
-    environment = environment_over("accord.serving")
+    environment = environment_over("accord.serving", "accord.cleaning")
     environment.filters |= {"when": _when}
     environment.globals |= {"static": static_address}
     return environment
@@ -56,7 +57,7 @@ def static_address(name: str) -> str:
     >>> static_address("app.css").startswith("/static/app.css?v=")
     True
     """
-    path = LOOKS if name == LOOKS.name else STATIC / name
+    path = SHARED.get(name, STATIC / name)
     return f"/static/{name}?v={hashlib.blake2b(path.read_bytes(), digest_size=5).hexdigest()}"
 
 

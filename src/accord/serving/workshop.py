@@ -12,11 +12,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from accord.cleaning.table import CLEAN
 from accord.errors import ConfigError, no_such
+from accord.pipeline.discovery.files import ABOUT
 from accord.pipeline.model import Model, load
 from accord.serving.config import ServeConfig
+from accord.serving.discovered import Discovery
 from accord.serving.jobs import Jobs
-from accord.serving.places import RUN, Places
+from accord.serving.kept import Kept
+from accord.serving.places import CLEANED, DISCOVERED, RUN, Places
+from accord.serving.reviewing import Review
 from accord.training.artifact import WEIGHTS
 
 
@@ -32,6 +37,8 @@ class Workshop:
         self.places = Places(config.runs)
         self.jobs = Jobs()
         self.models = Models(self.places, config)
+        self.cleanings = Kept(lambda key: self.places.get(key, CLEANED).file(CLEAN), Review)
+        self.discoveries = Kept(lambda key: self.places.get(key, DISCOVERED).file(ABOUT), Discovery)
         self._files = tempfile.TemporaryDirectory(prefix="accord-serve-")
         self.files = Path(self._files.name)  # of uploads; gone with the application
 

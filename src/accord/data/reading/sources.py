@@ -51,6 +51,18 @@ class Source:
     stamp: str = ""
 
 
+def absolute_source(source: str | Path) -> str:
+    """A path that means the same in another working folder; names of packs and of the hub stay.
+
+    Example:
+        >>> absolute_source("pack:emoji")
+        'pack:emoji'
+    """
+    text = os.fspath(source)
+    path = Path(text).expanduser()
+    return str(path.absolute()) if path.exists() or find_shards(text) else text
+
+
 def announce(line: str) -> None:
     """Print a line for the user, beside the output proper; of several processes of a run only the first speaks."""
     if is_first_process():

@@ -19,6 +19,8 @@ from accord.pipeline.folder import require_outside, things_in
 from accord.searching.rows import file_paths, has_node_ids, label_names
 
 ABOUT, TABLE, ROWS, PAGE = "classes.json", "classes.csv", "discovered.parquet", "discover.html"
+DECIDED = "decided"  # folder of what was decided on the classes
+KEPT = (DECIDED, "corrected.parquet", "corrected.csv")  # what may stand beside them when a folder is written anew
 _MARK = b'"classes_in_parts": '  # in every classes.json
 _HEADER = ("name", "new", "rows", "labelled", "stability", "density", "words")
 
@@ -32,7 +34,7 @@ def claim(out: Path, data: str | Path) -> None:
     """
     require_outside(out, str(data))
     check_replaceable(out / ABOUT, _MARK, "part of classes found earlier")
-    ours = (ABOUT, TABLE, ROWS, PAGE) if (out / ABOUT).is_file() else ()
+    ours = (ABOUT, TABLE, ROWS, PAGE, *KEPT) if (out / ABOUT).is_file() else ()
     if found := things_in(out, ours):
         raise ConfigError(
             f"{out} holds other things than classes found earlier ({found}): name a new or an empty folder with --out"

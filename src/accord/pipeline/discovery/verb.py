@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from accord.data.corpus import Corpus, survey
-from accord.data.reading.sources import announce
+from accord.data.reading.sources import absolute_source, announce
 from accord.errors import ConfigError, DataError
 from accord.evaluation.embedder import check_finite
 from accord.functional import discover_classes
@@ -108,7 +108,9 @@ def discover(
     shown = described(placed, labels, centres, names, words, stability.overlap)
     found = FoundClasses(Path(out), shown, embedded.corpus.ids, placed, history, stability.counts)
     settings = {"data": str(data), "run": model and str(model), "labelled": labelled, "modality": modality}
-    write_tables(found, embedded.corpus, {**settings, "guess": classes, "seed": seed})
+    columns = {field: list(used) for field, used in embedded.corpus.columns.items()}
+    origin = {"source": absolute_source(data), "columns": columns}
+    write_tables(found, embedded.corpus, {**settings, **origin, "guess": classes, "seed": seed})
     write_page(found, embedded.corpus, _setup(found, labels, {**settings, "seed": seed}), modality)
     return found
 

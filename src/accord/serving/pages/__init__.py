@@ -34,9 +34,4 @@ class Page:
         return found
 
 
-PAGES = (
-    Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
-    Page(
-        "papers", "Papers", "/papers", "Methods and new papers: search by meaning, try one, and have news sent to you."
-    ),
-)
+PAGES = (Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),)
