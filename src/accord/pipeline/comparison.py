@@ -25,6 +25,7 @@ from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.build import prepare_run
+from accord.pipeline.compared import side_by_side
 from accord.pipeline.config import RunConfig, merged, read_config, set_dotted
 from accord.pipeline.folder import COMPARISON, is_run, owned, require_comparison
 from accord.pipeline.measured import Measured, Outcome, in_words, time_left
@@ -303,6 +304,9 @@ def _record(result: Comparison) -> None:
     """``comparison.json`` and the report, which extends that of the method's own run."""
     record = {
         "title": result.config.title,
+        "main": result.config.main,
+        "arms": {name: {"role": arm.role, "note": arm.note} for name, arm in result.config.arms.items()},
+        "shown": result.metrics(),
         "seeds": result.seeds,
         "seconds": round(result.seconds, 1),
         "values": {arm: dict(metrics) for arm, metrics in result.values.items()},
@@ -329,12 +333,5 @@ def _record(result: Comparison) -> None:
 
 
 def _for_report(result: Comparison) -> report.Comparison:
-    arms = []
-    for name, arm in result.config.arms.items():
-        metrics = [
-            Metric(metric, *result.interval(name, metric), result.chance.get(metric), result.seeds)
-            for metric in result.metrics()
-            if metric in result.values[name]
-        ]
-        arms.append(report.Arm(name, tuple(metrics), arm.role, arm.note))
-    return report.Comparison(tuple(arms), result.seeds)
+    arms = {name: {"role": arm.role, "note": arm.note} for name, arm in result.config.arms.items()}
+    return side_by_side(arms, result.values, result.chance, result.metrics(), result.seeds)
