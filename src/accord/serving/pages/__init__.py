@@ -34,4 +34,7 @@ class Page:
         return found
 
 
-PAGES = (Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),)
+PAGES = (
+    Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
+    Page("diagnostics", "Diagnostics", "/diagnostics", "How embeddings lie: numbers, and a plane to look around in."),
+)
