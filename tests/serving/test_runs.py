@@ -73,7 +73,10 @@ def test_the_table_has_main_figures_with_intervals_and_chance(first, visitor):
 def test_runs_are_found_by_words_method_and_state(root, visitor):
     make_run(root / "first")
     make_run(root / "deep" / "second", name="swav", finished=False)
-    keys = lambda query: {run["key"] for run in visitor.get(f"/api/runs?{query}").json()}
+
+    def keys(query):
+        return {run["key"] for run in visitor.get(f"/api/runs?{query}").json()}
+
     assert keys("words=emoji") == {"runs/first", "runs/deep/second"}
     assert keys("words=SECOND swav") == {"runs/deep/second"}
     assert keys("method=clip") == {"runs/first"}
@@ -146,6 +149,29 @@ def test_a_run_at_work_says_how_far_it_is_until_it_has_ended(root, visitor):
     (folder / ".owner").unlink()
     assert visitor.get("/runs/runs/first/live").headers["hx-refresh"] == "true"
     assert "every 2s" not in visitor.get("/runs/runs/first").text
+
+
+def test_the_table_asks_again_for_the_state_of_what_is_at_work(root, visitor):
+    folder = make_run(root / "first", finished=False)
+    own(folder, os.getpid())
+    make_run(root / "second")
+    assert visitor.get("/runs").text.count("every 4s") == 1
+    assert "every 4s" in visitor.get("/runs/runs/first/state").text
+    assert "every 4s" not in visitor.get("/runs/runs/second/state").text
+
+
+def test_a_damaged_log_or_configuration_is_told(root, visitor):
+    (make_run(root / "first") / "train.jsonl").write_text('{"step": 1}\n[1]\n')
+    assert visitor.get("/api/runs/runs/first/curves").status_code == 400
+    (make_run(root / "second") / "config.yaml").write_text("method: clip\n")
+    assert "config.yaml is damaged" in visitor.get("/api/runs/runs/second").json()["detail"]
+
+
+def test_settings_that_json_cannot_say_are_words(root, visitor):
+    make_run(root / "first", limit=float("inf"), sizes=[1, 2])
+    settings = visitor.get("/api/runs/runs/first").json()["settings"]
+    assert settings["method.limit"] == "inf"
+    assert settings["method.sizes"] == [1, 2]
 
 
 def test_a_killed_run_is_interrupted_and_says_how_to_go_on(root, visitor):
@@ -225,4 +251,4 @@ def test_a_comparison_is_shown_with_its_arms(root, visitor):
     text = visitor.get("/runs/runs/study").text
     assert "another temperature" in text
     assert '<tr class="method">' in text
-    assert "runs/study" in visitor.get("/runs").text or "There is no run yet" in visitor.get("/runs").text
+    assert "runs/study" in visitor.get("/runs").text

@@ -21,12 +21,13 @@ def side_by_side(
     chance: Mapping[str, float | None],
     shown: Sequence[str],
     seeds: int,
+    units: Mapping[str, str],
 ) -> report.Comparison:
     """The means of the metrics that are shown, with their intervals, of each arm."""
     found = []
     for name, arm in arms.items():
         metrics = [
-            Metric(metric, *seeds_interval(values[name][metric]), chance.get(metric), seeds)
+            Metric(metric, *seeds_interval(values[name][metric]), chance.get(metric), seeds, units.get(metric, "%"))
             for metric in shown
             if metric in values[name]
         ]
@@ -63,5 +64,6 @@ def read_comparison(folder: Path) -> Compared:
         values = kept["values"]
         usual = {name: {"role": "baseline", "note": ""} for name in values}  # older files say no more of the arms
         shown = kept.get("shown", list(dict.fromkeys(metric for arm in values.values() for metric in arm)))
-        table = side_by_side(kept.get("arms", usual), values, kept["chance"], shown, kept["seeds"])
+        units = kept.get("units", {})
+        table = side_by_side(kept.get("arms", usual), values, kept["chance"], shown, kept["seeds"], units)
         return Compared(kept["title"], table, tuple(kept["sentences"]), kept["seconds"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
@@ -81,6 +81,7 @@ class Comparison:
         seeds: number of seeds.
         folder: where tables and runs are.
         seconds: wall time.
+        units: metric -> its unit; a share in percent where it is not said.
     """
 
     config: CompareConfig
@@ -89,6 +90,7 @@ class Comparison:
     seeds: int
     folder: Path
     seconds: float
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -250,7 +252,9 @@ def _compared(study: CompareConfig, seeds: int, folder: Path, console: Console |
             values[outcome.arm].setdefault(metric.name, []).append(metric.value)
             if metric.chance is not None:
                 guesses[outcome.arm].setdefault(metric.name, []).append(metric.chance)
-    return Comparison(study, values, _common_chance(guesses), seeds, folder, sum(outcome.seconds for outcome in done))
+    units = {metric.name: metric.unit for outcome in done for metric in outcome.metrics}
+    seconds = sum(outcome.seconds for outcome in done)
+    return Comparison(study, values, _common_chance(guesses), seeds, folder, seconds, units)
 
 
 def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float | None]:
@@ -311,6 +315,7 @@ def _record(result: Comparison) -> None:
         "seconds": round(result.seconds, 1),
         "values": {arm: dict(metrics) for arm, metrics in result.values.items()},
         "chance": dict(result.chance),
+        "units": dict(result.units),
         "sentences": result.sentences(),
     }
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
@@ -334,4 +339,4 @@ def _record(result: Comparison) -> None:
 
 def _for_report(result: Comparison) -> report.Comparison:
     arms = {name: {"role": arm.role, "note": arm.note} for name, arm in result.config.arms.items()}
-    return side_by_side(arms, result.values, result.chance, result.metrics(), result.seeds)
+    return side_by_side(arms, result.values, result.chance, result.metrics(), result.seeds, result.units)

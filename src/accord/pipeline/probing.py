@@ -123,9 +123,7 @@ class Probed:
     unfit: Mapping[str, Sequence[str]]
 
 
-def look_at(
-    embedded: Embedded, *, measures: Sequence[str] = (), factors: Sequence[str] = (), seed: int = 0
-) -> Probed:
+def look_at(embedded: Embedded, *, measures: Sequence[str] = (), factors: Sequence[str] = (), seed: int = 0) -> Probed:
     """Measure rows with vectors.
 
     Args:

@@ -21,6 +21,7 @@ from accord.training.standing import Standing, read_standing
 
 METRICS, REPORT, NEXT = "metrics.json", "report.html", "next.txt"
 State = Literal["training", "evaluating", "finished", "interrupted"]
+_PARTS = ("data", "method", "training")
 _ANEW = "put it back from a copy, or train anew into another folder"
 
 
@@ -56,7 +57,7 @@ class Record:
     def epochs(self) -> int | None:
         """Passes over the data, for stages that do not say; None where the settings do not say either."""
         found = self.config.get("training", {}).get("epochs")
-        return None if found is None else int(found)
+        return found if isinstance(found, int) else None
 
     @property
     def at_work(self) -> bool:
@@ -136,6 +137,6 @@ def _config(path: Path, changed: int, size: int) -> Mapping[str, Any]:
     """The configuration of a file, read once for each version of it."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is
     values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(values.get(part, {}), dict) for part in _PARTS):
         raise ValueError("no mapping of settings")
     return {key: values[key] for key in values if key != "data_info"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accord.files import reading
 from accord.report.charts import terms_of, thinned, title_of
 from accord.report.curves import read_curves
 from accord.report.summary import Curve
@@ -34,17 +35,17 @@ class Chart:
 
 
 def curves_of(folder: Path, most: int = _POINTS) -> dict[str, Points]:
-    """``stage/term`` -> at most so many points of the run in a folder; nothing where it has no log yet."""
-    log = folder / LOG
-    curves = read_curves(log) if log.is_file() else {}
-    return {name: thinned(points, most) for name, points in curves.items()}
+    """``stage/term`` -> at most so many points of the run in a folder; nothing where it has no log yet.
+
+    Raises:
+        StorageError: the log is damaged.
+    """
+    return {name: thinned(points, most) for name, points in _curves(folder).items()}
 
 
 def charts_of_run(folder: Path) -> list[Chart]:
     """A chart a term, a line for each stage that has it."""
-    log = folder / LOG
-    curves = read_curves(log) if log.is_file() else {}
-    charts = []
+    curves, charts = _curves(folder), []
     for term in terms_of(curves):
         lines = {name.partition("/")[0]: thinned(curve, _POINTS) for name, curve in curves.items() if _is(name, term)}
         charts.append(_chart(term, lines))
@@ -57,9 +58,17 @@ def charts_of_runs(folders: Mapping[str, Path]) -> list[Chart]:
     Args:
         folders: name of a run -> where it is.
     """
-    logs = {name: read_curves(folder / LOG) for name, folder in folders.items() if (folder / LOG).is_file()}
+    logs = {name: _curves(folder) for name, folder in folders.items()}
     terms = dict.fromkeys(term for curves in logs.values() for term in terms_of(curves))
     return [_chart(term, _lines_of(term, logs), legend=True) for term in terms]
+
+
+def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    log = folder / LOG
+    if not log.is_file():
+        return {}
+    with reading(log, "delete it; only the curves are lost"):
+        return read_curves(log)
 
 
 def _lines_of(term: str, logs: Mapping[str, Mapping[str, Curve]]) -> dict[str, Points]:

@@ -162,10 +162,10 @@ def table(shop: Shop, name: str, places: Places) -> Response:
 
 
 @router.get("/diagnostics", include_in_schema=False)
-def choose(request: Request, shop: Shop) -> Response:
-    """What to look at."""
+def choose(request: Request, shop: Shop, model: str = "") -> Response:
+    """What to look at, one model chosen already."""
     files = [place.key for place in shop.places.all(EMBEDDED)]
-    return page(request, "diagnostics", models=shop.models.names(), files=files, data=shop.config.data)
+    return page(request, "diagnostics", models=shop.models.names(), files=files, data=shop.config.data, chosen=model)
 
 
 @router.post("/diagnostics", include_in_schema=False)

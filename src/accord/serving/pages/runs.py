@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ def detail(shop: Shop, key: str) -> Detail:
     record = read_record(place.folder)
     return Detail(
         **Listed(place, record).brief().model_dump(),
-        settings=record.settings,
+        settings={name: _plain(value) for name, value in record.settings.items()},
         metrics=[Number.of(metric) for metric in record.metrics],
         files=_files(place),
         next_steps=list(record.next_steps()),
@@ -143,6 +144,13 @@ def live(request: Request, shop: Shop, key: str) -> Response:
     return page(request, "run_live", **_about(place, record))
 
 
+@router.get("/runs/{key:path}/state", include_in_schema=False)
+def state(request: Request, shop: Shop, key: str) -> Response:
+    """The state of a run, for the table."""
+    place = _run(shop, key)
+    return page(request, "run_state", place=place, record=read_record(place.folder))
+
+
 @router.get("/runs/{key:path}/files/{name:path}", include_in_schema=False)
 def file(shop: Shop, key: str, name: str) -> Response:
     """A file of a run or comparison."""
@@ -200,6 +208,14 @@ def _groups(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         if said := _said(value):
             found.setdefault(group, {})[rest or group] = said
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON can say it."""
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    exact = isinstance(value, bool | int | str | None) or (isinstance(value, float) and math.isfinite(value))
+    return value if exact or value == {} else str(value)
 
 
 def _said(value: Any) -> str:

@@ -6,7 +6,7 @@ const address = space.dataset.address;
 const api = `/api${address}`;
 const count = Number(space.dataset.rows);
 const modalities = JSON.parse(document.getElementById("modalities").textContent);
-const plane = document.getElementById("plane");
+const sheet = document.getElementById("sheet");
 const outline = document.querySelector("#drawn polygon");
 let chart;
 let points; // x and y of each row, modality after modality
@@ -58,6 +58,7 @@ function show() {
   const axis = { type: "value", axisLabel: { show: false }, axisTick: { show: false }, axisLine: { show: false },
     splitLine: { show: false } };
   const zoom = { type: "inside", filterMode: "none", minSpan: 0.05, throttle: 0 };
+  const [across, up] = (chart.getOption()?.dataZoom || [{}, {}]).map(({ start = 0, end = 100 }) => ({ start, end }));
   chart.setOption({
     animation: false, textStyle: { color: ink, fontFamily: "inherit" },
     grid: { left: 0, right: 0, top: 40, bottom: 0 },
@@ -65,7 +66,7 @@ function show() {
       textStyle: { color: ink }, pageTextStyle: { color: muted }, pageIconColor: ink, pageIconInactiveColor: muted,
       data: groups.map((group) => group.name) },
     xAxis: { ...axis, ...bounds.x }, yAxis: { ...axis, ...bounds.y },
-    dataZoom: [{ ...zoom, xAxisIndex: 0, id: "x" }, { ...zoom, yAxisIndex: 0, id: "y" }],
+    dataZoom: [{ ...zoom, ...across, xAxisIndex: 0, id: "x" }, { ...zoom, ...up, yAxisIndex: 0, id: "y" }],
     series: [...groups.map((group) => ({ type: "scatter", name: group.name, data: group.points, dimensions: ["x", "y"],
       large: true, largeThreshold: 1, progressive: 0, symbolSize: 3.2,
       itemStyle: { color: group.colour, opacity: 0.62 } })), marked()],
@@ -140,25 +141,25 @@ function inside(corners) {
 }
 
 function lassoed() {
-  const [sheet, button] = [document.getElementById("drawn"), document.getElementById("lasso")];
+  const [glass, button] = [document.getElementById("drawn"), document.getElementById("lasso")];
   let path = null;
   const draw = () => outline.setAttribute("points", (path || []).map((corner) => corner.join(",")).join(" "));
   const place = (event) => {
-    const box = sheet.getBoundingClientRect();
+    const box = glass.getBoundingClientRect();
     return [Math.round(event.clientX - box.left), Math.round(event.clientY - box.top)];
   };
   const end = () => { path = null; draw(); };
-  sheet.addEventListener("pointerdown", (event) => { sheet.setPointerCapture(event.pointerId); path = [place(event)]; });
-  sheet.addEventListener("pointermove", (event) => { if (path) { path.push(place(event)); draw(); } });
-  sheet.addEventListener("pointercancel", end);
-  sheet.addEventListener("pointerup", () => {
+  glass.addEventListener("pointerdown", (event) => { glass.setPointerCapture(event.pointerId); path = [place(event)]; });
+  glass.addEventListener("pointermove", (event) => { if (path) { path.push(place(event)); draw(); } });
+  glass.addEventListener("pointercancel", end);
+  glass.addEventListener("pointerup", () => {
     if (path && path.length > 2) list(within(inside(path.map((pixel) => chart.convertFromPixel({ gridIndex: 0 }, pixel)))));
     end();
   });
   button.addEventListener("click", () => {
     const pressed = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(pressed));
-    sheet.classList.toggle("on", pressed);
+    glass.classList.toggle("on", pressed);
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
 }
@@ -196,13 +197,13 @@ async function point(place) {
   document.getElementById("near").replaceChildren(only);
 }
 
-async function list(places) {
+async function list(places, quietly) {
   chosen = places;
   chart.setOption({ series: [marked()] });
   document.getElementById("list").replaceChildren();
   document.getElementById("chosen").hidden = !places.length;
   document.getElementById("count").textContent = `${places.length.toLocaleString("en")} ${places.length === 1 ? "row" : "rows"}`;
-  if (!places.length) { tell("No row is there."); return; }
+  if (!places.length) { if (!quietly) tell("No row is there."); return; }
   await more();
 }
 
@@ -228,7 +229,7 @@ async function save() {
 
 async function begin() {
   points = new Float32Array(await (await fetch(`${api}/points`)).arrayBuffer());
-  chart = echarts.init(plane);
+  chart = echarts.init(sheet);
   await recolour();
   let waiting;
   const found = ({ seriesIndex, dataIndex }) => groups[seriesIndex] && groups[seriesIndex].members[dataIndex] % count;
@@ -238,15 +239,15 @@ async function begin() {
   });
   chart.on("click", { seriesType: "scatter" }, (event) => point(found(event)));
   const actions = { by: recolour, nearer: () => zoomBy(0.6), farther: () => zoomBy(1 / 0.6), whole: () => zoomBy(Infinity),
-    view: () => list(inView()), more, save, clear: () => list([]),
+    view: () => list(inView()), more, save, clear: () => list([], true),
     copy: async () => { await navigator.clipboard.writeText(document.getElementById("list").ids.join("\n")); } };
   for (const [id, action] of Object.entries(actions)) {
     document.getElementById(id).addEventListener(id === "by" ? "change" : "click", action);
   }
   lassoed();
-  new ResizeObserver(() => { chart.resize(); show(); }).observe(plane);
+  new ResizeObserver(() => { chart.resize(); show(); }).observe(sheet);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  plane.chart = chart;
+  sheet.chart = chart;
 }
 
 document.addEventListener("DOMContentLoaded", begin);
