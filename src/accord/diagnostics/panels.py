@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.diagnostics.gap import sampled
+from accord.diagnostics.plane import principal_plane
 from accord.functional.measures.regularity import effective_rank
 
 if TYPE_CHECKING:
@@ -46,11 +47,8 @@ class Bar:
 def draw_plane(axes: Axes, embeddings: Mapping[str, Tensor]) -> None:
     """The first two modalities on the two main axes of all their points together."""
     sides = {name: rows.float() for name, rows in islice(embeddings.items(), 2)}
-    points = torch.cat(list(sides.values()))
-    centre = points.mean(dim=0)
-    _, _, axis = torch.linalg.svd(points - centre, full_matrices=False)
-    for (name, rows), colour in zip(sides.items(), COLOURS, strict=False):
-        at = ((rows - centre) @ axis[:2].T).numpy()
+    for (name, points), colour in zip(principal_plane(sides).points.items(), COLOURS, strict=False):
+        at = points.numpy()
         axes.scatter(at[:, 0], at[:, 1], s=8, alpha=0.5, color=colour, label=name, linewidths=0)
     axes.set(xlabel="first main axis", ylabel="second main axis", aspect="equal")
     axes.legend(frameon=False, markerscale=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
@@ -25,6 +25,7 @@ from accord.evaluation.metric import Metric
 from accord.evaluation.seeds import Interval, paired_interval, seeds_interval
 from accord.files import write_atomically
 from accord.pipeline.build import prepare_run
+from accord.pipeline.compared import side_by_side
 from accord.pipeline.config import RunConfig, merged, read_config, set_dotted
 from accord.pipeline.folder import COMPARISON, is_run, owned, require_comparison
 from accord.pipeline.measured import Measured, Outcome, in_words, time_left
@@ -80,6 +81,7 @@ class Comparison:
         seeds: number of seeds.
         folder: where tables and runs are.
         seconds: wall time.
+        units: metric -> its unit; a share in percent where it is not said.
     """
 
     config: CompareConfig
@@ -88,6 +90,7 @@ class Comparison:
     seeds: int
     folder: Path
     seconds: float
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -249,7 +252,9 @@ def _compared(study: CompareConfig, seeds: int, folder: Path, console: Console |
             values[outcome.arm].setdefault(metric.name, []).append(metric.value)
             if metric.chance is not None:
                 guesses[outcome.arm].setdefault(metric.name, []).append(metric.chance)
-    return Comparison(study, values, _common_chance(guesses), seeds, folder, sum(outcome.seconds for outcome in done))
+    units = {metric.name: metric.unit for outcome in done for metric in outcome.metrics}
+    seconds = sum(outcome.seconds for outcome in done)
+    return Comparison(study, values, _common_chance(guesses), seeds, folder, seconds, units)
 
 
 def _common_chance(guesses: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float | None]:
@@ -303,10 +308,14 @@ def _record(result: Comparison) -> None:
     """``comparison.json`` and the report, which extends that of the method's own run."""
     record = {
         "title": result.config.title,
+        "main": result.config.main,
+        "arms": {name: {"role": arm.role, "note": arm.note} for name, arm in result.config.arms.items()},
+        "shown": result.metrics(),
         "seeds": result.seeds,
         "seconds": round(result.seconds, 1),
         "values": {arm: dict(metrics) for arm, metrics in result.values.items()},
         "chance": dict(result.chance),
+        "units": dict(result.units),
         "sentences": result.sentences(),
     }
     write_atomically(result.folder / COMPARISON, json.dumps(record, indent=2))
@@ -329,12 +338,5 @@ def _record(result: Comparison) -> None:
 
 
 def _for_report(result: Comparison) -> report.Comparison:
-    arms = []
-    for name, arm in result.config.arms.items():
-        metrics = [
-            Metric(metric, *result.interval(name, metric), result.chance.get(metric), result.seeds)
-            for metric in result.metrics()
-            if metric in result.values[name]
-        ]
-        arms.append(report.Arm(name, tuple(metrics), arm.role, arm.note))
-    return report.Comparison(tuple(arms), result.seeds)
+    arms = {name: {"role": arm.role, "note": arm.note} for name, arm in result.config.arms.items()}
+    return side_by_side(arms, result.values, result.chance, result.metrics(), result.seeds, result.units)

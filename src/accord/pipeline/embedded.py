@@ -79,7 +79,7 @@ def is_embeddings_file(data: str | Path) -> bool:
 
 def open_embedded(
     data: str | Path | None,
-    run: str | Path | None = None,
+    run: str | Path | Model | None = None,
     columns: ColumnNames | None = None,
     *,
     device: str = "auto",
@@ -93,7 +93,8 @@ def open_embedded(
     Args:
         data: a Parquet file with vectors, such as ``accord embed`` writes; or, with ``run``, anything that it embeds.
             None takes the held-out rows of the run.
-        run: folder of a run, name of a model that ships, or that of a bundle; None for a file of embeddings.
+        run: folder of a run, name of a model that ships, or that of a bundle; a model that is open; None for a file of
+            embeddings.
         columns: field -> column name(s) of ``data``, where the guess is wrong, such as ``{"label": "species"}``.
         device: ``auto`` for the best there is, ``cpu``, ``cuda`` or ``mps``.
         workers: processes that decode; None for what suits the device.
@@ -113,7 +114,7 @@ def open_embedded(
         if check is not None:
             check(found.corpus, list(found.vectors))
         return found
-    model = load(run, device, workers)
+    model = run if isinstance(run, Model) else load(run, device, workers)
     model.able(Embeds)
     corpus = held_out(model).test if data is None else open_like(model, data, columns)
     names = [name for name in model.modalities if name in corpus.modalities]

@@ -204,13 +204,38 @@ def _acquire(folder: Path) -> FileLock:
     return lock
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a process writes into the folder just now; the note of one that was killed does not count.
+
+    Of a process on another machine that is not known: its note is believed.
+    """
+    note = _note(folder)
+    if note is None or note["machine"] != socket.gethostname():
+        return note is not None
+    try:
+        os.kill(note["process"], 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # there is one, of another user
+        return True
+    return True
+
+
 def _owner(folder: Path) -> str:
     """Who writes into the folder, in words."""
+    note = _note(folder)
+    if note is None:  # it has this very moment come or gone
+        return "another process"
+    return f"process {note['process']} on {note['machine']} (since {note['since']})"
+
+
+def _note(folder: Path) -> dict[str, Any] | None:
+    """What the owner wrote of itself: process, machine, since when; None where there is none that can be read."""
     try:
         note = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
-        return f"process {note['process']} on {note['machine']} (since {note['since']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has this very moment come or gone
-        return "another process"
+        return {"process": int(note["process"]), "machine": note["machine"], "since": note["since"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _withdraw(folder: Path, made: Sequence[Path]) -> None:

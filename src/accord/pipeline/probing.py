@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,13 @@ from accord.data.reading.cells import cells_of
 from accord.data.reading.sources import announce
 from accord.diagnostics import Diagnostic, Factor, Space
 from accord.diagnostics.figure import check_figure, draw_figure
+from accord.diagnostics.finding import Finding
 from accord.diagnostics.measures import Measure, get_measure, get_measures, measured
 from accord.errors import ConfigError, DataError, listed, no_such
 from accord.evaluation.classification import scored_rows
 from accord.files import FIGURE, check_replaceable, write_atomically
 from accord.pipeline.embedded import TABLES, Embedded, open_embedded
+from accord.pipeline.model import Model
 from accord.pipeline.rows import ColumnNames, require_data
 
 _MARK = '"accord": "probe"'  # in every file of numbers
@@ -61,30 +65,81 @@ def probe(
         StorageError: ``figure`` or ``json_file`` is a file of another kind.
     """
     _check_files(figure, json_file)
-    chosen = [get_measure(name) for name in listed("measures", measures)]
-    wanted = listed("factors", factors)
+    wanted: dict[str, Any] = {"measures": listed("measures", measures), "factors": listed("factors", factors)}
+    found = open_probed(run, data, columns=columns, device=device, workers=workers, **wanted)
+    outcome = look_at(found, seed=seed, **wanted)
+    for reason, names in outcome.unfit.items():
+        announce(f"not measured: {', '.join(names)}: {reason}")
+    if figure is not None:
+        draw_figure(outcome.finding.panels, Path(figure))
+    if json_file is not None:
+        _write(Path(json_file), str(run), found, outcome.finding.numbers)
+    return outcome.finding.numbers
+
+
+def open_probed(
+    run: str | Path | Model,
+    data: str | Path | None = None,
+    *,
+    measures: Sequence[str] = (),
+    factors: Sequence[str] = (),
+    columns: ColumnNames | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Embedded:
+    """The rows that :func:`look_at` measures, with their vectors; what would be refused there is so before any is made.
+
+    Args:
+        run: as for :func:`probe`, or a model that is open.
+
+    The other arguments, and what is raised, are those of :func:`probe`.
+    """
+    chosen = [get_measure(name) for name in measures]
 
     def fits(corpus: Corpus, modalities: Sequence[str]) -> None:
         blank = {name: torch.empty(len(corpus), 0) for name in modalities}
-        _check(chosen, Space(blank, _classes(corpus), _factors(corpus, wanted)))
+        _check(chosen, Space(blank, _classes(corpus), _factors(corpus, factors)))
 
-    if Path(run).suffix.lower() in TABLES and Path(run).is_file():
+    if not isinstance(run, Model) and Path(run).suffix.lower() in TABLES and Path(run).is_file():
         if data is not None:
             raise ConfigError(f"{run} holds the vectors of its own rows: leave {data} out, or name a model to embed it")
-        found = open_embedded(run, None, columns, check=fits)
-    else:
-        require_data(data, columns)
-        found = open_embedded(data, run, columns, device=device, workers=workers, check=fits)
-    space = _space(_whole(found), wanted, seed)
+        return open_embedded(run, None, columns, check=fits)
+    require_data(data, columns)
+    return open_embedded(data, run, columns, device=device, workers=workers, check=fits)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What measures found in rows with vectors.
+
+    Args:
+        rows: those that have vectors of all modalities, which were looked at.
+        finding: numbers, and the panels of the figure.
+        unfit: why some measures did not fit -> which; empty where measures were asked for.
+    """
+
+    rows: Embedded
+    finding: Finding
+    unfit: Mapping[str, Sequence[str]]
+
+
+def look_at(embedded: Embedded, *, measures: Sequence[str] = (), factors: Sequence[str] = (), seed: int = 0) -> Probed:
+    """Measure rows with vectors.
+
+    Args:
+        embedded: the rows; those without a modality are left out, and said on stderr.
+        measures: what to measure; empty takes all that fit.
+        factors: columns that say more of the rows.
+        seed: of what is drawn.
+
+    Raises:
+        ConfigError: a measure that was asked for does not fit.
+        DataError: a factor is no column with at least two values.
+    """
+    chosen, rows = [get_measure(name) for name in measures], _whole(embedded)
+    space = _space(rows, factors, seed)
     _check(chosen, space)
-    if not chosen:
-        _say_unfit(space)
-    outcome = measured(chosen or get_measures(), space)
-    if figure is not None:
-        draw_figure(outcome.panels, Path(figure))
-    if json_file is not None:
-        _write(Path(json_file), str(run), found, outcome.numbers)
-    return outcome.numbers
+    return Probed(rows, measured(chosen or get_measures(), space), {} if chosen else _unfit(space))
 
 
 def _check_files(figure: str | Path | None, json_file: str | Path | None) -> None:
@@ -137,14 +192,13 @@ def _factors(corpus: Corpus, names: Sequence[str]) -> dict[str, Factor]:
     return {name: Factor.of(cells_of(corpus.rows, name), name) for name in names}
 
 
-def _say_unfit(space: Space) -> None:
-    """Say which measures the rows do not allow, and what they would need."""
+def _unfit(space: Space) -> dict[str, list[str]]:
+    """What the rows would need -> the measures that they do not allow."""
     lacking: dict[str, list[str]] = {}
     for measure in get_measures():
         if reason := measure.lacks(space):
             lacking.setdefault(reason, []).append(measure.name)
-    for reason, names in lacking.items():
-        announce(f"not measured: {', '.join(names)}: {reason}")
+    return lacking
 
 
 def _write(path: Path, run: str, embedded: Embedded, numbers: Sequence[Diagnostic]) -> None:

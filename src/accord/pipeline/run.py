@@ -30,6 +30,7 @@ from accord.pipeline.config import RunConfig, merged, read_config, with_encoders
 from accord.pipeline.doubted import write_doubted
 from accord.pipeline.folder import QUARANTINE, begin, is_run, list_for, owned, run_config
 from accord.pipeline.model import Model, load
+from accord.pipeline.record import METRICS, NEXT, REPORT
 from accord.pipeline.rows import (
     ColumnNames,
     as_held_out,
@@ -54,7 +55,6 @@ from accord.training.start import check_machine, check_start, check_views
 if TYPE_CHECKING:
     from accord.training.fit import FitResult
 
-METRICS, REPORT = "metrics.json", "report.html"
 ENGINES = ("plain", "ray")
 
 
@@ -202,6 +202,7 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
         doubted = write_doubted(folder, model, prepared.train)
         metrics, summary = _evaluate(model, prepared, config, folder, started)
         write_report(summary, folder / REPORT)
+        write_atomically(folder / NEXT, "".join(f"{command}\n" for command in summary.next_steps))
         write_card(folder, model, metrics, summary.both_sides.lines if summary.both_sides else ())
     return Run(folder, model, metrics, fitted, summary.next_steps, doubted)
 

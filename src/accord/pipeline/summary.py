@@ -25,6 +25,7 @@ from accord.diagnostics.space import Space
 from accord.evaluation.examples import rows_found
 from accord.evaluation.metric import Metric
 from accord.evaluation.tasks import get_tasks
+from accord.files import reading
 from accord.papers.catalogue import get_card
 from accord.pipeline.card import describe_encoders
 from accord.pipeline.doubted import DOUBTED, Doubt, doubted_rows
@@ -96,7 +97,7 @@ def summarise(
         curves=read_curves(log) if log.is_file() else {},
         sections=_sections(model, prepared, tasks),
         noise=_noise(model, prepared.train, link=_link(folder / DOUBTED, beside or folder)),
-        left_out=_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
+        left_out=read_left_out(folder / QUARANTINE, link=_link(folder / QUARANTINE, beside or folder)),
         both_sides=_both_sides(prepared.train, prepared.test, model.method.subjects_of(prepared.test.columns.readable)),
         next_steps=next_steps(model, prepared, folder),
     )
@@ -211,11 +212,20 @@ def _truth(train: Corpus, row: int) -> str | None:
     return (*train.classes, "none of the classes")[train.truth[row]]  # -1 is the last
 
 
-def _left_out(path: Path, link: str) -> LeftOut | None:
-    """The rows that the quarantine lists; None without any."""
+def read_left_out(path: Path, link: str) -> LeftOut | None:
+    """The rows that the quarantine lists; None without any.
+
+    Args:
+        path: of ``quarantine.jsonl``.
+        link: how the page that shows them refers to it.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     if not path.is_file():
         return None
-    rows = [BadRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    with reading(path, "delete it"):
+        rows = [BadRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
     if not rows:
         return None
     reasons = Counter(row.reason.partition(":")[0] for row in rows)

@@ -98,9 +98,26 @@ def curve_panels(curves: Mapping[str, Curve]) -> list[Panel]:
     curves = {name: points for name, points in curves.items() if points}
     offsets = _stage_offsets(curves)
     end = max((offset + length for offset, length in offsets.values()), default=1)
+    return [_panel(term, curves, offsets, Scale(0, end, Panel.left, Panel.right)) for term in terms_of(curves)]
+
+
+def terms_of(curves: Mapping[str, Curve]) -> list[str]:
+    """The terms to draw, ``total`` first and what is no loss last, without those that are the total itself.
+
+    >>> terms_of({"a/lr": [(0, 1.0)], "a/total": [(0, 2.0)], "a/gap": [(0, 1.0)]})
+    ['total', 'gap', 'lr']
+    """
     terms = [term for term in dict.fromkeys(name.partition("/")[2] for name in curves) if not _is_total(term, curves)]
-    ordered = sorted(terms, key=lambda term: (term != "total", term in _TITLES))
-    return [_panel(term, curves, offsets, Scale(0, end, Panel.left, Panel.right)) for term in ordered]
+    return sorted(terms, key=lambda term: (term != "total", term in _TITLES))
+
+
+def title_of(term: str) -> str:
+    """What a term is called on its panel.
+
+    >>> title_of("lr"), title_of("logit_scale")
+    ('learning rate', 'logit scale')
+    """
+    return _TITLES.get(term, term.replace("_", " "))
 
 
 def lines_panel(curves: Curves) -> Panel:
@@ -140,14 +157,14 @@ def _stage_offsets(curves: Mapping[str, Curve]) -> dict[str, tuple[int, int]]:
 
 
 def _panel(term: str, curves: Mapping[str, Curve], offsets: Mapping[str, tuple[int, int]], x: Scale) -> Panel:
-    present = {stage: _thinned(curves[f"{stage}/{term}"]) for stage in offsets if f"{stage}/{term}" in curves}
+    present = {stage: thinned(curves[f"{stage}/{term}"]) for stage in offsets if f"{stage}/{term}" in curves}
     values = [value for points in present.values() for _, value in points]
     y = Scale(*padded(values), Panel.bottom, Panel.top)
     lines = [
         _line(stage, list(offsets).index(stage), points, offsets[stage][0], x, y) for stage, points in present.items()
     ]
     borders = [x(start) for start, _ in offsets.values() if start]
-    return Panel(_TITLES.get(term, term.replace("_", " ")), lines, x.ticks(), y.ticks(), borders, f"{values[-1]:.4g}")
+    return Panel(title_of(term), lines, x.ticks(), y.ticks(), borders, f"{values[-1]:.4g}")
 
 
 def _line(stage: str, series: int, points: Sequence[Point], offset: int, x: Scale, y: Scale) -> Line:
@@ -155,9 +172,13 @@ def _line(stage: str, series: int, points: Sequence[Point], offset: int, x: Scal
     return Line(stage, series, " ".join(f"{px},{py}" for px, py, _ in dots), dots)
 
 
-def _thinned(points: Curve) -> list[Point]:
-    """At most :data:`_MAX_POINTS` points, each the mean of its neighbours."""
-    size = math.ceil(len(points) / _MAX_POINTS)
+def thinned(points: Curve, most: int = _MAX_POINTS) -> list[Point]:
+    """At most so many points, each the mean of its neighbours.
+
+    >>> thinned([(0, 4.0), (1, 2.0), (2, 1.0)], most=2)
+    [(0.5, 3.0), (2.0, 1.0)]
+    """
+    size = max(math.ceil(len(points) / most), 1)
     chunks = [points[start : start + size] for start in range(0, len(points), size)]
     return [
         (sum(step for step, _ in chunk) / len(chunk), sum(value for _, value in chunk) / len(chunk)) for chunk in chunks

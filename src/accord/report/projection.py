@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+
+from accord.diagnostics.plane import principal_plane
 
 
 def project(
@@ -26,12 +29,9 @@ def project(
         >>> [len(group) for group in points.values()]
         [2, 2]
     """
-    groups = {name: _draw(np.asarray(rows, dtype=np.float64), limit, seed) for name, rows in embeddings.items()}
-    together = np.concatenate(list(groups.values()))
-    mean = together.mean(axis=0)
-    axes = np.linalg.svd(together - mean, full_matrices=False)[2][:2]  # (2, D), fewer for a single row
-    plane = {name: np.pad((rows - mean) @ axes.T, ((0, 0), (0, 2 - len(axes)))) for name, rows in groups.items()}
-    return {name: [(float(x), float(y)) for x, y in rows] for name, rows in plane.items()}
+    groups = {name: _draw(np.asarray(rows, dtype=np.float32), limit, seed) for name, rows in embeddings.items()}
+    plane = principal_plane({name: torch.from_numpy(rows) for name, rows in groups.items()})
+    return {name: [(x, y) for x, y in rows.tolist()] for name, rows in plane.points.items()}
 
 
 def _draw(rows: np.ndarray, limit: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What there is to look at below the configured folders: runs, comparisons, cleanings, discoveries.
+"""What there is to look at below the configured folders: runs, comparisons, cleanings, discoveries, embeddings.
 
 A visitor names a place by its key. Keys are looked up among the places that were found, and are never made into a path,
 so that no request reaches a file elsewhere.
@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from accord.cleaning.table import CLEAN
-from accord.errors import ConfigError, no_such
+from accord.errors import ConfigError, StorageError, no_such
 from accord.pipeline.discovery.files import ABOUT
+from accord.pipeline.embedded import TABLES, is_embeddings_file
 from accord.pipeline.folder import COMPARISON, is_run
 
 DEPTH = 3  # folders below a root
 RUN, COMPARED, CLEANED, DISCOVERED = "run", "comparison", "cleaning", "discovery"
+EMBEDDED = "embeddings"  # a file, not a folder
 _KINDS: Mapping[str, Callable[[Path], bool]] = {
     RUN: is_run,
     COMPARED: lambda folder: (folder / COMPARISON).is_file(),
@@ -28,19 +31,24 @@ _KINDS: Mapping[str, Callable[[Path], bool]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that a page can show.
+    """A folder that a page can show, or a file of embeddings.
 
     Args:
         key: what a visitor calls it: the root's name and the path below.
-        kind: run, comparison, cleaning or discovery.
-        folder: where it is.
+        kind: run, comparison, cleaning, discovery or embeddings.
+        path: where it is.
         changed: when it last changed, seconds since 1970.
     """
 
     key: str
     kind: str
-    folder: Path
+    path: Path
     changed: float
+
+    @property
+    def folder(self) -> Path:
+        """The folder, of a file that in which it lies."""
+        return self.path.parent if self.kind == EMBEDDED else self.path
 
     def file(self, name: str) -> Path:
         """A file of the folder, by the name that a page offers.
@@ -118,10 +126,30 @@ def _below(folder: Path, key: str, depth: int) -> Iterator[Place]:
         if holds(folder):
             yield Place(key, kind, folder, max((_changed(entry) for entry in entries), default=0.0))
             break
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False) and _holds_vectors(entry):
+            yield Place(f"{key}/{entry.name}", EMBEDDED, Path(entry.path), _changed(entry))
     if depth:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 yield from _below(Path(entry.path), f"{key}/{entry.name}", depth - 1)
+
+
+def _holds_vectors(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a file of embeddings; one that is damaged or gone is none."""
+    if not entry.name.endswith(TABLES) or entry.name.startswith("."):
+        return False
+    try:
+        status = entry.stat()
+        return _known_vectors(Path(entry.path), status.st_mtime_ns, status.st_size)
+    except (OSError, StorageError):
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _known_vectors(path: Path, changed: int, size: int) -> bool:
+    """Whether a file holds vectors, read once for each version of it."""
+    return is_embeddings_file(path)
 
 
 def _changed(entry: os.DirEntry[str]) -> float:

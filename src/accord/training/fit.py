@@ -41,6 +41,7 @@ from accord.training.journal import Journal
 from accord.training.module import CONTENT, Probe, Run, StageModule
 from accord.training.seeding import seed_everything
 from accord.training.stages import Position, trained_in
+from accord.training.standing import STANDING
 from accord.training.start import check_machine, check_start, rows_per_step
 
 # What gloo and NCCL say when a peer is gone, and what Lightning and PyTorch say of parameters without gradient
@@ -78,6 +79,7 @@ def fit(
 
     ``run_dir/train.jsonl`` receives one line per ``config.log_every`` steps (see :class:`Journal`), and
     ``run_dir/checkpoints/last.ckpt`` the state every ``config.checkpoint_every`` steps and after each stage.
+    ``run_dir/progress.json`` says where training stands (see :class:`~accord.training.standing.Standing`).
     A run that was killed continues with ``resume=True`` as if it had not been: on a CPU, bit for bit.
 
     Under ``torchrun`` or SLURM every process calls this function; with ``config.devices > 1`` alone, the further
@@ -118,7 +120,7 @@ def fit(
     if saved is None and writes:
         with storage_of(run_dir):
             run_dir.mkdir(parents=True, exist_ok=True)
-            for old in (checkpoint, log):
+            for old in (checkpoint, log, run_dir / STANDING):
                 old.unlink(missing_ok=True)
 
     seed_everything(config.seed)

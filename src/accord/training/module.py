@@ -42,6 +42,7 @@ from accord.training.precision import computed_in, half_precision
 from accord.training.progress import StageProgress
 from accord.training.seeding import seed_everything, seed_of
 from accord.training.stages import NamedParameters, Position, divided, hold_encoders, settings_of
+from accord.training.standing import Standing, StandingFile
 from accord.training.start import rows_per_batch, sampling_of
 
 if TYPE_CHECKING:
@@ -276,6 +277,16 @@ class StageModule(LightningModule):
         self._progress = StageProgress(
             self.stage.name, total=self.total, done=self.position.index, epochs=self.epochs, console=console
         )
+        self._standing = self._stands()
+
+    def _stands(self) -> StandingFile:
+        """The file that says where this stage stands."""
+        position, journal = self.position, self.shared.journal
+        stages = len(self.method.stages)
+        start = Standing(
+            self.stage.name, position.stage + 1, stages, position.epoch + 1, self.epochs, position.index, self.total
+        )
+        return StandingFile(journal.path.parent if journal.writes else None, start)
 
     def on_train_epoch_start(self) -> None:
         """Freeze or free the encoders, and run the method's hook unless the epoch was under way already."""
@@ -421,6 +432,7 @@ class StageModule(LightningModule):
         line = self.shared.journal.record(step, self.position.number, self._lr, terms, close=epoch_ends)
         if line is not None:
             self._progress.line(line, self.position.index)
+            self._standing.line(line, self.position.index)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Write a checkpoint when it is due; the end of the stage writes its own."""
