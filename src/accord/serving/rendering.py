@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from accord import __version__
 from accord.report.html import environment_over
+from accord.searching.hit import Hit
 
 STATIC = Path(str(files("accord.serving") / "static"))
 LOOKS = Path(str(files("accord.report") / "templates" / "style.css"))  # pages look as reports do
@@ -44,7 +46,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 def _environment() -> Environment:
     """The report's environment, with its filters and macros, and templates of our own before its."""
     environment = environment_over("accord.serving")
-    environment.filters |= {"when": _when}
+    environment.filters |= {"when": _when, "thumbnail": _thumbnail}
     environment.globals |= {"static": static_address}
     return environment
 
@@ -58,6 +60,11 @@ def static_address(name: str) -> str:
     """
     path = LOOKS if name == LOOKS.name else STATIC / name
     return f"/static/{name}?v={hashlib.blake2b(path.read_bytes(), digest_size=5).hexdigest()}"
+
+
+def _thumbnail(hit: Hit) -> str:
+    """The picture of an answer, to stand in the page itself."""
+    return f"data:image/webp;base64,{base64.b64encode(hit.thumbnail or b'').decode('ascii')}"
 
 
 def _when(seconds: float) -> str:

@@ -17,6 +17,8 @@ from accord.pipeline.model import Model, load
 from accord.serving.config import ServeConfig
 from accord.serving.jobs import Jobs
 from accord.serving.places import RUN, Places
+from accord.serving.searches import Searches
+from accord.serving.uploads import Uploads
 from accord.training.artifact import WEIGHTS
 
 
@@ -34,6 +36,8 @@ class Workshop:
         self.models = Models(self.places, config)
         self._files = tempfile.TemporaryDirectory(prefix="accord-serve-")
         self.files = Path(self._files.name)  # of uploads; gone with the application
+        self.uploads = Uploads(self.files, config)
+        self.searches = Searches(self.models, self.jobs, config.data)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -34,4 +34,8 @@ class Page:
         return found
 
 
-PAGES = (Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),)
+PAGES = (
+    Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
+    Page("search", "Search", "/search", "Find rows by words, by a picture, clip or sound, or by other rows."),
+    Page("explain", "Explain", "/explain", "Why a row or a file fits words: places, concepts, frames, neighbours."),
+)
