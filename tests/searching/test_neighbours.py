@@ -82,3 +82,17 @@ def test_length_does_not_matter(vectors):
     index = Neighbours.exact(24)
     index.add(np.arange(10), vectors[:10] * np.arange(1, 11)[:, None])
     assert index.search(1000 * vectors[2], 1)[1] == pytest.approx([1.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_of_some_rows_the_nearest_are_found_however_few_they_are(kind, approximate, vectors):
+    index = approximate
+    if kind == "exact":
+        index = Neighbours.exact(24)
+        index.add(np.arange(3000) + 5, vectors)
+    for some in (np.arange(0, 3000, 7), np.arange(2990, 3000), np.array([17])):
+        ids, cosines = index.search(vectors[40], 12, among=some + 5)
+        expected = brute(vectors[some], vectors[40], 12)
+        assert ids.tolist() == (some[expected[0]] + 5).tolist()
+        assert cosines == pytest.approx(expected[1], abs=1e-5)
+    assert not len(index.search(vectors[40], 12, among=np.empty(0, np.int64))[0])

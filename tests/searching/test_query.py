@@ -152,3 +152,28 @@ def test_a_word_that_is_a_folder_of_frames_too_has_to_be_made_clear(index, model
     model.modalities = ("image", "text", "video")
     with pytest.raises(ConfigError, match=r"red is a folder of frames too: write \./red for the clip, --text red for"):
         search(index, model, "red")
+
+
+def test_answers_of_some_labels_are_the_nearest_of_these(run, model, write, rows):
+    corpus = write(rows)
+    names = [caption.split()[1] for _, caption, _ in rows]
+    classes = sorted(set(names))
+    labelled = corpus.with_labels(np.array([*(classes.index(name) for name in names[:-1]), -1]), classes=classes)
+    index = build_index(run, model, labelled, progress=False)
+    assert index.labels == {"blue": 3, "green": 3, "red": 3, "yellow": 2}
+    hits = search(index, model, "something red", k=10, labels=["blue", "yellow"])
+    assert {hit.label for hit in hits} == {"blue", "yellow"}
+    assert len(hits) == 5
+    everything = [hit for hit in search(index, model, "something red", k=12) if hit.label in ("blue", "yellow")]
+    assert [(hit.row, hit.score) for hit in hits] == [(hit.row, hit.score) for hit in everything]
+    assert {hit.label for hit in search_like(index, 0, k=5, labels=["green"])} == {"green"}
+
+
+def test_rows_are_added_and_taken_as_words_are(index, model):
+    hits = search_altered(index, model, 6, plus=[0], minus=[6], k=2)  # blue, less blue, more red
+    assert all("red" in hit.caption for hit in hits)
+    assert not {hit.row for hit in hits} & {0, 6}
+    alone = search_altered(index, model, None, plus=[9, 10], k=1)
+    assert [hit.row for hit in alone] == [11]
+    mixed = search_altered(index, model, 6, plus=["yellow"], minus=[7], strength=3.0, k=1)
+    assert "yellow" in mixed[0].caption

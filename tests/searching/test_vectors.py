@@ -141,3 +141,25 @@ def test_neighbours_that_are_gone_are_made_again(run):
     again = update(run, numbers(*range(30)))
     assert again.last_update == Update(rows=30, embedded=0, removed=0, ann=False)
     assert answers(again, 7)[0] == 7
+
+
+def test_a_reader_takes_over_what_another_has_changed_when_it_asks_for_it(run):
+    reader = update(run, numbers(*range(40)))
+    assert not reader.refresh()
+    begun = reader._now.held()
+    for last in (60, 61, 62):  # so that the files of the first state are gone
+        update(run, numbers(*range(20, last)))
+    assert reader.refresh()
+    assert not reader.refresh()
+    assert answers(reader, 59)[0] == 59
+    assert len(reader) == 42
+    ids, _ = begun.nearest(ALL[3], "text", 3, None)
+    assert begun.hits(ids, [0.0] * 3)[0].row == 3
+
+
+def test_vectors_of_another_model_are_not_taken_over(run):
+    reader = update(run, numbers(*range(40)))
+    (run / "model.safetensors").write_bytes(b"trained again")
+    update(run, numbers(*range(20, 60)))
+    assert not reader.refresh()
+    assert len(reader) == 40

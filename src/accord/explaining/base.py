@@ -46,12 +46,16 @@ class Way:
     """One way to explain, by what a method can do.
 
     Args:
+        name: what it is called where one of several is asked for.
+        title: what it shows, as a heading.
         ability: what the method has to be able to do.
         explain: ``(model, item, text, corpus, k)`` to an explanation; the item is a picture, or what else it reads.
         reads_text: whether it explains how a text fits; else a picture alone.
         reads_rows: whether it looks into a corpus for what its parts stand for.
     """
 
+    name: str
+    title: str
     ability: type[Ability]
     explain: Callable[[Model, Any, str, Corpus | None, int], Explanation]
     reads_text: bool = False

@@ -272,6 +272,8 @@ def _passes(model: Model, corpus: Corpus, modality: str, entries: Tensor) -> Ite
 
 
 WAY = Way(
+    "concepts",
+    "Concepts that both share",
     SpeaksInConcepts,
     lambda model, image, text, corpus, k: explain_concepts(model, image, text, corpus, k),
     reads_text=True,

@@ -80,4 +80,9 @@ def explain_filled(model: Model, item: str | Path, seed: int = 0) -> FilledExpla
     return FilledExplanation(found.seen[0].cpu(), found.hidden[0].cpu(), found.made[0].cpu())
 
 
-WAY = Way(FillsIn, lambda model, image, text, corpus, k: explain_filled(model, image))
+WAY = Way(
+    "filled",
+    "What it makes of hidden parts",
+    FillsIn,
+    lambda model, image, text, corpus, k: explain_filled(model, image),
+)

@@ -107,4 +107,10 @@ def explain_frames(model: Model, clip: Any, text: str) -> FrameExplanation:
     )
 
 
-WAY = Way(AlignsFrames, lambda model, clip, text, corpus, k: explain_frames(model, clip, text), reads_text=True)
+WAY = Way(
+    "frames",
+    "With which frame each word goes",
+    AlignsFrames,
+    lambda model, clip, text, corpus, k: explain_frames(model, clip, text),
+    reads_text=True,
+)

@@ -71,4 +71,4 @@ def explain_parts(model: Model, image: str | Path | Image.Image) -> PartsExplana
     return PartsExplanation(seen(picture, spec, SIDE), parts, shares)
 
 
-WAY = Way(Segments, lambda model, image, text, corpus, k: explain_parts(model, image))
+WAY = Way("parts", "Parts of the picture", Segments, lambda model, image, text, corpus, k: explain_parts(model, image))

@@ -98,4 +98,10 @@ def explain_times(model: Model, item: Any, text: str) -> TimeExplanation:
     return TimeExplanation(text, tuple(word.text for word in words), found.seconds[0].cpu()[real], similarity, weights)
 
 
-WAY = Way(TimesWords, lambda model, item, text, corpus, k: explain_times(model, item, text), reads_text=True)
+WAY = Way(
+    "times",
+    "When each word is meant",
+    TimesWords,
+    lambda model, item, text, corpus, k: explain_times(model, item, text),
+    reads_text=True,
+)

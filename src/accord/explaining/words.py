@@ -99,4 +99,10 @@ def explain_words(model: Model, image: str | Path | Image.Image, text: str) -> W
     return WordExplanation(picture, text, tuple(maps))
 
 
-WAY = Way(LocatesWords, lambda model, image, text, corpus, k: explain_words(model, image, text), reads_text=True)
+WAY = Way(
+    "words",
+    "Where each word is seen",
+    LocatesWords,
+    lambda model, image, text, corpus, k: explain_words(model, image, text),
+    reads_text=True,
+)

@@ -6,15 +6,15 @@ Search stands above training in the house, so the model that training knows cann
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accord.errors import ConfigError, listed
+from accord.errors import ConfigError
 from accord.methods.abilities import Embeds
+from accord.pipeline.asking import Question, ask
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, own_data, require_data
 from accord.searching.index import Hit, build_index
-from accord.searching.query import search as query_index
-from accord.searching.query import search_altered, search_jointly, search_like
 from accord.searching.rows import row_named
 from accord.training.device import resolve_device
 from accord.training.model import Model as TrainedModel
@@ -56,6 +56,7 @@ class Model(TrainedModel):
         strength: float = 1.0,
         together: Mapping[str, str | Path] | None = None,
         like: str | None = None,
+        labels: Sequence[str] = (),
         columns: ColumnNames | None = None,
     ) -> list[Hit]:
         """The ``k`` rows of ``data`` nearest to words, a file, several things together, or one of the rows.
@@ -70,12 +71,13 @@ class Model(TrainedModel):
             candidates: for a method with a second stage, how many rows it scores; 0 leaves it out, None decides by
                 ``k``.
             plus: words for what the answers should show besides; with them or ``minus`` there is no second stage.
-            minus: words for what they should not show any more.
+            minus: words for what they should not show any more; a row is changed as a query is.
             strength: how much these words count.
             together: instead of ``query``, modality -> words or a file, such as
                 ``{"text": "a dog", "audio": "bark.wav"}``.
             like: instead of ``query``, a row of the data, such as a node of a graph, by its number or by what one of
                 its columns says; there is no second stage.
+            labels: names of classes; an answer has one of them.
             columns: modality -> column name(s) of ``data``, where the guess is wrong.
 
         Raises:
@@ -88,26 +90,17 @@ class Model(TrainedModel):
             >>> model.search("a red heart", "pack:emoji", k=3)[0].caption   # doctest: +SKIP
             'red heart'
         """
-        plus, minus = listed("plus", plus), listed("minus", minus)
-        if (query is not None) + bool(together) + (like is not None) != 1:
-            raise ConfigError("search: give either a query, a row, or several things of different modalities together")
-        if like is not None and (plus or minus):
-            raise ConfigError("search: plus and minus change a query, not a row")
+        question = Question(query, together or {}, like, plus, minus, strength, labels)
         if self.path is None:
             raise ConfigError("search: the model has no folder to keep an index in; load it from that of its run")
         self.able(Embeds)
         require_data(data, columns)
         folder = self.path
         corpus = open_like(self, own_data(self).place if data is None else data, columns)
-        row = None if like is None else row_named(corpus, like)
+        if like is not None:
+            question = replace(question, like=row_named(corpus, like))
         index, _ = despite_bad_rows(corpus, lambda rows: build_index(folder, self, rows, ann=ann))
-        if row is not None:
-            return search_like(index, row, k=k, ann=ann)
-        if query is None:
-            return search_jointly(index, self, together or {}, k=k, ann=ann, candidates=candidates)
-        if plus or minus:
-            return search_altered(index, self, query, plus=plus, minus=minus, strength=strength, k=k, ann=ann)
-        return query_index(index, self, query, k=k, ann=ann, candidates=candidates)
+        return ask(index, self, question, k, classes=corpus.classes, ann=ann, candidates=candidates)
 
 
 def search(
@@ -122,6 +115,7 @@ def search(
     strength: float = 1.0,
     together: Mapping[str, str | Path] | None = None,
     like: str | None = None,
+    labels: Sequence[str] = (),
     *,
     columns: ColumnNames | None = None,
     device: str = "auto",
@@ -136,6 +130,13 @@ def search(
 
     The other arguments, and what is raised, are those of :meth:`accord.pipeline.model.Model.search`.
     """
-    changes: dict[str, Any] = {"plus": plus, "minus": minus, "strength": strength, "together": together, "like": like}
+    changes: dict[str, Any] = {
+        "like": like,
+        "labels": labels,
+        "plus": plus,
+        "minus": minus,
+        "strength": strength,
+        "together": together,
+    }
     model = load(run, device, workers)
     return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)

@@ -5,7 +5,7 @@ LanceDB holds the same, but plans and schedules each question, which takes longe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,30 @@ class Answers:
     def _read(self, place: int) -> dict[str, Any]:
         columns = self._columns[place // _BATCH]
         return {name: column[place % _BATCH].as_py() for name, column in zip(FIELDS, columns, strict=True)}
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """What rows say of their class -> how many say so, in alphabetical order."""
+        names, codes = self._labels
+        counts = np.bincount(codes[codes >= 0], minlength=len(names))
+        return dict(sorted(zip(names, counts.tolist(), strict=True)))
+
+    def ids_with(self, labels: Collection[str]) -> NDArray[np.int64]:
+        """Ids of the rows that say one of these."""
+        names, codes = self._labels
+        wanted = [code for code, name in enumerate(names) if name in labels]
+        return np.asarray(self.ids[np.isin(codes, wanted)])
+
+    def hold(self) -> None:
+        """Open the file, so that it can be read when it is gone."""
+        self._columns  # noqa: B018  mapped once and for all
+
+    @cached_property
+    def _labels(self) -> tuple[list[str], NDArray[np.int32]]:
+        """The different labels, and which of them each row has, -1 for none."""
+        parts = [columns[FIELDS.index("label")] for columns in self._columns]
+        coded = pa.chunked_array(parts, pa.string()).combine_chunks().dictionary_encode()
+        return coded.dictionary.to_pylist(), coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
 
     @cached_property
     def _columns(self) -> Sequence[Sequence[pa.Array]]:

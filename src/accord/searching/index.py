@@ -12,13 +12,12 @@ chooses candidates by their vectors and orders them by their tokens.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial, wraps
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -32,68 +31,26 @@ from accord.data.loading.tokens import TokenRows
 from accord.errors import AccordError, ConfigError, ShapeError, StorageError
 from accord.evaluation.embedder import Embedder, rescorer
 from accord.files import storage_of, write_atomically
-from accord.searching.neighbours import Neighbours
+from accord.searching.hit import Hit
+from accord.searching.opened import KEYS, Opened
 from accord.searching.place import writable_folder
 from accord.searching.rows import file_stamp, token_rows
 from accord.searching.table import RowTable
-from accord.searching.vectors import all_ids, answers, make_vectors, neighbours, taken, vector_sizes
+from accord.searching.vectors import make_vectors, taken, vector_sizes
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from accord.data.corpus import Corpus
 
 FORMAT = 2  # of an index; one of another is made anew
 ANN_ROWS = 50_000  # above that, looking at every row takes longer than at some lists of them
-_OPENED = ("vectors", "version", "sizes", "rows")  # of a state: what is read without the table
 _MIN_ANN_ROWS = 256  # of fewer there are no lists to speak of
 _DAMAGE = re.compile("LanceError|was not found|faiss")
+_MADE_BY = ("format", "model", "modalities", "tokens")  # of a state: what has to be the same for a query to fit it
+_TRIES = 3  # to open a state that others replace meanwhile
 P = ParamSpec("P")
 R = TypeVar("R")
 Rescore = Callable[[TokenRows], Tensor]  # candidates -> their scores (C,)
 JointScore = Callable[[dict[str, Tensor], Tensor], Tensor]  # {modality: (C, D)}, which are there (C, k) -> (C,)
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One answer.
-
-    Args:
-        rank: place, from 1.
-        score: what the answers are ordered by: cosine similarity to the query, or the second stage's score.
-        row: row number in the source.
-        captions: its texts.
-        label: its class names, or None.
-        path: its file, or None when the source holds bytes.
-        cosine: cosine similarity to the query where ``score`` is a second stage's, else None.
-        picture: gives the WebP bytes of its picture, or None.
-    """
-
-    rank: int
-    score: float
-    row: int
-    captions: tuple[str, ...] = ()
-    label: str | None = None
-    path: str | None = None
-    cosine: float | None = None
-    picture: Callable[[], bytes | None] | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def caption(self) -> str:
-        """Its first text, empty without one."""
-        return self.captions[0] if self.captions else ""
-
-    @property
-    def thumbnail(self) -> bytes | None:
-        """WebP bytes of its picture, read when they are asked for; None without one."""
-        return None if self.picture is None else self.picture()
-
-    def image(self) -> Image | None:
-        """The thumbnail, decoded."""
-        from PIL import Image
-
-        thumbnail = self.thumbnail
-        return None if thumbnail is None else Image.open(io.BytesIO(thumbnail)).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -167,19 +124,34 @@ class SearchIndex:
         self._weights = Path(run_dir) / "model.safetensors"
         self._rows = RowTable(self.folder, self.name)
         self._place = self.folder / f"{self.name}.vectors"
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
 
     def __len__(self) -> int:
-        return 0 if self._now is None else self._now.rows
+        now = self._now
+        return 0 if now is None else now.rows
 
     @property
     def dims(self) -> dict[str, int]:
         """Modality -> size of its vectors."""
-        return {} if self._now is None else self._now.dims
+        now = self._now
+        return {} if now is None else now.dims
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """What rows say of their class -> how many say so, in alphabetical order."""
+        now = self._now
+        return {} if now is None else now.labels
+
+    @property
+    def corpus(self) -> str:
+        """Fingerprint of the rows that are in it; empty where they are not known."""
+        now = self._now
+        return "" if now is None else now.state.get("corpus", "")
 
     def holds_tokens(self, modality: str) -> bool:
         """Whether a second stage can score the rows' ``modality``."""
-        return self._now is not None and f"{modality}_tokens" in self._now.table.schema.names
+        now = self._now
+        return now is not None and f"{modality}_tokens" in now.table.schema.names
 
     @_told
     def update(self, model: Embedder, corpus: Corpus, ann: bool | None = None, progress: bool = True) -> Update:
@@ -220,6 +192,7 @@ class SearchIndex:
         *,
         rescore: Rescore | None = None,
         candidates: int = 0,
+        labels: Collection[str] = (),
     ) -> list[Hit]:
         """The k rows whose ``modality`` is nearest to ``vector``.
 
@@ -230,30 +203,30 @@ class SearchIndex:
             ann: False compares every row, even where there is an approximate index.
             rescore: scores of candidates by their tokens, which then decide the order; the index must hold them.
             candidates: how many of the nearest are scored by ``rescore``; at least k.
+            labels: of :attr:`labels`; only rows that say one of them are compared, and every one of these.
 
         Raises:
             ConfigError: the modality or its tokens are not in the index, or k is not positive.
             ShapeError: the vector has another size.
         """
-        dims = self.dims
-        if self._now is None or modality not in dims:
-            raise ConfigError(f"the index holds vectors of {', '.join(dims) or 'nothing yet'}, not of {modality}")
+        now = self._now
+        if now is None or modality not in now.dims:
+            held = ", ".join(now.dims) if now else "nothing yet"
+            raise ConfigError(f"the index holds vectors of {held}, not of {modality}")
         if k < 1:
             raise ConfigError(f"k = {k}: expected at least 1")
         query = np.asarray(vector, dtype=np.float32)
-        if query.shape != (dims[modality],):
-            raise ShapeError(f"query: shape {query.shape}; the index of {modality} holds ({dims[modality]},)")
+        if query.shape != (now.dims[modality],):
+            raise ShapeError(f"query: shape {query.shape}; the index of {modality} holds ({now.dims[modality]},)")
         if rescore is not None and not self.holds_tokens(modality):
             raise ConfigError(f"the index holds no tokens of {modality} for a second stage: search without candidates")
         count = k if rescore is None else max(k, candidates)
-        ids, cosines = self._now.neighbours(modality).search(query, count, exact=ann is False)
+        ids, cosines = now.nearest(query, modality, count, ann, labels)
         if rescore is None or not len(ids):
-            return self._now.hits(ids, cosines.tolist())
-        scores = rescore(
-            token_rows(taken(self._now.table, ids, [f"{modality}_vector", f"{modality}_tokens"]), modality)
-        )
+            return now.hits(ids, cosines.tolist())
+        scores = rescore(token_rows(taken(now.table, ids, [f"{modality}_vector", f"{modality}_tokens"]), modality))
         order = scores.argsort(descending=True, stable=True)[:k].numpy()
-        return self._now.hits(ids[order], cosines[order], scores.numpy()[order])
+        return now.hits(ids[order], cosines[order], scores.numpy()[order])
 
     @_told
     def vectors_of(self, row: int) -> dict[str, np.ndarray]:
@@ -262,12 +235,12 @@ class SearchIndex:
         Raises:
             ConfigError: there is no such row.
         """
-        columns = [f"{modality}_vector" for modality in self.dims]
-        asked = None if self._now is None else self._now.table.search().where(f"row = {row}").select(columns).limit(1)
-        found = asked.to_list() if asked is not None else []
-        if not found:
+        now = self._now
+        columns = [f"{modality}_vector" for modality in now.dims] if now else []
+        found = now.table.search().where(f"row = {int(row)}").select(columns).limit(1).to_list() if now else []
+        if now is None or not found:
             raise ConfigError(f"the index has no row {row}")
-        held = {modality: found[0][f"{modality}_vector"] for modality in self.dims}
+        held = {modality: found[0][f"{modality}_vector"] for modality in now.dims}
         return {modality: np.asarray(vector, np.float32) for modality, vector in held.items() if vector is not None}
 
     @_told
@@ -278,6 +251,7 @@ class SearchIndex:
         k: int = 10,
         candidates: int = 100,
         ann: bool | None = None,
+        labels: Collection[str] = (),
     ) -> list[Hit]:
         """The k rows that fit several queries together, by their other modalities.
 
@@ -287,38 +261,45 @@ class SearchIndex:
             k: how many.
             candidates: how many of the nearest to each of the queries, and to its opposite, are scored; at least k.
             ann: False compares every row, even where there is an approximate index.
+            labels: as in :meth:`search`.
 
         Raises:
             ConfigError: the index holds no vectors of the queries' size, or k is not positive.
         """
-        size = len(next(iter(vectors.values())))
+        now, size = self._now, len(next(iter(vectors.values())))
         fitting = [name for name, dim in self.dims.items() if dim == size]
         targets = [name for name in fitting if name not in vectors] or fitting
-        if self._now is None or not targets or k < 1:
+        if now is None or not targets or k < 1:
             raise ConfigError(f"k = {k} of rows with vectors of {size} numbers: the index holds {self.dims}")
-        ids = self._candidates(list(vectors.values()), targets, max(k, candidates), ann)
-        found = taken(self._now.table, ids, [f"{name}_vector" for name in targets])
+        ids = _candidates(now, list(vectors.values()), targets, max(k, candidates), ann, labels)
+        found = taken(now.table, ids, [f"{name}_vector" for name in targets])
         rows = {name: found[f"{name}_vector"] for name in targets}
         present = torch.from_numpy(np.stack([column.is_valid().to_numpy() for column in rows.values()], axis=1))
         held = {name: _filled_vectors(column, size) for name, column in rows.items()}
         scores = score(held, present).masked_fill(~present.any(dim=1), -torch.inf)
         order = [place for place in scores.argsort(descending=True)[:k].tolist() if scores[place] > -torch.inf]
-        return self._now.hits(ids[order], scores[order].tolist())
+        return now.hits(ids[order], scores[order].tolist())
 
-    def _candidates(
-        self, queries: Sequence[Tensor | np.ndarray], targets: Sequence[str], count: int, ann: bool | None
-    ) -> np.ndarray:
-        """Ids of the rows nearest to any of the queries or to its opposite; of all if they are few."""
-        assert self._now is not None
-        if count >= len(self):
-            return all_ids(self._now.table)
-        towards = [np.asarray(query, dtype=np.float32) for query in queries]
-        parts = [
-            self._now.neighbours(target).search(query, count, exact=ann is False)[0]
-            for query in (*towards, *(-query for query in towards))  # a volume does not see signs
-            for target in targets
-        ]
-        return np.unique(np.concatenate(parts))
+    @_told
+    def refresh(self) -> bool:
+        """Take over what another process has made of the index meanwhile; True where there was something.
+
+        Searches that have begun go on with what they began with. What was made by another model is left alone: its
+        vectors mean something else.
+        """
+        for attempt in range(_TRIES):
+            state, now = self._read_state(), self._opened
+            if now is not None and any(state.get(key) != now.state.get(key) for key in _MADE_BY):
+                return False
+            if "vectors" not in state or (now is not None and all(state[key] == now.state[key] for key in KEYS)):
+                return False
+            try:
+                self._opened = Opened(self._rows, state, self._place / state["vectors"]).held()
+                return True
+            except (OSError, RuntimeError):  # replaced once more in this very moment
+                if attempt == _TRIES - 1:
+                    raise
+        return False
 
     def _bring_to(
         self,
@@ -335,7 +316,7 @@ class SearchIndex:
             before = {}
             if self._rows.exists:
                 self._rows.drop()
-        kept: dict[str, Any] = {key: before[key] for key in (*_OPENED, "approximate") if key in before}
+        kept: dict[str, Any] = {key: before[key] for key in (*KEYS, "approximate") if key in before}
         embedded = removed = 0
         if not self._rows.exists or before.get("corpus") != wanted["corpus"]:
             self._write_state({**made_by, **kept})  # an interrupted update goes on from here
@@ -356,7 +337,7 @@ class SearchIndex:
             if old.name not in (before, str(number)):
                 shutil.rmtree(old)
         facts = (str(number), table.version, vector_sizes(table), table.count_rows())
-        return {**dict(zip(_OPENED, facts, strict=True)), "approximate": approximate}
+        return {**dict(zip(KEYS, facts, strict=True)), "approximate": approximate}
 
     def _is_at(self, wanted: Mapping[str, Any], ann: bool | None) -> bool:
         """Whether nothing has to be done, not even a lock taken: a run may lie where nothing can be written."""
@@ -366,12 +347,12 @@ class SearchIndex:
         return bool(state["approximate"]) == _approximate(state["rows"], ann, bool(state["approximate"]))
 
     @property
-    def _now(self) -> _Opened | None:
+    def _now(self) -> Opened | None:
         """What the last update left, opened once; None before the first."""
         if self._opened is None:
             state = self._read_state()
             if "vectors" in state and self._rows.exists:
-                self._opened = _Opened(self._rows, state, self._place / state["vectors"])
+                self._opened = Opened(self._rows, state, self._place / state["vectors"])
         return self._opened
 
     def _read_state(self) -> dict[str, Any]:
@@ -383,64 +364,31 @@ class SearchIndex:
         if not isinstance(state, dict):
             return {}
         if "vectors" in state and not (self._place / state["vectors"]).is_dir():
-            return {key: state[key] for key in state.keys() - _OPENED}
+            return {key: state[key] for key in state.keys() - KEYS}
         return state
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
         write_atomically(self.folder / f"{self.name}.json", json.dumps(state))
 
 
-class _Opened:
-    """Rows and neighbours of one state of an index."""
-
-    def __init__(self, rows: RowTable, state: Mapping[str, Any], vectors: Path) -> None:
-        self._stored, self._version, self._vectors = rows, state["version"], vectors
-        self.rows: int = state["rows"]
-        self.dims: dict[str, int] = state["sizes"]
-        self._neighbours: dict[str, Neighbours] = {}
-        self._answers = answers(vectors)
-
-    @cached_property
-    def table(self) -> Any:
-        """LanceDB's table, which a search needs for pictures and second stages alone."""
-        return self._stored.at(self._version)
-
-    def hits(self, ids: np.ndarray, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
-        """Rows as answers, best first; with the scores of a second stage, if they come from there."""
-        pictures = _Pictures(self, ids)
-        return [
-            Hit(
-                rank=place + 1,
-                score=(cosines if scores is None else scores)[place],
-                cosine=None if scores is None else cosines[place],
-                row=said["row"],
-                captions=tuple(said["captions"] or ()),
-                label=said["label"],
-                path=said["path"],
-                picture=partial(pictures, place),
-            )
-            for place, said in enumerate(self._answers.of(ids))
-        ]
-
-    def neighbours(self, modality: str) -> Neighbours:
-        """Those of a modality, opened once."""
-        if modality not in self._neighbours:
-            self._neighbours[modality] = neighbours(self._vectors, modality)
-        return self._neighbours[modality]
-
-
-class _Pictures:
-    """The pictures of answers, all of them read when the first one is asked for."""
-
-    def __init__(self, index: _Opened, ids: np.ndarray) -> None:
-        self._index, self._ids = index, ids
-
-    def __call__(self, place: int) -> bytes | None:
-        return self._read[place]
-
-    @cached_property
-    def _read(self) -> list[bytes | None]:
-        return taken(self._index.table, self._ids, ["thumbnail"])["thumbnail"].to_pylist()
+def _candidates(
+    now: Opened,
+    queries: Sequence[Tensor | np.ndarray],
+    targets: Sequence[str],
+    count: int,
+    ann: bool | None,
+    labels: Collection[str],
+) -> np.ndarray:
+    """Ids of the rows nearest to any of the queries or to its opposite; of all if they are few."""
+    if count >= now.rows:
+        return now.ids(labels)
+    towards = [np.asarray(query, dtype=np.float32) for query in queries]
+    parts = [
+        now.nearest(query, target, count, ann, labels)[0]
+        for query in (*towards, *(-query for query in towards))  # a volume does not see signs
+        for target in targets
+    ]
+    return np.unique(np.concatenate(parts))
 
 
 def _approximate(rows: int, ann: bool | None, before: bool) -> bool:

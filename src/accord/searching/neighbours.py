@@ -126,15 +126,24 @@ class Neighbours:
             probes = min(2 * probes, self.lists)
         self._index.nprobe = probes
 
-    def search(self, query: Floats, k: int, *, exact: bool = False) -> tuple[Ids, Floats]:
+    def search(self, query: Floats, k: int, *, exact: bool = False, among: Ids | None = None) -> tuple[Ids, Floats]:
         """Ids and cosines ``(n,)`` of the ``k`` nearest to ``query`` ``(D,)``, best first; fewer where there are not k.
 
         Args:
             query: of any length.
             k: how many.
             exact: look into all lists.
+            among: ids of those that may be found, which are all looked at; None for any.
+
+        Example:
+            >>> index = Neighbours.exact(2)
+            >>> index.add(np.array([7, 9]), np.eye(2, dtype=np.float32))
+            >>> index.search(np.array([0.0, 3.0], dtype=np.float32), k=2, among=np.array([7]))[0]
+            array([7])
         """
-        cosines, ids = self._found(unit(query[None]), min(k, len(self)), self.lists if exact else None)
+        count = len(self) if among is None else min(len(among), len(self))
+        whole = exact or among is not None  # the nearest of a few rows may lie in any list
+        cosines, ids = self._found(unit(query[None]), min(k, count), self.lists if whole else None, among)
         there = ids[0] >= 0
         return ids[0][there], cosines[0][there]
 
@@ -160,15 +169,29 @@ class Neighbours:
         found = self._found(queries, true.shape[1], probes)[1]
         return 1 - float(np.mean([np.isin(row, got).mean() for row, got in zip(true, found, strict=True)]))
 
-    def _found(self, queries: Floats, k: int, probes: int | None) -> tuple[Floats, Ids]:
+    def _found(self, queries: Floats, k: int, probes: int | None, among: Ids | None = None) -> tuple[Floats, Ids]:
         import faiss
 
         if k < 1:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        how: Any = faiss.SearchParametersIVF
-        options = {"params": how(nprobe=probes)} if probes and self.lists else {}
-        cosines, ids = self._index.search(queries, k, **options)
+        how: Any = faiss.SearchParametersIVF if self.lists else faiss.SearchParameters
+        asked: dict[str, Any] = {"nprobe": probes} if probes and self.lists else {}
+        if among is not None:
+            selected: Any = faiss.IDSelectorBitmap
+            asked["sel"] = selected(_bits(among))
+        cosines, ids = self._index.search(queries, k, **({"params": how(**asked)} if asked else {}))
         return cosines, ids
+
+
+def _bits(ids: Ids) -> NDArray[np.uint8]:
+    """A bit for each number up to the largest id, set where it is one.
+
+    >>> _bits(np.array([0, 9])).tolist()
+    [1, 2]
+    """
+    there = np.zeros(int(ids.max(initial=0)) + 1, np.bool_)
+    there[ids] = True
+    return np.packbits(there, bitorder="little")
 
 
 def unit(vectors: Floats) -> Floats:

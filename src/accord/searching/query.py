@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ def search(
     target: str | None = None,
     ann: bool | None = None,
     candidates: int | None = None,
+    modality: str | None = None,
+    labels: Collection[str] = (),
 ) -> list[Hit]:
     """The k rows nearest to a query of any modality that the model embeds.
 
@@ -54,6 +56,8 @@ def search(
             and the texts where none does.
         ann: False compares every row, even where there is an approximate index.
         candidates: how many rows the second stage scores; 0 leaves it out, None takes ten times k, at least 100.
+        modality: what the query is; None for what a file of its name, or an object of its kind, usually is.
+        labels: of ``index.labels``; only rows that say one of them are answers.
 
     Returns:
         Hits, best first.
@@ -66,37 +70,39 @@ def search(
     if candidates is not None and candidates < 0:
         raise ConfigError(f"candidates = {candidates}: expected at least 0")
     if by_joint_score(model) and target is None and not isinstance(query, Tensor | np.ndarray):
-        together = {_embedded_modality(model, query): query}
-        return search_jointly(index, model, together, k=k, ann=ann, candidates=candidates)  # type: ignore[arg-type]
+        together = {modality or _embedded_modality(model, query): query}
+        return search_jointly(index, model, together, k=k, ann=ann, candidates=candidates, labels=labels)  # type: ignore[arg-type]
     wanted = max(FEWEST, FACTOR * k) if candidates is None else candidates
     second = rescorer(model) if wanted else None
     if second is None or isinstance(query, Tensor | np.ndarray):
-        vector = embed_query(model, query)
-        return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann)
-    modality = _embedded_modality(model, query)
+        vector = embed_query(model, query, modality)
+        return index.search(vector, target or _default_target(index, len(vector)), k=k, ann=ann, labels=labels)
+    modality = modality or _embedded_modality(model, query)
     asked = second.tokens(**_as_items(modality, query))
     target = target or _default_target(index, asked.pooled.shape[1])
     if target == modality:
-        return index.search(asked.pooled[0], target, k=k, ann=ann)
+        return index.search(asked.pooled[0], target, k=k, ann=ann, labels=labels)
 
     def rescore(rows: TokenRows) -> Tensor:
         return second.rescore(asked.padded(), rows.padded(), modality)[0]
 
-    return index.search(asked.pooled[0], target, k=k, ann=ann, rescore=rescore, candidates=wanted)
+    return index.search(asked.pooled[0], target, k=k, ann=ann, rescore=rescore, candidates=wanted, labels=labels)
 
 
 def search_altered(
     index: SearchIndex,
     model: Embedder,
-    query: str | Path | Image,
+    query: str | Path | Image | int | None,
     *,
-    plus: Sequence[str] = (),
-    minus: Sequence[str] = (),
+    plus: Sequence[str | int] = (),
+    minus: Sequence[str | int] = (),
     strength: float = 1.0,
     k: int = 10,
     ann: bool | None = None,
+    modality: str | None = None,
+    labels: Collection[str] = (),
 ) -> list[Hit]:
-    """The k rows nearest to a query that words are added to and taken from; the query itself is left out.
+    """The k rows nearest to a query that words and rows are added to and taken from; these are left out themselves.
 
     ``query + strength (sum of plus - sum of minus)``, see :func:`accord.functional.embedding_arithmetic`. It works as
     far as the two modalities share their directions, so best for a model trained with a small gap. Vectors have no
@@ -104,32 +110,51 @@ def search_altered(
 
     Args:
         index: what is searched.
-        model: the model that the index was built with; it embeds text.
-        query: words, the path of a picture, clip or recording, or a PIL image.
-        plus: what the answers should have besides.
+        model: the model that the index was built with; it embeds text, where there are words.
+        query: words, the path of a picture, clip or recording, a PIL image, or the number of a row; None for what is
+            added and taken alone.
+        plus: what the answers should have besides: words, or numbers of rows.
         minus: what they should have instead no longer.
-        strength: how much the words count.
+        strength: how much these count.
         k: how many answers.
         ann: False compares every row, even where there is an approximate index.
+        modality: what the query is; None for what it usually is.
+        labels: of ``index.labels``; only rows that say one of them are answers.
 
     Raises:
-        ConfigError, DataError: as :func:`search`; also words that are empty, or a model that embeds no text.
+        ConfigError, DataError: as :func:`search` and :func:`search_like`; also words that are empty, or a model that
+            embeds no text.
     """
-    words = [*listed("plus", plus), *listed("minus", minus)]
-    if "text" not in model.modalities or not all(word.strip() for word in words):
+    parts = (listed("plus", plus), listed("minus", minus))
+    words = [each for part in parts for each in part if isinstance(each, str)]
+    if words and ("text" not in model.modalities or not all(word.strip() for word in words)):
         raise ConfigError(f"plus and minus take words for a model that embeds text; got {words}")
-    own = torch.as_tensor(embed_query(model, query))
-    added, taken = (
-        model.embed(texts=list(part)).sum(dim=0) if part else torch.zeros_like(own) for part in (plus, minus)
+    added, taken = (sum((_changing(index, model, each) for each in part), torch.zeros(())) for part in parts)
+    own = torch.zeros_like(added - taken)
+    if query is not None:
+        own = torch.as_tensor(
+            _vector_of_row(index, query)[1] if isinstance(query, int) else embed_query(model, query, modality)
+        )
+    zero = torch.zeros_like(own)
+    asked = embedding_arithmetic(own, zero + added, zero + taken, strength)
+    target = _default_target(index, len(asked))
+    same = {each for each in (query, *parts[0], *parts[1]) if isinstance(each, int)}
+    if query is not None:
+        same |= {hit.row for hit in index.search(own, target, k=1, ann=ann) if hit.score > SAME}
+    found = index.search(asked, target, k=k + len(same), ann=ann, labels=labels)
+    return _ranked([hit for hit in found if hit.row not in same][:k])
+
+
+def _changing(index: SearchIndex, model: Embedder, thing: str | int) -> Tensor:
+    """The vector ``(D,)`` of words, also where a file is called so, or of the row of a number."""
+    return torch.as_tensor(
+        _vector_of_row(index, thing)[1] if isinstance(thing, int) else embed_query(model, thing, "text")
     )
-    target = _default_target(index, len(own))
-    same = {hit.row for hit in index.search(own, target, k=1, ann=ann) if hit.score > SAME}
-    found = index.search(embedding_arithmetic(own, added, taken, strength), target, k=k + len(same), ann=ann)
-    others = [hit for hit in found if hit.row not in same][:k]
-    return [replace(hit, rank=rank) for rank, hit in enumerate(others, start=1)]
 
 
-def search_like(index: SearchIndex, row: int, *, k: int = 10, ann: bool | None = None) -> list[Hit]:
+def search_like(
+    index: SearchIndex, row: int, *, k: int = 10, ann: bool | None = None, labels: Collection[str] = ()
+) -> list[Hit]:
     """The k rows nearest to one of the index, without itself: by its medium where it has one, else by its text.
 
     Args:
@@ -137,17 +162,28 @@ def search_like(index: SearchIndex, row: int, *, k: int = 10, ann: bool | None =
         row: number of the row.
         k: how many answers.
         ann: False compares every row, even where there is an approximate index.
+        labels: of ``index.labels``; only rows that say one of them are answers.
 
     Raises:
         ConfigError: there is no such row.
         DataError: it has nothing that the model embeds.
     """
+    target, vector = _vector_of_row(index, row)
+    found = index.search(vector, target, k=k + 1, ann=ann, labels=labels)
+    return _ranked([hit for hit in found if hit.row != row][:k])
+
+
+def _vector_of_row(index: SearchIndex, row: int) -> tuple[str, np.ndarray]:
+    """By what a row is compared, and its vector: of its medium where it has one, else of its text."""
     vectors = index.vectors_of(row)
     if not vectors:
         raise DataError(f"row {row} has nothing that the model embeds: take another row")
     target = next((modality for modality in vectors if modality != "text"), "text")
-    others = [hit for hit in index.search(vectors[target], target, k=k + 1, ann=ann) if hit.row != row]
-    return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], start=1)]
+    return target, vectors[target]
+
+
+def _ranked(hits: Sequence[Hit]) -> list[Hit]:
+    return [replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1)]
 
 
 def search_jointly(
@@ -158,6 +194,7 @@ def search_jointly(
     k: int = 10,
     ann: bool | None = None,
     candidates: int | None = None,
+    labels: Collection[str] = (),
 ) -> list[Hit]:
     """The k rows that fit several queries of different modalities together, such as words and a sound.
 
@@ -172,6 +209,7 @@ def search_jointly(
         ann: False compares every row, even where there is an approximate index.
         candidates: how many of the nearest to each query are scored; None takes all of up to 10,000 rows, of more ten
             times k and at least 100.
+        labels: of ``index.labels``; only rows that say one of them are answers.
 
     Raises:
         ConfigError: no query, or a modality that the model does not embed.
@@ -191,11 +229,18 @@ def search_jointly(
 
     few = len(index) if len(index) <= SCORED else max(FEWEST, FACTOR * k)
     wanted = few if candidates is None else candidates
-    return index.joint({name: vector[0] for name, vector in vectors.items()}, score, k, wanted, ann)
+    return index.joint({name: vector[0] for name, vector in vectors.items()}, score, k, wanted, ann, labels)
 
 
-def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray) -> Tensor | np.ndarray:
+def embed_query(
+    model: Embedder, query: str | Path | Image | Tensor | np.ndarray, modality: str | None = None
+) -> Tensor | np.ndarray:
     """The vector ``(D,)`` of a query; a vector stays as it is.
+
+    Args:
+        model: what embeds it.
+        query: words, a path, a PIL image, or a vector.
+        modality: what it is; None for what a file of its name, or an object of its kind, usually is.
 
     Raises:
         ConfigError: the query is empty, or the model does not embed its modality.
@@ -203,7 +248,7 @@ def embed_query(model: Embedder, query: str | Path | Image | Tensor | np.ndarray
     """
     if isinstance(query, Tensor | np.ndarray):
         return query
-    return model.embed(**_as_items(_embedded_modality(model, query), query))[0]
+    return model.embed(**_as_items(modality or _embedded_modality(model, query), query))[0]
 
 
 def query_modality(query: str | Path | Image) -> str:

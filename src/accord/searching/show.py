@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from accord.files import replacing
-from accord.searching.index import Hit
+from accord.searching.hit import Hit
 
 if TYPE_CHECKING:
     from rich.table import Table

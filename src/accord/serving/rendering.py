@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from accord import __version__
 from accord.report.html import environment_over
+from accord.searching.hit import Hit
 
 STATIC = Path(str(files("accord.serving") / "static"))
 _SHARED = {"style.css": "accord.report", "cards.css": "accord.cleaning", "cards.js": "accord.cleaning"}
@@ -45,7 +47,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 def _environment() -> Environment:
     """The report's environment, with its filters and macros, and templates of our own before its."""
     environment = environment_over("accord.serving", "accord.cleaning")
-    environment.filters |= {"when": _when}
+    environment.filters |= {"when": _when, "thumbnail": _thumbnail}
     environment.globals |= {"static": static_address}
     return environment
 
@@ -59,6 +61,11 @@ def static_address(name: str) -> str:
     """
     path = SHARED.get(name, STATIC / name)
     return f"/static/{name}?v={hashlib.blake2b(path.read_bytes(), digest_size=5).hexdigest()}"
+
+
+def _thumbnail(hit: Hit) -> str:
+    """The picture of an answer, to stand in the page itself."""
+    return f"data:image/webp;base64,{base64.b64encode(hit.thumbnail or b'').decode('ascii')}"
 
 
 def _when(seconds: float) -> str:

@@ -22,6 +22,8 @@ from accord.serving.jobs import Jobs
 from accord.serving.kept import Kept
 from accord.serving.places import CLEANED, DISCOVERED, RUN, Places
 from accord.serving.reviewing import Review
+from accord.serving.searches import Searches
+from accord.serving.uploads import Uploads
 from accord.training.artifact import WEIGHTS
 
 
@@ -41,6 +43,8 @@ class Workshop:
         self.discoveries = Kept(lambda key: self.places.get(key, DISCOVERED).file(ABOUT), Discovery)
         self._files = tempfile.TemporaryDirectory(prefix="accord-serve-")
         self.files = Path(self._files.name)  # of uploads; gone with the application
+        self.uploads = Uploads(self.files, config)
+        self.searches = Searches(self.models, self.jobs, config.data)
 
     def close(self) -> None:
         """Let go of everything."""
