@@ -38,20 +38,8 @@ PAGES = (
     Page("runs", "Runs", "/runs", "What was trained: numbers with intervals, curves, settings, reports."),
     Page("search", "Search", "/search", "Find rows by words, by a picture, clip or sound, or by other rows."),
     Page("explain", "Explain", "/explain", "Why a row or a file fits words: places, concepts, frames, neighbours."),
-    Page(
-        "clean",
-        "Clean",
-        "/clean",
-        "Which rows look wrong and why; accept, reject or correct them, and write the table.",
-    ),
-    Page(
-        "discover",
-        "Discover",
-        "/discover",
-        "Classes that nobody has labelled: look at them, name them, sort their rows.",
-    ),
+    Page("clean", "Clean", "/clean", "Which rows look wrong and why: accept, reject, correct; then the table."),
+    Page("discover", "Discover", "/discover", "Classes that nobody has labelled: see, name and sort them."),
     Page("diagnostics", "Diagnostics", "/diagnostics", "How embeddings lie: numbers, and a plane to look around in."),
-    Page(
-        "papers", "Papers", "/papers", "Methods and new papers: search by meaning, try one, and have news sent to you."
-    ),
+    Page("papers", "Papers", "/papers", "Methods and new papers: search by meaning, try one, have news sent."),
 )
