@@ -12,11 +12,12 @@ from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
-from accord.encoders.heads.sequence import StepTower
+from accord.encoders.heads.sequence import AddedSteps, StepTower
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
 
 __all__ = [
     "Activation",
+    "AddedSteps",
     "AttentionalPooler",
     "BanzhafHead",
     "ConvHead",
