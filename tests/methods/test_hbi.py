@@ -101,7 +101,7 @@ def test_as_released_a_transposed_table_is_a_softmax_over_pairs_and_terms_are_di
 def test_the_first_level_is_pulled_towards_the_others_unless_it_is_detached(batch, detach):
     hbi = built(detach_first=detach)
     first, other = (scores_of(*level) for level in levels_of(hbi, batch)[:2])
-    pulled = hbi._unlike(torch.stack([other, other.T]).detach(), torch.stack([first, first.T])).requires_grad
+    pulled = hbi.distilled(torch.stack([other, other.T]).detach(), torch.stack([first, first.T])).requires_grad
     assert pulled is not detach
 
 

@@ -45,10 +45,11 @@ class ClipBlocks:
     @torch.no_grad()
     def lend(self, transformer: Transformer) -> bool:
         """Give a transformer of these sizes the first blocks, as many as both have; returns whether it is such one."""
-        width = transformer.layers[0].linear1.in_features
-        if (width, transformer.heads, transformer.activation) != (self.width, self.heads, self.activation):
+        layers: Any = transformer.layers  # nn.TransformerEncoderLayers, which nn.ModuleList does not tell
+        sizes = (layers[0].linear1.in_features, transformer.heads, transformer.activation)
+        if sizes != (self.width, self.heads, self.activation):
             return False
-        for number, layer in enumerate(transformer.layers[: self.depth]):  # type: ignore[arg-type]
+        for number, layer in enumerate(layers[: self.depth]):
             layer.load_state_dict(self._block(number))
         return True
 

@@ -6,7 +6,7 @@ Masks are True on real positions.
 
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
-from accord.encoders.heads.interaction import BanzhafHead, TokenLevels, TokenMerge, Tokens, TokenVotes
+from accord.encoders.heads.interaction import BanzhafHead, TokenAnswers, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
@@ -41,6 +41,7 @@ __all__ = [
     "SharedGCN",
     "SparseMomentMap",
     "StepTower",
+    "TokenAnswers",
     "TokenLevels",
     "TokenMerge",
     "TokenVotes",

@@ -174,7 +174,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
             return {"total": loss, "error": loss.detach()}
         total, scores, terms = self.matched(levels, batch, step)
         if cfg.distill_weight and len(scores) > 1:
-            terms["distillation"] = _sum(self._unlike(each, scores[0]) for each in scores[1:])
+            terms["distillation"] = _sum(2 * self.distilled(each, scores[0]) for each in scores[1:])
             total = total + cfg.distill_weight * terms["distillation"]
         return {"total": total, **{name: value.detach() for name, value in terms.items()}}
 
@@ -243,11 +243,11 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         over_frames = kl_rows(found, wanted, row_mask=text.mask, column_mask=video.mask)
         return over_frames + kl_rows(found.mT, wanted.mT, row_mask=video.mask, column_mask=text.mask)
 
-    def _unlike(self, scores: Tensor, first: Tensor) -> Tensor:
-        """How far the scores of a level are from those of the first, both ways."""
+    def distilled(self, scores: Tensor, first: Tensor) -> Tensor:
+        """How far the scores of a level are from those of the first, the mean over tables of rows."""
         cfg = self.config
         reduction: Literal["batch", "numel"] = "numel" if cfg.distillation == "released" else "batch"
-        return 2 * kl_rows(scores, first, cfg.distill_temperature, reduction, detach_teacher=cfg.detach_first)
+        return kl_rows(scores, first, cfg.distill_temperature, reduction, detach_teacher=cfg.detach_first)
 
     # --- use ---
 
@@ -286,8 +286,9 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         """Tokens ``(B, N, D)`` in the common space, and which are real."""
         stream = self.encoders[modality](batch[modality], batch.get(f"{modality}_mask")).stream(STREAMS[modality])
         tokens, real = self.projections[modality](stream.values), stream.real()
-        ordered = modality == "video" and self.over_frames is not None
-        return (self.over_frames(tokens, real) if ordered else tokens), real
+        if modality == "video" and self.over_frames is not None:
+            tokens = self.over_frames(tokens, real)
+        return tokens, real
 
     def _over_frames(self, video: Encoder) -> AddedSteps:
         cfg, frames = self.config, video.input
