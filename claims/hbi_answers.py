@@ -1,8 +1,8 @@
 """HBI's answers to questions about strips of digits: with merged levels and the game, with levels alone, with neither.
 
 A clip shows six real digits one after the other. Half of the questions ask whether a digit is there (yes or no, one as
-often as the other), half which digit follows one that is there, so that words and frames have to be matched and frames
-kept in order. The baseline learns contrast and answers from words and frames alone, for as many steps.
+often as the other), so that words and frames have to be matched, half which digit comes first or last, so that frames
+have to be kept in order. The baseline learns contrast and answers from words and frames alone, for as many steps.
 
 1. What the method adds answers more questions. It could fail because levels merge what is alike in meaning, not what
    lies side by side in time.
@@ -59,10 +59,9 @@ def _asked(strips: Corpus, random: np.random.Generator) -> Corpus:
 
 
 def _question(shown: np.ndarray, random: np.random.Generator) -> tuple[str, str]:
-    once = [place for place in range(FRAMES - 1) if (shown == shown[place]).sum() == 1]
-    if once and random.random() < 0.5:
-        place = int(random.choice(once))
-        return f"what follows {WORDS[shown[place]]}", WORDS[shown[place + 1]]
+    if random.random() < 0.5:
+        which = int(random.integers(2))
+        return f"what comes {('first', 'last')[which]}", WORDS[shown[-which]]
     there = random.random() < 0.5
     digits = np.unique(shown) if there else np.setdiff1d(np.arange(len(WORDS)), shown)
     return f"is there a {WORDS[random.choice(digits)]}", "yes" if there else "no"

@@ -176,6 +176,8 @@ class TokenLevels(nn.Module):
 class TokenAnswers(nn.Module):
     """A classifier of what a clip and a question say together: the tokens of each pooled by their votes (HBI).
 
+    It has a hidden layer: what a linear one says of a clip would be the same whatever is asked.
+
     Args:
         dim: width D of a token.
         width: numbers that either side becomes.
@@ -190,13 +192,14 @@ class TokenAnswers(nn.Module):
     def __init__(self, dim: int, width: int, answers: int) -> None:
         super().__init__()
         self.text, self.video = nn.Linear(dim, width), nn.Linear(dim, width)
-        self.classifier = nn.Linear(2 * width, answers)
+        self.classifier = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, answers))
 
     def forward(self, text: Tokens, video: Tokens, kept: Tensor | None = None) -> Tensor:
         """Logits ``(B, A)`` in float32; ``kept (B, 2 width)`` are factors of a dropout, the video's numbers first."""
         pooled = [torch.einsum("bn,bnd->bd", side.votes, side.values) for side in (video, text)]
         read = torch.cat([self.video(pooled[0]), self.text(pooled[1])], dim=1)
-        return self.classifier(read if kept is None else read * kept).float()
+        logits: Tensor = self.classifier(read if kept is None else read * kept)
+        return logits.float()
 
 
 class BanzhafHead(nn.Module):
