@@ -203,9 +203,9 @@ def test_the_map_of_words_and_frames_is_what_the_first_reader_sees(batch):
     hbi = built().eval()
     text, video = levels_of(hbi, batch)[0]
     real = text.mask[:, :, None] & video.mask[:, None]
-    torch.testing.assert_close(hbi.word_frame(batch), hbi.readers[0](cosines_of(text, video), real))
+    torch.testing.assert_close(hbi.word_times(batch).similarity, hbi.readers[0](cosines_of(text, video), real))
     without = built(interaction_weight=0.0).eval()
-    torch.testing.assert_close(without.word_frame(batch), cosines_of(*levels_of(without, batch)[0]))
+    torch.testing.assert_close(without.word_times(batch).similarity, cosines_of(*levels_of(without, batch)[0]))
 
 
 def build_frames(bundle):

@@ -29,10 +29,11 @@ from accord.functional import (
     kl_rows,
     paired_similarity,
     token_interaction,
+    token_weights,
     weighted_interaction,
     world_size,
 )
-from accord.methods.abilities import AlignsFrames, Rescores
+from accord.methods.abilities import Rescores, TimesWords, WordTimes
 from accord.methods.base import Batch, DataInfo, Group, Optimiser, Stage, Step, TwoTower
 from accord.methods.duplicates import contrasted
 from accord.methods.video.hbi_settings import HbiConfig
@@ -43,7 +44,7 @@ WARM, TEACHER, TRAIN = "warm", "teacher", "train"  # the stages
 TEMPORAL = {"temporal": "transformer", "depth": 4, "heads": 8, "frames": 12}
 
 
-class Hbi(TwoTower, Rescores, AlignsFrames):
+class Hbi(TwoTower, Rescores, TimesWords):
     """HBI over any video encoder that gives frames and any text encoder that gives words.
 
     Batch keys: ``video (B, T, 3, H, W)``, ``video_mask (B, T)``, ``text (B, L)``, ``text_mask (B, L)``.
@@ -58,7 +59,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         >>> batch = {"video": torch.randn(2, 4, 3, 16, 16), "text": ids, "text_mask": mask}
         >>> sorted(hbi.loss(batch, Step(stage="train")))
         ['contrastive', 'distillation', 'interaction', 'logit_scale', 'total']
-        >>> hbi.word_frame(batch).shape == (2, ids.shape[1], 4)
+        >>> hbi.word_times(batch).similarity.shape == (2, ids.shape[1], 4)
         True
     """
 
@@ -276,11 +277,16 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         total = _sum(scores) / sum(weights)
         return total if modality == "text" else total.mT
 
-    def word_frame(self, batch: Batch) -> Tensor:
-        """What the first reader sees in each clip and its text; the cosines of a model that was trained without."""
+    def word_times(self, batch: Batch) -> WordTimes:
+        """What the first reader sees of words and frames; the cosines of a model that was trained without."""
         text, video = (self.levels[name](*self._tokens(name, batch), 1)[0] for name in STREAMS)
         cosines, real = _cosines(text, video)
-        return self.readers[0](cosines, real) if len(self.readers) else cosines
+        found = self.readers[0](cosines, real) if len(self.readers) else cosines
+        seconds = batch.get("video_times")
+        if seconds is None:
+            seconds = torch.arange(real.shape[2], device=real.device).expand(video.mask.shape)
+        weights = token_weights(found.flatten(0, 1), real.flatten(0, 1)).view_as(found)
+        return WordTimes(found, weights, seconds.float(), video.mask)
 
     def _tokens(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, D)`` in the common space, and which are real."""
