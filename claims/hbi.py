@@ -329,7 +329,7 @@ CLAIM = Claim(
         ),
     ],
     seeds=(1, 2, 3, 4, 5),
-    tune=Tuning(trials=9, seeds=(100,), metric=RECALL),
+    tune=Tuning(trials=6, seeds=(100,), metric=RECALL),
     tuning="Length, batch, merge ratios and the steps without the game were set for HBI by four designs on seed "
     "0, which is none of the record; weighted interaction alone took them over.",
 )

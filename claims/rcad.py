@@ -160,11 +160,12 @@ def fitted(method: Rcad, clips: Clips, slot: int, epochs: int, seed: int) -> int
 
 
 def batch_of(clips: Clips, rows: Any, wrong: Sequence[Sequence[Sequence[int]]]) -> Batch:
-    """Clips with their captions, the altered ones, and how alike the directions are."""
+    """Clips with their captions, the altered ones, and how alike these are: another digit is not alike at all."""
     said = clips.said[rows].tolist()
     ids, mask = Reader()([caption(one) for one in said])
     alike = [
-        [likeness(own[ACTION], other[ACTION]) for other in others] for own, others in zip(said, wrong, strict=True)
+        [float(own[:ACTION] == other[:ACTION]) * likeness(own[ACTION], other[ACTION]) for other in others]
+        for own, others in zip(said, wrong, strict=True)
     ]
     similarity = torch.tensor(alike)
     return {

@@ -30,12 +30,17 @@ SIDE, LENGTH = 32, 16
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def save_clip(folder: Path, *, old: bool = False, dim: int = 24) -> Path:
-    """A CLIP of two layers a tower; ``old`` as OpenAI's were saved, with another end token in its configuration."""
+def save_clip(folder: Path, *, old: bool = False, dim: int = 24, mlp: int | None = None) -> Path:
+    """A CLIP of two layers a tower; ``old`` as OpenAI's were saved, with another end token in its configuration.
+
+    Its MLPs are ``mlp`` times as wide as a token, as real ones are four times; None for one size in both towers.
+    """
     tokenizer = _clip_tokenizer()
     text = {**TOWER, "hidden_size": 48, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
     text["bos_token_id"], text["eos_token_id"] = tokenizer.bos_token_id, 2 if old else tokenizer.eos_token_id
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8}
+    for tower in (text, vision) if mlp else ():
+        tower["intermediate_size"] = mlp * tower["hidden_size"]
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=dim))
     _shake(model)

@@ -44,6 +44,7 @@ FRONT = {  # claim -> the question that says most about what its paper is known 
     "gram": "anchor to tuple",
     "gram_speech": "anchor to tuple",
     "hbi": "words and frames",
+    "hbi_answers": "answers",
     "hydra_pairs": "filter",
     "ila": "direction",
     "improved_vlp_baselines": "equal epochs",

@@ -6,8 +6,8 @@ from squares import PATCH, SIDE, square
 
 from accord.encoders import build_encoder
 from accord.errors import ConfigError
-from accord.explaining import FrameExplanation, draw_frames, explain_frames
-from accord.explaining.frames import standing_out
+from accord.explaining import FrameExplanation, draw_frames, explain_times
+from accord.explaining.times import standing_out
 from accord.methods import DataInfo, get_method
 from accord.training.artifact import Model
 
@@ -36,27 +36,27 @@ def clip(tmp_path):
 
 
 def test_every_word_has_what_the_method_says_of_its_best_token_and_each_real_frame(hbi, clip):
-    found = explain_frames(hbi, clip, TEXT)
+    found = explain_times(hbi, clip, TEXT)
     assert found.words == ("a", "red", "untaught", "square")
-    assert found.map.shape == (4, 3)
+    assert isinstance(found, FrameExplanation)
+    assert found.similarity.shape == found.weights.shape == (4, 3)
     assert len(found.frames) == len(found.seconds) == 3
     assert all(frame.size == (192, 192) for frame in found.frames)
-    again = explain_frames(hbi, clip, TEXT)
-    torch.testing.assert_close(again.map, found.map)
+    again = explain_times(hbi, clip, TEXT)
+    torch.testing.assert_close(again.similarity, found.similarity)
 
 
 def test_a_line_names_the_best_frame_and_how_far_it_stands_out():
     frames = (square("red", 0),) * 3
-    found = FrameExplanation(
-        frames, (0.0, 0.5, 1.0), "red ball", ("red", "ball"), torch.tensor([[0.0, 3, 0], [1, 1, 1]])
-    )
+    values = torch.tensor([[0.0, 3, 0], [1, 1, 1]])
+    found = FrameExplanation("red ball", ("red", "ball"), torch.tensor([0.0, 0.5, 1]), values, values, frames)
     assert list(found.columns) == ["word", "frame", "second", "above mean"]
     assert found.rows() == [("red", "2", "0.50", "1.4"), ("ball", "1", "0.00", "0.0")]
-    assert (standing_out(found.map)[1] == 0).all()
+    assert (standing_out(found.similarity)[1] == 0).all()
 
 
 def test_the_drawing_is_a_strip_with_a_frame_around_each_words_best(hbi, clip, tmp_path):
-    path = draw_frames(explain_frames(hbi, clip, TEXT), tmp_path / "new" / "frames.png")
+    path = draw_frames(explain_times(hbi, clip, TEXT), tmp_path / "new" / "frames.png")
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     assert pixels.shape[1] == 1200
     frame = np.abs(pixels - (0xE0, 0x20, 0x20)).max(axis=2) < 12
@@ -66,6 +66,8 @@ def test_the_drawing_is_a_strip_with_a_frame_around_each_words_best(hbi, clip, t
 
 def test_what_cannot_be_explained_is_refused(hbi, clip, model):
     with pytest.raises(ConfigError, match="the text is empty"):
-        explain_frames(hbi, clip, " ")
-    with pytest.raises(ConfigError, match="method fdt does not compare words with frames; methods that do: hbi"):
-        explain_frames(model, clip, "red")
+        explain_times(hbi, clip, " ")
+    with pytest.raises(
+        ConfigError, match=r"method fdt does not compare words with steps in time; methods that do: .*hbi"
+    ):
+        explain_times(model, clip, "red")

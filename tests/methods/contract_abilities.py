@@ -12,7 +12,6 @@ from torch import Tensor
 from accord.encoders.generation import Decoding
 from accord.methods.abilities import (
     Ability,
-    AlignsFrames,
     Answers,
     Captions,
     Classifies,
@@ -175,15 +174,6 @@ def times_words(method: TimesWords, batch: dict[str, Any]) -> None:
     assert (found.seconds.diff(dim=1)[found.mask[:, 1:]] > 0).all()
 
 
-def aligns_frames(method: AlignsFrames, batch: dict[str, Any]) -> None:
-    """Words against frames, nothing for padding."""
-    found = method.word_frame(batch)
-    assert found.shape == (*batch["text"].shape, batch["video"].shape[1])
-    assert found.isfinite().all()
-    assert (found[~batch["text_mask"]] == 0).all()
-    assert (found.mT[~batch["video_mask"]] == 0).all()
-
-
 def segments(method: Segments, batch: dict[str, Any]) -> None:
     """The number of a part for every pixel."""
     found = method.segment(batch, (12, 16))
@@ -327,7 +317,6 @@ CHECKS: dict[type[Ability], Check] = {
     SpeaksInConcepts: speaks_in_concepts,
     LocatesWords: locates_words,
     TimesWords: times_words,
-    AlignsFrames: aligns_frames,
     Segments: segments,
     Detects: detects,
     Tracks: tracks,

@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny_bundles
 from accord import pipeline
 from accord.data.corpus import open_corpus
 from accord.data.loading.order import OneOfEach
 from accord.encoders import build_encoder
+from accord.encoders.bundles import load_bundle
 from accord.errors import ConfigError, DataError
 from accord.evaluation.retrieval import evaluate_retrieval, rank_queries
 from accord.methods import DataInfo, Stage, Step, get_method
@@ -320,3 +322,31 @@ def test_what_is_adapted_is_named_as_space():
     encoder = build_encoder("sequence", POSES)
     with pytest.raises(ConfigError, match="name the run as space"):
         SignWindows({"adapt": True}, {"sequence": encoder}, DataInfo(classes=("up", "down")))
+
+
+def test_a_clip_bundle_brings_its_image_tower_for_the_windows(tmp_path):
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip', mlp=4)}")
+    settings = Cico.settings_from(bundle)
+    assert settings == {"dim": 24, "width": 32, "depth": 2, "heads": 2, "activation": "quick_gelu"}
+    steps = build_encoder("sequence", {"name": "steps", "features": 4, "length": 9})
+    method = Cico(settings, {"sequence": steps, "text": bundle.encoders["text"]}, DataInfo())
+    fresh = {name: value.clone() for name, value in method.tower.state_dict().items()}
+    taken = {"text projection", "logit scale", "tower of windows", "its projection"}
+    assert taken <= set(method.start_from(bundle))
+    model = bundle.encoders["image"].model
+    x = torch.randn(2, 9, 32)
+    with torch.no_grad():
+        theirs = model.encoder(inputs_embeds=model.pre_layrnorm(x)).last_hidden_state
+        theirs = model.post_layernorm(theirs) @ bundle.projections["image"].T
+        ours = method.tower.leave(method.tower.last_norm(method.tower.transformer(method.tower.norm(x))))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    same = [name for name, value in method.tower.state_dict().items() if torch.equal(value, fresh[name])]
+    assert same == ["positions", "enter.weight"]
+
+
+def test_a_tower_of_another_size_than_the_bundles_starts_at_random(tmp_path):
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip', mlp=4)}")
+    steps = build_encoder("sequence", {"name": "steps", "features": 4, "length": 9})
+    settings = {**Cico.settings_from(bundle), "width": 16}
+    method = Cico(settings, {"sequence": steps, "text": bundle.encoders["text"]}, DataInfo())
+    assert method.start_from(bundle) == ("text projection", "logit scale")

@@ -131,6 +131,7 @@ WAITING = {  # steps whose work hangs on what is in the batch
     "contrastive_gap": "leaves out rows with the caption of another",
     "gram": "compares the rows that have each modality",
     "hbi": "encodes the frames that each clip has",
+    "hbi_answers": "encodes the frames that each clip has",
     "meow": "keeps as many neighbours as the drawn graph has",
     "slotcon": "compares the slots that are active",
     "tcl": "scores the vocabulary for hidden words alone",

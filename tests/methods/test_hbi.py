@@ -101,7 +101,7 @@ def test_as_released_a_transposed_table_is_a_softmax_over_pairs_and_terms_are_di
 def test_the_first_level_is_pulled_towards_the_others_unless_it_is_detached(batch, detach):
     hbi = built(detach_first=detach)
     first, other = (scores_of(*level) for level in levels_of(hbi, batch)[:2])
-    pulled = hbi._unlike(torch.stack([other, other.T]).detach(), torch.stack([first, first.T])).requires_grad
+    pulled = hbi.distilled(torch.stack([other, other.T]).detach(), torch.stack([first, first.T])).requires_grad
     assert pulled is not detach
 
 
@@ -203,24 +203,60 @@ def test_the_map_of_words_and_frames_is_what_the_first_reader_sees(batch):
     hbi = built().eval()
     text, video = levels_of(hbi, batch)[0]
     real = text.mask[:, :, None] & video.mask[:, None]
-    torch.testing.assert_close(hbi.word_frame(batch), hbi.readers[0](cosines_of(text, video), real))
+    torch.testing.assert_close(hbi.word_times(batch).similarity, hbi.readers[0](cosines_of(text, video), real))
     without = built(interaction_weight=0.0).eval()
-    torch.testing.assert_close(without.word_frame(batch), cosines_of(*levels_of(without, batch)[0]))
+    torch.testing.assert_close(without.word_times(batch).similarity, cosines_of(*levels_of(without, batch)[0]))
 
 
-def test_a_clip_bundle_brings_its_projections_to_words_and_frames(tmp_path):
-    folder = tiny_bundles.save_clip(tmp_path / "clip")
-    bundle = load_bundle(f"clip:{folder}")
-    asked = get_method("hbi").encoders_from(None, bundle.name)["video"]
-    video = build_encoder("video", {"name": "frames", **asked["options"], "heads": 2})
-    hbi = get_method("hbi")(
-        {"dim": bundle.dim, "heads": 1, "head_width": 4},
-        {"video": video, "text": bundle.encoders["text"]},
-        DataInfo(),
-    )
-    assert {"text projection", "video projection", "logit scale"} <= set(hbi.start_from(bundle))
+def build_frames(bundle):
+    wish = get_method("hbi").encoders_from(None, bundle.name)["video"]
+    return build_encoder("video", {"name": wish["name"], **wish["options"]})
+
+
+def test_a_clip_bundle_brings_its_projections_and_its_text_blocks_for_frames(tmp_path):
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip', dim=48, mlp=4)}")
+    kind = get_method("hbi")
+    decided = {**kind.settings_from(bundle), "heads": 2, "head_width": 4}
+    assert decided["frame_layers"] == 4
+    hbi = kind(decided, {"video": build_frames(bundle), "text": bundle.encoders["text"]}, DataInfo())
+    taken = {"text projection", "video projection", "logit scale", "transformer over frames"}
+    assert taken <= set(hbi.start_from(bundle))
     torch.testing.assert_close(hbi.projections["video"].weight, bundle.projections["image"])
     torch.testing.assert_close(hbi.projections["text"].weight, bundle.projections["text"])
+    theirs = bundle.encoders["text"].model
+    positions = theirs.embeddings.position_embedding.weight[: len(hbi.over_frames.positions)]
+    torch.testing.assert_close(hbi.over_frames.positions, positions)
+    x = torch.randn(2, 5, 48)
+    for ours, block in zip(hbi.over_frames.transformer.layers, theirs.encoder.layers, strict=False):
+        torch.testing.assert_close(ours.self_attn.in_proj_weight[:48], block.self_attn.q_proj.weight)
+        found = block(x, attention_mask=None)  # without CLIP's causal mask
+        torch.testing.assert_close(
+            ours(x), found if isinstance(found, torch.Tensor) else found[0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_frames_are_read_in_order_after_their_projection(tmp_path):
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip', dim=48, mlp=4)}")
+    settings = {**get_method("hbi").settings_from(bundle), "heads": 2, "head_width": 4}
+    hbi = get_method("hbi")(settings, {"video": build_frames(bundle), "text": bundle.encoders["text"]}, DataInfo())
+    hbi.start_from(bundle)
+    video = torch.randn(1, 12, 3, 32, 32)
+    mask = torch.arange(12)[None] < 7
+    features = hbi.eval().token_features({"video": video, "video_mask": mask})["video"]
+    pictures = bundle.encoders["image"](video[0, :7]).pooled @ bundle.projections["image"].T
+    read = hbi.over_frames.transformer((pictures + hbi.over_frames.positions[:7])[None])[0]
+    torch.testing.assert_close(features.sequence()[0][0, :7], pictures + read, atol=1e-4, rtol=1e-4)
+
+
+def test_a_bundle_of_other_sizes_leaves_the_blocks_over_frames_as_they_are(tmp_path):
+    bundle = load_bundle(f"clip:{tiny_bundles.save_clip(tmp_path / 'clip')}")
+    settings = {**get_method("hbi").settings_from(bundle), "heads": 2, "head_width": 4}
+    hbi = get_method("hbi")(settings, {"video": build_frames(bundle), "text": bundle.encoders["text"]}, DataInfo())
+    before = hbi.over_frames.positions.detach().clone()
+    taken = hbi.start_from(bundle)
+    assert "video projection" in taken
+    assert "transformer over frames" not in taken
+    torch.testing.assert_close(hbi.over_frames.positions, before)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +264,7 @@ def test_a_clip_bundle_brings_its_projections_to_words_and_frames(tmp_path):
     [
         ({"merge_ratios": [0.5, 0.0]}, "shares in"),
         ({"heads": 3}, "must divide dim = 16"),
+        ({"frame_layers": 1, "frame_heads": 3}, "frame_heads = 3: must divide dim = 16"),
         ({"level_weights": [1.0, 1.0, 1.0, 1.0]}, "at most one for each of 3 levels"),
         ({"level_weights": [0.0]}, "not all 0"),
     ],

@@ -11,6 +11,7 @@ from accord.data.columns import Columns
 from accord.data.corpus import Corpus
 from accord.errors import DataError
 from accord.pipeline.judgement import _files
+from accord.pipeline.rows import media_files
 from accord.searching.query import _embedded_modality
 from accord.searching.rows import file_paths
 
@@ -35,6 +36,13 @@ def test_a_folder_of_frames_is_one_clip_for_a_model_of_clips(frames):
     assert (len(files), modality) == (4, "image")
     with pytest.raises(DataError, match="holds no file that the model embeds"):
         _files([frames], SimpleNamespace(modalities=("audio", "text")))
+
+
+def test_a_picture_among_films_makes_their_folder_no_clip(frames):
+    (frames / "left" / "film.mp4").touch()
+    assert _files([frames], OF_CLIPS) == ([frames / "left" / "film.mp4", frames / "right"], "video")
+    assert list(media_files(frames / "left", "video")) == [frames / "left" / "film.mp4"]
+    assert list(media_files(frames / "right", "video")) == [frames / "right"]
 
 
 def test_an_animation_is_a_clip_for_a_model_that_reads_no_pictures(tmp_path):

@@ -61,7 +61,7 @@ def test_a_method_that_cannot_explain_names_those_that_can(shapes, tmp_path) -> 
 
 
 def test_explainers_offer_concepts_places_and_times_of_words_parts_or_what_they_fill_in() -> None:
-    assert set(explainers().split(", ")) == {"cico", "cross_video_mae", "fdt", "filip", "hbi", "slotcon"}
+    assert set(explainers().split(", ")) == {"cico", "cross_video_mae", "fdt", "filip", "hbi", "hbi_answers", "slotcon"}
 
 
 def test_without_words_a_match_cannot_be_explained(trained, shapes) -> None:

@@ -1,4 +1,4 @@
-"""``accord caption``: words for pictures."""
+"""``accord caption``: words for pictures and clips."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ class Writing(StrEnum):
 
 def caption(
     run: RunArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures (clips, for a run of clips), or folders.")
+    ],
     question: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Answer this about each picture; the run must answer questions."),
+        typer.Option(metavar="TEXT", help="Answer this about each of them; the run must answer questions."),
     ] = None,
     method: Annotated[
         Writing, typer.Option(help="beam: the likeliest caption found; greedy: faster; nucleus: sampled, varied.")
@@ -51,9 +53,10 @@ def caption(
     device: DeviceOption = Device.auto,
     workers: WorkersOption = None,
 ) -> None:
-    """Write a caption for each picture, with its mean log-likelihood per token; nearer to 0 is likelier.
+    """Write a caption for each picture or clip, with its mean log-likelihood per token; nearer to 0 is likelier.
 
-    The run's method must write captions, as coca does. A picture that cannot be read is left out, and named on stderr.
+    The run's method must write captions, as coca does, or answer questions. What cannot be read is left out, and named
+    on stderr.
     """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+ActivationName = Literal["gelu", "quick_gelu"]
+
 
 class Transformer(nn.Module):
-    """A stack of pre-norm blocks: ``x += attention(LN(x)); x += MLP(LN(x))``, MLP ratio 4, GELU, no dropout.
+    """A stack of pre-norm blocks: ``x += attention(LN(x)); x += MLP(LN(x))``, MLP ratio 4, no dropout.
 
     Args:
         width: width w of a token.
         depth: number n of blocks.
         heads: attention heads; divides ``width``.
         causal: a position sees itself and those before it only.
+        activation: inside the MLP; that of CLIP's towers is ``quick_gelu``.
 
     Example:
         >>> Transformer(width=8, depth=1, heads=2)(torch.zeros(2, 5, 8)).shape
         torch.Size([2, 5, 8])
     """
 
-    def __init__(self, width: int, depth: int, heads: int, *, causal: bool = False) -> None:
+    def __init__(
+        self, width: int, depth: int, heads: int, *, causal: bool = False, activation: ActivationName = "gelu"
+    ) -> None:
         super().__init__()
-        self.causal, self.heads = causal, heads
+        self.causal, self.heads, self.activation = causal, heads, activation
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                width,
+                heads,
+                4 * width,
+                dropout=0.0,
+                activation=_function(activation),
+                batch_first=True,
+                norm_first=True,
             )
             for _ in range(depth)
         )
@@ -67,6 +78,15 @@ class Transformer(nn.Module):
         if self.causal:  # padding follows the last real position, which the causal mask hides already
             return torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1), None
         return None, None if mask is None else ~mask
+
+
+def _function(activation: ActivationName) -> Any:
+    """What PyTorch's layers are told, which know only one of them by name."""
+    if activation == "gelu":
+        return activation
+    from timm.layers.activations import quick_gelu
+
+    return quick_gelu
 
 
 class CrossTransformer(nn.Module):

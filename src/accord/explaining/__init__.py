@@ -4,16 +4,15 @@ Each way to explain is a file that ends with its declaration: which ability it l
 that a method has, the first is taken. What a method finds in time is drawn by :func:`draw_moments`.
 """
 
-from accord.explaining import concepts, filled, frames, parts, times, words
+from accord.explaining import concepts, filled, parts, times, words
 from accord.explaining.base import Explanation, Way
 from accord.explaining.concepts import ConceptExplanation, SharedConcept, Witness, explain_concepts
 from accord.explaining.figure import draw_concepts, draw_parts, draw_words
 from accord.explaining.filled import FilledExplanation, explain_filled
-from accord.explaining.frames import FrameExplanation, explain_frames
 from accord.explaining.moments import MomentLine, draw_moments
 from accord.explaining.parts import PartsExplanation, explain_parts
 from accord.explaining.timelines import draw_filled, draw_frames, draw_times
-from accord.explaining.times import TimeExplanation, explain_times
+from accord.explaining.times import FrameExplanation, TimeExplanation, explain_times
 from accord.explaining.words import WordExplanation, WordMap, explain_words
 
 __all__ = [
@@ -39,10 +38,9 @@ __all__ = [
     "draw_words",
     "explain_concepts",
     "explain_filled",
-    "explain_frames",
     "explain_parts",
     "explain_times",
     "explain_words",
 ]
 
-WAYS = (words.WAY, frames.WAY, concepts.WAY, times.WAY, parts.WAY, filled.WAY)
+WAYS = (words.WAY, concepts.WAY, times.WAY, parts.WAY, filled.WAY)

@@ -12,8 +12,7 @@ from matplotlib.patches import Rectangle
 
 from accord.explaining.figure import FRAME, INK, MARK, MUTED, WIDTH, blank, save_figure
 from accord.explaining.filled import FilledExplanation
-from accord.explaining.frames import FrameExplanation, standing_out
-from accord.explaining.times import TimeExplanation
+from accord.explaining.times import FrameExplanation, TimeExplanation, standing_out
 
 
 def draw_filled(explanation: FilledExplanation, path: str | Path, columns: int = 8) -> Path:
@@ -98,7 +97,7 @@ def draw_frames(explanation: FrameExplanation, path: str | Path) -> Path:
         2, 1, **edges, top=1 - 0.3 / height, bottom=0.1 / height, height_ratios=(side, 0.3 * max(words, 1)), hspace=0.03
     )
     strip, table = blank(figure.add_subplot(grid[0])), figure.add_subplot(grid[1])
-    for place, (frame, second) in enumerate(zip(explanation.frames, explanation.seconds, strict=True)):
+    for place, (frame, second) in enumerate(zip(explanation.frames, explanation.seconds.tolist(), strict=True)):
         strip.imshow(frame, extent=(place + 0.02, place + 0.98, 0, 1))
         strip.text(place + 0.5, 1.03, f"{second:.1f} s", fontsize=9, color=MUTED, ha="center", va="bottom")
     strip.set(xlim=(0, count), ylim=(0, 1), aspect="auto")
@@ -107,7 +106,7 @@ def draw_frames(explanation: FrameExplanation, path: str | Path) -> Path:
     table.tick_params(length=0)
     table.spines[:].set_visible(False)
     if words:
-        heat = standing_out(explanation.map).numpy()
+        heat = standing_out(explanation.similarity).numpy()
         table.imshow(heat, cmap="Blues", vmin=0, vmax=2, extent=(0, count, words, 0), aspect="auto")
         for place, best in enumerate(heat.argmax(axis=1)):
             table.add_patch(Rectangle((best, place), 1, 1, fill=False, color=FRAME, linewidth=1.8))

@@ -245,7 +245,8 @@ class WordTimes:
     """When each word of a text is meant by a clip or a sequence.
 
     Args:
-        similarity: ``(B, L, N)`` of every token of the text with every step, 0 for padding.
+        similarity: ``(B, L, N)`` of every token of the text with every step, 0 for padding; to be compared within a
+            token.
         weights: ``(B, L, N)`` how much each token attends to each step; those of a token sum to 1.
         seconds: ``(B, N)`` when each step begins.
         mask: ``(B, N)`` bool, True where there is a step.
@@ -258,26 +259,13 @@ class WordTimes:
 
 
 class TimesWords(Ability):
-    """Traces words to the steps of a sequence or the windows of a clip (CiCo)."""
+    """Traces words to the steps of a sequence, or the frames or windows of a clip (CiCo, HBI)."""
 
     does = "compare words with steps in time"
 
     @abstractmethod
     def word_times(self, batch: Batch) -> WordTimes:
         """Which step speaks for which word of its row."""
-
-
-class AlignsFrames(Ability):
-    """Traces words to the frames of a clip (HBI)."""
-
-    does = "compare words with frames"
-
-    @abstractmethod
-    def word_frame(self, batch: Batch) -> Tensor:
-        """How much every word of a row has to do with every frame of its clip ``(B, L, T)``, 0 for padding.
-
-        Values are to be compared within a word.
-        """
 
 
 # --- places and times ---

@@ -186,6 +186,7 @@ class DataInfo:
         datasets: names of the data sets that rows are of; ``batch["dataset_id"]`` counts them.
         mask_classes: class names of ``segmentation``, empty where not known.
         instance_classes: class names of boxes, instances and tracks, which ``instance_label`` counts.
+        answers: the commonest of ``answers``, the commonest first, in lower case.
     """
 
     rows: int = 0
@@ -196,6 +197,7 @@ class DataInfo:
     datasets: tuple[str, ...] = ()
     mask_classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Self:

@@ -49,6 +49,7 @@ _MODULES = {
     "cico": "accord.methods.video.cico",
     "ila": "accord.methods.video.ila",
     "hbi": "accord.methods.video.hbi",
+    "hbi_answers": "accord.methods.video.hbi_answers",
     "meow": "accord.methods.graph.meow",
     "adameow": "accord.methods.graph.meow",
     "simcse": "accord.methods.text.simcse",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from accord.data.corpus import Corpus, open_corpus
-from accord.data.fields import declared, encoded_fields, read_by
+from accord.data.fields import declared, encoded_fields, read_by, text_fields
 from accord.data.reading.sources import announce
 from accord.data.recipe import Prepared, prepare
 from accord.data.splits import Splits
@@ -32,6 +33,8 @@ from accord.pipeline.config import RANDOM, EncoderConfig, RunConfig, added_targe
 from accord.training.device import resolve_device
 from accord.training.model import Model
 from accord.training.named import named_model
+
+_MOST_ANSWERS = 10_000  # that a model is told of
 
 
 def prepare_run(
@@ -98,9 +101,9 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     torch.manual_seed(config.training.seed)
     choices = _choices(config, kind, parsed, corpus)
     ready: dict[str, Any] = {**({} if space is None else dict(space.encoders.items())), **(given or {})}
-    targets = (*kind.targets, *added_targets(config))
+    said = _said(corpus, kind.reads(parsed), (*kind.targets, *added_targets(config)))
     encoders = {
-        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, targets)
+        name: ready[name] if name in ready else _encoder(name, choices, corpus, bundle, said)
         for name in kind.wants(parsed)
     }
     method = kind(parsed, encoders, data_info(corpus, config.data.definitions))
@@ -195,7 +198,7 @@ def _reason(asked: EncoderConfig, chosen: EncoderConfig, method: str | None) -> 
 
 
 def _encoder(
-    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, targets: Sequence[str]
+    modality: str, choices: Mapping[str, Choice], corpus: Corpus, bundle: Bundle | None, said: list[str]
 ) -> Encoder:
     if modality not in choices:
         there = ", ".join(registry.encoder_names(read_by(modality))) or "none so far"
@@ -209,18 +212,19 @@ def _encoder(
         _spec(modality, config, corpus),
         weights=False if config.weights == RANDOM else config.weights or True,
         freeze=config.freeze,
-        texts=_texts(targets, corpus) if modality == "text" else None,
+        texts=said if modality == "text" else None,
         because=because,
     )
 
 
-def _texts(targets: Sequence[str], corpus: Corpus) -> list[str]:
-    """What a tokenizer learns from: captions and what targets say in words; without these, the names of classes."""
-    captions = [caption for row in corpus.texts() for caption in row]
+def _said(corpus: Corpus, read: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """What a tokenizer learns from: captions, other texts that are read and what targets say; else names of classes."""
+    texts = ("text", *(field for field in text_fields() if field in read and field != "text"))
+    captions = [caption for field in texts for row in corpus.texts(field) for caption in row]
     fields = dict.fromkeys(field for name in targets if (field := get_target(name).texts))
     cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
-    said = [str(text) for field, cell in cells for text in listed(cell, field) if text]
-    return captions + said or [readable(name) for name in (*corpus.classes, *corpus.instance_classes)]
+    others = [str(text) for field, cell in cells for text in listed(cell, field) if text]
+    return captions + others or [readable(name) for name in (*corpus.classes, *corpus.instance_classes)]
 
 
 def _spec(modality: str, config: EncoderConfig, corpus: Corpus) -> dict[str, Any]:
@@ -310,7 +314,14 @@ def data_info(corpus: Corpus, definitions: Mapping[str, str]) -> DataInfo:
         mask_classes=corpus.mask_classes,
         instance_classes=corpus.instance_classes,
         datasets=corpus.dataset_names,
+        answers=_answers(corpus),
     )
+
+
+def _answers(corpus: Corpus) -> tuple[str, ...]:
+    """The commonest answers of the rows, of which equally common ones stand in the order of the rows."""
+    counts = Counter(answer.lower() for row in corpus.texts("answers") for answer in row)
+    return tuple(answer for answer, _ in counts.most_common(_MOST_ANSWERS))
 
 
 def readable(name: str) -> str:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from accord.data.corpus import Corpus
-from accord.data.modalities import get_modality
 from accord.data.reading.lengths import seconds_of
-from accord.data.reading.media import IMAGE_SUFFIXES, Unreadable
-from accord.data.reading.video import holds_pictures
+from accord.data.reading.media import Unreadable
 from accord.errors import ConfigError, DataError, listed
 from accord.explaining.moments import MomentLine, draw_moments
 from accord.files import FIGURE, check_replaceable, write_atomically
 from accord.methods.abilities import FindsMoments, Moments
 from accord.pipeline.model import load
-from accord.pipeline.rows import readable_files
+from accord.pipeline.rows import media_files, readable_files
 from accord.training.model import Model
 
 EVERY = 1 << 20  # more moments than a map has
@@ -90,7 +85,7 @@ def ground(
     model.able(FindsMoments)
     field = _subject(model)
     given = [files] if isinstance(files, str | Path) else files
-    corpus, paths = readable_files(field, [path for item in given for path in _media(Path(item), field)])
+    corpus, paths = readable_files(field, [path for item in given for path in media_files(Path(item), field)])
     lengths = [_length(path, model, field) if duration is None else duration for path in paths]
     rows = _asked(corpus, sentences, lengths)
     answers = _answers(model, rows, most=top, overlap=nms)
@@ -130,33 +125,6 @@ def _subject(model: Model) -> str:
             "is one of them: use accord evaluate --task moments on rows"
         )
     return subjects[0]
-
-
-def _media(path: Path, field: str) -> Iterator[Path]:
-    """The file or folder of frames itself, or the media in a folder and below, by name.
-
-    Raises:
-        DataError: there is nothing there.
-    """
-    kind = get_modality(field)
-    if path.is_file() or (field == "video" and holds_pictures(path) and not _holds_animations(path)):
-        yield path
-        return
-    if not path.is_dir():
-        raise DataError(f"there is no {path}: give {kind.items}, or a folder that holds some")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in kind.suffixes | kind.also)
-    if not found:
-        raise DataError(f"{path} holds no {kind.items}, in no folder below either")
-    yield from found
-
-
-def _holds_animations(folder: Path) -> bool:
-    """Whether pictures in a folder are clips by themselves, and so no frames of one."""
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            with suppress(OSError), Image.open(file) as image:
-                return getattr(image, "is_animated", False)
-    return False
 
 
 def _length(path: Path, model: Model, field: str) -> float:

@@ -5,17 +5,21 @@ No verb leaves a row or a file out without a word, and none puts another in its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from accord.data.check import check_media
 from accord.data.corpus import Corpus, corpus_from_items, open_corpus
+from accord.data.modalities import get_modality
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.reading.media import NO_VALUE
+from accord.data.reading.media import IMAGE_SUFFIXES, NO_VALUE
 from accord.data.reading.sources import announce, cache_folder
+from accord.data.reading.video import holds_pictures
 from accord.data.recipe import DataConfig, Prepared
 from accord.data.splits import Splits
 from accord.data.targets import TARGETS, fields_of
@@ -181,3 +185,30 @@ def readable_items(corpus: Corpus) -> tuple[Corpus, list[int]]:
         first = next(iter(bad.values()))
         raise DataError(f"none of {len(corpus)} files can be read: {first.file} is the first ({first.reason})")
     return corpus.select(np.array(kept)), kept
+
+
+def media_files(path: Path, field: str) -> Iterator[Path]:
+    """The file or folder of frames itself, or the media in a folder and below, by name.
+
+    Raises:
+        DataError: there is nothing there.
+    """
+    kind = get_modality(field)
+    if path.is_file() or (field == "video" and holds_pictures(path) and not _holds_animations(path)):
+        yield path
+        return
+    if not path.is_dir():
+        raise DataError(f"there is no {path}: give {kind.items}, or a folder that holds some")
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in kind.suffixes | kind.also)
+    if not found:
+        raise DataError(f"{path} holds no {kind.items}, in no folder below either")
+    yield from found
+
+
+def _holds_animations(folder: Path) -> bool:
+    """Whether pictures in a folder are clips by themselves, and so no frames of one."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            with suppress(OSError), Image.open(file) as image:
+                return getattr(image, "is_animated", False)
+    return False

@@ -63,12 +63,15 @@ def read_video(
 
 
 def holds_pictures(path: str | Path) -> bool:
-    """Whether a path is that of a folder of frames.
+    """Whether a path is that of a folder of frames: of pictures, and no films among which they happen to lie.
 
     >>> holds_pictures("no such folder")
     False
     """
-    return os.path.isdir(path) and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in os.listdir(path))
+    if not os.path.isdir(path):
+        return False
+    kinds = {Path(name).suffix.lower() for name in os.listdir(path)}
+    return not kinds.isdisjoint(IMAGE_SUFFIXES) and kinds.isdisjoint(VIDEO_SUFFIXES)
 
 
 def is_video(content: bytes) -> bool:

@@ -6,17 +6,18 @@ Masks are True on real positions.
 
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
-from accord.encoders.heads.interaction import BanzhafHead, TokenLevels, TokenMerge, Tokens, TokenVotes
+from accord.encoders.heads.interaction import BanzhafHead, TokenAnswers, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
 from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
-from accord.encoders.heads.sequence import StepTower
+from accord.encoders.heads.sequence import AddedSteps, StepTower
 from accord.encoders.heads.tokens import AttentionalPooler, PrefixProjector, QueryMLP, prepend
 
 __all__ = [
     "Activation",
+    "AddedSteps",
     "AttentionalPooler",
     "BanzhafHead",
     "ConvHead",
@@ -40,6 +41,7 @@ __all__ = [
     "SharedGCN",
     "SparseMomentMap",
     "StepTower",
+    "TokenAnswers",
     "TokenLevels",
     "TokenMerge",
     "TokenVotes",

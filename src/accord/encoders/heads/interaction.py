@@ -1,4 +1,4 @@
-"""Parts of HBI (Jin et al. 2023, CVPR): words merged to phrases and frames to scenes, and a reader of their cosines."""
+"""Parts of HBI (Jin et al. 2023, CVPR): phrases of words and scenes of frames, a reader of their cosines, answers."""
 
 from __future__ import annotations
 
@@ -171,6 +171,35 @@ class TokenLevels(nn.Module):
             values = values.float()
             found.append(Tokens(values, mask, votes(values, mask)))
         return found
+
+
+class TokenAnswers(nn.Module):
+    """A classifier of what a clip and a question say together: the tokens of each pooled by their votes (HBI).
+
+    It has a hidden layer: what a linear one says of a clip would be the same whatever is asked.
+
+    Args:
+        dim: width D of a token.
+        width: numbers that either side becomes.
+        answers: A.
+
+    Example:
+        >>> side = Tokens(torch.randn(2, 3, 8), torch.ones(2, 3, dtype=torch.bool), torch.full((2, 3), 1 / 3))
+        >>> TokenAnswers(8, width=4, answers=5)(side, side).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, dim: int, width: int, answers: int) -> None:
+        super().__init__()
+        self.text, self.video = nn.Linear(dim, width), nn.Linear(dim, width)
+        self.classifier = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, answers))
+
+    def forward(self, text: Tokens, video: Tokens, kept: Tensor | None = None) -> Tensor:
+        """Logits ``(B, A)`` in float32; ``kept (B, 2 width)`` are factors of a dropout, the video's numbers first."""
+        pooled = [torch.einsum("bn,bnd->bd", side.votes, side.values) for side in (video, text)]
+        read = torch.cat([self.video(pooled[0]), self.text(pooled[1])], dim=1)
+        logits: Tensor = self.classifier(read if kept is None else read * kept)
+        return logits.float()
 
 
 class BanzhafHead(nn.Module):

@@ -22,8 +22,11 @@ from accord.data.augmenting.views import View
 from accord.data.inputs import SequenceInput, VideoInput
 from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
+from accord.encoders.bundles import Bundle
+from accord.encoders.clip_blocks import clip_blocks
 from accord.encoders.heads import StepTower
 from accord.encoders.pooling import masked_mean
+from accord.encoders.transformer import ActivationName
 from accord.encoders.windows import WindowEncoder
 from accord.errors import ConfigError
 from accord.functional import (
@@ -46,7 +49,7 @@ Tokens = tuple[Tensor, Tensor]  # (B, N, D) unit norm, (B, N) which are real
 class CicoConfig(settings.Config):
     """Settings of :class:`Cico`; defaults from the paper's code, but for the tower, which fits two cores.
 
-    The paper's tower has a width of 768, 12 blocks and 12 heads.
+    The paper's tower has a width of 768, 12 blocks and 12 heads, as the image tower of the CLIP that it starts from.
     """
 
     modality: Literal["sequence", "video"] = Field("sequence", description="what is matched with texts")
@@ -54,6 +57,7 @@ class CicoConfig(settings.Config):
     width: int = Field(256, ge=1, description="width of the tower over the windows; a multiple of heads")
     depth: int = Field(2, ge=1, description="its blocks")
     heads: int = Field(4, ge=1, description="its attention heads")
+    activation: ActivationName = Field("gelu", description="inside its MLPs; that of CLIP is quick_gelu")
     alignment_temperature: float = Field(0.07, gt=0, description="of the softmax over a token's partners")
     mask_inner: bool = Field(True, description="leave padding out of that softmax (released code: false)")
     mix: float = Field(0.5, ge=0, le=1, description="share of the direction from windows to words in loss and score")
@@ -95,7 +99,8 @@ class Cico(TwoTower, Rescores, TimesWords):
         cfg, steps = self.config, encoders[self.config.modality]
         if cfg.width % cfg.heads:
             raise ConfigError(f"method {self.name}: heads = {cfg.heads} must divide width = {cfg.width}")
-        self.tower = StepTower(steps.token_dim, cfg.dim, _most_tokens(steps), cfg.width, cfg.depth, cfg.heads)
+        sizes = (cfg.width, cfg.depth, cfg.heads, cfg.activation)
+        self.tower = StepTower(steps.token_dim, cfg.dim, _most_tokens(steps), *sizes)
         self.projections = nn.ModuleDict({"text": nn.Linear(encoders["text"].token_dim, cfg.dim, bias=False)})
         self.logit_scale = LogitScale(1 / cfg.temperature, cfg.max_logit_scale)
         self.register_buffer("sentences", torch.arange(data.rows))  # which text each row has
@@ -109,6 +114,26 @@ class Cico(TwoTower, Rescores, TimesWords):
     def default_encoders(cls, config: Any) -> Mapping[str, Mapping[str, Any]]:
         """Features as they are, or the frames of clips."""
         return {"sequence": {"name": "steps"}} if config.modality == "sequence" else {}
+
+    @classmethod
+    def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
+        """The size of the space, and those of the tower over windows, which is a CLIP's image tower."""
+        blocks = clip_blocks(bundle.encoders.get("image"))
+        sizes = ("width", "depth", "heads", "activation") if blocks else ()
+        return super().settings_from(bundle) | {name: getattr(blocks, name) for name in sizes}
+
+    def start_from(self, bundle: Bundle) -> tuple[str, ...]:
+        """What fits, and for the tower the blocks, norms and projection of a CLIP's image tower."""
+        taken, blocks = super().start_from(bundle), clip_blocks(bundle.encoders.get("image"))
+        if blocks is None or not blocks.lend(self.tower.transformer):
+            return taken
+        for norm, name in ((self.tower.norm, "ln_pre"), (self.tower.last_norm, "ln_post")):
+            norm.load_state_dict({part: blocks.state[f"{name}.{part}"] for part in ("weight", "bias")})
+        matrix = bundle.projections["image"]
+        if self.tower.leave.weight.shape != matrix.shape:
+            return *taken, "tower of windows"
+        self.tower.leave.load_state_dict({"weight": matrix})
+        return *taken, "tower of windows", "its projection"
 
     @classmethod
     def settings_from_space(cls, space: Method) -> dict[str, Any]:

@@ -10,30 +10,33 @@ everything is trained, and a head at each level learns from the teacher, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from accord import config as settings
+from accord.data.inputs import VideoInput
 from accord.data.loading.features import Features
 from accord.encoders.base import Encoder
 from accord.encoders.bundles import Bundle
-from accord.encoders.heads import BanzhafHead, TokenLevels, Tokens
+from accord.encoders.clip_blocks import clip_blocks
+from accord.encoders.heads import AddedSteps, BanzhafHead, TokenLevels, Tokens
 from accord.encoders.video import FrameEncoder
 from accord.functional import (
     contrastive_loss,
     kl_rows,
     paired_similarity,
     token_interaction,
+    token_weights,
     weighted_interaction,
     world_size,
 )
-from accord.methods.abilities import AlignsFrames, Rescores
+from accord.methods.abilities import Rescores, TimesWords, WordTimes
 from accord.methods.base import Batch, DataInfo, Group, Optimiser, Stage, Step, TwoTower
 from accord.methods.duplicates import contrasted
+from accord.methods.video.hbi_settings import HbiConfig
 from accord.state import LogitScale
 
 STREAMS = {"text": "words", "video": "frames"}
@@ -41,68 +44,7 @@ WARM, TEACHER, TRAIN = "warm", "teacher", "train"  # the stages
 TEMPORAL = {"temporal": "transformer", "depth": 4, "heads": 8, "frames": 12}
 
 
-class HbiConfig(settings.Config):
-    """Settings of :class:`Hbi`; defaults from the paper, but where a description says so.
-
-    The paper pads every caption to 24 tokens and merges padding as well, so that no level has fewer than two. Here a
-    row is merged by its own tokens.
-    """
-
-    dim: int = Field(512, ge=1, description="size of the space that tokens are compared in; a multiple of heads")
-    merge_ratios: tuple[float, ...] = Field((0.25, 0.5), description="tokens of each further level for one of the last")
-    fewest_tokens: int = Field(2, ge=1, description="tokens of a level at least, of a row that has as many (paper: 1)")
-    neighbours: int = Field(3, ge=1, description="nearest tokens that the density of a token is made of")
-    heads: int = Field(8, ge=1, description="attention heads of merged tokens")
-    head_width: int = Field(64, ge=1, description="channels of the heads that read interactions from cosines")
-    interaction_weight: float = Field(
-        1.0, ge=0, description="of the distillation of interactions; 0 is without teacher"
-    )
-    distill_weight: float = Field(2.0, ge=0, description="of the distillation of the first level's scores into others")
-    distillation: Literal["rows", "released"] = Field(
-        "rows", description="mean over rows of tables and without padding, or as released"
-    )
-    distill_temperature: float = Field(1.0, gt=0, description="divides scores that are distilled")
-    detach_first: bool = Field(
-        False, description="scores of the first level are not pulled towards those of the others"
-    )
-    game: Literal["textbook", "released"] = Field(
-        "textbook", description="pay-offs of coalitions, see functional.token_interaction"
-    )
-    game_scale: float = Field(1000.0, gt=0, description="factor on the cosines in the game")
-    coalitions: int = Field(100, ge=1, description="coalitions drawn at each step of the teacher")
-    warm_epochs: int = Field(
-        0, ge=0, description="epochs without the game before the teacher's, for encoders that start at random"
-    )
-    teacher_epochs: int = Field(10, ge=1, description="epochs of the teacher alone")
-    teacher_lr: float = Field(0.01, gt=0, description="its learning rate")
-    padding: Literal["left out", "zero"] = Field(
-        "left out", description="of the maxima; or a similarity of 0 that can be chosen, as in the released code"
-    )
-    level_weights: tuple[float, ...] = Field((1.0,), description="of the levels in the score of a finished model")
-    temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
-    learn_temperature: bool = Field(True, description="train the logit scale")
-    max_logit_scale: float = Field(100.0, gt=1, description="upper clamp of the logit scale after each step")
-    encoder_lr: float = Field(1e-3, gt=0, description="learning rate of pretrained encoders over that of other parts")
-    duplicates: Literal["negatives", "positives", "ignored"] = Field(
-        "negatives", description="what rows of a batch with the same caption are to each other"
-    )
-
-    @model_validator(mode="after")
-    def _levels_fit(self) -> HbiConfig:
-        if any(not 0 < ratio <= 1 for ratio in self.merge_ratios):
-            raise ValueError(f"merge_ratios = {list(self.merge_ratios)}: expected shares in (0, 1]")
-        if self.merge_ratios and self.dim % self.heads:
-            raise ValueError(f"heads = {self.heads}: must divide dim = {self.dim}")
-        weights, levels = self.level_weights, 1 + len(self.merge_ratios)
-        if not 1 <= len(weights) <= levels or min(weights) < 0 or not sum(weights):
-            raise ValueError(
-                f"level_weights = {list(weights)}: expected at most one for each of {levels} levels, none negative and "
-                "not all 0"
-            )
-        return self
-
-
-class Hbi(TwoTower, Rescores, AlignsFrames):
+class Hbi(TwoTower, Rescores, TimesWords):
     """HBI over any video encoder that gives frames and any text encoder that gives words.
 
     Batch keys: ``video (B, T, 3, H, W)``, ``video_mask (B, T)``, ``text (B, L)``, ``text_mask (B, L)``.
@@ -117,7 +59,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         >>> batch = {"video": torch.randn(2, 4, 3, 16, 16), "text": ids, "text_mask": mask}
         >>> sorted(hbi.loss(batch, Step(stage="train")))
         ['contrastive', 'distillation', 'interaction', 'logit_scale', 'total']
-        >>> hbi.word_frame(batch).shape == (2, ids.shape[1], 4)
+        >>> hbi.word_times(batch).similarity.shape == (2, ids.shape[1], 4)
         True
     """
 
@@ -133,6 +75,7 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         self.projections = nn.ModuleDict(
             {name: nn.Linear(encoders[name].stream_dim(STREAMS[name]), cfg.dim, bias=False) for name in self.needs}
         )
+        self.over_frames = self._over_frames(encoders["video"]) if cfg.frame_layers else None
         self.levels = nn.ModuleDict(
             {
                 name: TokenLevels(cfg.dim, cfg.merge_ratios, cfg.neighbours, cfg.heads, cfg.fewest_tokens)
@@ -156,20 +99,37 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
 
     @classmethod
     def encoders_from(cls, config: Any, bundle: str) -> Mapping[str, Mapping[str, Any]]:
-        """The same over a bundle's picture tower."""
-        return {"video": {"name": "frames", "options": {"image": {"name": bundle}, **TEMPORAL}}}
+        """Frames of a bundle's picture tower; what reads them in order stands behind its projection."""
+        return {"video": {"name": "frames", "options": {"image": {"name": bundle}, "frames": TEMPORAL["frames"]}}}
+
+    @classmethod
+    def settings_from(cls, bundle: Bundle) -> dict[str, Any]:
+        """The size of the space, and of the blocks over frames, which begin as those of a CLIP's text tower."""
+        decided = {**super().settings_from(bundle), "frame_layers": TEMPORAL["depth"]}
+        blocks = clip_blocks(bundle.encoders.get("text"))
+        if blocks is None or blocks.width != bundle.dim:
+            return decided
+        return {**decided, "frame_heads": blocks.heads, "frame_activation": blocks.activation}
 
     def start_from(self, bundle: Bundle) -> tuple[str, ...]:
-        """What fits, and for frames the projection of the bundle's pictures where its tower reads them."""
+        """What fits; for frames also the projection of the bundle's pictures, and blocks and positions of its texts."""
         taken = super().start_from(bundle)
-        video, matrix = self.encoders["video"], bundle.projections.get("image", torch.eye(bundle.dim))
-        picture = bundle.encoders.get("image")
+        if self._reads_as(bundle):
+            matrix = bundle.projections.get("image", torch.eye(bundle.dim))
+            self.projections["video"].load_state_dict({"weight": matrix})
+            taken = (*taken, "video projection")
+        blocks, over = clip_blocks(bundle.encoders.get("text")), self.over_frames
+        if blocks is None or over is None or not blocks.lend(over.transformer):
+            return taken
+        blocks.lend_positions(over.positions)
+        return *taken, "transformer over frames"
+
+    def _reads_as(self, bundle: Bundle) -> bool:
+        """Whether frames are read by the bundle's tower of pictures, and projected into a space of its size."""
+        video, picture = self.encoders["video"], bundle.encoders.get("image")
         if not isinstance(video, FrameEncoder) or picture is None or video.image.spec() != picture.spec():
-            return taken
-        if self.projections["video"].weight.shape != matrix.shape:
-            return taken
-        self.projections["video"].load_state_dict({"weight": matrix})
-        return *taken, "video projection"
+            return False
+        return self.projections["video"].weight.shape == (bundle.dim, picture.dim)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -209,26 +169,37 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """The teacher's error, or contrast and distillation at all levels; scores are those of all processes' rows."""
-        levels = [
-            [_level(towers, name, number) for name in STREAMS] for number in range(1 + len(self.config.merge_ratios))
-        ]
+        levels, cfg = self.levels_in(towers), self.config
         if step.stage == TEACHER:
-            text, video = levels[0]
-            loss = self._teacher_error(text, video, step)
+            loss = self._teacher_error(*levels[0], step)
             return {"total": loss, "error": loss.detach()}
+        total, scores, terms = self.matched(levels, batch, step)
+        if cfg.distill_weight and len(scores) > 1:
+            terms["distillation"] = _sum(2 * self.distilled(each, scores[0]) for each in scores[1:])
+            total = total + cfg.distill_weight * terms["distillation"]
+        return {"total": total, **{name: value.detach() for name, value in terms.items()}}
+
+    def levels_in(self, towers: dict[str, Tensor]) -> list[tuple[Tokens, Tokens]]:
+        """Words and frames of each level."""
+        count = 1 + len(self.config.merge_ratios)
+        return [(_level(towers, "text", number), _level(towers, "video", number)) for number in range(count)]
+
+    def matched(
+        self, levels: Sequence[tuple[Tokens, Tokens]], batch: Batch, step: Step
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Contrast and game summed over all levels, the scores of each ``(2, b, W·b)``, and the terms by name.
+
+        Scores have texts as rows, then clips; columns are those of all processes.
+        """
         cfg, scale = self.config, self.logit_scale()
-        scores = [self._both_ways(*level) for level in levels]  # each (2, b, W·b): texts' rows, clips' rows
+        scores = [self._both_ways(*level) for level in levels]
         pairs = contrasted(scores[0][0], batch, cfg.duplicates)
-        contrast = _sum(contrastive_loss(scale * each, *pairs) for each in scores)
-        terms = {"contrastive": contrast, "logit_scale": scale.detach()}
-        total = contrast
+        total = _sum(contrastive_loss(scale * each, *pairs) for each in scores)
+        terms = {"contrastive": total, "logit_scale": scale}
         if self.teacher is not None and step.stage != WARM:
             terms["interaction"] = _sum(self._misread(level, *tokens) for level, tokens in enumerate(levels))
             total = total + cfg.interaction_weight * terms["interaction"]
-        if cfg.distill_weight and len(scores) > 1:
-            terms["distillation"] = _sum(self._unlike(each, scores[0]) for each in scores[1:])
-            total = total + cfg.distill_weight * terms["distillation"]
-        return {"total": total, **{name: value.detach() for name, value in terms.items()}}
+        return total, scores, terms
 
     def _both_ways(self, text: Tokens, video: Tokens) -> Tensor:
         if world_size() == 1:
@@ -273,11 +244,11 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         over_frames = kl_rows(found, wanted, row_mask=text.mask, column_mask=video.mask)
         return over_frames + kl_rows(found.mT, wanted.mT, row_mask=video.mask, column_mask=text.mask)
 
-    def _unlike(self, scores: Tensor, first: Tensor) -> Tensor:
-        """How far the scores of a level are from those of the first, both ways."""
+    def distilled(self, scores: Tensor, first: Tensor) -> Tensor:
+        """How far the scores of a level are from those of the first, the mean over tables of rows."""
         cfg = self.config
         reduction: Literal["batch", "numel"] = "numel" if cfg.distillation == "released" else "batch"
-        return 2 * kl_rows(scores, first, cfg.distill_temperature, reduction, detach_teacher=cfg.detach_first)
+        return kl_rows(scores, first, cfg.distill_temperature, reduction, detach_teacher=cfg.detach_first)
 
     # --- use ---
 
@@ -306,16 +277,29 @@ class Hbi(TwoTower, Rescores, AlignsFrames):
         total = _sum(scores) / sum(weights)
         return total if modality == "text" else total.mT
 
-    def word_frame(self, batch: Batch) -> Tensor:
-        """What the first reader sees in each clip and its text; the cosines of a model that was trained without."""
+    def word_times(self, batch: Batch) -> WordTimes:
+        """What the first reader sees of words and frames; the cosines of a model that was trained without."""
         text, video = (self.levels[name](*self._tokens(name, batch), 1)[0] for name in STREAMS)
         cosines, real = _cosines(text, video)
-        return self.readers[0](cosines, real) if len(self.readers) else cosines
+        found = self.readers[0](cosines, real) if len(self.readers) else cosines
+        seconds = batch.get("video_times")
+        if seconds is None:
+            seconds = torch.arange(real.shape[2], device=real.device).expand(video.mask.shape)
+        weights = token_weights(found.flatten(0, 1), real.flatten(0, 1)).view_as(found)
+        return WordTimes(found, weights, seconds.float(), video.mask)
 
     def _tokens(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, N, D)`` in the common space, and which are real."""
         stream = self.encoders[modality](batch[modality], batch.get(f"{modality}_mask")).stream(STREAMS[modality])
-        return self.projections[modality](stream.values), stream.real()
+        tokens, real = self.projections[modality](stream.values), stream.real()
+        if modality == "video" and self.over_frames is not None:
+            tokens = self.over_frames(tokens, real)
+        return tokens, real
+
+    def _over_frames(self, video: Encoder) -> AddedSteps:
+        cfg, frames = self.config, video.input
+        assert isinstance(frames, VideoInput)  # it gives frames
+        return AddedSteps(cfg.dim, frames.frames, cfg.frame_layers, cfg.heads_over_frames, cfg.frame_activation)
 
 
 def _level(towers: dict[str, Tensor], modality: str, level: int) -> Tokens:
