@@ -107,9 +107,8 @@ def read_feed(path: str | Path) -> Feed:
     with storage_of(path, "read"):
         if not path.is_file():
             raise DataError(f"{path} is not a file: give an Atom, RSS or JSON file")
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} has more than {LARGEST // 2**20} MB: split it")
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
     return parse_feed(raw, str(path))
 
 
@@ -121,12 +120,14 @@ def parse_feed(raw: bytes, name: str) -> Feed:
         name: what it is called.
 
     Raises:
-        DataError: it is no feed as a whole.
+        DataError: it is no feed as a whole, or has more than 64 MB.
 
     Example:
         >>> parse_feed(b'[{"title": "A", "date": "2024-01-18"}]', "new.json").kind
         'JSON'
     """
+    if len(raw) > LARGEST:
+        raise DataError(f"{name} has more than {LARGEST // 2**20} MB: split it")
     start = raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     is_xml = start == b"<" or raw[:2] in (b"\xff\xfe", b"\xfe\xff")
     kind, found = _from_xml(raw, name) if is_xml else ("JSON", list(_from_json(raw, name)))
