@@ -13,6 +13,9 @@ import pytest
 
 pytest.importorskip("aiosmtpd", reason="the extra dev brings it")
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+__all__ = ["AuthResult", "MailServer", "mail_server"]
 
 
 class MailServer:
@@ -70,10 +73,10 @@ class _AnyPort(Controller):
 
 
 @contextmanager
-def mail_server() -> Iterator[MailServer]:
-    """A server that runs in the block."""
+def mail_server(**options: Any) -> Iterator[MailServer]:
+    """A server that runs in the block; ``options`` are those of aiosmtpd's."""
     kept = MailServer()
-    controller = _AnyPort(kept, hostname="127.0.0.1", port=0)
+    controller = _AnyPort(kept, hostname="127.0.0.1", port=0, **options)
     controller.start()
     kept.port = controller.port
     try:

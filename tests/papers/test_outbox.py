@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from accord.papers import outbox
 from accord.papers.mail import Sender, Server, compose
 from accord.papers.outbox import MailServerError, mails, queue, resend_uncertain, send_due
 from accord.papers.store import Store
-from mail_server import mail_server
+from mail_server import AuthResult, mail_server
 
 ME = "papers@example.org"
 LATER = 10**10.0  # seconds since 1970: everything is due by then
@@ -26,7 +28,7 @@ from accord.papers.store import Store
 if sys.argv[3] == "dies":  # when the server has taken the mail
     outbox._end = lambda *args: os.kill(os.getpid(), 9)
 with Store(sys.argv[1]) as store:
-    print(len(outbox.send_due(store, Server(host="127.0.0.1", port=int(sys.argv[2])), "papers@example.org")))
+    print(len(outbox.send_due(store, Server(host="127.0.0.1", port=int(sys.argv[2])))))
 """
 
 
@@ -51,7 +53,7 @@ def put(store: Store, *keys: str) -> list[bool]:
 
 
 def send(store: Store, server, **options) -> list[tuple[str, str]]:
-    done = send_due(store, Server(host="127.0.0.1", port=server.port, timeout=5), ME, **options)
+    done = send_due(store, Server(host="127.0.0.1", port=server.port, timeout=5), **options)
     return [(mail.key, mail.state) for mail in done]
 
 
@@ -117,14 +119,14 @@ def test_a_server_that_is_away_is_tried_ever_more_rarely_and_given_up_at_last(st
     monkeypatch.setattr(outbox.time, "time", lambda: now)
     for _ in range(outbox.MOST_TRIES):
         with pytest.raises(MailServerError, match=r"cannot be reached: .*refused; mails wait in the outbox"):
-            send_due(store, nobody, ME)
+            send_due(store, nobody)
         (mail,) = mails(store)
         waits.append(mail.due - now)
         now = mail.due
     assert waits[:4] == [60, 120, 240, 480]
     assert waits == sorted(waits)
     assert mail.state == "failed"
-    assert send_due(store, nobody, ME) == []
+    assert send_due(store, nobody) == []
 
 
 def test_a_connection_that_breaks_after_the_text_leaves_the_mail_uncertain(store, server) -> None:
@@ -153,7 +155,7 @@ def test_a_process_killed_after_the_server_took_the_mail_does_not_send_it_again(
 def test_a_claim_of_another_machine_lapses_after_a_while(store, server) -> None:
     put(store, "a")
     assert outbox._claim(store, "", None) is not None
-    store.db.execute("UPDATE outbox SET sender = 'elsewhere:1:x'")
+    store.db.execute("UPDATE outbox SET owner = 'elsewhere:1:x'")
     assert send(store, server, now=LATER) == []
     assert states(store) == {"a": "sending"}
     store.db.execute("UPDATE outbox SET lease = ?", (time.time() - 1,))
@@ -174,13 +176,46 @@ def test_a_password_is_asked_for_by_the_name_of_its_variable(store, server, monk
     monkeypatch.delenv("ACCORD_SMTP_PASSWORD", raising=False)
     put(store, "a")
     with pytest.raises(ConfigError, match="no password for me: put it into the environment variable ACCORD_SMTP_PASS"):
-        send_due(store, Server(host="127.0.0.1", port=server.port, user="me"), ME)
+        send_due(store, Server(host="127.0.0.1", port=server.port, user="me"))
     monkeypatch.setenv("ACCORD_SMTP_PASSWORD", "x")
     with pytest.raises(MailServerError, match="does not let me in"):
-        send_due(store, Server(host="127.0.0.1", port=server.port, user="me"), ME)
+        send_due(store, Server(host="127.0.0.1", port=server.port, user="me"))
     assert [(mail.state, mail.tries) for mail in mails(store)] == [("pending", 0)]
 
 
 def test_an_unknown_state_is_refused(store) -> None:
     with pytest.raises(ConfigError, match=r"no state 'send'; did you mean sent"):
         mails(store, "send")
+
+
+def test_a_server_without_tls_is_told_nothing_where_tls_was_asked_for(store, server, monkeypatch) -> None:
+    monkeypatch.setenv("ACCORD_SMTP_PASSWORD", "secret")
+    put(store, "a")
+    with pytest.raises(MailServerError, match="does not let me in: STARTTLS extension not supported"):
+        send_due(store, Server(host="127.0.0.1", port=server.port, user="me", starttls=True))
+    assert server.taken == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the server's certificate")
+def test_the_password_goes_over_tls_to_a_server_whose_certificate_is_good(store, tmp_path, monkeypatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    logins = []
+
+    def check(server, session, envelope, mechanism, data) -> AuthResult:
+        logins.append((data.login, data.password))
+        return AuthResult(success=data.password == b"secret")
+
+    monkeypatch.setenv("ACCORD_SMTP_PASSWORD", "secret")
+    put(store, "a")
+    with mail_server(tls_context=tls, require_starttls=True, auth_required=True, authenticator=check) as server:
+        place = Server(host="localhost", port=server.port, user="me", starttls=True)
+        with pytest.raises(MailServerError, match="certificate verify failed"):
+            send_due(store, place)
+        assert logins == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert [mail.state for mail in send_due(store, place, now=LATER)] == ["sent"]
+    assert logins == [(b"me", b"secret")]

@@ -11,6 +11,7 @@ from accord.papers.store import Store
 from accord.papers.subscriptions import (
     confirm,
     due_subscribers,
+    remove,
     subscribe,
     subscribers,
     unsubscribe,
@@ -106,10 +107,16 @@ def test_a_token_of_another_store_is_none(store, tmp_path) -> None:
 def test_who_ends_a_subscription_is_forgotten(store, by) -> None:
     one = joined(store)
     token = unsubscribe_token(store, one.id)
-    assert unsubscribe(store, token if by == "token" else "You@Example.org")
+    assert unsubscribe(store, token) if by == "token" else remove(store, "You@Example.org")
     assert subscribers(store) == []
     assert [(mail.recipient, mail.state, mail.error) for mail in mails(store)] == [("", "failed", "unsubscribed")]
     assert not unsubscribe(store, token)  # a second click
+
+
+def test_a_page_cannot_end_a_subscription_by_an_address(store) -> None:
+    joined(store)
+    with pytest.raises(ConfigError, match="not one that was given out here"):
+        unsubscribe(store, "you@example.org")
 
 
 def test_an_old_link_ends_nobody_elses_subscription(store) -> None:
@@ -128,7 +135,7 @@ def test_an_old_link_ends_nobody_elses_subscription(store) -> None:
     ("address", "topic", "every", "said"),
     [
         ("you@example.org\r\nBcc: all@example.org", "", 7, "is no mail address"),
-        ("you@example.org", "a\nBcc: all@example.org", 7, "printable characters"),
+        ("you@example.org", "a\nBcc: all@example.org", 7, "words on one line"),
         ("you@example.org", "", 0, "expected 1 to 90"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ accord papers unsubscribe you@example.org"""
 
 OUTBOX_EXAMPLE = """Example:
 
-accord papers outbox --send --smtp localhost:25 --from papers@example.org
+accord papers outbox --send --smtp localhost:25
 
 accord papers outbox --state failed"""
 
@@ -90,7 +91,7 @@ def digest(
         if subscribers:
             server, who = _server(smtp, starttls, user), _sender(sender, user, base_url)
             typer.echo(f"digests: {len(digests.queue_due(opened, who))}")
-            _send(opened, server, who.address)
+            _send(opened, server)
             return
         chosen = digests.choose(opened, _days_ago(digests.days(since)), topic, limit)
         if dry_run:
@@ -99,12 +100,10 @@ def digest(
             typer.echo(digests.as_text(chosen).rstrip())
         else:
             server, who = _server(smtp, starttls, user), _sender(sender, user, base_url)
-            for address in to:
-                key, is_new = digests.queue_digest(opened, chosen, who, address)
-                if is_new:
-                    _send(opened, server, who.address, only=key)
-                else:
-                    typer.echo(f"{address} has this digest already, or it waits: accord papers outbox")
+            keys = {address: digests.queue_digest(opened, chosen, who, address) for address in to}
+            for address in (address for address, (_, is_new) in keys.items() if not is_new):
+                typer.echo(f"{address} has this digest already, or it waits: accord papers outbox")
+            _send(opened, server, [key for key, is_new in keys.values() if is_new])
 
 
 def subscribe(
@@ -126,7 +125,7 @@ def subscribe(
     server, who = _server(smtp, starttls, user), _sender(sender, user, base_url)
     with Store(store) as opened:
         typer.echo(f"{address}: {subscriptions.subscribe(opened, address, who, topic, days(every))}")
-        _send(opened, server, who.address)
+        _send(opened, server)
 
 
 def confirm(token: Annotated[str, typer.Argument(help="What the mail says.")], store: StoreOption = None) -> None:
@@ -148,8 +147,9 @@ def unsubscribe(
     from accord.papers import subscriptions
     from accord.papers.store import Store
 
+    end = subscriptions.remove if "@" in who else subscriptions.unsubscribe
     with Store(store) as opened:
-        ended = subscriptions.unsubscribe(opened, who)
+        ended = end(opened, who)
     typer.echo("the subscription has ended" if ended else "there is no such subscription")
 
 
@@ -166,7 +166,6 @@ def outbox(
     smtp: Smtp = None,
     starttls: StartTls = False,
     user: User = "",
-    sender: From = None,
     store: StoreOption = None,
 ) -> None:
     """List mails and what became of them; send those that wait."""
@@ -179,7 +178,7 @@ def outbox(
         if resend_uncertain:
             typer.echo(f"to be sent again: {box.resend_uncertain(opened)}")
         if send or resend_uncertain:
-            _send(opened, _server(smtp, starttls, user), _sender(sender, user, "").address)
+            _send(opened, _server(smtp, starttls, user))
             return
         console().print(mail_table(box.mails(opened, state, limit, (page - 1) * limit)))
 
@@ -209,11 +208,11 @@ def _sender(sender: str | None, user: str, base_url: str) -> Any:
     return Sender.parse({"address": sender or user, "base_url": base_url}, at="mail")
 
 
-def _send(store: Any, server: Any, sender: str, only: str = "") -> None:
-    """Send what is due and say what became of each; 1 where something did not go out."""
+def _send(store: Any, server: Any, keys: Sequence[str] = ("",)) -> None:
+    """Send what is due, or some mails, and say what became of each; 1 where something did not go out."""
     from accord.papers.outbox import send_due
 
-    tried = send_due(store, server, sender, only=only)
+    tried = [mail for key in keys for mail in send_due(store, server, only=key)]
     for mail in tried:
         typer.echo(f"{mail.state}: {mail.recipient}, {mail.subject}{': ' if mail.error else ''}{mail.error}")
     if any(mail.state != "sent" for mail in tried):

@@ -107,12 +107,30 @@ def read_feed(path: str | Path) -> Feed:
     with storage_of(path, "read"):
         if not path.is_file():
             raise DataError(f"{path} is not a file: give an Atom, RSS or JSON file")
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} has more than {LARGEST // 2**20} MB: split it")
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+    return parse_feed(raw, str(path))
+
+
+def parse_feed(raw: bytes, name: str) -> Feed:
+    """Read a feed that is in memory, such as one that was uploaded.
+
+    Args:
+        raw: the file.
+        name: what it is called.
+
+    Raises:
+        DataError: it is no feed as a whole, or has more than 64 MB.
+
+    Example:
+        >>> parse_feed(b'[{"title": "A", "date": "2024-01-18"}]', "new.json").kind
+        'JSON'
+    """
+    if len(raw) > LARGEST:
+        raise DataError(f"{name} has more than {LARGEST // 2**20} MB: split it")
     start = raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     is_xml = start == b"<" or raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    kind, found = _from_xml(raw, path) if is_xml else ("JSON", list(_from_json(raw, path)))
+    kind, found = _from_xml(raw, name) if is_xml else ("JSON", list(_from_json(raw, name)))
     entries, broken = [], []
     for number, fields in enumerate(found, start=1):
         try:
@@ -120,7 +138,7 @@ def read_feed(path: str | Path) -> Feed:
         except AccordError as error:
             title = _plain(fields.get("title"))[:120] if isinstance(fields, Mapping) else ""
             broken.append(Broken(f"entry {number}", title, str(error)))
-    return Feed(path.name, kind, tuple(entries), tuple(broken))
+    return Feed(Path(name).name, kind, tuple(entries), tuple(broken))
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -130,20 +148,20 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise DataError("it declares a document type, which a feed does not need and which may hide an attack")
 
 
-def _from_xml(raw: bytes, path: Path) -> tuple[str, list[Any]]:
+def _from_xml(raw: bytes, name: str) -> tuple[str, list[Any]]:
     try:
         parser = ElementTree.XMLParser(target=_NoDoctype())
         parser.feed(raw)
         root = parser.close()
     except DataError as error:
-        raise DataError(f"{path}: {error}; remove its <!DOCTYPE ...>") from None
+        raise DataError(f"{name}: {error}; remove its <!DOCTYPE ...>") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter: an encoding that nobody knows
-        raise DataError(f"{path} is no XML: {error}; fetch it again") from None
+        raise DataError(f"{name} is no XML: {error}; fetch it again") from None
     kind = {"feed": "Atom", "rss": "RSS", "RDF": "RSS"}.get(_local(root))
     if kind is None:
-        raise DataError(f"{path} begins with <{_local(root)}>: expected Atom's <feed>, <rss> or <rdf:RDF>")
-    name = "entry" if kind == "Atom" else "item"
-    return kind, [_fields_of(element) for element in root.iter() if _local(element) == name]
+        raise DataError(f"{name} begins with <{_local(root)}>: expected Atom's <feed>, <rss> or <rdf:RDF>")
+    element = "entry" if kind == "Atom" else "item"
+    return kind, [_fields_of(one) for one in root.iter() if _local(one) == element]
 
 
 def _fields_of(element: ElementTree.Element) -> dict[str, Any]:
@@ -166,15 +184,15 @@ def _local(element: ElementTree.Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-def _from_json(raw: bytes, path: Path) -> Iterator[Any]:
+def _from_json(raw: bytes, name: str) -> Iterator[Any]:
     try:
         told = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is neither XML nor JSON: {str(error)[:200]}; fetch it again") from None
+        raise DataError(f"{name} is neither XML nor JSON: {str(error)[:200]}; fetch it again") from None
     if isinstance(told, Mapping) and "title" not in told:
-        told = next((told[name] for name in _LISTS if isinstance(told.get(name), list)), None)
+        told = next((told[key] for key in _LISTS if isinstance(told.get(key), list)), None)
     if told is None or not isinstance(told, list | Mapping):
-        raise DataError(f"{path}: expected a list of papers, or one under {', '.join(_LISTS)}")
+        raise DataError(f"{name}: expected a list of papers, or one under {', '.join(_LISTS)}")
     for item in told if isinstance(told, list) else [told]:
         inner = item.get("paper") if isinstance(item, Mapping) else None
         yield {**item, **inner} if isinstance(inner, Mapping) else item  # as in Hugging Face's daily papers

@@ -20,6 +20,7 @@ from accord.errors import ConfigError
 PASSWORD = "ACCORD_SMTP_PASSWORD"  # the environment variable, so that it stands in no command and no history
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_LINK = re.compile(r"://|www\.|\w\.[^\W\d_]{2,}|@")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -51,11 +52,19 @@ def check_topic(text: str) -> str:
     """A topic on one line.
 
     Raises:
-        ConfigError: it has more than 200 characters, or some that cannot be printed.
+        ConfigError: it has more than 100 characters, some that cannot be printed, or a link: others would read that in
+            a mail from us, which anybody may ask for in their name.
+
+    Example:
+        >>> check_topic("noisy labels (vision) ")
+        'noisy labels (vision)'
+        >>> check_topic("win at casino.example")
+        Traceback (most recent call last):
+        accord.errors.ConfigError: topic 'win at casino.example': expected words on one line, at most 100 ...
     """
     topic = text.strip()
-    if len(topic) > 200 or not topic.isprintable():
-        raise ConfigError(f"topic {topic[:60]!r}: expected at most 200 printable characters on one line")
+    if len(topic) > 100 or not topic.isprintable() or _LINK.search(topic):
+        raise ConfigError(f"topic {topic[:60]!r}: expected words on one line, at most 100 characters, no link")
     return topic
 
 

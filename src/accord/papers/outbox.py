@@ -68,11 +68,11 @@ class MailServerError(AccordError):
 def queue(db: sqlite3.Connection, key: str, message: EmailMessage, now: float | None = None) -> bool:
     """Put a mail into the outbox, inside a transaction of the store; False where one of that key was there already."""
     now = time.time() if now is None else now
-    facts = (key, str(message["To"]), str(message["Subject"]), message.as_bytes(), "pending", now, now)
+    sender, to = (message[name].addresses[0].addr_spec for name in ("From", "To"))
     done = db.execute(
-        "INSERT OR IGNORE INTO outbox (key, recipient, subject, message, state, due, queued)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        facts,
+        "INSERT OR IGNORE INTO outbox (key, sender, recipient, subject, message, state, due, queued)"
+        " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?)",
+        (key, sender, to, str(message["Subject"]), message.as_bytes(), now, now),
     )
     return done.rowcount == 1
 
@@ -97,13 +97,12 @@ def mails(store: Store, state: str | None = None, limit: int = 50, offset: int =
     return [Mail(**row) for row in store.rows(query, *values, limit, offset)]
 
 
-def send_due(store: Store, server: Server, sender: str, *, only: str = "", now: float | None = None) -> list[Mail]:
+def send_due(store: Store, server: Server, *, only: str = "", now: float | None = None) -> list[Mail]:
     """Send what is pending and due; several processes may do so at once.
 
     Args:
         store: where the outbox is.
         server: who takes mails.
-        sender: the address to which failures are reported.
         only: the key of one mail; empty for all.
         now: the time that decides what is due; None is now.
 
@@ -120,7 +119,7 @@ def send_due(store: Store, server: Server, sender: str, *, only: str = "", now: 
         with _connected(store, server, only) as session:
             while claimed := _claim(store, only, now):
                 tried.append(claimed["id"])
-                if not _deliver(store, session, sender, claimed):
+                if not _deliver(store, session, claimed):
                     break  # what the session is in after a refusal is not worth knowing
     if not tried:
         return []
@@ -165,21 +164,23 @@ def _claim(store: Store, only: str, now: float | None) -> sqlite3.Row | None:
         if found is None:
             return None
         db.execute(
-            "UPDATE outbox SET state = 'sending', sender = ?, lease = ?, tries = tries + 1 WHERE id = ?",
+            "UPDATE outbox SET state = 'sending', owner = ?, lease = ?, tries = tries + 1 WHERE id = ?",
             (owner, time.time() + _LEASE, found["id"]),
         )
         claimed: sqlite3.Row = db.execute("SELECT * FROM outbox WHERE id = ?", (found["id"],)).fetchone()
         return claimed
 
 
-def _deliver(store: Store, session: smtplib.SMTP, sender: str, mail: sqlite3.Row) -> bool:
+def _deliver(store: Store, session: smtplib.SMTP, mail: sqlite3.Row) -> bool:
     """Hand one claimed mail to the server and note the end; whether the session is good for another."""
     begun = False
     try:
-        code, said = session.mail(sender)
+        code, said = session.mail(mail["sender"])
         if code != 250:  # that is about us and no fault of the mail
             _again(store, mail, _words(code, said))
-            raise MailServerError(f"the mail server takes nothing from {sender}: {_words(code, said)}; mails wait")
+            raise MailServerError(
+                f"the mail server takes nothing from {mail['sender']}: {_words(code, said)}; mails wait"
+            )
         code, said = session.rcpt(mail["recipient"])
         if code not in (250, 251):
             return _refused(store, mail, code, said)
@@ -221,8 +222,8 @@ def _again(store: Store, mail: sqlite3.Row, reason: str) -> None:
         return
     with store.transaction() as db:
         db.execute(
-            "UPDATE outbox SET state = 'pending', due = ?, error = ? WHERE id = ? AND sender = ?",
-            (time.time() + wait_before(mail["tries"]), reason, mail["id"], mail["sender"]),
+            "UPDATE outbox SET state = 'pending', due = ?, error = ? WHERE id = ? AND owner = ?",
+            (time.time() + wait_before(mail["tries"]), reason, mail["id"], mail["owner"]),
         )
 
 
@@ -230,22 +231,22 @@ def _end(store: Store, mail: sqlite3.Row, state: State, error: str = "") -> None
     kept = mail["message"] if state == "uncertain" else None  # a mail may hold a token: it stays no longer than needed
     with store.transaction() as db:
         db.execute(
-            "UPDATE outbox SET state = ?, message = ?, error = ?, ended = ? WHERE id = ? AND sender = ?",
-            (state, kept, error, time.time(), mail["id"], mail["sender"]),
+            "UPDATE outbox SET state = ?, message = ?, error = ?, ended = ? WHERE id = ? AND owner = ?",
+            (state, kept, error, time.time(), mail["id"], mail["owner"]),
         )
 
 
 def _settle(store: Store, now: float) -> None:
     """Give up claims of processes that have ended or that took too long."""
-    claims = store.rows("SELECT id, sender, lease FROM outbox WHERE state = 'sending'")
-    lapsed = [(row["id"], row["sender"]) for row in claims if row["lease"] < now or _is_gone(row["sender"])]
+    claims = store.rows("SELECT id, owner, lease FROM outbox WHERE state = 'sending'")
+    lapsed = [(row["id"], row["owner"]) for row in claims if row["lease"] < now or _is_gone(row["owner"])]
     if not lapsed:
         return
     reason = "whoever sent it ended before the server's answer was noted; it may have been sent"
     with store.transaction() as db:
         for number, owner in lapsed:
             db.execute(
-                "UPDATE outbox SET state = 'uncertain', error = ?, ended = ? WHERE id = ? AND sender = ?"
+                "UPDATE outbox SET state = 'uncertain', error = ?, ended = ? WHERE id = ? AND owner = ?"
                 " AND state = 'sending'",
                 (reason, now, number, owner),
             )

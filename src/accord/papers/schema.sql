@@ -48,13 +48,14 @@ CREATE TABLE told (
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,           -- one message to one person about one thing, once and for all
+    sender TEXT NOT NULL,               -- to whom failures are reported
     recipient TEXT NOT NULL,
     subject TEXT NOT NULL,
     message BLOB,                       -- the whole mail; emptied when it is sent or given up
     state TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'failed', 'uncertain')),
     tries INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL,
-    sender TEXT,                        -- who claimed it: host, process and a random number
+    owner TEXT,                         -- who claimed it: host, process and a random number
     lease REAL,                         -- when the claim lapses
     error TEXT NOT NULL DEFAULT '',
     queued REAL NOT NULL,

@@ -111,8 +111,12 @@ class Store:
         with self._told():
             self.db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
             self.db.row_factory = sqlite3.Row
-            self.db.execute("PRAGMA foreign_keys = ON")
-            self._prepare()
+            try:
+                self.db.execute("PRAGMA foreign_keys = ON")
+                self._prepare()
+            except BaseException:
+                self.db.close()
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -115,36 +115,25 @@ def confirm(store: Store, token: str, now: float | None = None) -> Subscriber:
         return _subscriber(db.execute(f"SELECT {_COLUMNS} FROM subscribers WHERE id = ?", (number,)).fetchone())
 
 
-def unsubscribe(store: Store, who: str) -> bool:
-    """End a subscription and forget the address; mails that wait for it are not sent.
-
-    Args:
-        store: where subscribers are kept.
-        who: the token of a link, as a page gets it; or an address, which the owner of the store may name.
+def unsubscribe(store: Store, token: str) -> bool:
+    """End a subscription by the token of a mail and forget the address; mails that wait for it are not sent.
 
     Returns:
         Whether there was one. A page should answer the same in both cases.
 
     Raises:
-        ConfigError: the token is not one that the store gave out, or the address is none.
+        ConfigError: the token is not one that the store gave out.
     """
-    if "@" in who:
-        where, value = "address = ?", check_address(who)
-    else:
-        where, value = "id = ?", str(_read(store, "u", who)[0])
-    with store.transaction() as db:
-        row = db.execute(f"SELECT id, address FROM subscribers WHERE {where}", (value,)).fetchone()
-        if row is None:
-            return False
-        db.execute("DELETE FROM subscribers WHERE id = ?", (row["id"],))
-        keys = (f"confirm:{row['id']}", f"digest:{row['id']}:%")
-        db.execute(
-            "UPDATE outbox SET state = 'failed', message = NULL, error = 'unsubscribed'"
-            " WHERE state IN ('pending', 'uncertain') AND (key = ? OR key LIKE ?)",
-            keys,
-        )
-        db.execute("UPDATE outbox SET recipient = '' WHERE state != 'sending' AND (key = ? OR key LIKE ?)", keys)
-    return True
+    return _end(store, "id = ?", _read(store, "u", token)[0])
+
+
+def remove(store: Store, address: str) -> bool:
+    """End the subscription of an address, as :func:`unsubscribe` does; for the owner of the store, not for pages.
+
+    Raises:
+        ConfigError: it is no address.
+    """
+    return _end(store, "address = ?", check_address(address))
 
 
 def unsubscribe_token(store: Store, number: int) -> str:
@@ -162,6 +151,22 @@ def due_subscribers(store: Store, now: float | None = None) -> list[Subscriber]:
     """Those for whom a digest is due."""
     query = f"SELECT {_COLUMNS} FROM subscribers WHERE state = 'active' AND next_due <= ? ORDER BY id"
     return [_subscriber(row) for row in store.rows(query, time.time() if now is None else now)]
+
+
+def _end(store: Store, where: str, value: int | str) -> bool:
+    with store.transaction() as db:
+        row = db.execute(f"SELECT id FROM subscribers WHERE {where}", (value,)).fetchone()
+        if row is None:
+            return False
+        db.execute("DELETE FROM subscribers WHERE id = ?", (row["id"],))
+        keys = (f"confirm:{row['id']}", f"digest:{row['id']}:%")
+        db.execute(
+            "UPDATE outbox SET state = 'failed', message = NULL, error = 'unsubscribed'"
+            " WHERE state IN ('pending', 'uncertain') AND (key = ? OR key LIKE ?)",
+            keys,
+        )
+        db.execute("UPDATE outbox SET recipient = '' WHERE state != 'sending' AND (key = ? OR key LIKE ?)", keys)
+    return True
 
 
 def _subscriber(row: sqlite3.Row) -> Subscriber:
