@@ -271,3 +271,14 @@ def test_decisions_do_not_stand_in_the_way_of_the_same_cleaning(visitor, root):
     (root / "photos" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"it holds notes\.txt\)"):
         clean(path, out=root / "photos")
+
+
+def test_a_decision_that_was_cut_short_is_told_and_can_be_made_again(visitor, folder, root):
+    decide(visitor, {1: "reject"})
+    (journal,) = (folder / "decided").glob("*.jsonl")
+    with journal.open("a") as file:
+        file.write('{"n": 2, "what": "drop on r')
+    with TestClient(build_app(ServeConfig(runs=(root,))), base_url=LOCAL) as later:
+        assert "was cut short" in later.get("/clean/runs/photos").text
+        decide(later, {2: "drop"})
+        assert saved(folder) == {"1": "reject", "2": "drop"}

@@ -184,7 +184,7 @@ def test_undo_goes_back_to_the_first_decision_also_after_a_restart(visitor, fold
     decide(visitor, change="mark", number=number, real=False)
     with TestClient(build_app(ServeConfig(runs=(root,))), base_url=LOCAL) as later:
         states = [later.post(f"{API}/undo", json={}).json() for _ in range(3)]
-        assert [state["undo"] for state in states] == ["move row 100 to blue", "call blue sea", None]
+        assert [state["undo"] for state in states] == ["move row 100 to sea", "call blue sea", None]
         assert {name: one["rows"] for name, one in classes(later).items()} == {"red": 30, "green": 30, "blue": 30}
         assert later.post(f"{API}/redo", json={}).json()["undo"] == "call blue sea"
         assert "sea" in classes(later)
