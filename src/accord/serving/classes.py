@@ -66,7 +66,7 @@ class FoundRow(BaseModel):
     captions: list[str]
     given: str | None = Field(description="the label that it came with")
     number: int | None = Field(description="its class; null for none")
-    next: int = Field(description="the nearest other class when it was found")
+    next: int | None = Field(description="the nearest other class; null where the row was moved, or the two are merged")
     margin: float | None
     revision: int
 

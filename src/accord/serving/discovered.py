@@ -131,13 +131,14 @@ class Discovery:
         """What is known of a row."""
         (said,) = self.table.slice(position, 1).to_pylist()
         _, revision = self.decisions.get(f"row:{said['id']}")
-        own = int(self.sorted().rows[position])
-        moved = own != int(self.sorted().into[self.found[position]])
+        now = self.sorted()
+        own, next = int(now.rows[position]), int(now.into[self.next[position]])
+        moved = own != int(now.into[self.found[position]])
         return {
             **{name: said[name] for name in ("id", "path", "captions", "given")},
             "margin": None if moved else said["margin"],
             "number": None if own == NONE else own,
-            "next": int(self.next[position]),
+            "next": None if moved or next == own else next,
             "revision": revision,
         }
 
@@ -154,7 +155,7 @@ class Discovery:
         Raises:
             ConfigError: there is no such class.
         """
-        self._class(number)
+        self._name(number)
         return self.sorted().members(number)
 
     def revision(self, number: int) -> int:
@@ -171,8 +172,8 @@ class Discovery:
             ConfigError: there is no such class, or another has this name.
             ConflictError: somebody else decided on it meanwhile.
         """
-        own = str(self._class(number)["name"])
-        changes = {f"name:{number}": None if name == own else name}
+        own = self._name(number)
+        changes = {f"name:{number}": None if name == self.classes[number]["name"] else name}
 
         def allowed() -> None:
             self._unchanged(number, revision)
@@ -182,7 +183,7 @@ class Discovery:
 
     def merge(self, number: int, into: int | None, revision: int) -> int:
         """Make a class part of another; None for a class of its own again. Errors are those of :meth:`rename`."""
-        name = str(self._class(number)["name"])
+        name = self._name(number)
 
         def allowed() -> None:
             self._unchanged(number, revision)
@@ -193,12 +194,12 @@ class Discovery:
             else:
                 self._require_free(self.sorted().names[number], number)
 
-        other = "a class of its own" if into is None else f"part of {self._class(into)['name']}"
+        other = "a class of its own" if into is None else f"part of {self._name(into)}"
         return self.decisions.decide({f"into:{number}": into}, f"make {name} {other}", check=allowed)
 
     def mark(self, number: int, real: bool, revision: int) -> int:
         """Say whether a class is one; rows of one that is none have no class. Errors are those of :meth:`rename`."""
-        name = str(self._class(number)["name"])
+        name = self._name(number)
         changes = {f"real:{number}": None if real else False}
 
         def allowed() -> None:
@@ -223,7 +224,7 @@ class Discovery:
         if missing:
             raise ConfigError(f"there is no row {missing[0]} here")
         target = NONE if into is None else into
-        name = "no class" if into is None else self._class(into)["name"]
+        name = "no class" if into is None else self._name(into)
         what = f"row {next(iter(rows))}" if len(rows) == 1 else f"{len(rows):,} rows"
         return self.decisions.decide(
             {f"row:{row}": target for row in rows},
@@ -246,10 +247,10 @@ class Discovery:
         moved = now.rows != now.into[self.found]
         return write_classes(out, self.table, Corrections(now.names, new, now.rows, moved, other))
 
-    def _class(self, number: int) -> dict[str, Any]:
+    def _name(self, number: int) -> str:
         if not 0 <= number < len(self.classes):
             raise ConfigError(f"there is no class {number}; there are {len(self.classes)}, from 0")
-        return self.classes[number]
+        return self.sorted().names[number]
 
     def _unchanged(self, number: int, revision: int) -> None:
         if self.revision(number) != revision:
@@ -262,7 +263,7 @@ class Discovery:
             raise ConfigError(f"there is a class {name!r} already: give another name, or merge the two")
 
     def _require_live(self, number: int) -> None:
-        self._class(number)
+        self._name(number)
         now = self.sorted()
         if not now.is_live(number):
             what = "is taken for no class" if not now.real[number] else "is part of another"

@@ -126,8 +126,8 @@ def decide_all(key: str, said: All, shop: Shop) -> Done:
 @router.get("/clean", include_in_schema=False)
 def overview(request: Request, shop: Shop) -> Response:
     """The cleanings, and a form to begin another."""
-    known = {"offers": offers(shop), "models": shop.models.names()}
-    return page(request, "clean", cleanings=_listed(shop), **known)
+    models = shop.models.names()
+    return page(request, "clean", cleanings=_listed(shop), offers=offers(shop), models=models)
 
 
 @router.post("/clean", include_in_schema=False)
@@ -235,7 +235,7 @@ def _listed(shop: Workshop) -> list[Cleaning]:
 
 def _query(wanted: Filter) -> dict[str, Any]:
     """A filter as an address holds it."""
-    asked = {"reason": wanted.kind, "label": wanted.label, "text": wanted.text}
+    asked: dict[str, Any] = {"reason": wanted.kind, "label": wanted.label, "text": wanted.text}
     asked |= {"undecided": "true" if wanted.undecided else "", "doubt": wanted.doubt or ""}
     return {name: value for name, value in asked.items() if value}
 

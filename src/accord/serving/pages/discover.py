@@ -1,4 +1,4 @@
-"""Discover: classes that nobody has labelled; what they are called, which belong together, and which row is of which."""
+"""Discover: classes that nobody has labelled; what they are called, which belong together, which row is of which."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def redo(key: str, seen: Head, shop: Shop) -> Steps:
 @router.get("/discover", include_in_schema=False)
 def overview(request: Request, shop: Shop) -> Response:
     """The discoveries, and a form to begin another."""
-    known = {"offers": offers(shop), "models": shop.models.names()}
-    return page(request, "discover", discoveries=_listed(shop), **known)
+    models = shop.models.names()
+    return page(request, "discover", discoveries=_listed(shop), offers=offers(shop), models=models)
 
 
 @router.post("/discover", include_in_schema=False)
@@ -214,13 +214,12 @@ def sheets(
         members, asked = found.members(number), {"class": number}
         shown = shown_of(len(members), start, _ROWS)
         about |= {"one": class_of(found, number), "rows": _told(found, members[shown.positions].tolist())}
-    live = [one for one in classes_of(found, sort="name")]
     return page(
         request,
         "discover_sheets",
         key=key,
         found=found,
-        live=live,
+        live=classes_of(found, sort="name"),
         without=unsorted(found),
         steps=steps(found.decisions),
         shown=shown,

@@ -12,8 +12,8 @@ function numberOf(name) {
 function turned() { refresh(); }
 
 function refreshed(page) {
-  const title = page.querySelector("h1");
-  if (title) document.querySelector("h1").replaceWith(title);
+  const about = page.getElementById("about");
+  if (about) document.getElementById("about").replaceWith(about);
   choose();
 }
 
