@@ -129,9 +129,9 @@ def test_no_more_points_are_drawn_than_a_picture_takes(vectors, visitor, monkeyp
 
 def test_a_wish_that_cannot_be_met_is_told(vectors, visitor):
     said = visitor.post("/api/diagnostics", json={"model": "runs/plain.parquet"})
-    assert said.status_code == 400
+    assert said.status_code == 404
     assert "no model 'runs/plain.parquet'" in said.json()["detail"]
-    assert visitor.post("/api/diagnostics", json={"model": "house", "data": "/etc"}).status_code == 400
+    assert visitor.post("/api/diagnostics", json={"model": "house", "data": "/etc"}).status_code == 404
     assert visitor.post("/api/diagnostics", json={"model": "house", "file": "x"}).status_code == 422
     failed = look(visitor, model=vectors, factors=["colour"])
     assert failed["state"] == "failed"

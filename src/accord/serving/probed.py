@@ -21,7 +21,7 @@ from accord.diagnostics.plane import principal_plane
 from accord.diagnostics.space import CATEGORIES
 from accord.errors import ConfigError, no_such
 from accord.pipeline.embedded import Embedded
-from accord.pipeline.examples import caption, row_name
+from accord.pipeline.examples import row_name
 from accord.pipeline.probing import Probed, look_at
 from accord.searching.rows import file_paths, label_names
 
@@ -86,13 +86,13 @@ class SpaceSeen:
     def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Number, name, caption and label of the rows at these places, and whether they can be pictured."""
         some = self.corpus.select(places)
-        labels = label_names(some)
+        labels, texts = label_names(some), some.texts()
         return [
             {
                 "place": place,
                 "row": int(some.ids[number]),
                 "name": row_name(some, number),
-                "caption": caption(some, number),
+                "caption": texts[number][0] if texts[number] else "",
                 "label": labels[number] or "",
                 "pictured": bool(self.corpus.columns.media),
             }
