@@ -175,8 +175,9 @@ def test_a_model_is_looked_at_on_data_that_the_application_knows(root, tmp_path)
 
 
 def test_values_that_are_too_many_for_colours_are_put_together():
-    names, codes = named_values([f"{number % 40:02}" for number in range(100)])
+    names, codes, rest = named_values([f"{number % 40:02}" for number in range(100)])
     assert len(names) == 12
     assert names[-1] == "29 others"
+    assert rest
     assert set(codes) == set(range(12))
-    assert named_values(["", None, float("nan"), "a"]) == (["a"], [-1, -1, -1, 0])
+    assert named_values(["", None, float("nan"), "a"]) == (["a"], [-1, -1, -1, 0], False)

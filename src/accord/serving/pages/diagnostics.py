@@ -80,10 +80,11 @@ class Look(BaseModel):
 
 
 class Colouring(BaseModel):
-    """Names of values, and which of them each drawn row has; -1 for none."""
+    """Names of values, and which of them each drawn row has, -1 for none; the last may stand for the rest."""
 
     names: list[str]
     codes: list[int]
+    rest: bool
 
 
 class Row(BaseModel):
@@ -132,8 +133,7 @@ def points(shop: Shop, name: str) -> Response:
 @router.get("/api/diagnostics/{name}/colours", responses=_NOT_YET)
 def colours(shop: Shop, name: str, by: str) -> Colouring:
     """The value of each drawn row in one of ``colours``."""
-    names, codes = _seen(shop, name).colouring(by)
-    return Colouring(names=names, codes=codes)
+    return Colouring(**_seen(shop, name).colouring(by)._asdict())
 
 
 @router.post("/api/diagnostics/{name}/rows", responses=_NOT_YET)
