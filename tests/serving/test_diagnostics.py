@@ -129,9 +129,9 @@ def test_no_more_points_are_drawn_than_a_picture_takes(vectors, visitor, monkeyp
 
 def test_a_wish_that_cannot_be_met_is_told(vectors, visitor):
     said = visitor.post("/api/diagnostics", json={"model": "runs/plain.parquet"})
-    assert said.status_code == 400
+    assert said.status_code == 404
     assert "no model 'runs/plain.parquet'" in said.json()["detail"]
-    assert visitor.post("/api/diagnostics", json={"model": "house", "data": "/etc"}).status_code == 400
+    assert visitor.post("/api/diagnostics", json={"model": "house", "data": "/etc"}).status_code == 404
     assert visitor.post("/api/diagnostics", json={"model": "house", "file": "x"}).status_code == 422
     failed = look(visitor, model=vectors, factors=["colour"])
     assert failed["state"] == "failed"
@@ -175,8 +175,9 @@ def test_a_model_is_looked_at_on_data_that_the_application_knows(root, tmp_path)
 
 
 def test_values_that_are_too_many_for_colours_are_put_together():
-    names, codes = named_values([f"{number % 40:02}" for number in range(100)])
+    names, codes, rest = named_values([f"{number % 40:02}" for number in range(100)])
     assert len(names) == 12
     assert names[-1] == "29 others"
+    assert rest
     assert set(codes) == set(range(12))
-    assert named_values(["", None, float("nan"), "a"]) == (["a"], [-1, -1, -1, 0])
+    assert named_values(["", None, float("nan"), "a"]) == (["a"], [-1, -1, -1, 0], False)

@@ -73,7 +73,7 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def _lines_of(term: str, logs: Mapping[str, Mapping[str, Curve]]) -> dict[str, Points]:
     """The line of each run, from its stages, which are numbered on."""
-    lines = {}
+    lines: dict[str, Points] = {}
     for run, curves in logs.items():
         points = sorted(point for name, curve in curves.items() if _is(name, term) for point in curve)
         if points:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from accord.diagnostics.plane import principal_plane
 from accord.diagnostics.space import CATEGORIES
 from accord.errors import ConfigError, no_such
 from accord.pipeline.embedded import Embedded
-from accord.pipeline.examples import caption, row_name
+from accord.pipeline.examples import row_name
 from accord.pipeline.probing import Probed, look_at
 from accord.searching.rows import file_paths, label_names
 
@@ -29,6 +29,20 @@ POINTS = 50_000  # of the picture, over all of its modalities
 LABEL = "label"  # what rows are coloured by where they have labels
 _COLOURS = 12  # values that have one of their own
 _TYPES = ("string", "large_string", "int", "uint", "float", "double", "bool")
+
+
+class Values(NamedTuple):
+    """What rows are told apart by.
+
+    Args:
+        names: of values.
+        codes: which of them each row has, -1 for none.
+        rest: whether the last name stands for all values that have none of their own.
+    """
+
+    names: list[str]
+    codes: list[int]
+    rest: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +84,8 @@ class SpaceSeen:
         named = [LABEL] if self.corpus.labels is not None else []
         return named + [name for name in found if name not in taken and name != LABEL]
 
-    def colouring(self, by: str) -> tuple[list[str], list[int]]:
-        """Names of values, and which of them each row has: -1 for none of them.
+    def colouring(self, by: str) -> Values:
+        """The values that rows are coloured by.
 
         Raises:
             ConfigError: rows cannot be coloured by that.
@@ -86,13 +100,13 @@ class SpaceSeen:
     def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Number, name, caption and label of the rows at these places, and whether they can be pictured."""
         some = self.corpus.select(places)
-        labels = label_names(some)
+        labels, texts = label_names(some), some.texts()
         return [
             {
                 "place": place,
                 "row": int(some.ids[number]),
                 "name": row_name(some, number),
-                "caption": caption(some, number),
+                "caption": texts[number][0] if texts[number] else "",
                 "label": labels[number] or "",
                 "pictured": bool(self.corpus.columns.media),
             }
@@ -165,7 +179,7 @@ def _subjects(embedded: Embedded) -> tuple[str, ...]:
     return tuple(of)
 
 
-def named_values(cells: Sequence[Any], name: str = LABEL) -> tuple[list[str], list[int]]:
+def named_values(cells: Sequence[Any], name: str = LABEL) -> Values:
     """The commonest values and which of them each cell is; numbers of more than 20 kinds are cut into fifths.
 
     Args:
@@ -174,17 +188,17 @@ def named_values(cells: Sequence[Any], name: str = LABEL) -> tuple[list[str], li
 
     Example:
         >>> named_values(["cat", "dog", "cat", None])
-        (['cat', 'dog'], [0, 1, 0, -1])
+        Values(names=['cat', 'dog'], codes=[0, 1, 0, -1], rest=False)
     """
     held = [None if cell is None or cell != cell or cell == "" else cell for cell in cells]
     counts = Counter(cell for cell in held if cell is not None)
     if len(counts) > CATEGORIES and all(isinstance(cell, int | float) for cell in counts):
         cut = Factor.of(held, name)
-        return list(cut.names), cut.values.tolist()
+        return Values(list(cut.names), cut.values.tolist(), False)
     kept = [cell for cell, _ in counts.most_common(_COLOURS if len(counts) <= _COLOURS else _COLOURS - 1)]
     code = {cell: number for number, cell in enumerate(kept)}
     names = [str(cell) for cell in kept]
     if len(counts) > len(kept):
         names.append(f"{len(counts) - len(kept):,} others")
-    other = len(kept)
-    return names, [-1 if cell is None else code.get(cell, other) for cell in held]
+    codes = [-1 if cell is None else code.get(cell, len(kept)) for cell in held]
+    return Values(names, codes, len(counts) > len(kept))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from accord.errors import AccordError, ConfigError, no_such
+from accord.errors import AccordError, no_such
 from accord.pipeline.embedded import Embedded
 from accord.pipeline.examples import thumbnail
 from accord.pipeline.probing import open_probed
@@ -80,10 +80,11 @@ class Look(BaseModel):
 
 
 class Colouring(BaseModel):
-    """Names of values, and which of them each drawn row has; -1 for none."""
+    """Names of values, and which of them each drawn row has, -1 for none; the last may stand for the rest."""
 
     names: list[str]
     codes: list[int]
+    rest: bool
 
 
 class Row(BaseModel):
@@ -110,7 +111,7 @@ Places = Annotated[list[int], Body(embed=True, max_length=POINTS)]
 # ---- for programs ----------------------------------------------------------------------------------------------------
 
 
-@router.post("/api/diagnostics", status_code=202, responses={400: {"description": "there is no such model or data"}})
+@router.post("/api/diagnostics", status_code=202, responses={404: {"description": "there is no such model or data"}})
 def begin(shop: Shop, wish: Wish) -> Look:
     """Begin to look at a space, or find what was begun."""
     return _look(*_start(shop, wish))
@@ -132,8 +133,7 @@ def points(shop: Shop, name: str) -> Response:
 @router.get("/api/diagnostics/{name}/colours", responses=_NOT_YET)
 def colours(shop: Shop, name: str, by: str) -> Colouring:
     """The value of each drawn row in one of ``colours``."""
-    names, codes = _seen(shop, name).colouring(by)
-    return Colouring(names=names, codes=codes)
+    return Colouring(**_seen(shop, name).colouring(by)._asdict())
 
 
 @router.post("/api/diagnostics/{name}/rows", responses=_NOT_YET)
@@ -226,9 +226,9 @@ def _start(shop: Workshop, wish: Wish) -> tuple[str, Job]:
     files = {place.key: place for place in shop.places.all(EMBEDDED)}
     runs = {place.key: place for place in shop.places.all()}
     if wish.model not in files and wish.model not in shop.models.names():
-        raise ConfigError(no_such("model", wish.model, [*shop.models.names(), *files]))
+        raise HTTPException(404, f"There is {no_such('model', wish.model, [*shop.models.names(), *files])}")
     if wish.data not in (HELD_OUT, OWN, *shop.config.data):
-        raise ConfigError(no_such("data", wish.data, [OWN, *shop.config.data]))
+        raise HTTPException(404, f"There is {no_such('data', wish.data, [OWN, *shop.config.data])}")
     changed = runs[wish.model].changed if wish.model in runs else 0.0
     name = hashlib.blake2b(f"{wish.model_dump_json()} {changed}".encode(), digest_size=6).hexdigest()
     drawn = shop.files / f"diagnostics-{name}.png"

@@ -23,11 +23,12 @@ function colours(number) {
     index < series.length ? series[index] : `hsl(${(index * 53 + 15) % 360} 50% ${dark ? 68 : 40}%)`);
 }
 
-function gather(names, codeOf) {
+function gather(names, codeOf, rest) {
   const sizes = new Array(names.length + 1).fill(0);
   const total = points.length / 2;
   for (let at = 0; at < total; at++) sizes[codeOf(at) < 0 ? names.length : codeOf(at)]++;
-  const shades = [...colours(names.length), palette().muted];
+  const shades = [...colours(names.length), palette().line];
+  if (rest) shades[names.length - 1] = palette().muted;
   const made = [...names, "none"].map((name, index) => ({ name, colour: shades[index], fill: 0,
     points: new Float32Array(2 * sizes[index]), members: new Int32Array(sizes[index]) }));
   for (let at = 0; at < total; at++) {
@@ -89,7 +90,7 @@ async function recolour() {
     const answer = await fetch(`${api}/colours?by=${encodeURIComponent(by)}`);
     const found = await answer.json();
     if (!answer.ok) { tell(found.detail); return; }
-    groups = gather(found.names, (at) => found.codes[at % count]);
+    groups = gather(found.names, (at) => found.codes[at % count], found.rest);
   } else {
     groups = gather(modalities, (at) => Math.floor(at / count));
   }
