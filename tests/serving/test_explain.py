@@ -40,6 +40,12 @@ def test_without_words_a_row_is_explained_with_its_own(customer, ask):
     assert "<td>green</td>" in customer.get(parts[0]).text
 
 
+def test_the_nearest_prototypes_are_means_of_classes(customer, ask):
+    _, parts = parts_of(customer, ask, model="runs/words", row=4)
+    found = customer.get(parts[-1]).text
+    assert re.findall(r"<tr><td>(\w+)</td><td[^>]*>8</td>", found)[0] == "green"
+
+
 def test_neighbours_are_shown_of_every_model_with_how_near_its_texts_are(customer, ask, floor):
     _, parts = parts_of(customer, ask, model="runs/three", row=4, text="a red square")
     assert len(parts) == 1
