@@ -124,8 +124,15 @@ def test_search_takes_a_row_instead_of_a_query(pipeline, accord_cli, tmp_path) -
     assert "like vim" in accord_cli("search", tmp_path, "--like", "vim").stdout
     assert pipeline.calls[-1][1] == (str(tmp_path), None)
     assert pipeline.calls[-1][2]["like"] == "vim"
-    for wrong in (["vim"], ["--text", "vim"], ["--plus", "a dog"]):
+    for wrong in (["vim"], ["--text", "vim"]):
         assert accord_cli("search", tmp_path, "--like", "vim", *wrong).exit_code == 2
+
+
+def test_search_takes_classes_and_changes_a_row_as_a_query(pipeline, accord_cli, tmp_path) -> None:
+    result = accord_cli("search", tmp_path, "--like", "7", "--plus", "a dog", "--label", "dog", "--label", "cat")
+    assert result.exit_code == 0
+    asked = pipeline.calls[-1][2]
+    assert (asked["like"], asked["plus"], asked["labels"]) == ("7", ["a dog"], ["dog", "cat"])
 
 
 def test_search_takes_what_to_search_before_the_query(pipeline, accord_cli, tmp_path) -> None:

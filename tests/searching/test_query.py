@@ -177,3 +177,17 @@ def test_rows_are_added_and_taken_as_words_are(index, model):
     assert [hit.row for hit in alone] == [11]
     mixed = search_altered(index, model, 6, plus=["yellow"], minus=[7], strength=3.0, k=1)
     assert "yellow" in mixed[0].caption
+
+
+def test_classes_have_the_mean_of_their_rows_as_prototypes(run, model, write, rows):
+    corpus = write(rows)
+    names = [caption.split()[1] for _, caption, _ in rows]
+    classes = sorted(set(names))
+    labelled = corpus.with_labels(np.array([*(classes.index(name) for name in names[:-1]), -1]), classes=classes)
+    index = build_index(run, model, labelled, progress=False)
+    found = index.prototypes("image")
+    vectors = model.embed_corpus(corpus, "image").numpy()
+    for name in classes:
+        mean = vectors[[row for row, said in enumerate(names[:-1]) if said == name]].mean(axis=0)
+        assert found[name] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    assert index.prototypes("audio") == {}

@@ -34,6 +34,8 @@ accord search runs/gram --text "a large dog" --audio bark.wav
 
 accord search runs/papers --like 1706.03762
 
+accord search house "a red heart" --label heart --label game
+
 accord search runs/first "red heart" --data photos.csv --column image=file --column text=title"""
 
 
@@ -78,6 +80,10 @@ def search(
             metavar="ROW", help="A row of the data: its number, or what one of its columns says, as a node's id."
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Only rows of this class, or of one of several; repeatable."),
+    ] = None,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write a contact sheet of the answers and open it.")
     ] = False,
@@ -96,9 +102,8 @@ def search(
     if (query is not None) + bool(together) + (like is not None) != 1:
         asking = ", ".join(f"--{name}" for name in ("text", *queried()))
         raise typer.BadParameter(f"give either QUERY, or --like, or one or several of {asking}")
-    if like is not None and (plus or minus):
-        raise typer.BadParameter("--plus and --minus change QUERY; they do not go with --like")
     changes: dict[str, Any] = {"plus": plus or (), "minus": minus or (), "strength": strength, "like": like}
+    changes |= {"labels": label} if label else {}
     how: dict[str, Any] = {"k": k, "ann": ann, "candidates": candidates, "device": device.value, "workers": workers}
     columns = parse_columns(column or ())
     with columns_by_key():

@@ -244,6 +244,16 @@ class SearchIndex:
         return {modality: np.asarray(vector, np.float32) for modality, vector in held.items() if vector is not None}
 
     @_told
+    def prototypes(self, modality: str) -> dict[str, np.ndarray]:
+        """What rows say of their class -> the mean direction ``(D,)`` of these rows, computed once.
+
+        Args:
+            modality: which of the vectors, of :attr:`dims`.
+        """
+        now = self._now
+        return {} if now is None or modality not in now.dims else now.means(modality)
+
+    @_told
     def joint(
         self,
         vectors: Mapping[str, Tensor | np.ndarray],

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from accord.searching.hit import Hit
-from accord.searching.neighbours import Floats, Ids, Neighbours
+from accord.searching.neighbours import Floats, Ids, Neighbours, unit
 from accord.searching.table import RowTable
 from accord.searching.vectors import all_ids, answers, neighbours, taken
 
 _AT_ONCE = 24  # pictures that are read together
+_AVERAGED = 50_000  # rows
 KEYS = ("vectors", "version", "sizes", "rows")  # of a state: what is read without the table
 
 
@@ -33,6 +34,7 @@ class Opened:
         self.rows: int = state["rows"]
         self.dims: dict[str, int] = state["sizes"]
         self._neighbours: dict[str, Neighbours] = {}
+        self._means: dict[str, dict[str, Floats]] = {}
         self._answers = answers(vectors)
 
     def held(self) -> Opened:
@@ -68,6 +70,22 @@ class Opened:
         """Ids and cosines of the ``k`` rows nearest to a query, of all or of those that say one of ``labels``."""
         among = self._answers.ids_with(labels) if labels else None
         return self.neighbours(modality).search(query, k, exact=ann is False, among=among)
+
+    def means(self, modality: str) -> dict[str, Floats]:
+        """What rows say of their class -> the mean direction of such rows' vectors ``(D,)``; of many rows the first."""
+        if modality not in self._means:
+            self._means[modality] = self._averaged(f"{modality}_vector")
+        return self._means[modality]
+
+    def _averaged(self, column: str) -> dict[str, Floats]:
+        rows = self.table.search().where(f"label IS NOT NULL AND {column} IS NOT NULL").select(["label", column])
+        sums: dict[str, Floats] = {}
+        for batch in rows.limit(_AVERAGED).to_batches(batch_size=_AT_ONCE * 100):
+            vectors = np.asarray(batch[column].flatten(), np.float32).reshape(len(batch), -1)
+            said = np.asarray(batch["label"].to_pylist(), dtype=object)
+            for label in set(said.tolist()):
+                sums[label] = sums.get(label, 0) + vectors[said == label].sum(axis=0)
+        return {label: unit(total[None])[0] for label, total in sums.items()}
 
     def hits(self, ids: Ids, cosines: Sequence[float], scores: Sequence[float] | None = None) -> list[Hit]:
         """Rows as answers, best first; with the scores of a second stage, if they come from there."""

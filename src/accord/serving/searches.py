@@ -85,9 +85,10 @@ class Searchable:
         """Names of the classes."""
         return self._rows[-1].classes
 
-    def counted(self) -> dict[str, int]:
-        """Class -> how many rows have it."""
-        return counted_classes(self.index, self.classes)
+    def counted(self, chosen: Sequence[str] = ()) -> dict[str, int]:
+        """Class -> how many rows have it, first those that are ``chosen``."""
+        counts = counted_classes(self.index, self.classes)
+        return {name: counts[name] for name in sorted(counts, key=lambda name: name not in chosen)}
 
     def ask(self, model: Model, question: Question, k: int, *, pictures: slice = _NONE, **how: Any) -> list[Hit]:
         """What answers a question, see :func:`accord.pipeline.asking.ask`; pictures of some of it are read at once."""
@@ -199,6 +200,8 @@ class Searches:
 
         index, rows = despite_bad_rows(reopen(), build)
         index.refresh()
+        if len(rows):
+            index.vectors_of(int(rows.ids[0]))  # so that the first visitor does not wait for the table
         opened = Searchable(name, data, rows.name, modalities, index, stamp, reopen, [rows])
         with self._lock:
             self._open[name, data] = opened

@@ -22,7 +22,6 @@ class Recordings(Modality):
     item, items = "recording", "recordings"
     example = "cat.ogg"
     suffixes = AUDIO_SUFFIXES
-    player = "audio"
 
     def knows(self, content: bytes) -> bool:
         """FLAC, Ogg, MP3, WAV and AIFF."""

@@ -61,7 +61,6 @@ class Modality:
     even: ClassVar[bool] = False  # whether an encoder gives as many positions for every one of them
     views_from: ClassVar[str | None] = None  # what a method calls the views that it declares of it, of VIEWS
     draws_in_reading: ClassVar[bool] = False  # whether what is read of a cell depends on the draws
-    player: ClassVar[str] = ""  # the element of a page that plays a file of it, audio or video; empty where none does
 
     def knows(self, content: bytes) -> bool:
         """Whether a file with these first bytes holds one."""

@@ -35,7 +35,6 @@ class Videos(Images):
     even = True
     also = frozenset({".gif", ".webp"})  # animations
     draws_in_reading = True
-    player = "video"
 
     def knows(self, content: bytes) -> bool:
         """Matroska, MP4 and AVI; an animated picture is known by its column's name alone."""

@@ -119,10 +119,12 @@ def neighbours_part(request: Request, shop: Shop, asked: Annotated[Subject, Quer
     found = opened(shop, asked.model, asked.data)
     texts = list(dict.fromkeys([*filter(None, [asked.text.strip()]), *_captions(found, asked)]))
     with shop.models.using(asked.model) as model:
-        question, own = _itself(shop, found, model, asked)
+        question, modality, own = _itself(shop, found, model, asked)
         hits = found.ask(model, question, _NEAREST, pictures=slice(_NEAREST))
         said = _cosines(model, own, texts)
-    return page(request, "explain_neighbours", asked=asked, hits=hits, said=said, title=found.title)
+    near = _prototypes(found, modality, own)
+    shown = {"hits": hits, "said": said, "prototypes": near, "title": found.title}
+    return page(request, "explain_neighbours", asked=asked, **shown)
 
 
 def _words(asked: Subject, captions: Sequence[str]) -> str:
@@ -162,18 +164,27 @@ def _item(shop: Workshop, found: Searchable, model: Model, asked: Subject) -> An
     return item_of(rows, position, field)
 
 
-def _itself(shop: Workshop, found: Searchable, model: Model, asked: Subject) -> tuple[Question, torch.Tensor]:
-    """The question for what is like the subject, and its vector."""
+def _itself(shop: Workshop, found: Searchable, model: Model, asked: Subject) -> tuple[Question, str, torch.Tensor]:
+    """The question for what is like the subject, its modality and its vector."""
     if asked.file:
         modality, path = shop.uploads.get(asked.file[0]).as_one_of(found.modalities)
-        return Question(path, modality=modality), torch.as_tensor(embed_query(model, path, modality))
+        return Question(path, modality=modality), modality, torch.as_tensor(embed_query(model, path, modality))
     if asked.row is None:
         raise ConfigError("nothing to explain: choose a row of a search, or a file")
     vectors = found.index.vectors_of(asked.row)
     if not vectors:
         raise DataError(f"row {asked.row} has nothing that the model embeds")
     own = next((name for name in vectors if name != "text"), "text")
-    return Question(like=asked.row), torch.from_numpy(vectors[own])
+    return Question(like=asked.row), own, torch.from_numpy(vectors[own])
+
+
+def _prototypes(found: Searchable, modality: str, own: torch.Tensor) -> list[tuple[str, int, float]]:
+    """Classes whose rows are nearest on the mean, with how many there are and the cosine; none without classes."""
+    rows = found.index.prototypes(modality)
+    unit = torch.nn.functional.normalize(own.float(), dim=0).numpy()
+    near = sorted(((label, float(mean @ unit)) for label, mean in rows.items()), key=lambda pair: -pair[1])
+    counts = found.index.labels
+    return [(label, counts.get(label, 0), cosine) for label, cosine in near[:_NEAREST]]
 
 
 def _cosines(model: Model, own: torch.Tensor, texts: Sequence[str]) -> list[tuple[str, float]]:

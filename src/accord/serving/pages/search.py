@@ -12,7 +12,9 @@ from starlette.responses import FileResponse, Response
 
 from accord.data.corpus import Corpus
 from accord.data.modalities import modality_of
+from accord.data.reading.audio import is_audio
 from accord.data.reading.media import is_image
+from accord.data.reading.video import is_video
 from accord.errors import ConfigError, DataError
 from accord.pipeline.items import item_of
 from accord.searching.rows import label_names
@@ -130,15 +132,18 @@ def uploaded(shop: Shop, handle: str) -> Response:
 
 
 def _played(rows: Corpus, position: int) -> Mapping[str, tuple[str, str | bytes]]:
-    """Field -> how a page plays it, and its file or bytes; without what is only looked at."""
+    """Field -> the element that plays it, and its file or bytes; without what is only looked at."""
     found: dict[str, tuple[str, str | bytes]] = {}
     for field in rows.columns.media:
-        player = modality_of(field).player
-        if not player or not rows.present[field][position]:
+        if not rows.present[field][position]:
             continue
         item = item_of(rows, position, field)
-        if isinstance(item, bytes) or (isinstance(item, str) and Path(item).is_file()):
-            found[field] = ("img" if is_image(_beginning(item)) else player, item)
+        if not isinstance(item, bytes) and not (isinstance(item, str) and Path(item).is_file()):
+            continue  # a folder, or numbers
+        element = _content_type(_beginning(item)).partition("/")[0]
+        moving = element == "image" and modality_of(field).name != "image"  # an animation in the place of a film
+        if moving or element in ("audio", "video"):
+            found[field] = ("img" if moving else element, item)
     return found
 
 
@@ -154,5 +159,9 @@ def _content_type(content: bytes) -> str:
     """What a browser is told of a file, by its first bytes."""
     if is_image(content):
         return {b"\x89PNG": "image/png", b"GIF8": "image/gif", b"RIFF": "image/webp"}.get(content[:4], "image/jpeg")
-    starts = {b"fLaC": "audio/flac", b"OggS": "audio/ogg", b"\x1a\x45\xdf\xa3": "video/webm", b"RIFF": "audio/wav"}
-    return "video/mp4" if content[4:8] == b"ftyp" else starts.get(content[:4], "audio/mpeg")
+    if is_video(content):
+        return "video/mp4" if content[4:8] == b"ftyp" else "video/webm"
+    if is_audio(content):
+        known = {b"fLaC": "audio/flac", b"OggS": "audio/ogg", b"RIFF": "audio/wav", b"FORM": "audio/aiff"}
+        return known.get(content[:4], "audio/mpeg")
+    return "application/octet-stream"
