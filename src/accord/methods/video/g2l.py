@@ -36,7 +36,7 @@ from accord.functional import (
 from accord.methods.base import Batch, DataInfo, Group, Stage, Step
 from accord.methods.video.grounding import SHARPNESS, Asked, Grounder, GroundingConfig, asked_of, own_cosines
 
-HOPS = 64  # edges of a path; within the cut-off there are some twenty
+HOPS = 64  # edges of a path on an accelerator; within the cut-off there are some thirty
 FREEZE = 4  # epochs, of a pretrained text encoder
 
 
