@@ -3,8 +3,8 @@
 The moments are those of a film of scenes that repeat: all cells of a map whose clips are random vectors around one of
 twelve. Both sides find the five nearest neighbours of each moment by Euclidean distance, measure the edges by cosine,
 and look for paths of at most 0.5 from 64 moments. The other side is what one would put together: scikit-learn's
-neighbours and SciPy's Dijkstra with a limit. The paths alone are timed on the same edges, too; Accord leaves them to SciPy
-on a processor, so that the difference is what it costs to hand them over. Processor time of one thread, in turn; medians
+neighbours and SciPy's Dijkstra with a limit. The paths alone are timed on the same edges, too; on a processor Accord's
+are SciPy's, so that the difference is what it costs to hand them over. Processor time of one thread, in turn; medians
 of some repetitions after one that does not count. All paths are compared.
 
     python benchmarks/geodesic.py [--moments 4096]

@@ -1,8 +1,8 @@
 """How near things are along a graph of nearest neighbours: the geodesic similarity of G2L (Li et al. 2023, ICCV).
 
 Two things that look different may be joined by a chain of things of which each looks like the next. The shortest paths
-are cut at a length. On a processor they are those of SciPy's Dijkstra; on an accelerator those of Bellman and Ford on the
-table of neighbours, where all sources and graphs take each hop together, so that nothing leaves the device.
+are cut at a length. On a processor they are those of SciPy's Dijkstra; on an accelerator those of Bellman and Ford on
+the table of neighbours, where all sources and graphs take each hop together, so that nothing leaves the device.
 """
 
 from __future__ import annotations
