@@ -18,6 +18,7 @@ from accord.encoders.masked import stretched
 from accord.errors import ConfigError
 from accord.functional import masked_mse, nt_xent, patchify
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.programme import Repeated
 from accord.training.artifact import load_model, save_model
 from two_processes import run_two_processes
 
@@ -277,3 +278,19 @@ def test_the_encoder_of_a_run_starts_another_with_its_sizes(trained):
     torch.testing.assert_close(tower.eval()(clip).pooled, model.method.encoders["video"](clip).pooled)
     image = {"name": "image_mae", **SMALL}
     assert build_encoder("image", image, weights=trained / "run" / "model.safetensors").pretrained
+
+
+def test_copies_of_a_row_are_not_pushed_apart(batch):
+    found = method(repeats=2).eval()
+    assert found.sampling == Repeated(2)
+    index = torch.tensor([4, 4, 1, 1, 0, 0])
+    terms, apart = (terms_of(found, batch | {"index": one}) for one in (index, torch.arange(6)))
+    for name in TERMS:
+        same = torch.equal(terms[name], apart[name])
+        assert same == name.startswith("reconstruction"), name
+        assert same or terms[name] < apart[name]
+    torch.testing.assert_close(apart["total"], terms_of(method().eval(), batch)["total"])
+
+
+def test_a_row_stands_in_a_batch_once_unless_it_is_asked_for(batch):
+    assert method().sampling is None

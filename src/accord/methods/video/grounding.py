@@ -185,6 +185,7 @@ class Grounder(Method, FindsMoments):
             counts: how many are of each film; None for one film.
         """
         encoder = self.encoders["text"]
+        assert isinstance(encoder, Encoder)
         assert isinstance(encoder.input, TextInput)  # it is a text encoder
         ids, mask = (part.to(self.device) for part in encoder.input.tokenizer(list(texts)))
         if self.config.sentence == "mean":
