@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract_case import Killed, killed_at, same, state_of
 from cross_video_mae_share import share_of
 from PIL import Image
 from safetensors.torch import load_file
@@ -20,6 +22,8 @@ from accord.functional import masked_mse, nt_xent, patchify
 from accord.methods import DataInfo, Step, get_method
 from accord.methods.programme import Repeated
 from accord.training.artifact import load_model, save_model
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
 from two_processes import run_two_processes
 
 SMALL = {"size": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2}
@@ -294,3 +298,33 @@ def test_copies_of_a_row_are_not_pushed_apart(batch):
 
 def test_a_row_stands_in_a_batch_once_unless_it_is_asked_for(batch):
     assert method().sampling is None
+
+
+def test_a_training_on_copies_that_was_killed_goes_on_to_the_same_bits(tmp_path):
+    random = np.random.default_rng(0)
+    corpus = corpus_from_items(
+        "video", [animation(random.integers(0, 256, (10, 16, 16, 3), np.uint8)) for _ in range(6)]
+    )
+    config = TrainingConfig.parse({"epochs": 2, "batch_size": 4, "checkpoint_every": 1, "accelerator": "cpu"})
+
+    def built():
+        found = method(repeats=2)
+        found.losses, loss = [], found.loss
+        found.loss = lambda batch, step: found.losses.append(batch["index"].tolist()) or loss(batch, step)
+        return found
+
+    whole, killed, resumed = built(), built(), built()
+    fit(whole, corpus, config, tmp_path / "whole", progress=False)
+    assert len(whole.losses) == 2 * 3  # an epoch has two copies of each row
+    assert all(rows[::2] == rows[1::2] for rows in whole.losses)
+    with pytest.raises(Killed), killed_at(killed, 4):
+        fit(killed, corpus, config, tmp_path / "killed", progress=False)
+    fit(resumed, corpus, config, tmp_path / "killed", resume=True, progress=False)
+    assert same(state_of(whole), state_of(resumed)) == []
+
+
+def animation(frames):
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    stream = io.BytesIO()
+    first.save(stream, "WEBP", save_all=True, append_images=others, lossless=True)
+    return stream.getvalue()
