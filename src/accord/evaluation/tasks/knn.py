@@ -23,13 +23,15 @@ class KnnOptions(ViewOptions):
 
     k: int | None = Field(None, ge=1, description="neighbours that vote; none: 20, or all where there are fewer")
     votes: Votes = Field("weighted", description="weighted by similarity, or majority")
+    recall: tuple[int, ...] = Field((), description="numbers of nearest rows among which one has the class: R@k")
 
 
 def run(model: Model, prepared: Prepared, options: KnnOptions) -> list[Metric]:
     """Accuracies of the votes of training rows; of the other held-out rows where there are none."""
     reference = prepared.reference if len(prepared.reference) else None
     modality = main_modality(model, prepared.test)
-    return evaluate_knn(seen(model, "knn", options), prepared.test, reference, options.k, options.votes, modality)
+    looking = seen(model, "knn", options)
+    return evaluate_knn(looking, prepared.test, reference, options.k, options.votes, modality, options.recall)
 
 
 TASK = Task(
