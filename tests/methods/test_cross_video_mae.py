@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD
+from accord.data.loading.order import Passes
 from accord.encoders import build_encoder
 from accord.encoders.masked import stretched
 from accord.errors import ConfigError
@@ -24,6 +25,7 @@ from accord.methods.programme import Repeated
 from accord.training.artifact import load_model, save_model
 from accord.training.config import TrainingConfig
 from accord.training.fit import fit
+from accord.training.start import sampling_of
 from two_processes import run_two_processes
 
 SMALL = {"size": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2}
@@ -298,6 +300,13 @@ def test_copies_of_a_row_are_not_pushed_apart(batch):
 
 def test_a_row_stands_in_a_batch_once_unless_it_is_asked_for(batch):
     assert method().sampling is None
+
+
+def test_copies_are_of_as_many_rows_as_an_epoch_is_to_have():
+    corpus = corpus_from_items("text", ["one", "two", "three"])
+    found = sampling_of(method(repeats=3), corpus, TrainingConfig.parse({"epoch_rows": 2}))
+    assert found == Repeated(3, of=Passes(2))
+    assert sampling_of(method(repeats=3), corpus, TrainingConfig()) == Repeated(3)
 
 
 def test_a_training_on_copies_that_was_killed_goes_on_to_the_same_bits(tmp_path):

@@ -26,6 +26,7 @@ from accord.data.loading.order import (
     Known,
     OneOfEach,
     Order,
+    Passes,
     Repeated,
     Sampling,
     SupportQuery,
@@ -105,6 +106,15 @@ def test_copies_of_a_row_stand_together_and_are_drawn_as_in_passes_of_their_own(
         for passes, rows in keys:
             assert rows.tolist() == rows[[0, 0, 0, 3, 3, 3]].tolist()
             assert passes.tolist() == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2] * 2
+
+
+def test_copies_are_of_rows_that_are_drawn_in_any_way() -> None:
+    inner = Passes(20, near=8)
+    made, once = order(Repeated(2, of=inner)), order(inner, size=4)
+    assert batches(made) == [[row for row in rows for _ in range(2)] for rows in batches(once)]
+    noted = order(Repeated(2, of=Episode(12)))
+    batches(noted)
+    assert noted.notes(1)["place"].tolist() == [4, 4, 5, 5, 6, 6, 7, 7]
 
 
 def test_processes_share_the_passes_of_copies_too() -> None:

@@ -171,26 +171,33 @@ class Repeated(Sampling):
 
     Args:
         times: how often.
+        of: how the rows are drawn; in training as they are where a method does not say.
     """
 
     times: int
+    of: Sampling = EveryRow()
 
     def rows_per_epoch(self, known: Known) -> int:
         """All copies."""
-        return self.times * known.rows
+        return self.times * self.of.rows_per_epoch(known)
 
     def rows_per_batch(self, wanted: int, known: Known) -> int:
         """Whole rows with all their copies."""
         if wanted < self.times:
             raise ConfigError(f"a batch of {wanted} rows has no room for {self.times} copies of one: raise batch_size")
-        return wanted // self.times * self.times
+        return self.times * self.of.rows_per_batch(wanted // self.times, known)
 
     def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
-        """The copies of all rows, cut into batches."""
-        order = np.random.default_rng(seed_of(seed, Purpose.ORDER, epoch)).permutation(known.rows)
-        passes = np.tile(self.times * epoch + np.arange(self.times), known.rows)
-        copies = zip(_cut(order.repeat(self.times), size, count), _cut(passes, size, count), strict=True)
-        return [Drawn(rows, passes=numbers) for rows, numbers in copies]
+        """The batches of rows, each with all its copies."""
+        passes = self.times * epoch + np.arange(self.times)
+        return [
+            Drawn(
+                batch.rows.repeat(self.times),
+                {name: values.repeat(self.times) for name, values in batch.notes.items()},
+                np.tile(passes, len(batch.rows)),
+            )
+            for batch in self.of.draw(known, size // self.times, count, seed, epoch)
+        ]
 
 
 @dataclass(frozen=True)
