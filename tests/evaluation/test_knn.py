@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from accord.errors import ConfigError, DataError, ShapeError
+from accord.evaluation import knn
 from accord.evaluation.knn import evaluate_knn, knn_leave_out, knn_scores, nearest
 
 
@@ -80,6 +81,28 @@ def test_a_corpus_is_classified_by_its_other_groups_or_by_a_reference(painted, c
     odd, even = painted.select(range(1, 24, 2)), painted.select(range(0, 24, 2))
     referenced = {metric.name: metric.value for metric in evaluate_knn(colour_model, odd, even, k=2)}
     assert referenced["top-1"] == 100.0
+
+
+def test_recall_asks_whether_one_of_the_nearest_rows_has_the_class():
+    gallery, queries = torch.eye(4), torch.nn.functional.normalize(torch.tensor([[4.0, 3, 2, 1], [1, 2, 3, 4]]), dim=1)
+    near = nearest(queries, gallery, 3)[1]
+    single = knn._recalls(near, knn._targets([0, 1, 1, 2], 3), knn._targets([1, 0], 3), (1, 2, 3), None)
+    assert [(metric.name, metric.value) for metric in single] == [("R@1", 0.0), ("R@2", 50.0), ("R@3", 50.0)]
+    several = knn._targets([[1, 1], [0, 1], [0, 0], [0, 1]], None)
+    assert [metric.value for metric in knn._recalls(near, several, torch.tensor([[1.0, 0], [0, 1]]), (1,), None)] == [
+        100
+    ]
+
+
+def test_recall_is_told_beside_the_votes(painted, colour_model):
+    alone = evaluate_knn(colour_model, painted, k=2)
+    found = evaluate_knn(colour_model, painted, k=2, recall=(1, 5))
+    assert [metric.name for metric in found] == [*(metric.name for metric in alone), "R@1", "R@5"]
+    assert found[-1].value == 100.0
+    odd, even = painted.select(range(1, 24, 2)), painted.select(range(0, 24, 2))
+    assert evaluate_knn(colour_model, odd, even, k=2, recall=(1,))[-1].value == 100.0
+    with pytest.raises(ConfigError, match="k = 99: expected"):
+        evaluate_knn(colour_model, odd, even, k=2, recall=(99,))
 
 
 def test_the_reference_votes_with_the_labels_it_came_with_not_with_the_truth(painted, colour_model):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from accord.data.augmenting.views import centre_box
@@ -10,7 +11,9 @@ from accord.data.inputs import ImageInput, VideoInput
 from accord.data.loading.loader import eval_loader
 from accord.data.reading.frames import chosen_frames, sample_frames
 from accord.errors import ConfigError
-from accord.evaluation.multi_view import multi_view_predict, multi_view_scores, view_inputs
+from accord.evaluation.multi_view import ViewOptions, multi_view_predict, multi_view_scores, seen, view_inputs
+from accord.methods.abilities import Embeds
+from accord.training.artifact import Model
 from evaluation.answering import Answering, measured, model_of, prepared, rows_of, shown
 from evaluation.watching import Averaging, Watching, films
 
@@ -50,11 +53,11 @@ def test_every_view_is_read_from_its_frames_and_its_part_of_them(tmp_path):
         picture.paste((40 * frame + 20,) * 3, (32, 0, 64, 32))
         wide.append(picture)
     rows = films(tmp_path, [wide, wide], [0, 1])
-    spec, seen = VideoInput(ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1)), frames=2), []
+    spec, looked = VideoInput(ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1)), frames=2), []
     for view in view_inputs(spec, 2, 2):
         video = next(iter(eval_loader(rows, {"video": view})))["video"]
-        seen.append([round(255 * float(level)) for level in video[0].mean(dim=(1, 2, 3))])
-    assert seen == [[0, 80], [20, 100], [40, 120], [60, 140]]
+        looked.append([round(255 * float(level)) for level in video[0].mean(dim=(1, 2, 3))])
+    assert looked == [[0, 80], [20, 100], [40, 120], [60, 140]]
 
 
 def test_the_classifier_is_asked_for_every_view(tmp_path):
@@ -83,3 +86,34 @@ def test_pictures_have_no_such_views(tmp_path):
     rows = rows_of(tmp_path, [{"label": "darker"}, {"label": "brighter"}])
     with pytest.raises(ConfigError, match=r"classification.clips = 4, crops = 1: these are views of clips, and method"):
         measured("classification", model_of(Looking, None, classes=("brighter", "darker")), prepared(rows), clips=4)
+
+
+class Embedding(Averaging, Embeds):
+    """How bright the first and the last frame are."""
+
+    embeds = ("video",)
+
+    def embed(self, batch):
+        return {"video": F.normalize(torch.stack(self.levels(batch), dim=1), dim=1)}
+
+
+def test_embeddings_are_averaged_over_views(tmp_path):
+    rows = films(tmp_path, [(10, 20, 200, 240), (240, 30, 180, 10)], [1, 0])
+    model = model_of(Embedding, None, classes=CLASSES)
+    views = [next(iter(eval_loader(rows, {"video": view}))) for view in view_inputs(model.inputs["video"], 2, 3)]
+    expected = F.normalize(sum(model.method.embed(view)["video"] for view in views), dim=1)
+    found = seen(model, "knn", ViewOptions(clips=2, crops=3)).embed_corpus(rows, "video")
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, model.embed_corpus(rows, "video"))
+    assert seen(model, "knn", ViewOptions()) is model
+
+
+@pytest.mark.parametrize("task", ["linear_probe", "knn"])
+def test_probes_look_at_as_many_views_as_they_are_told(tmp_path, task):
+    ways = [(10, 20, 200, 240), (240, 200, 20, 10)] * 4
+    train, test = (films(tmp_path / name, ways, [1, 0] * 4) for name in ("train", "test"))
+    model, asked = model_of(Embedding, None, classes=CLASSES), []
+    model.over_batches = lambda *args, **how: asked.append(how["inputs"]) or Model.over_batches(model, *args, **how)
+    found = measured(task, model, prepared(test, train), clips=2, crops=2)
+    assert len(asked) == 2 * 4  # of both sides
+    assert next(iter(found.values())).value == 100

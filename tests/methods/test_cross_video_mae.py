@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract_case import Killed, killed_at, same, state_of
 from cross_video_mae_share import share_of
 from PIL import Image
 from safetensors.torch import load_file
@@ -13,12 +15,17 @@ from safetensors.torch import load_file
 from accord import pipeline
 from accord.data.corpus import corpus_from_items
 from accord.data.inputs import IMAGENET_MEAN, IMAGENET_STD
+from accord.data.loading.order import Passes
 from accord.encoders import build_encoder
 from accord.encoders.masked import stretched
 from accord.errors import ConfigError
 from accord.functional import masked_mse, nt_xent, patchify
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.programme import Repeated
 from accord.training.artifact import load_model, save_model
+from accord.training.config import TrainingConfig
+from accord.training.fit import fit
+from accord.training.start import sampling_of
 from two_processes import run_two_processes
 
 SMALL = {"size": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2}
@@ -277,3 +284,56 @@ def test_the_encoder_of_a_run_starts_another_with_its_sizes(trained):
     torch.testing.assert_close(tower.eval()(clip).pooled, model.method.encoders["video"](clip).pooled)
     image = {"name": "image_mae", **SMALL}
     assert build_encoder("image", image, weights=trained / "run" / "model.safetensors").pretrained
+
+
+def test_copies_of_a_row_are_not_pushed_apart(batch):
+    found = method(repeats=2).eval()
+    assert found.sampling == Repeated(2)
+    index = torch.tensor([4, 4, 1, 1, 0, 0])
+    terms, apart = (terms_of(found, batch | {"index": one}) for one in (index, torch.arange(6)))
+    for name in TERMS:
+        same = torch.equal(terms[name], apart[name])
+        assert same == name.startswith("reconstruction"), name
+        assert same or terms[name] < apart[name]
+    torch.testing.assert_close(apart["total"], terms_of(method().eval(), batch)["total"])
+
+
+def test_a_row_stands_in_a_batch_once_unless_it_is_asked_for(batch):
+    assert method().sampling is None
+
+
+def test_copies_are_of_as_many_rows_as_an_epoch_is_to_have():
+    corpus = corpus_from_items("text", ["one", "two", "three"])
+    found = sampling_of(method(repeats=3), corpus, TrainingConfig.parse({"epoch_rows": 2}))
+    assert found == Repeated(3, of=Passes(2))
+    assert sampling_of(method(repeats=3), corpus, TrainingConfig()) == Repeated(3)
+
+
+def test_a_training_on_copies_that_was_killed_goes_on_to_the_same_bits(tmp_path):
+    random = np.random.default_rng(0)
+    corpus = corpus_from_items(
+        "video", [animation(random.integers(0, 256, (10, 16, 16, 3), np.uint8)) for _ in range(6)]
+    )
+    config = TrainingConfig.parse({"epochs": 2, "batch_size": 4, "checkpoint_every": 1, "accelerator": "cpu"})
+
+    def built():
+        found = method(repeats=2)
+        found.losses, loss = [], found.loss
+        found.loss = lambda batch, step: found.losses.append(batch["index"].tolist()) or loss(batch, step)
+        return found
+
+    whole, killed, resumed = built(), built(), built()
+    fit(whole, corpus, config, tmp_path / "whole", progress=False)
+    assert len(whole.losses) == 2 * 3  # an epoch has two copies of each row
+    assert all(rows[::2] == rows[1::2] for rows in whole.losses)
+    with pytest.raises(Killed), killed_at(killed, 4):
+        fit(killed, corpus, config, tmp_path / "killed", progress=False)
+    fit(resumed, corpus, config, tmp_path / "killed", resume=True, progress=False)
+    assert same(state_of(whole), state_of(resumed)) == []
+
+
+def animation(frames):
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    stream = io.BytesIO()
+    first.save(stream, "WEBP", save_all=True, append_images=others, lossless=True)
+    return stream.getvalue()

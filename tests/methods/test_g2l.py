@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from accord.encoders import build_encoder
+from accord.encoders.pooling import masked_mean
 from accord.errors import ConfigError
 from accord.functional import (
     best_moments,
@@ -13,6 +14,7 @@ from accord.functional import (
     interaction_alignment_loss,
     moment_iou_map,
     mutual_matching_loss,
+    official_interaction_loss,
     pairwise_interaction,
     scaled_iou_bce,
     temporal_iou,
@@ -23,13 +25,12 @@ WORDS = ["a cat runs", "a dog sleeps", "a bird flies"]
 SMALL = {"num_clips": 8, "pooling_counts": (7,), "hidden": 12, "dim": 8, "kernel": 3, "layers": 2}
 
 
-def method(video=None, **config):
+def method(video=None, text=None, **config):
     torch.manual_seed(0)
     steps = {"name": "steps", "features": 6, "length": 16, "sampling": "slots", "unit_norm": True}
     sequence = build_encoder("sequence", {**steps, **(video or {})})
-    text = build_encoder(
-        "text", {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2, "pool": "mean"}, texts=WORDS
-    )
+    small = {"name": "tiny_text", "width": 16, "depth": 1, "heads": 2, "pool": "mean"}
+    text = build_encoder("text", small | (text or {}), texts=WORDS)
     return get_method("g2l")(SMALL | config, {"sequence": sequence, "text": text}, DataInfo(rows=4))
 
 
@@ -74,6 +75,49 @@ def test_the_loss_is_that_of_the_paper(batch):
         game = game + interaction_alignment_loss(cosine[:, taken], pairwise_interaction(cosine[:, taken]))
     torch.testing.assert_close(terms["game"], game)
     torch.testing.assert_close(terms["total"], overlap + 0.1 * (of_moments + of_sentences) + 5e-4 * game)
+
+
+def test_the_released_game_is_taken_off_the_loss(batch):
+    g2l = method(interaction="official", interaction_moments=3).eval()
+    terms = g2l.loss(batch, Step())
+    moments, sentences, owner, iou, _ = parts(g2l, batch)
+    unit, words = F.normalize(moments.contrast, dim=1), F.normalize(sentences.contrast, dim=1)
+    near = geodesic_similarity(moments.contrast.mT, best_moments(iou)[:, 0], owner=owner)
+    game = torch.zeros(())
+    for film, rows in ((0, slice(0, 2)), (2, slice(2, 3))):
+        best = [one.topk(3).indices for one in (near[rows], words[rows] @ unit[film])]
+        taken = torch.cat(best, dim=1).flatten()  # sentence by sentence, near ones first
+        game = game - official_interaction_loss(words[rows], unit[film].T[taken])
+    torch.testing.assert_close(terms["game"], game)
+    others = terms["sentences of moments"] + terms["moments of sentences"]
+    torch.testing.assert_close(terms["total"], terms["overlap"] + 0.1 * others + 5e-4 * game)
+
+
+def test_a_sentence_may_be_the_mean_of_the_last_two_layers():
+    g2l = method(text={"depth": 3}, sentence="last2avg").eval()
+    encoder = g2l.encoders["text"]
+    ids, mask = encoder.input.tokenizer(WORDS)
+    features, (_, second_last, _) = encoder.encode_hidden(ids, mask)
+    mean = masked_mean(features.stream("words").values + second_last, mask)
+    expected = g2l.text_spaces[0](g2l.text_norm(mean))
+    torch.testing.assert_close(g2l.sentences(WORDS).contrast, expected)
+    assert g2l.needs["text"] == {"tokens", "layers"}
+
+
+def test_a_sentence_as_released_hangs_on_the_longest_of_its_film():
+    said = ["a cat", "a dog sleeps and a bird flies", "a dog sleeps"]
+    g2l = method(text={"depth": 2}, sentence="official").eval()
+    alone, among = g2l.sentences(said[:1]).contrast, g2l.sentences(said, [2, 1]).contrast
+    assert not torch.allclose(alone[0], among[0])
+    torch.testing.assert_close(g2l.sentences(said[2:]).contrast[0], among[2])  # a film of its own
+    intended = method(text={"depth": 2}, sentence="last2avg").eval()
+    torch.testing.assert_close(intended.sentences(said[:1]).contrast[0], intended.sentences(said, [2, 1]).contrast[0])
+    torch.testing.assert_close(intended.sentences(said, [2, 1]).contrast[1], among[1])  # the longest has no padding
+
+
+def test_one_layer_is_too_few_for_two():
+    with pytest.raises(ConfigError, match="reads the last two layers of the text encoder, which has one"):
+        method(sentence="last2avg")
 
 
 def test_after_some_epochs_the_contrast_hardly_counts(batch):

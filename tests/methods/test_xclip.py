@@ -10,6 +10,7 @@ from accord.encoders import build_encoder
 from accord.encoders.bundles import load_bundle
 from accord.errors import ConfigError
 from accord.methods import DataInfo, Step, get_method
+from accord.methods.programme import Repeated
 from accord.methods.video.recognition import video_text_logits
 
 NAMES = ("moves left", "moves right", "grows")
@@ -50,6 +51,11 @@ def test_the_loss_is_smoothed_cross_entropy_of_scaled_cosines_with_corrected_nam
     smooth = F.one_hot(batch["label"], 3) * 0.9 + 0.1 / 3
     expected = -(smooth * (cosines / 0.07).log_softmax(dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(xclip.loss(batch, Step())["total"], expected)
+
+
+def test_a_row_may_stand_in_its_batch_several_times():
+    assert method().sampling is None
+    assert method({"repeats": 2}).sampling == Repeated(2)
 
 
 def test_several_labels_share_the_probability(batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -91,6 +92,7 @@ def test_more_frames_are_shown_and_the_law_is_fitted(clips, tmp_path):
     limit = numbers[-1]
     assert limit.name.startswith("limit of")
     assert "frames^-" in limit.meaning
+    assert re.search(r"frames: [\d.]+ to [\d.]+, exponent [\d.]+ to [\d.]+$", limit.meaning)
     assert limit.low <= limit.high
 
 

@@ -36,7 +36,7 @@ class Draws:
 
     Args:
         seed: of the run.
-        epoch: which pass over the data.
+        epoch: which pass over the data, or ``(B,)`` that of each row.
         row: number of the row, or ``(B,)`` of several.
         training: False where nothing is drawn: first caption, middle frames, evaluation view.
 
@@ -47,15 +47,15 @@ class Draws:
     """
 
     seed: int = 0
-    epoch: int = 0
+    epoch: int | np.ndarray = 0
     row: int | np.ndarray = 0
     training: bool = False
 
     def hashes(self, purpose: Purpose, *more: ArrayLike) -> np.ndarray:
         """Uniform 64-bit hashes for a purpose: one a row, or one a row and entry of ``more``, rows first."""
-        row = np.asarray(self.row)
-        axes = max((np.ndim(keys) for keys in more), default=0)
-        return draw(self.seed, purpose, self.epoch, row.reshape(row.shape + (1,) * axes), *more)
+        axes = (1,) * max((np.ndim(keys) for keys in more), default=0)
+        epoch, row = (np.asarray(keys).reshape(np.shape(keys) + axes) for keys in (self.epoch, self.row))
+        return draw(self.seed, purpose, epoch, row, *more)
 
     def shares(self, purpose: Purpose, *more: ArrayLike) -> np.ndarray:
         """The same as uniform numbers in [0, 1)."""

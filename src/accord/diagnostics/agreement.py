@@ -66,6 +66,19 @@ class Law:
             return limit + "".join(f" - {100 * cost:.1f} {name}^-{alpha:.2f}" for name, cost, alpha in kinds)
         return limit + "".join(f" (1 - {cost:.2f} {name}^-{alpha:.2f})" for name, cost, alpha in kinds)
 
+    def spread(self, bounds: NDArray[np.float64]) -> str:
+        """Where costs and exponents lie, which stand in for each other where amounts are few.
+
+        Args:
+            bounds: of :func:`accord.diagnostics.law.intervals`.
+        """
+        kinds, unit = len(self.names), 100 if self.fitted.form == "additive" else 1
+        parts = []
+        for place, name in enumerate(self.names, 1):
+            costs, exponents = unit * bounds[:, place], bounds[:, kinds + place]
+            parts.append(f"{name}: {costs[0]:.2f} to {costs[1]:.2f}, exponent {exponents[0]:.2f} to {exponents[1]:.2f}")
+        return "; ".join(parts)
+
 
 def law_of(cells: Sequence[Cell]) -> Law | None:
     """The law over frames and captions of which there were three numbers or more; None where there were not."""

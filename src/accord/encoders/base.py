@@ -52,13 +52,21 @@ class Encoder(nn.Module):
         Raises:
             ConfigError: the encoder has no repeated blocks of one width.
         """
+        features, hidden = self.encode_hidden(x, mask)
+        vectors = torch.stack([self.layer_vector(tokens, features) for tokens in hidden], dim=1)  # (B, L, D)
+        return Features(features.pooled, streams={**features.streams, "layers": Stream(vectors)}, main=features.main)
+
+    def encode_hidden(self, x: Any, mask: Tensor | None = None) -> tuple[Features, list[Tensor]]:
+        """:meth:`encode`, and what each repeated block returned ``(B, N, D)``, where there is padding as well.
+
+        Raises:
+            ConfigError: the encoder has no repeated blocks of one width.
+        """
         if "layers" not in self.gives:
             name = self.spec()["name"]
             raise ConfigError(f"{self.modality} encoder {name} has no layers of one width: choose a transformer")
         with _outputs(repeated(self.blocks())) as hidden:
-            features = self.encode(x, mask)
-        vectors = torch.stack([self.layer_vector(tokens, features) for tokens in hidden], dim=1)  # (B, L, D)
-        return Features(features.pooled, streams={**features.streams, "layers": Stream(vectors)}, main=features.main)
+            return self.encode(x, mask), hidden
 
     def layer_vector(self, hidden: Tensor, features: Features) -> Tensor:
         """One vector ``(B, D)`` for what a block returned ``(B, N, D)``; here the mean over the real positions."""

@@ -6,6 +6,8 @@ reference set the rows are classified by each other, leaving their own group out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +25,7 @@ from accord.evaluation.classification import (
     scored_rows,
 )
 from accord.evaluation.embedder import Embedder, check_finite
-from accord.evaluation.metric import Metric
+from accord.evaluation.metric import Metric, mean_metric
 from accord.evaluation.needs import main_modality
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 Votes = Literal["weighted", "majority"]
 K = 20
+_T = 0.07  # of the weighted votes
 _BLOCK = 4096
 _FEW = 64  # rows of a group that are looked for beside the neighbours; a larger one is left out of the search
 
@@ -75,7 +78,7 @@ def knn_scores(
     queries: Tensor,
     k: int = K,
     votes: Votes = "weighted",
-    temperature: float = 0.07,
+    temperature: float = _T,
     num_classes: int | None = None,
 ) -> Tensor:
     """Class scores of each query from the labels of its k nearest reference rows.
@@ -108,7 +111,7 @@ def knn_leave_out(
     labels: ArrayLike,
     k: int = K,
     votes: Votes = "weighted",
-    temperature: float = 0.07,
+    temperature: float = _T,
     num_classes: int | None = None,
     groups: ArrayLike | None = None,
 ) -> Tensor:
@@ -191,6 +194,7 @@ def evaluate_knn(
     k: int | None = None,
     votes: Votes = "weighted",
     modality: str | None = None,
+    recall: Sequence[int] = (),
 ) -> list[Metric]:
     """k-NN accuracy on a corpus, its neighbours taken from ``reference``, or from its own other groups.
 
@@ -201,6 +205,7 @@ def evaluate_knn(
         k: number of neighbours; None takes 20, or all there are when they are fewer.
         votes: as for :func:`knn_scores`.
         modality: what is embedded; None for what the model looks at.
+        recall: numbers of nearest rows; of each, how often a class of the row is among theirs, as in a search.
 
     Raises:
         ConfigError: there are fewer than k neighbours, or none at all.
@@ -213,15 +218,28 @@ def evaluate_knn(
     embedded = model.embed_corpus(corpus, modality)[torch.from_numpy(rows)]
     count = len(corpus.classes)
     if reference is None:
-        k = k or max(1, min(K, len(rows) - _largest(_own_groups(len(rows), mine))))
-        scores = knn_leave_out(embedded, given_labels(corpus)[rows], k, votes, num_classes=count, groups=mine)
+        own = _own_groups(len(rows), mine)
+        given, most = given_labels(corpus)[rows], len(rows) - _largest(own)
+        find = partial(nearest_outside, embedded, groups=mine)
     else:
         check_same_classes(corpus, reference)
         reference = labelled_rows(reference.having(modality))
-        gallery = model.embed_corpus(reference, modality)
-        k = k or min(K, len(gallery))
-        scores = knn_scores(gallery, given_labels(reference), embedded, k, votes, num_classes=count)
-    return label_metrics(scores, labels, corpus.classes, mine)
+        gallery, given = model.embed_corpus(reference, modality), given_labels(reference)
+        most, find = len(gallery), partial(nearest, embedded, gallery)
+    targets = _targets(given, count)
+    found = label_metrics(_vote(*find(k=k or max(1, min(K, most))), targets, votes, _T), labels, corpus.classes, mine)
+    if recall:
+        found += _recalls(find(k=max(recall))[1], targets, _targets(labels, count), recall, mine)
+    return found
+
+
+def _recalls(
+    positions: Tensor, targets: Tensor, truth: Tensor, at: Sequence[int], groups: ArrayLike | None
+) -> list[Metric]:
+    """How often one of the nearest ``(Q, K)`` has a class of the row."""
+    blocks = zip(positions.split(_BLOCK), truth.split(_BLOCK), strict=True)
+    shared = torch.cat([torch.einsum("qkc,qc->qk", targets[near], own) > 0 for near, own in blocks])
+    return [mean_metric(f"R@{k}", shared[:, :k].any(dim=1).numpy(), chance=None, groups=groups) for k in at]
 
 
 def _own_groups(count: int, groups: ArrayLike | None) -> NDArray[np.int64]:

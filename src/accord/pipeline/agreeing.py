@@ -240,6 +240,7 @@ def _law(pair: str, cells: Sequence[Cell], count: int, seed: int) -> list[Diagno
         return []
     evidence = law.evidence
     items = np.stack([cell.sweep.per_item.numpy() for cell in cells])
-    low, high = 100 * intervals(evidence, items, DRAWS, seed, law.fitted.form)[:, 0]
-    meaning = f"what they tend to with more to see, {law.formula}; R² {law.fitted.r2:.3f}"
+    bounds = intervals(evidence, items, DRAWS, seed, law.fitted.form)
+    low, high = 100 * bounds[:, 0]
+    meaning = f"what they tend to with more to see, {law.formula}; R² {law.fitted.r2:.3f}; {law.spread(bounds)}"
     return [Diagnostic(f"limit of {pair}", 100 * law.fitted.limit, meaning, float(low), float(high), n=count, unit="%")]

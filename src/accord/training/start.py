@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from accord.data.augmenting.views import expand
 from accord.data.corpus import Corpus
 from accord.data.inputs import ImageInput
-from accord.data.loading.order import Known, Sampling, usual
+from accord.data.loading.order import Known, Repeated, Sampling, usual
 from accord.encoders.base import Encoder
 from accord.errors import ConfigError, DataError, no_such, require
 from accord.methods.base import Method, TwoTower
@@ -121,14 +123,19 @@ def rows_per_batch(method: Method, corpus: Corpus, config: TrainingConfig) -> in
 def sampling_of(method: Method, corpus: Corpus, config: TrainingConfig) -> Sampling:
     """How the rows of an epoch are drawn now: as the method declares, else all, or as many as the settings say.
 
+    A method that declares copies of rows has them of those.
+
     Raises:
         ConfigError: both say how many rows an epoch has.
     """
-    if method.sampling is not None and config.epoch_rows is not None:
+    sampling = method.sampling
+    if isinstance(sampling, Repeated):
+        return replace(sampling, of=usual(corpus, config.epoch_rows))
+    if sampling is not None and config.epoch_rows is not None:
         raise ConfigError(
             f"training.epoch_rows = {config.epoch_rows}: method {method.name} draws its epochs itself, so leave it out"
         )
-    return method.sampling or usual(corpus, config.epoch_rows)
+    return sampling or usual(corpus, config.epoch_rows)
 
 
 def _check_micro_batch(method: Method, config: TrainingConfig) -> None:

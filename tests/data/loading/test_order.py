@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from accord.data.augmenting.views import View
 from accord.data.corpus import corpus_from_items
-from accord.data.inputs import TextInput
-from accord.data.loading.loader import train_loader
+from accord.data.inputs import ImageInput, TextInput, VideoInput
+from accord.data.loading.loader import EpochLoader, train_loader
 from accord.data.loading.order import (
     QUERY,
     SUPPORT,
@@ -23,6 +26,8 @@ from accord.data.loading.order import (
     Known,
     OneOfEach,
     Order,
+    Passes,
+    Repeated,
     Sampling,
     SupportQuery,
     Weighted,
@@ -38,6 +43,7 @@ BOTH = np.eye(3, dtype=np.uint8)[np.maximum(LABELS, 0)] | np.eye(3, dtype=np.uin
 KINDS: dict[str, Sampling] = {
     "every row": EveryRow(),
     "episode": Episode(30),
+    "repeated": Repeated(2),
     "balanced": ClassBalanced(samples=4),
     "clusters": Clusters(torch.from_numpy(LABELS % 4)),
     "one of each": OneOfEach(torch.arange(48) // 2),
@@ -89,6 +95,73 @@ def test_an_episode_says_the_place_of_each_row() -> None:
     assert len(drawn) == 3
     assert made.notes(2)["place"].tolist() == list(range(16, 24))
     assert max(Counter(rows_of(made)).values()) > 1
+
+
+def test_copies_of_a_row_stand_together_and_are_drawn_as_in_passes_of_their_own() -> None:
+    made = order(Repeated(3), size=8)  # two rows with all their copies
+    assert len(made) == 24
+    for epoch in (0, 2):
+        keys = list(made(epoch, 0))
+        assert Counter(row for _, rows in keys for row in rows.tolist()) == dict.fromkeys(range(48), 3)
+        for passes, rows in keys:
+            assert rows.tolist() == rows[[0, 0, 0, 3, 3, 3]].tolist()
+            assert passes.tolist() == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2] * 2
+
+
+def test_copies_are_of_rows_that_are_drawn_in_any_way() -> None:
+    inner = Passes(20, near=8)
+    made, once = order(Repeated(2, of=inner)), order(inner, size=4)
+    assert batches(made) == [[row for row in rows for _ in range(2)] for rows in batches(once)]
+    noted = order(Repeated(2, of=Episode(12)))
+    batches(noted)
+    assert noted.notes(1)["place"].tolist() == [4, 4, 5, 5, 6, 6, 7, 7]
+
+
+def test_processes_share_the_passes_of_copies_too() -> None:
+    whole, shares = order(Repeated(2)), [order(Repeated(2), rank=rank, world_size=2) for rank in (0, 1)]
+    halves = zip(*(share(0, 0) for share in shares), strict=True)
+    for (passes, _), ((first, _), (second, _)) in zip(whole(0, 0), halves, strict=True):
+        assert passes.tolist() == [*first, *second]
+
+
+def test_a_batch_has_room_for_all_copies_of_a_row() -> None:
+    with pytest.raises(ConfigError, match="no room for 4 copies of one: raise batch_size"):
+        Repeated(4).rows_per_batch(3, KNOWN)
+
+
+def animation(frames: np.ndarray) -> bytes:
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    stream = io.BytesIO()
+    first.save(stream, "WEBP", save_all=True, append_images=others, lossless=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_copies_of_a_clip_show_other_frames_and_crops_as_later_passes_would(workers: int) -> None:
+    random = np.random.default_rng(0)
+    corpus = corpus_from_items(
+        "video", [animation(random.integers(0, 256, (12, 20, 24, 3), np.uint8)) for _ in range(4)]
+    )
+    inputs = {"video": VideoInput(ImageInput(size=16), frames=3, sampling="dense", stride=2)}
+
+    def loader(sampling: Sampling, batch_size: int) -> EpochLoader:
+        views = (View(scale=(0.5, 1.0)),)
+        return train_loader(
+            corpus, inputs, views, batch_size=batch_size, seed=0, workers=workers, sampling=lambda: sampling
+        )
+
+    repeated, once = loader(Repeated(2), 4), loader(EveryRow(), 4)
+    passes = [{int(row): clip for row, clip in zip(b["index"], b["video"], strict=True)} for b in [*once, *once]]
+    repeated_batches = list(repeated)
+    for batch in repeated_batches:
+        for place, (row, clip) in enumerate(zip(batch["index"].tolist(), batch["video"], strict=True)):
+            assert torch.equal(clip, passes[place % 2][row])
+        assert not torch.equal(batch["video"][0], batch["video"][1])
+    resumed = loader(Repeated(2), 4)
+    resumed.load_state_dict({"epoch": 0, "batch": 1})
+    assert torch.equal(next(iter(resumed))["video"], repeated_batches[1]["video"])
+    for one in (repeated, once, resumed):
+        one.close()
 
 
 def test_balanced_batches_have_the_same_number_of_rows_of_each_class() -> None:

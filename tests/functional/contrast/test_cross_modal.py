@@ -56,6 +56,14 @@ def test_clips_of_one_slot_are_contrasted_as_wholes() -> None:
     torch.testing.assert_close(slot_nt_xent(x[:, None], y[:, None], 0.2), nt_xent(x, y, 0.2))
 
 
+def test_slots_of_copies_of_a_clip_are_no_negatives_either() -> None:
+    x, y = torch.randn(2, 6, 4)
+    copies = torch.tensor([0, 0, 1, 2, 2, 2])
+    expected = nt_xent(x, y, 0.2, copies=copies)
+    torch.testing.assert_close(slot_nt_xent(x[:, None], y[:, None], 0.2, copies=copies), expected)
+    torch.testing.assert_close(cross_modal_prototype_loss([x], [y], 0.2, copies=copies), expected)
+
+
 def test_without_any_slot_there_is_no_loss() -> None:
     x = torch.randn(3, 2, 4, requires_grad=True)
     loss = slot_nt_xent(x, x, 0.1, torch.zeros(3, 2, dtype=torch.bool))

@@ -210,6 +210,19 @@ def test_the_multi_view_losses_equal_the_released_code(golden, n_views: int, nam
     torch.testing.assert_close(z.grad, given_[f"n{n_views}_{name}_grad"], rtol=1e-4, atol=1e-5)
 
 
+def test_copies_of_one_thing_are_no_negatives_of_each_other() -> None:
+    a, p = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    copies = torch.tensor([7, 2, 7, 7, 4])
+    unit = F.normalize(torch.cat([a, p]), dim=1)
+    losses = []
+    for anchor in range(10):
+        there = [k for k in range(10) if k % 5 == (anchor % 5) or copies[k % 5] != copies[anchor % 5]]
+        cosines = {k: unit[anchor] @ unit[k] / 0.2 for k in there if k != anchor}
+        losses.append(torch.stack(list(cosines.values())).logsumexp(0) - cosines[(anchor + 5) % 10])
+    torch.testing.assert_close(AF.nt_xent(a, p, 0.2, copies=copies), torch.stack(losses).mean())
+    torch.testing.assert_close(AF.nt_xent(a, p, 0.2, copies=torch.arange(5)), AF.nt_xent(a, p, 0.2))
+
+
 def test_negatives_of_the_own_label_are_all_of_a_pure_batch_none_of_a_mixed_one_and_else_those_of_each_label() -> None:
     generator = torch.Generator().manual_seed(0)
     a, p = draw(6, generator).requires_grad_(), draw(6, generator)

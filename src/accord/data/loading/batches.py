@@ -28,7 +28,8 @@ from accord.errors import AccordError, ConfigError, DataError
 
 T = TypeVar("T")
 Batch = dict[str, Any]
-Key = tuple[int, Any]  # epoch, and what the batch is made of
+Epoch = int | np.ndarray  # which pass over the data a batch is of, or (B,) that of each row
+Key = tuple[Epoch, Any]  # and what the batch is made of
 
 
 @dataclass
@@ -138,7 +139,7 @@ class Recipe:
             return ()
         return expand(self.views) if source == "views" else expand(self.text_views)
 
-    def draws(self, row: int | np.ndarray, epoch: int) -> Draws:
+    def draws(self, row: int | np.ndarray, epoch: Epoch) -> Draws:
         """What the random choices for a row, or for those of a batch, hang on."""
         return Draws(self.seed, epoch, row, self.training)
 
@@ -180,7 +181,7 @@ class Recipe:
         modality = modality_of(field)
         return modality.cut(modality.blank(spec) if value is None else value, spec, self.views_of(field), draws)
 
-    def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: int) -> Batch:
+    def assemble(self, samples: Sequence[Mapping[str, Any]], keys: np.ndarray, epoch: Epoch) -> Batch:
         """The batch of samples that were :meth:`cut` with ``keys (B,)``."""
         batch: Batch = {}
         draws, apart = self.draws(keys, epoch), self.apart
@@ -200,7 +201,7 @@ class Recipe:
         made = modality_of(field).collate(key, values, spec, self.views_of(field), draws)
         return dict(made) if self.late else to_device(dict(made), torch.device("cpu"))
 
-    def recall(self, rows: np.ndarray, epoch: int) -> Batch:
+    def recall(self, rows: np.ndarray, epoch: Epoch) -> Batch:
         """The cached features of these rows, without a loop over them."""
         batch: Batch = {}
         for field, cache in self.cached.items():
@@ -212,7 +213,7 @@ class Recipe:
                 batch |= self._variants(field, cache, max(1, len(views)), rows, epoch)
         return batch
 
-    def _variants(self, field: str, cache: FeatureCache, views: int, rows: np.ndarray, epoch: int) -> Batch:
+    def _variants(self, field: str, cache: FeatureCache, views: int, rows: np.ndarray, epoch: Epoch) -> Batch:
         assert cache.variants is not None
         hashes = modality_of(field).variant_hashes(self.draws(rows, epoch), views)  # (B, V)
         if cache.counts is None or cache.starts is None:

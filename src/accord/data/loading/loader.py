@@ -19,7 +19,7 @@ from accord.data.augmenting.text_views import TextView
 from accord.data.augmenting.views import View
 from accord.data.draws import Purpose, draw
 from accord.data.inputs import Input
-from accord.data.loading.batches import Batch, Fetched, Key, Recipe, label_tensor
+from accord.data.loading.batches import Batch, Epoch, Fetched, Key, Recipe, label_tensor
 from accord.data.loading.features import FeatureCache
 from accord.data.loading.order import EveryRow, Known, Order, Sampling, usual
 from accord.data.loading.watch import Watch
@@ -37,7 +37,7 @@ _ENFORCE_FROM = 256  # rows handed out before the share of bad ones says somethi
 
 
 class ViewedDataset(Dataset[Fetched]):
-    """Batches of a corpus by (epoch, positions).
+    """Batches of a corpus by (epoch, positions), or by the epochs ``(B,)`` of all positions.
 
     Args:
         corpus: the rows.
@@ -63,13 +63,15 @@ class ViewedDataset(Dataset[Fetched]):
         except AccordError as error:  # returned, since an exception from a worker would lose its message
             return Fetched(error=error)
 
-    def _fetch(self, epoch: int, positions: np.ndarray) -> Fetched:
+    def _fetch(self, epoch: Epoch, positions: np.ndarray) -> Fetched:
         rows, samples = positions, []
         replaced: list[BadRow] = []
         if self.recipe.reads_rows:
             with quiet_pillow():
-                read = (self._read(epoch, int(position), replaced) for position in positions)
-                found = [(row, self.recipe.cut(sample, row, epoch)) for row, sample in read]
+                found = [
+                    self._cut(number, position, replaced)
+                    for number, position in zip(np.broadcast_to(epoch, len(positions)).tolist(), positions, strict=True)
+                ]
             samples = [sample for _, sample in found]
             if self.recipe.training:
                 rows = np.array([row for row, _ in found], dtype=np.int64)
@@ -86,6 +88,11 @@ class ViewedDataset(Dataset[Fetched]):
         if self.corpus.dataset_ids is not None:
             batch["dataset_id"] = torch.from_numpy(self.corpus.dataset_ids[rows])
         return Fetched({**batch, "index": index}, replaced, len(rows))
+
+    def _cut(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
+        """The row that was read for a position, and its sample, cut to what the views show."""
+        row, sample = self._read(epoch, int(position), replaced)
+        return row, self.recipe.cut(sample, row, epoch)
 
     def _read(self, epoch: int, position: int, replaced: list[BadRow]) -> tuple[int, dict[str, Any]]:
         """The sample of a row, or of the row that takes its place."""

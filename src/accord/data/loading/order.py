@@ -55,10 +55,17 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The rows of a global batch in order, and what the batch is to say of them: entries ``(B,)`` by name."""
+    """The rows of a global batch in order.
+
+    Args:
+        rows: ``(B,)``.
+        notes: what the batch is to say of them, entries ``(B,)`` by name.
+        passes: ``(B,)`` as of which pass over the data each is read and cut; None for that of the epoch.
+    """
 
     rows: np.ndarray
     notes: dict[str, np.ndarray] = field(default_factory=dict)
+    passes: np.ndarray | None = None
 
 
 class Sampling:
@@ -153,6 +160,44 @@ class Passes(Sampling):
         mixed = np.take_along_axis(stretches, np.argsort(moved, axis=1), axis=1)
         whole[:] = mixed.reshape(places, batches, -1).swapaxes(0, 1).reshape(-1)
         return order
+
+
+@dataclass(frozen=True)
+class Repeated(Sampling):
+    """Every row several times in its batch, read and cut anew: repeated augmentation (Hoffer et al. 2020, CVPR).
+
+    The copies of a row stand behind one another. What is random of each is drawn as in a pass of its own, so that an
+    epoch is that many passes, and as much longer.
+
+    Args:
+        times: how often.
+        of: how the rows are drawn; in training as they are where a method does not say.
+    """
+
+    times: int
+    of: Sampling = EveryRow()
+
+    def rows_per_epoch(self, known: Known) -> int:
+        """All copies."""
+        return self.times * self.of.rows_per_epoch(known)
+
+    def rows_per_batch(self, wanted: int, known: Known) -> int:
+        """Whole rows with all their copies."""
+        if wanted < self.times:
+            raise ConfigError(f"a batch of {wanted} rows has no room for {self.times} copies of one: raise batch_size")
+        return self.times * self.of.rows_per_batch(wanted // self.times, known)
+
+    def draw(self, known: Known, size: int, count: int, seed: int, epoch: int) -> Sequence[Drawn]:
+        """The batches of rows, each with all its copies."""
+        passes = self.times * epoch + np.arange(self.times)
+        return [
+            Drawn(
+                batch.rows.repeat(self.times),
+                {name: values.repeat(self.times) for name, values in batch.notes.items()},
+                np.tile(passes, len(batch.rows)),
+            )
+            for batch in self.of.draw(known, size // self.times, count, seed, epoch)
+        ]
 
 
 @dataclass(frozen=True)
@@ -437,7 +482,12 @@ class Order:
         """The keys of the epoch from batch ``first`` on."""
         self._drawn = drawn = self._sampling().draw(self._known, self._size, self._count, self._seed, epoch)
         for number in range(first, self._count):
-            yield epoch, self._share(self._filled(drawn[number].rows, drawn[0].rows))
+            batch, begin = drawn[number], drawn[0]
+            rows = self._share(self._filled(batch.rows, begin.rows))
+            if batch.passes is None or begin.passes is None:
+                yield epoch, rows
+            else:
+                yield self._share(self._filled(batch.passes, begin.passes)), rows
 
     def notes(self, number: int) -> dict[str, Any]:
         """What batch ``number`` of the epoch last asked for is to say of its rows, ``(b,)`` each."""

@@ -18,7 +18,12 @@ from accord.functional.tiled import tiled_logsumexp
 
 
 def cross_modal_prototype_loss(
-    views: Sequence[Tensor], other: Sequence[Tensor], tau: Tensor | float, *, normalize: bool = False
+    views: Sequence[Tensor],
+    other: Sequence[Tensor],
+    tau: Tensor | float,
+    *,
+    normalize: bool = False,
+    copies: Tensor | None = None,
 ) -> Tensor:
     """The mean of the views of an item must find that of the other modality's (CrossPoint, eq. 4).
 
@@ -27,6 +32,7 @@ def cross_modal_prototype_loss(
         other: those of the other.
         tau: temperature, divides the cosines of the means.
         normalize: bring every view to unit norm before the mean; otherwise a longer view counts more.
+        copies: as for :func:`nt_xent`.
 
     Returns:
         Scalar, :func:`nt_xent` of the means.
@@ -42,7 +48,7 @@ def cross_modal_prototype_loss(
     """
     check_same_shape(**{f"view {number}": view for number, view in enumerate((*views, *other))})
     first, second = (_prototype(side, normalize=normalize) for side in (views, other))
-    return nt_xent(first, second, tau)
+    return nt_xent(first, second, tau, copies=copies)
 
 
 def _prototype(views: Sequence[Tensor], *, normalize: bool = False) -> Tensor:
@@ -55,7 +61,9 @@ def _prototype(views: Sequence[Tensor], *, normalize: bool = False) -> Tensor:
     return (F.normalize(stacked, dim=-1) if normalize else stacked).mean(dim=0)
 
 
-def slot_nt_xent(x: Tensor, y: Tensor, tau: Tensor | float, valid: Tensor | None = None) -> Tensor:
+def slot_nt_xent(
+    x: Tensor, y: Tensor, tau: Tensor | float, valid: Tensor | None = None, *, copies: Tensor | None = None
+) -> Tensor:
     """:func:`nt_xent` of slots of time: a slot must find the same slot of the same clip in the other modality.
 
     Negatives are all slots of other clips, in both modalities. The other slots of a clip look much the same, and are
@@ -66,6 +74,7 @@ def slot_nt_xent(x: Tensor, y: Tensor, tau: Tensor | float, valid: Tensor | None
         y: ``(N, S, D)`` of the other modality.
         tau: temperature, divides the cosines.
         valid: ``(N, S)`` bool, False for slots that are left out; None for none.
+        copies: ``(N,)`` integers; given, clips of one number are the same one.
 
     Returns:
         Scalar, the mean over the anchors that count; 0 without any.
@@ -85,12 +94,15 @@ def slot_nt_xent(x: Tensor, y: Tensor, tau: Tensor | float, valid: Tensor | None
     clips, slots = x.shape[:2]
     there = torch.ones(clips, slots, dtype=torch.bool, device=x.device) if valid is None else valid
     check_shape((clips, slots), valid=there)
+    if copies is not None:
+        check_shape((clips,), copies=copies)
     with torch.autocast(x.device.type, enabled=False):
         z = F.normalize(as_float(torch.cat([x, y]).flatten(0, 1)), dim=1)  # (2·N·S, D)
         half = clips * slots
         gain = (z[:half] * z[half:]).sum(dim=1).repeat(2) / tau
         counts, number = there.flatten().repeat(2), torch.arange(2 * half, device=x.device)
         clip = number % half // slots
+        clip = clip if copies is None else copies[clip]
 
         def candidates(rows: slice, columns: slice) -> Tensor:
             partner = (number[rows, None] + half) % (2 * half) == number[columns]

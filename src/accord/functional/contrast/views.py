@@ -28,13 +28,19 @@ from accord.functional.checks import (
     logit_scale_of,
 )
 from accord.functional.engine import contrastive_loss, masked_logsumexp
-from accord.functional.tiled import DENSE_ROWS, self_logsumexp, tiled_logsumexp, tiled_logsumexp_both
+from accord.functional.tiled import DENSE_ROWS, PairWeight, self_logsumexp, tiled_logsumexp, tiled_logsumexp_both
 
 Views = Tensor | Sequence[Tensor]
 
 
 def nt_xent(
-    a: Tensor, p: Tensor, temperature: Tensor | float, *, normalize: bool = True, labels: Tensor | None = None
+    a: Tensor,
+    p: Tensor,
+    temperature: Tensor | float,
+    *,
+    normalize: bool = True,
+    labels: Tensor | None = None,
+    copies: Tensor | None = None,
 ) -> Tensor:
     """Normalised temperature-scaled cross-entropy: each of 2N embeddings must find its other view (SimCLR, eq. 1).
 
@@ -46,6 +52,7 @@ def nt_xent(
         temperature: divides the cosines.
         normalize: bring rows to unit norm first; False takes them as they are.
         labels: ``(N,)`` integers; given, only rows of the anchor's own label are negatives (MCL).
+        copies: ``(N,)`` integers; given, rows of one number are the same thing, and no negatives of each other.
 
     Returns:
         Scalar.
@@ -60,20 +67,33 @@ def nt_xent(
     """
     check_same_shape(a=a, p=p)
     check_positive(temperature=temperature)
-    if labels is not None:
-        check_shape((len(a),), labels=labels)
+    for name, numbers in (("labels", labels), ("copies", copies)):
+        if numbers is not None:
+            check_shape((len(a),), **{name: numbers})
     with torch.autocast(a.device.type, enabled=False):
         z = _unit(torch.cat([a, p]), normalize)
         gain = (z[: len(a)] * z[len(a) :]).sum(dim=1) / temperature  # (N,), the same for both anchors of a pair
-        if labels is None:
+        if labels is None and copies is None:
             return self_logsumexp(z, logit_scale_of(temperature)).mean() - gain.mean()
-        both = labels.repeat(2)
-
-        def same(rows: slice, columns: slice) -> Tensor:
-            return both[rows, None] == both[columns]
-
-        levels = tiled_logsumexp(z, z, logit_scale_of(temperature), exclude_self=True, pair_weight=same)
+        counts = _compared(labels, copies, len(a), a.device)
+        levels = tiled_logsumexp(z, z, logit_scale_of(temperature), exclude_self=True, pair_weight=counts)
         return levels.mean() - gain.mean()
+
+
+def _compared(labels: Tensor | None, copies: Tensor | None, count: int, device: torch.device) -> PairWeight:
+    """Which of both views' ``2 count`` rows an anchor is compared with: those of its label, and none of its copies."""
+    row = torch.arange(count, device=device).repeat(2)  # its own other view is compared in any case
+
+    def counts(rows: slice, columns: slice) -> Tensor:
+        itself = row[rows, None] == row[columns]
+        found = torch.ones_like(itself)
+        if labels is not None:
+            found &= labels[row[rows], None] == labels[row[columns]]
+        if copies is not None:
+            found &= itself | (copies[row[rows], None] != copies[row[columns]])
+        return found
+
+    return counts
 
 
 def supcon(

@@ -11,6 +11,7 @@ from accord.functional.similarity.geodesic import geodesic_similarity
 from accord.functional.similarity.matching_game import (
     interaction_alignment_loss,
     matching_game_value,
+    official_interaction_loss,
     pairwise_interaction,
 )
 from accord.functional.similarity.metapath import (
@@ -84,6 +85,7 @@ __all__ = [
     "matching_pairs",
     "mean_cosine",
     "normalize_adjacency",
+    "official_interaction_loss",
     "pair_masks",
     "paired_similarity",
     "pairwise_cosine_similarity",

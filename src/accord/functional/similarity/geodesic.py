@@ -1,14 +1,15 @@
 """How near things are along a graph of nearest neighbours: the geodesic similarity of G2L (Li et al. 2023, ICCV).
 
 Two things that look different may be joined by a chain of things of which each looks like the next. The shortest paths
-are those of Bellman and Ford on the table of neighbours, cut at a length: all sources and graphs take each hop
-together, so that they stay on the device.
+are cut at a length. On a processor they are those of SciPy's Dijkstra; on an accelerator those of Bellman and Ford on
+the table of neighbours, where all sources and graphs take each hop together, so that nothing leaves the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +40,8 @@ def geodesic_similarity(
         k: neighbours of an item, at most P - 1.
         cutoff: longest path, in (0, 1].
         owner: ``(n,)`` the graph that each source is in, where there are several.
-        hops: most edges of a path. None for as many as it takes, for which an accelerator is asked after every hop.
+        hops: most edges of a path, on an accelerator. None for as many as it takes, for which it is asked after every
+            hop. A processor follows all.
 
     Returns:
         ``(n, P)`` without gradient, 1 at the sources, else 0 or in [1 - cutoff, 1].
@@ -63,43 +65,43 @@ def geodesic_similarity(
     owner = torch.zeros_like(sources) if owner is None else owner
     with torch.autocast(features.device.type, enabled=False):
         near, length = _edges(as_float(items), k)  # (V, P, k)
-        distance = length.new_full((len(sources), count), torch.inf).scatter(1, sources[:, None], 0.0)
-        follow = _followed if distance.device.type == "cpu" else _relaxed
-        distance = follow(distance, near, length, owner, cutoff, count - 1 if hops is None else hops, hops is None)
+        if features.device.type == "cpu":
+            distance = _shortest(near, length, sources, owner, cutoff)
+        else:
+            distance = _relaxed(near, length, sources, owner, cutoff, hops)
         return (1 - distance).clamp(min=0)
 
 
+def _shortest(near: Tensor, length: Tensor, sources: Tensor, owner: Tensor, cutoff: float) -> Tensor:
+    """Lengths ``(n, P)`` of the shortest paths, graph by graph; infinite where none is short enough."""
+    from scipy.sparse import csr_array  # slow to import, and needed here only
+    from scipy.sparse.csgraph import dijkstra
+
+    count, k = near.shape[1:]
+    begins = np.arange(0, count * k + 1, k)  # of the edges of each item
+    found = length.new_empty(len(sources), count)
+    for number in owner.unique().tolist():
+        rows = owner == number
+        edges = length[number].flatten().double().numpy(), near[number].flatten().numpy(), begins
+        graph = csr_array(edges, shape=(count, count))
+        found[rows] = torch.from_numpy(dijkstra(graph, indices=sources[rows].numpy(), limit=cutoff)).to(found)
+    return found
+
+
 def _relaxed(
-    distance: Tensor, near: Tensor, length: Tensor, owner: Tensor, cutoff: float, hops: int, ask: bool
+    near: Tensor, length: Tensor, sources: Tensor, owner: Tensor, cutoff: float, hops: int | None = None
 ) -> Tensor:
-    """Distances ``(n, P)`` after so many hops along all edges at once, the least of those that lead to an item."""
+    """The same after so many hops along all edges at once, the least of those that lead to an item."""
+    count = near.shape[1]
+    distance = length.new_full((len(sources), count), torch.inf).scatter(1, sources[:, None], 0.0)
     target, step = near.flatten(1)[owner], length[owner]  # (n, P·k), (n, P, k)
-    for _ in range(hops):
+    for _ in range(count - 1 if hops is None else hops):
         reached = (distance[..., None] + step).flatten(1)
         shorter = distance.scatter_reduce(1, target, reached.masked_fill(reached > cutoff, torch.inf), "amin")
-        if ask and bool((shorter == distance).all()):
+        if hops is None and bool((shorter == distance).all()):
             return distance
         distance = shorter
     return distance
-
-
-def _followed(
-    distance: Tensor, near: Tensor, length: Tensor, owner: Tensor, cutoff: float, hops: int, ask: bool
-) -> Tensor:
-    """The same, from the items alone that the hop before brought nearer: a processor finds them without waiting."""
-    count, found = distance.shape[1], distance.flatten()
-    place = found.isfinite().nonzero().squeeze(1)  # of what came nearer, the sources at first
-    for _ in range(hops):
-        row, item = place // count, place % count
-        reached = found[place, None] + length[owner[row], item]  # (f, k)
-        short = reached <= cutoff
-        target = (row[:, None] * count + near[owner[row], item])[short]
-        before = found[target]
-        found.scatter_reduce_(0, target, reached[short], "amin")
-        place = target[found[target] < before].unique()
-        if not len(place):
-            break
-    return found.view_as(distance)
 
 
 def _edges(items: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +111,7 @@ def _edges(items: Tensor, k: int) -> tuple[Tensor, Tensor]:
     for graph, direction in zip(items, unit, strict=True):
         square = graph.square().sum(dim=1)
         for rows in _chunks(len(graph)):
-            distance = square - 2 * graph[rows] @ graph.T  # and a number of the row's own
+            distance = torch.addmm(square, graph[rows], graph.T, alpha=-2)  # and a number of the row's own
             distance.diagonal(rows.start).fill_(torch.inf)
             nearest = distance.topk(k, dim=1, largest=False).indices
             near.append(nearest)

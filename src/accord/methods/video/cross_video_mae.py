@@ -35,7 +35,8 @@ from accord.functional import (
     world_size,
 )
 from accord.methods.abilities import Embeds, Filled, FillsIn
-from accord.methods.base import Batch, DataInfo, Group, Method, Step
+from accord.methods.base import Batch, DataInfo, Group, Method, Sampling, Step
+from accord.methods.programme import Repeated
 
 
 class CrossVideoMaeConfig(settings.Config):
@@ -50,6 +51,9 @@ class CrossVideoMaeConfig(settings.Config):
         "random", description="hide tokens anywhere, or the same places in every slot of time"
     )
     stills: int = Field(4, ge=1, description="frames of a clip for the image branch, evenly spaced, one a slot at most")
+    repeats: int = Field(
+        1, ge=1, description="how often a row stands in its batch, each time read and cut anew; 2 to 4 in such works"
+    )
     temperature: float = Field(0.1, gt=0, description="divides the cosines of all contrast")
     hidden: int = Field(512, ge=1, description="hidden width of the projectors")
     dim: int = Field(256, ge=1, description="their output")
@@ -90,7 +94,7 @@ class CrossVideoMae(Method, Embeds, FillsIn):
     :meth:`fill_in`; projectors and the decoder of the frames are not.
 
     Batch keys: ``video_views`` [V, V'] of ``(B, T, 3, H, W)``, ``video_mask (B, T)``; with ``branches=image``
-    ``image_views`` of ``(B, 3, H, W)``.
+    ``image_views`` of ``(B, 3, H, W)``; with ``repeats`` ``index (B,)``.
 
     Example:
         >>> from accord.encoders import build_encoder
@@ -165,6 +169,11 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         jitter: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8} if cfg.colour else {}
         return View(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0), View(scale=cfg.crop_scale, flip=cfg.flip, **jitter)
 
+    @property
+    def sampling(self) -> Sampling | None:
+        """Several copies of a row in its batch, where the settings say so."""
+        return Repeated(self.config.repeats) if self.config.repeats > 1 else None
+
     def group(self, name: str) -> Group:
         """A pretrained image branch is tuned more slowly."""
         tuned = name.startswith("encoders.image.") and self.main == "video" and self._tower("image").pretrained
@@ -178,7 +187,8 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         shown = {
             name: [self._show(name, view, draws) for view in views] for name, views in self._pictures(batch).items()
         }
-        terms = self._contrast(shown)
+        copies = gather_features(batch["index"], with_grad=False) if self.config.repeats > 1 else None
+        terms = self._contrast(shown, copies)
         for name, parts in shown.items():
             errors = [error for one in parts if (error := one.error(self.config.standardise)) is not None]
             if errors:
@@ -226,21 +236,21 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         ratio, predicted = (cfg.video_ratio, cfg.predict_frames) if name == "video" else (cfg.image_ratio, None)
         return show(tower, decoder, view, noise[own_rows(rows)], ratio, tubes=tubes, predicted=predicted)
 
-    def _contrast(self, shown: Mapping[str, list[Shown]]) -> dict[str, Tensor]:
-        """The contrastive terms whose weight is not 0, over the rows of all processes."""
+    def _contrast(self, shown: Mapping[str, list[Shown]], copies: Tensor | None) -> dict[str, Tensor]:
+        """The contrastive terms whose weight is not 0, over all processes; copies of a row are not compared."""
         cfg, terms = self.config, {}
         wholes = {name: self._wholes(name, parts) for name, parts in shown.items() if name in self.projectors}
         for term, name in (("intra_video", "video"), ("intra_frame", "image")):
             if getattr(cfg, term) and name in wholes:
                 first, second = wholes[name]
-                terms[term] = nt_xent(first, second, cfg.temperature)
+                terms[term] = nt_xent(first, second, cfg.temperature, copies=copies)
         if cfg.cross_video and len(wholes) == 2:
             views = wholes["video"], wholes["image"]
             terms["cross_video"] = cross_modal_prototype_loss(
-                *views, cfg.temperature, normalize=cfg.normalise_prototypes
+                *views, cfg.temperature, normalize=cfg.normalise_prototypes, copies=copies
             )
         if len(shown) == 2 and (cfg.cross_frame or cfg.distillation):
-            terms |= self._slot_terms(shown)
+            terms |= self._slot_terms(shown, copies)
         return terms
 
     def _wholes(self, name: str, parts: list[Shown]) -> list[Tensor]:
@@ -249,7 +259,7 @@ class CrossVideoMae(Method, Embeds, FillsIn):
         pooled = [one.pooled.unflatten(0, (-1, count)).mean(dim=1) for one in parts]
         return [gather_features(self.projectors[name](one), with_grad=True) for one in pooled]
 
-    def _slot_terms(self, shown: Mapping[str, list[Shown]]) -> dict[str, Tensor]:
+    def _slot_terms(self, shown: Mapping[str, list[Shown]], copies: Tensor | None = None) -> dict[str, Tensor]:
         """Slots of clips against the frames in them; a slot of which nothing was shown does not count."""
         cfg, terms, chosen = self.config, {}, self._slots()
         stills = [one.pooled.unflatten(0, (-1, len(chosen))) for one in shown["image"]]  # (B, F, D)
@@ -262,7 +272,7 @@ class CrossVideoMae(Method, Embeds, FillsIn):
             means = _mean_where(video, valid), torch.stack(image).mean(dim=0)
             x, y = (gather_features(one, with_grad=True) for one in means)
             there = gather_features(torch.stack(valid).any(dim=0).byte(), with_grad=False).bool()
-            terms["cross_frame"] = slot_nt_xent(x, y, cfg.temperature, there)
+            terms["cross_frame"] = slot_nt_xent(x, y, cfg.temperature, there, copies=copies)
         if cfg.distillation:
             away = [(one - still.detach()).square().mean(dim=2) for one, still in zip(slots, stills, strict=True)]
             parts = [_shared_mean(one, real) for one, real in zip(away, valid, strict=True)]

@@ -28,6 +28,7 @@ from accord.functional import (
     geodesic_similarity,
     interaction_alignment_loss,
     mutual_matching_loss,
+    official_interaction_loss,
     pairwise_interaction,
     rank,
     scaled_iou_bce,
@@ -36,7 +37,7 @@ from accord.functional import (
 from accord.methods.base import Batch, DataInfo, Group, Stage, Step
 from accord.methods.video.grounding import SHARPNESS, Asked, Grounder, GroundingConfig, asked_of, own_cosines
 
-HOPS = 64  # edges of a path; within the cut-off there are some twenty
+HOPS = 64  # edges of a path on an accelerator; within the cut-off there are some thirty
 FREEZE = 4  # epochs, of a pretrained text encoder
 
 
@@ -63,6 +64,9 @@ class G2lConfig(GroundingConfig):
         0.02, gt=0, description="official: mean weight of other films' moments; null as released, which needs many"
     )
     interaction_weight: float = Field(5e-4, ge=0, description="weight of the game of sentences and moments; 0 is off")
+    interaction: Literal["second_difference", "official"] = Field(
+        "second_difference", description="what a sentence and a moment bring together; or as the released code has it"
+    )
     interaction_moments: int = Field(7, ge=1, description="moments of a sentence that play, nearest and likeliest each")
     text_lr: float = Field(0.1, gt=0, description="learning rate of a pretrained text encoder over that of the rest")
     freeze_epochs: int | None = Field(
@@ -133,7 +137,7 @@ class G2l(Grounder):
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """How far moments overlap, the contrast of moments and sentences, and their game."""
         cfg, asked = self.config, asked_of(batch, self.device)
-        moments, sentences = self.moments(batch), self.sentences(asked.texts)
+        moments, sentences = self.moments(batch), self.sentences(asked.texts, asked.counts)
         iou = self.overlaps(asked, batch["duration"])  # (A, P)
         scores = (SHARPNESS * own_cosines(sentences.overlap, moments.overlap, asked.owner)).sigmoid()
         share = _share(asked.real, self.device)
@@ -200,8 +204,12 @@ class G2l(Grounder):
                 continue
             cosine = words @ film  # (n, P)
             best = [given.argsort(dim=1, descending=True, stable=True)[:, :most] for given in (near, cosine.detach())]
-            playing = cosine[:, torch.cat(best, dim=1).flatten()]  # (n, n·2R), a moment may stand there twice
-            total = total + interaction_alignment_loss(playing, pairwise_interaction(playing))
+            chosen = torch.cat(best, dim=1).flatten()  # (n·2R,), a moment may stand there twice
+            if self.config.interaction == "official":
+                total = total - official_interaction_loss(words, film[:, chosen].T)  # the released model turns the sign
+            else:
+                playing = cosine[:, chosen]
+                total = total + interaction_alignment_loss(playing, pairwise_interaction(playing))
         return total * (world_size() if asked.real else 0)
 
 

@@ -22,6 +22,7 @@ from accord.data.inputs import SequenceInput, TextInput, VideoInput
 from accord.encoders.base import Encoder
 from accord.encoders.heads import ProposalConv, SparseMomentMap
 from accord.encoders.pooling import masked_mean, slot_means
+from accord.encoders.stages import repeated
 from accord.errors import ConfigError
 from accord.functional import moment_iou_map, temporal_nms
 from accord.methods.abilities import FindsMoments, Moments
@@ -45,6 +46,11 @@ class GroundingConfig(settings.Config):
     dim: int = Field(256, ge=2, description="size of both spaces")
     kernel: int = Field(9, ge=1, description="side of the convolutions over the map, odd")
     layers: int = Field(4, ge=1, description="number of these convolutions")
+    sentence: Literal["mean", "last2avg", "official"] = Field(
+        "mean",
+        description="a sentence is the mean of its words; that of the sums of their last two layers; or, as released, "
+        "that with padding up to the longest sentence of its film",
+    )
     power: float = Field(0.5, gt=0, description="exponent of the contrastive score in what moments are ranked by")
     nms: float = Field(0.5, gt=0, le=1, description="overlap above which the less likely of two moments is dropped")
     answers: int = Field(10, ge=1, description="moments found for a sentence, at most")
@@ -99,6 +105,11 @@ class Grounder(Method, FindsMoments):
         super().__init__(config, encoders, data)
         cfg = self.config
         _check_spread(self.name, encoders[cfg.modality])
+        if cfg.sentence != "mean" and len(repeated(encoders["text"].blocks())) < 2:
+            raise ConfigError(
+                f"method {self.name}: sentence = {cfg.sentence!r} reads the last two layers of the text encoder, which "
+                "has one: give it more, or set method.sentence=mean"
+            )
         width, words = encoders[cfg.modality].stream_dim(STREAMS[cfg.modality]), encoders["text"].token_dim
         self.enter = nn.Linear(width, cfg.hidden)
         self.pool = SparseMomentMap(cfg.num_clips, cfg.pooling_counts)
@@ -112,7 +123,8 @@ class Grounder(Method, FindsMoments):
     @classmethod
     def wants(cls, config: Any) -> Mapping[str, frozenset[str]]:
         """Clips in time, and the words of sentences."""
-        return {config.modality: frozenset({STREAMS[config.modality]}), "text": frozenset({"tokens"})}
+        text = {"tokens"} if config.sentence == "mean" else {"tokens", "layers"}
+        return {config.modality: frozenset({STREAMS[config.modality]}), "text": frozenset(text)}
 
     @classmethod
     def reads(cls, config: Any) -> tuple[str, ...]:
@@ -136,7 +148,7 @@ class Grounder(Method, FindsMoments):
         if not texts:
             return [Moments(torch.zeros(0, most, 2), torch.zeros(0, most)) for _ in counts]
         owner = owners_of(counts, self.device)
-        moments, sentences = self.moments(batch), self.sentences(texts)
+        moments, sentences = self.moments(batch), self.sentences(texts, counts)
         closeness = (1 + own_cosines(sentences.contrast, moments.contrast, owner)) / 2
         scores = closeness.clamp(min=0) ** self.config.power
         scores = scores * (SHARPNESS * own_cosines(sentences.overlap, moments.overlap, owner)).sigmoid()  # (A, P)
@@ -165,14 +177,34 @@ class Grounder(Method, FindsMoments):
         cells = self.proposals(self.pool(clips.mT))[:, :, self.cells[:, 0], self.cells[:, 1] - 1]  # (B, H, P)
         return Spaces(*(space(cells.mT).mT for space in self.moment_spaces))
 
-    def sentences(self, texts: Sequence[str]) -> Spaces:
-        """Vectors ``(A, D)`` of sentences: the mean of their words."""
+    def sentences(self, texts: Sequence[str], counts: Sequence[int] | None = None) -> Spaces:
+        """Vectors ``(A, D)`` of sentences: the mean of their words.
+
+        Args:
+            texts: film after film.
+            counts: how many are of each film; None for one film.
+        """
         encoder = self.encoders["text"]
+        assert isinstance(encoder, Encoder)
         assert isinstance(encoder.input, TextInput)  # it is a text encoder
         ids, mask = (part.to(self.device) for part in encoder.input.tokenizer(list(texts)))
-        words, there = encoder(ids, mask).sequence()
+        if self.config.sentence == "mean":
+            words, there = encoder(ids, mask).sequence()
+        else:
+            with encoder.computing():
+                features, hidden = encoder.encode_hidden(ids, mask)
+            words, there = features.sequence()
+            words = words.float() + hidden[-2][:, : words.shape[1]].float()
+            there = _padded(there, counts or [len(texts)]) if self.config.sentence == "official" else there
         mean = self.text_norm(masked_mean(words, there))
         return Spaces(*(space(mean) for space in self.text_spaces))
+
+
+def _padded(there: Tensor, counts: Sequence[int]) -> Tensor:
+    """Which positions ``(A, L)`` a sentence has where those of a film are as long as its longest one."""
+    owner, length = owners_of(counts, there.device), there.sum(dim=1)
+    longest = length.new_zeros(len(counts)).scatter_reduce(0, owner, length, "amax")
+    return torch.arange(there.shape[1], device=there.device) < longest[owner, None]
 
 
 def asked_of(batch: Batch, device: torch.device) -> Asked:

@@ -27,7 +27,8 @@ from accord.errors import ConfigError
 from accord.functional.mixing import clip_mixup
 from accord.functional.schedule import warmup_cosine_at
 from accord.methods.abilities import Classifies, Rescores
-from accord.methods.base import Batch, DataInfo, Group, Method, Optimiser, Stage, Step
+from accord.methods.base import Batch, DataInfo, Group, Method, Optimiser, Sampling, Stage, Step
+from accord.methods.programme import Repeated
 from accord.state import LogitScale
 
 CHUNK_ELEMENTS = 1 << 24  # numbers in the texts of all pairs of clip and class that are held at a time
@@ -44,6 +45,11 @@ class RecognitionConfig(settings.Config):
     mixup: float = Field(0.8, ge=0, description="alpha of mixup between the clips of a batch; 0 is off")
     cutmix: float = Field(1.0, ge=0, description="alpha of CutMix; 0 is off")
     switch: float = Field(0.5, ge=0, le=1, description="probability of CutMix where both are on")
+    repeats: int = Field(
+        1,
+        ge=1,
+        description="how often a row stands in its batch, each time cut anew; 2 to fine-tune masked autoencoders",
+    )
     new_lr: float = Field(10.0, gt=0, description="learning rate of new parts over that of pretrained ones")
     lr_floor: float = Field(0.01, ge=0, lt=1, description="where learning rates end, a share of the configured one")
     temperature: float = Field(0.07, gt=0, description="initial softmax temperature; the logit scale starts at 1/T")
@@ -126,6 +132,11 @@ class ClipRecognition(Method, Rescores, Classifies):
         return (View(scale=cfg.crop_scale, ratio=(1.0, 1.0), flip=cfg.flip, **colours),)
 
     # --- training ---
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """Several copies of a row in its batch, where the settings say so."""
+        return Repeated(self.config.repeats) if self.config.repeats > 1 else None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
