@@ -69,6 +69,48 @@ def test_vectors_that_are_none_are_refused_by_row(tmp_path: Path) -> None:
         read_embeddings(path)
 
 
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        ([[1.0, 0.0], [1.0]], "vectors of column image have 1 and 2 numbers"),
+        ([[1.0, 0.0], []], "vectors of column image have 0 and 2 numbers"),
+        ([[], []], "vectors of column image have 0 numbers"),
+        ([None, None], "column image holds no vector"),
+    ],
+)
+def test_vectors_of_different_lengths_or_none_are_refused(tmp_path: Path, vectors: list, said: str) -> None:
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"image": pa.array(vectors, pa.list_(pa.float32())), "id": [0, 1]}), path)
+    with pytest.raises(DataError, match=said):
+        read_embeddings(path)
+
+
+def test_more_rows_than_are_read_at_a_time_keep_their_places(tmp_path: Path) -> None:
+    path, count = tmp_path / "many.parquet", 20_000
+    angle = torch.linspace(0, 3, count)
+    present = np.arange(count) % 7 > 0
+    image = vector_column(torch.stack([angle.cos(), angle.sin()], dim=1), present)
+    pq.write_table(
+        pa.table({"image": image, "name": [f"row {row}" for row in range(count)]}), path, row_group_size=3000
+    )
+    found = read_embeddings(path)
+    assert np.array_equal(found.present["image"], present)
+    there = torch.from_numpy(present)
+    assert torch.allclose(found.vectors["image"][there, 0], angle[there].cos(), atol=1e-6)
+    assert not found.vectors["image"][~there].any()
+    assert found.corpus.texts()[count - 1] == [f"row {count - 1}"]
+
+
+def test_numbers_of_any_precision_are_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "half.parquet"
+    kinds = {"image": pa.float16(), "text_vector": pa.float64()}
+    half = np.array([3, 4], np.float16)
+    pq.write_table(pa.table({name: pa.array([list(half)], pa.list_(kind)) for name, kind in kinds.items()}), path)
+    found = read_embeddings(path)
+    for rows in found.vectors.values():
+        assert rows.tolist() == [pytest.approx([0.6, 0.8])]
+
+
 def test_data_without_vectors_ask_for_a_model(tmp_path: Path) -> None:
     path = tmp_path / "plain.parquet"
     pq.write_table(pa.table({"text": ["a cat"]}), path)

@@ -64,7 +64,7 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, str] | None, ou
     check_replaceable(out, _MARK, "table that accord clean apply wrote as Parquet")
     said = {row["id"]: row for row in table.filter(table["doubted"]).to_pylist()}
     chosen = _decided(decisions, about, said)
-    source = read_source(about["source"])
+    source = read_source(about["source"], without=about["vectors"])
     if source_digest(source, about) != about["digest"]:
         raise DataError(f"{about['source']} has changed since {folder} was written: run accord clean on it again")
     work = _Work(source, about, {row: said[row] for row, word in chosen.items() if word == "accept"}, out)

@@ -227,7 +227,7 @@ def _about(data: str | Path, corpus: Corpus, vectors: bool) -> dict[str, Any]:
     about["files"] = list(corpus.columns.files)
     if vectors:
         about |= _as_stored(Path(place), columns, corpus.columns.media)
-    return {**about, "digest": source_digest(read_source(place), about)}
+    return {**about, "digest": source_digest(read_source(place, without=about["vectors"]), about)}
 
 
 def _as_stored(path: Path, columns: Mapping[str, Sequence[str]], media: Collection[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_l
 
 TABLES = (".parquet", ".pq")  # endings of files that may hold vectors
 _ENDINGS = ("", "_vector", "_embedding", "_embeddings")  # after a modality's name, what its column of vectors is called
+_BUFFER, _AT_ONCE = 1 << 20, 8192  # bytes and rows of vectors that are read at a time
 _PLACE = "row of the file"  # a table without columns has no rows
 _ALONE = "embedding"  # what vectors are called that no modality names
 
@@ -144,14 +145,16 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
     Raises:
         DataError: it holds no vectors, or some that are not finite or zero; names the first such row.
     """
-    with reading(path, "write it again with accord embed"):
-        table = pq.read_table(path, memory_map=True)
-    named = _vector_columns(table.schema)
-    if not named:
-        raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
-    read = {modality: _vectors(table[column], path, column) for modality, column in named.items()}
-    rest = table.drop_columns(list(named.values())).append_column(_PLACE, pa.array(np.arange(len(table))))
-    own = (table.schema.metadata or {}).get(b"accord")
+    with reading(path, "write it again with accord embed"), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+        schema = file.schema_arrow
+        named = _vector_columns(schema)
+        if not named:
+            raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
+        read = {modality: _read_vectors(file, path, column) for modality, column in named.items()}
+        others = [name for name in schema.names if name not in named.values()]
+        places = pa.array(np.arange(file.metadata.num_rows))
+        rest = file.read(others).append_column(_PLACE, places) if others else pa.table({_PLACE: places})
+    own = (schema.metadata or {}).get(b"accord")
     if own:
         rest = _as_embedded(rest, read)
     corpus = _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
@@ -174,24 +177,43 @@ def holds_vectors(kind: pa.DataType) -> bool:
     return lists and pa.types.is_floating(kind.value_type)
 
 
-def _vectors(column: pa.ChunkedArray, path: Path, name: str) -> tuple[Tensor, np.ndarray]:
-    """``(N, D)`` of unit norm with zeros where the cell is empty, and ``(N,)`` which cells are not."""
-    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    held = column.drop_null()
-    widths = pc.unique(pc.list_value_length(held)).to_pylist()
-    if len(widths) != 1:
-        raise DataError(f"{path}: the vectors of column {name} have {len(widths)} lengths; expected one")
-    flat = pc.list_flatten(held).to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    rows = torch.zeros(len(column), widths[0])
-    rows.numpy()[there] = flat.reshape(-1, widths[0])
-    norm = rows.norm(dim=1)
-    wrong = ~torch.isfinite(norm) | ((norm == 0) & torch.from_numpy(there))
+def _read_vectors(file: pq.ParquetFile, path: Path, name: str) -> tuple[Tensor, np.ndarray]:
+    """``(N, D)`` of unit norm with zeros where the cell is empty, and ``(N,)`` which cells are not.
+
+    Some rows at a time: a column as it comes from the file takes several times the room of its numbers.
+    """
+    count, start = file.metadata.num_rows, 0
+    rows, there = torch.zeros(count, 0), np.zeros(count, np.bool_)
+    for batch in file.iter_batches(_AT_ONCE, columns=[name]):
+        column = batch.column(name)
+        held, block = column.drop_null(), slice(start, start + len(column))
+        there[block], start = pc.is_valid(column).to_numpy(zero_copy_only=False), block.stop
+        widths = set(pc.unique(pc.list_value_length(held)).to_pylist())
+        if widths and not rows.shape[1]:
+            rows = torch.zeros(count, max(widths))
+        if widths - {rows.shape[1]} or 0 in widths:
+            told = " and ".join(map(str, sorted({*widths, rows.shape[1]})))
+            raise DataError(
+                f"{path}: vectors of column {name} have {told} numbers; expected the same number in each row"
+            )
+        if widths:
+            numbers = pc.list_flatten(held).to_numpy(zero_copy_only=False)
+            rows.numpy()[block][there[block]] = numbers.reshape(-1, rows.shape[1])
+    if not rows.shape[1]:
+        raise DataError(f"{path}: column {name} holds no vector: name another file, or write it with accord embed")
+    return _unit(rows, torch.from_numpy(there), f"{path}: row {{}} of column {name}"), there
+
+
+def _unit(rows: Tensor, there: Tensor, told: str) -> Tensor:
+    """The rows that are ``there`` at unit norm, in place."""
+    norm = torch.cat([block.norm(dim=1) for block in rows.split(_AT_ONCE)])
+    wrong = ~torch.isfinite(norm) | ((norm == 0) & there)
     if wrong.any():
         raise DataError(
-            f"{path}: row {int(wrong.nonzero()[0])} of column {name} is no vector ({int(wrong.sum())} such rows): its "
-            "numbers are zero or not finite; leave such rows out"
+            f"{told.format(int(wrong.nonzero()[0]))} is no vector ({int(wrong.sum())} such rows): its numbers are zero "
+            "or not finite; leave such rows out"
         )
-    return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None]), there
+    return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None])
 
 
 def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
