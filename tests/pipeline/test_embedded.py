@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.data.corpus import corpus_from_items
+from accord.data.corpus import corpus_from_items, open_corpus
 from accord.errors import DataError
 from accord.pipeline.embedded import is_embeddings_file, open_embedded, read_embeddings
 from accord.searching.export import write_embeddings
@@ -26,6 +26,19 @@ def test_what_embed_wrote_is_read_with_its_captions(tmp_path: Path) -> None:
     assert found.corpus.texts() == [["a cat"], ["a dog"]]
     assert torch.equal(found.vectors["text"], torch.eye(2))
     assert found.model is None
+
+
+def test_columns_of_what_was_embedded_are_found_under_their_old_names(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caption": ["a cat", "a dog"], "kind": ["cat", "dog"]}), tmp_path / "animals.parquet")
+    corpus = open_corpus(tmp_path / "animals.parquet", columns={"label": "kind"}, quiet=True)
+    path = write_embeddings(tmp_path / "vectors.parquet", corpus, {"text": torch.eye(2)})
+    for label, text in (("kind", "caption"), ("label", "captions"), ("kind", ["text"])):
+        found = read_embeddings(path, {"label": label, "text": text})
+        assert found.corpus.classes == ("cat", "dog")
+        assert found.corpus.texts() == [["a cat"], ["a dog"]]
+    assert not read_embeddings(path, {"label": None}).corpus.classes
+    with pytest.raises(DataError, match=r"no column 'species' for label; the columns are: id, text, label$"):
+        read_embeddings(path, {"label": "species"})
 
 
 def test_files_are_found_from_where_they_were_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ Verbs that look at vectors alone (``clean``, ``discover``, ``probe``) take eithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -152,11 +154,11 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
             raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
         read = {modality: _read_vectors(file, path, column) for modality, column in named.items()}
         others = [name for name in schema.names if name not in named.values()]
-        places = pa.array(np.arange(file.metadata.num_rows))
-        rest = file.read(others).append_column(_PLACE, places) if others else pa.table({_PLACE: places})
+        rest = file.read(others) if others else pa.table({_PLACE: np.arange(file.metadata.num_rows)})
     own = (schema.metadata or {}).get(b"accord")
     if own:
         rest = _as_embedded(rest, read)
+        columns = _as_called(columns, json.loads(own), rest.column_names)
     corpus = _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
     return Embedded(
         corpus, {name: rows for name, (rows, _) in read.items()}, {name: there for name, (_, there) in read.items()}
@@ -222,6 +224,23 @@ def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
     names = {"path": medium or "path", "captions": "text"}
     kept = [name for name in rest.column_names if rest[name].null_count < len(rest)]
     return rest.select(kept).rename_columns([names.get(name, name) for name in kept])
+
+
+def _as_called(
+    columns: ColumnNames | None, about: Mapping[str, Any], names: Collection[str]
+) -> dict[str, str | Sequence[str] | None]:
+    """Columns under their ``names`` here, where they are given as the file or what was embedded calls them."""
+    here = {"captions": "text"} | {
+        name: field for field, used in about.get("columns", {}).items() for name in used if field in names
+    }
+
+    def called(name: str) -> str:
+        return name if name in names else here.get(name, name)
+
+    found: dict[str, str | Sequence[str] | None] = {}
+    for field, used in (columns or {}).items():
+        found[field] = called(used) if isinstance(used, str) else used and [called(name) for name in used]
+    return found
 
 
 def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None, root: Path | None) -> Corpus:
