@@ -40,7 +40,7 @@ def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
 
 TASK = Task(
     "twins",
-    measures="share of pairs of rows (two of a --group) whose captions both pick the right one of the two; by label, too",
+    measures="share of pairs of rows (two of a --group) whose captions both pick the right row; by label, too",
     needs=(Embeds("text"), Rows("text", "group"), Shared(besides="text")),
     order=None,
     run=run,
