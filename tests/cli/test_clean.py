@@ -15,7 +15,7 @@ def calls(pipeline, monkeypatch, tmp_path) -> list:
     found = SimpleNamespace(
         path=tmp_path / "out", review=tmp_path / "out" / "review.html", sentences=lambda: ["9 rows judged, 2 doubted"]
     )
-    done = SimpleNamespace(path=Path("new.csv"), rows=8, corrected=1, dropped=1, undecided=0)
+    done = SimpleNamespace(path=Path("new.csv"), rows=8, corrected=1, dropped=1, undecided=0, unjudged=2)
     pipeline.answers |= {"clean": found, "apply_decisions": done}
     for name in ("clean", "apply_decisions"):
         monkeypatch.setattr(pipeline, name, pipeline._recorder(name), raising=False)
@@ -39,6 +39,7 @@ def test_apply_is_a_verb_of_its_own(accord_cli, calls, tmp_path) -> None:
     assert result.exit_code == 0, result.output
     assert calls == [("apply_decisions", (tmp_path, decisions), {"out": Path("new.csv")})]
     assert "8 rows: 1 corrected, 1 dropped, 0 undecided" in result.stdout
+    assert "2 of them were not judged" in result.stdout
 
 
 def test_both_explain_themselves(accord_cli) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accord.data.corpus import corpus_from_items
+from accord.data.corpus import corpus_from_items, open_corpus
 from accord.errors import DataError
 from accord.pipeline.embedded import is_embeddings_file, open_embedded, read_embeddings
 from accord.searching.export import write_embeddings
@@ -26,6 +26,19 @@ def test_what_embed_wrote_is_read_with_its_captions(tmp_path: Path) -> None:
     assert found.corpus.texts() == [["a cat"], ["a dog"]]
     assert torch.equal(found.vectors["text"], torch.eye(2))
     assert found.model is None
+
+
+def test_columns_of_what_was_embedded_are_found_under_their_old_names(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caption": ["a cat", "a dog"], "kind": ["cat", "dog"]}), tmp_path / "animals.parquet")
+    corpus = open_corpus(tmp_path / "animals.parquet", columns={"label": "kind"}, quiet=True)
+    path = write_embeddings(tmp_path / "vectors.parquet", corpus, {"text": torch.eye(2)})
+    for label, text in (("kind", "caption"), ("label", "captions"), ("kind", ["text"])):
+        found = read_embeddings(path, {"label": label, "text": text})
+        assert found.corpus.classes == ("cat", "dog")
+        assert found.corpus.texts() == [["a cat"], ["a dog"]]
+    assert not read_embeddings(path, {"label": None}).corpus.classes
+    with pytest.raises(DataError, match=r"no column 'species' for label; the columns are: id, text, label$"):
+        read_embeddings(path, {"label": "species"})
 
 
 def test_files_are_found_from_where_they_were_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +80,48 @@ def test_vectors_that_are_none_are_refused_by_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [[1.0, 0.0], [0.0, 0.0]], "id": [0, 1]}), path)
     with pytest.raises(DataError, match=r"bad\.parquet: row 1 of column image is no vector"):
         read_embeddings(path)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        ([[1.0, 0.0], [1.0]], "vectors of column image have 1 and 2 numbers"),
+        ([[1.0, 0.0], []], "vectors of column image have 0 and 2 numbers"),
+        ([[], []], "vectors of column image have 0 numbers"),
+        ([None, None], "column image holds no vector"),
+    ],
+)
+def test_vectors_of_different_lengths_or_none_are_refused(tmp_path: Path, vectors: list, said: str) -> None:
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"image": pa.array(vectors, pa.list_(pa.float32())), "id": [0, 1]}), path)
+    with pytest.raises(DataError, match=said):
+        read_embeddings(path)
+
+
+def test_more_rows_than_are_read_at_a_time_keep_their_places(tmp_path: Path) -> None:
+    path, count = tmp_path / "many.parquet", 20_000
+    angle = torch.linspace(0, 3, count)
+    present = np.arange(count) % 7 > 0
+    image = vector_column(torch.stack([angle.cos(), angle.sin()], dim=1), present)
+    pq.write_table(
+        pa.table({"image": image, "name": [f"row {row}" for row in range(count)]}), path, row_group_size=3000
+    )
+    found = read_embeddings(path)
+    assert np.array_equal(found.present["image"], present)
+    there = torch.from_numpy(present)
+    assert torch.allclose(found.vectors["image"][there, 0], angle[there].cos(), atol=1e-6)
+    assert not found.vectors["image"][~there].any()
+    assert found.corpus.texts()[count - 1] == [f"row {count - 1}"]
+
+
+def test_numbers_of_any_precision_are_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "half.parquet"
+    kinds = {"image": pa.float16(), "text_vector": pa.float64()}
+    half = np.array([3, 4], np.float16)
+    pq.write_table(pa.table({name: pa.array([list(half)], pa.list_(kind)) for name, kind in kinds.items()}), path)
+    found = read_embeddings(path)
+    for rows in found.vectors.values():
+        assert rows.tolist() == [pytest.approx([0.6, 0.8])]
 
 
 def test_data_without_vectors_ask_for_a_model(tmp_path: Path) -> None:

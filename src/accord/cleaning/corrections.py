@@ -1,7 +1,7 @@
 """The table without what was wrong: decisions carried out on a copy of the source's rows.
 
 The source is read as it stands and never written. Rows that were not judged, such as those whose files cannot be read,
-stay as they are.
+stay as they are; lines of a table that are no rows are left out.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Corrected:
         dropped: rows that are not in it.
         corrected: rows with another label or caption.
         undecided: doubted rows that nobody decided on, which are as they were.
+        unjudged: rows that were not judged, such as those whose pictures cannot be read, which are as they were.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Corrected:
     dropped: int
     corrected: int
     undecided: int
+    unjudged: int = 0
 
 
 def write_corrected(folder: Path, decisions: Path | Mapping[int, Decision] | None, out: Path) -> Corrected:
@@ -67,7 +69,7 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, Decision] | Non
     check_replaceable(out, _MARK, "table that accord clean apply wrote as Parquet")
     said = {row["id"]: row for row in table.filter(table["doubted"]).to_pylist()}
     chosen = _decided(decisions, about, said)
-    source = read_source(about["source"])
+    source = read_source(about["source"], without=about["vectors"])
     if source_digest(source, about) != about["digest"]:
         raise DataError(f"{about['source']} has changed since {folder} was written: run accord clean on it again")
     accepted = {row: _instead(said[row], word) for row, word in chosen.items() if word not in ("reject", "drop")}
@@ -76,7 +78,9 @@ def write_corrected(folder: Path, decisions: Path | Mapping[int, Decision] | Non
     rows = (row for number, row in work.rows() if number not in dropped)
     count = write_rows(out, rows, work.schema, _MARK)
     corrected = sum(_proposes(row) for row in work.accepted.values())
-    return Corrected(out, count, len(dropped), corrected, len(said) - len(chosen))
+    return Corrected(
+        out, count, len(dropped), corrected, len(said) - len(chosen), unjudged=count - (len(table) - len(dropped))
+    )
 
 
 def source_digest(source: Source, about: Mapping[str, Any]) -> str:
@@ -169,7 +173,7 @@ class _Work:
     def __init__(
         self, source: Source, about: Mapping[str, Any], accepted: Mapping[int, Mapping[str, Any]], out: Path
     ) -> None:
-        self.accepted, self._about, self._columns = accepted, about, about["columns"]
+        self.accepted, self._about, self._columns, self._bad = accepted, about, about["columns"], source.bad
         vectors = set(about["vectors"])  # no longer those of the captions
         names = [name for name in source.rows.column_names if name not in vectors]
         self._features = source.rows.select_columns(names).features
@@ -177,8 +181,10 @@ class _Work:
         self._copied = copied_rows(source, names, about["files"], out)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number and cells of every row."""
+        """Number and cells of every row; a line that is none has nothing to be copied."""
         for position, row in enumerate(self._copied):
+            if position in self._bad:
+                continue
             number = position if self._about["ids"] is None else row[self._about["ids"]]
             yield number, self._corrected(row, self.accepted.get(number))
 

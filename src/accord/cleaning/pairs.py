@@ -70,7 +70,7 @@ class PairJudge:
     def __init__(self, one: Tensor, other: Tensor, seed: int = 0) -> None:
         self.one, self.other, self.joint = one, other, one.shape[1] == other.shape[1]
         self._random, self._rows = np.random.default_rng(seed), torch.arange(len(one))
-        self._apart = tuple(F.normalize(side - side.mean(dim=0), dim=1) for side in (one, other))
+        self._apart = tuple(_centred(side) for side in (one, other))
         look = min(_LOOK, len(one) - 1)
         near = Nearby(self._apart[0], seed).others(look)[0]  # an index is as large as its rows: one at a time
         self._index = Nearby(self._apart[1], seed)
@@ -239,6 +239,12 @@ class PairJudge:
             second[again] = torch.from_numpy(self._random.integers(0, len(self.one), len(again)))
         kept = first != second
         return first[kept], second[kept]
+
+
+def _centred(rows: Tensor) -> Tensor:
+    """Unit rows ``(N, D)`` about the origin; with one copy of them alone."""
+    apart = rows - rows.mean(dim=0)
+    return F.normalize(apart, dim=1, out=apart)
 
 
 def _place_of_best(scores: Floats, candidates: NDArray[np.int64]) -> NDArray[np.int64]:

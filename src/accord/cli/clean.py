@@ -20,7 +20,7 @@ accord clean photos.csv --image file --text title --run clip:models/vit-b-32
 
 accord clean runs/emoji.parquet
 
-accord clean pictures --method capro --set training.epochs=20
+accord clean pictures --method capro --set method.vanilla_epochs=10
 
 Then decide on the page review.html, save the decisions, and: accord clean apply runs/clean-emoji decisions.json"""
 
@@ -110,4 +110,8 @@ def apply(
     typer.echo(
         f"{done.rows:,} rows: {done.corrected:,} corrected, {done.dropped:,} dropped, {done.undecided:,} undecided"
     )
+    if done.unjudged:
+        typer.echo(
+            f"{done.unjudged:,} of them were not judged, such as rows that could not be read, and are as they were"
+        )
     typer.echo(f"table:  {done.path}")

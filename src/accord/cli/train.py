@@ -111,7 +111,9 @@ def train(
             help="Objective added to the method's loss, e.g. contrastive_gap; repeatable.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data, of stages without a number of their own.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[

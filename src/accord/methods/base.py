@@ -63,6 +63,7 @@ class Method(nn.Module):
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
+    in_space: ClassVar[bool] = False  # whether it is trained in the space of another model, which a run has to name
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
     targets: ClassVar[tuple[str, ...]] = ()  # names of :mod:`accord.data.targets` that each has to have, too

@@ -13,6 +13,7 @@ from accord.cleaning import Aspect, Finding, LabelJudge, PairJudge
 from accord.cleaning.findings import label_aspect, pair_aspect
 from accord.cleaning.pairs import FEWEST
 from accord.data.corpus import Corpus
+from accord.data.reading.cells import cells_of
 from accord.data.reading.sources import announce
 from accord.errors import DataError
 from accord.evaluation.zero_shot import build_zero_shot_classifier
@@ -22,6 +23,8 @@ from accord.pipeline.doubted import doubted_rows
 from accord.pipeline.embedded import Embedded
 from accord.pipeline.model import Model
 from accord.pipeline.rows import held_out
+
+_EACH = 4  # rows of a class, in the mean, from which a column may be one of labels
 
 
 def aspects_of(embedded: Embedded, data: str | Path) -> list[Aspect]:
@@ -64,6 +67,10 @@ def _labels(embedded: Embedded) -> list[Aspect]:
     labels = _single_labels(embedded.corpus)
     if embedded.corpus.multi_label:
         announce(f"{embedded.corpus.name}: rows may have several labels, which are not judged")
+    elif not embedded.corpus.columns.label and (named := _may_be_labels(embedded.corpus)):
+        announce(
+            f"no labels are judged; where a column holds some, say so: {', '.join(f'--label {it}' for it in named)}"
+        )
     if labels is None or not embedded.vectors:
         return []
     names = [name for name in embedded.vectors if embedded.present[name].all()] or list(embedded.vectors)[:1]
@@ -78,6 +85,18 @@ def _labels(embedded: Embedded) -> list[Aspect]:
 
 def _single_labels(corpus: Corpus) -> np.ndarray | None:
     return None if corpus.labels is None or corpus.multi_label or len(corpus.classes) < 2 else corpus.labels
+
+
+def _may_be_labels(corpus: Corpus) -> list[str]:
+    """Columns of texts that nothing was made of, and that say the same of many rows."""
+    used = {column for _, columns in corpus.columns.items() for column in columns}
+    found = []
+    for name, kind in corpus.rows.features.items():
+        if name not in used and getattr(kind, "dtype", "") in ("string", "large_string"):
+            values = [value for value in cells_of(corpus.rows, name) if value]
+            if 2 <= len(set(values)) <= len(values) / _EACH:
+                found.append(name)
+    return found
 
 
 def _class_vectors(embedded: Embedded, modality: str) -> Tensor | None:

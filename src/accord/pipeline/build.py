@@ -94,6 +94,11 @@ def build_method(config: RunConfig, corpus: Corpus, given: Mapping[str, Encoder]
     decided = {} if bundle is None else kind.settings_from(bundle)
     decided |= {} if space is None else kind.settings_from_space(space)
     parsed = kind.Config.parse({**decided, **config.method_settings}, at="method")
+    if kind.in_space and not (bundle or space or given or config.encoders):
+        raise ConfigError(
+            f"method {kind.name} is trained in the space of a model that knows several modalities: name one with "
+            "--bundle clip:FOLDER, or with --set space=RUN, such as a folder of a run or house"
+        )
     require_fit(kind, parsed, corpus)
     if bundle is not None and not set(bundle.encoders) & set(kind.wants(parsed)):
         have, wanted = ", ".join(bundle.encoders), ", ".join(kind.wants(parsed))

@@ -23,7 +23,7 @@ from accord.methods import get_method, named_with
 from accord.methods.abilities import Embeds, JudgesRows
 from accord.pipeline.aspects import aspects_of
 from accord.pipeline.embedded import Embedded, holds_vectors, is_embeddings_file, open_embedded
-from accord.pipeline.folder import require_outside, things_in
+from accord.pipeline.folder import require_outside, require_rows, things_in
 from accord.pipeline.model import load
 from accord.pipeline.rows import ColumnNames, open_like
 from accord.pipeline.run import train
@@ -153,6 +153,7 @@ def _check(
         raise ConfigError("settings are those of a training: name its method too, such as --method capro")
     if method is not None and not issubclass(get_method(method), JudgesRows):
         raise ConfigError(f"method {method} does not {JudgesRows.does}; methods that do: {named_with(JudgesRows)}")
+    require_rows(data, "clean")
     require_outside(folder, str(data))
     ours = (CLEAN, REVIEW, _MODEL, *(KEPT if (folder / CLEAN).is_file() else ()))
     if others := things_in(folder, ours):
@@ -228,7 +229,7 @@ def _about(data: str | Path, corpus: Corpus, vectors: bool) -> dict[str, Any]:
     about["files"] = list(corpus.columns.files)
     if vectors:
         about |= _as_stored(Path(place), columns, corpus.columns.media)
-    return {**about, "digest": source_digest(read_source(place), about)}
+    return {**about, "digest": source_digest(read_source(place, without=about["vectors"]), about)}
 
 
 def _as_stored(path: Path, columns: Mapping[str, Sequence[str]], media: Collection[str]) -> dict[str, Any]:

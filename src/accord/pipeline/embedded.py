@@ -5,9 +5,11 @@ Verbs that look at vectors alone (``clean``, ``discover``, ``probe``) take eithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -29,6 +31,7 @@ from accord.pipeline.rows import ColumnNames, despite_bad_rows, held_out, open_l
 
 TABLES = (".parquet", ".pq")  # endings of files that may hold vectors
 _ENDINGS = ("", "_vector", "_embedding", "_embeddings")  # after a modality's name, what its column of vectors is called
+_BUFFER, _AT_ONCE = 1 << 20, 8192  # bytes and rows of vectors that are read at a time
 _PLACE = "row of the file"  # a table without columns has no rows
 _ALONE = "embedding"  # what vectors are called that no modality names
 
@@ -145,13 +148,12 @@ def read_embeddings(path: Path, columns: ColumnNames | None = None) -> Embedded:
     Raises:
         DataError: it holds no vectors, or some that are not finite or zero; names the first such row.
     """
-    with reading(path, "write it again with accord embed"):
-        table = pq.read_table(path, memory_map=True)
-    named = _vector_columns(table.schema)
-    if not named:
-        raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
-    read = {modality: _vectors(table[column], path, column) for modality, column in named.items()}
-    corpus = _rows(path, table.drop_columns(list(named.values())), list(named), columns)
+    with reading(path, "write it again with accord embed"), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+        named = _vector_columns(file.schema_arrow)
+        if not named:
+            raise DataError(f"{path} holds no column of vectors (lists of numbers): write one with accord embed")
+        read = {modality: _read_vectors(file, path, column) for modality, column in named.items()}
+        corpus = _rows(path, file, list(named), columns)
     return Embedded(
         corpus, {name: rows for name, (rows, _) in read.items()}, {name: there for name, (_, there) in read.items()}
     )
@@ -163,19 +165,19 @@ def embedded_rows(path: Path, columns: ColumnNames | None = None) -> Corpus:
     Raises:
         StorageError: the file is damaged.
     """
-    with reading(path, "write it again with accord embed"):
-        schema = pq.read_schema(path)
-        names = [field.name for field in schema if not holds_vectors(field.type)]
-        table = pq.read_table(path, columns=names, memory_map=True)
-    return _rows(path, table, list(_vector_columns(schema)), columns)
+    with reading(path, "write it again with accord embed"), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+        return _rows(path, file, list(_vector_columns(file.schema_arrow)), columns)
 
 
-def _rows(path: Path, table: pa.Table, modalities: Sequence[str], columns: ColumnNames | None) -> Corpus:
-    """The rows of a file of embeddings, whose vectors are of these modalities."""
-    rest = table.append_column(_PLACE, pa.array(np.arange(len(table))))
-    own = (table.schema.metadata or {}).get(b"accord")
+def _rows(path: Path, file: pq.ParquetFile, modalities: Sequence[str], columns: ColumnNames | None) -> Corpus:
+    """What stands beside the vectors of these modalities."""
+    schema = file.schema_arrow
+    names = [field.name for field in schema if not holds_vectors(field.type)]
+    rest = file.read(names) if names else pa.table({_PLACE: np.arange(file.metadata.num_rows)})
+    own = (schema.metadata or {}).get(b"accord")
     if own:
         rest = _as_embedded(rest, modalities)
+        columns = _as_called(columns, json.loads(own), rest.column_names)
     return _corpus(path, rest, columns, None if own else path.parent)  # embed names files as it was told of them
 
 
@@ -193,24 +195,43 @@ def holds_vectors(kind: pa.DataType) -> bool:
     return lists and pa.types.is_floating(kind.value_type)
 
 
-def _vectors(column: pa.ChunkedArray, path: Path, name: str) -> tuple[Tensor, np.ndarray]:
-    """``(N, D)`` of unit norm with zeros where the cell is empty, and ``(N,)`` which cells are not."""
-    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    held = column.drop_null()
-    widths = pc.unique(pc.list_value_length(held)).to_pylist()
-    if len(widths) != 1:
-        raise DataError(f"{path}: the vectors of column {name} have {len(widths)} lengths; expected one")
-    flat = pc.list_flatten(held).to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    rows = torch.zeros(len(column), widths[0])
-    rows.numpy()[there] = flat.reshape(-1, widths[0])
-    norm = rows.norm(dim=1)
-    wrong = ~torch.isfinite(norm) | ((norm == 0) & torch.from_numpy(there))
+def _read_vectors(file: pq.ParquetFile, path: Path, name: str) -> tuple[Tensor, np.ndarray]:
+    """``(N, D)`` of unit norm with zeros where the cell is empty, and ``(N,)`` which cells are not.
+
+    Some rows at a time: a column as it comes from the file takes several times the room of its numbers.
+    """
+    count, start = file.metadata.num_rows, 0
+    rows, there = torch.zeros(count, 0), np.zeros(count, np.bool_)
+    for batch in file.iter_batches(_AT_ONCE, columns=[name]):
+        column = batch.column(name)
+        held, block = column.drop_null(), slice(start, start + len(column))
+        there[block], start = pc.is_valid(column).to_numpy(zero_copy_only=False), block.stop
+        widths = set(pc.unique(pc.list_value_length(held)).to_pylist())
+        if widths and not rows.shape[1]:
+            rows = torch.zeros(count, max(widths))
+        if widths - {rows.shape[1]} or 0 in widths:
+            told = " and ".join(map(str, sorted({*widths, rows.shape[1]})))
+            raise DataError(
+                f"{path}: vectors of column {name} have {told} numbers; expected the same number in each row"
+            )
+        if widths:
+            numbers = pc.list_flatten(held).to_numpy(zero_copy_only=False)
+            rows.numpy()[block][there[block]] = numbers.reshape(-1, rows.shape[1])
+    if not rows.shape[1]:
+        raise DataError(f"{path}: column {name} holds no vector: name another file, or write it with accord embed")
+    return _unit(rows, torch.from_numpy(there), f"{path}: row {{}} of column {name}"), there
+
+
+def _unit(rows: Tensor, there: Tensor, told: str) -> Tensor:
+    """The rows that are ``there`` at unit norm, in place."""
+    norm = torch.cat([block.norm(dim=1) for block in rows.split(_AT_ONCE)])
+    wrong = ~torch.isfinite(norm) | ((norm == 0) & there)
     if wrong.any():
         raise DataError(
-            f"{path}: row {int(wrong.nonzero()[0])} of column {name} is no vector ({int(wrong.sum())} such rows): its "
-            "numbers are zero or not finite; leave such rows out"
+            f"{told.format(int(wrong.nonzero()[0]))} is no vector ({int(wrong.sum())} such rows): its numbers are zero "
+            "or not finite; leave such rows out"
         )
-    return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None]), there
+    return rows.div_(norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None])
 
 
 def _as_embedded(rest: pa.Table, vectors: Sequence[str]) -> pa.Table:
@@ -219,6 +240,23 @@ def _as_embedded(rest: pa.Table, vectors: Sequence[str]) -> pa.Table:
     names = {"path": medium or "path", "captions": "text"}
     kept = [name for name in rest.column_names if rest[name].null_count < len(rest)]
     return rest.select(kept).rename_columns([names.get(name, name) for name in kept])
+
+
+def _as_called(
+    columns: ColumnNames | None, about: Mapping[str, Any], names: Collection[str]
+) -> dict[str, str | Sequence[str] | None]:
+    """Columns under their ``names`` here, where they are given as the file or what was embedded calls them."""
+    here = {"captions": "text"} | {
+        name: field for field, used in about.get("columns", {}).items() for name in used if field in names
+    }
+
+    def called(name: str) -> str:
+        return name if name in names else here.get(name, name)
+
+    found: dict[str, str | Sequence[str] | None] = {}
+    for field, used in (columns or {}).items():
+        found[field] = called(used) if isinstance(used, str) else used and [called(name) for name in used]
+    return found
 
 
 def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None, root: Path | None) -> Corpus:

@@ -40,6 +40,17 @@ def is_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / SPLITS).is_file()
 
 
+def require_rows(data: str | Path | None, verb: str) -> None:
+    """Refuse the folder of a run where rows are wanted.
+
+    Raises:
+        ConfigError: it is one; says where its rows are.
+    """
+    if data is not None and is_run(Path(data)):
+        source = run_config(Path(data)).get("data", {}).get("source") or "DATA"
+        raise ConfigError(f"{data} is a run, no data: name its rows too, by accord {verb} {source} --run {data}")
+
+
 def run_config(folder: Path) -> dict[str, Any]:
     """The configuration that a run began with.
 

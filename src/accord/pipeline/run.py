@@ -192,6 +192,8 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
         warn_of_leakage(prepared.train, prepared.test)
     method, corpus = _built(config, prepared)
     check_start(method, corpus, config.training)
+    if progress:
+        _tell_idle_epochs(config, method)
     if not resume:
         begin(folder, config.model_dump(mode="json"), prepared.splits)
     with _told_to_resume():
@@ -205,6 +207,19 @@ def _execute(config: RunConfig, folder: Path, resume: bool, progress: bool) -> R
         write_atomically(folder / NEXT, "".join(f"{command}\n" for command in summary.next_steps))
         write_card(folder, model, metrics, summary.both_sides.lines if summary.both_sides else ())
     return Run(folder, model, metrics, fitted, summary.next_steps, doubted)
+
+
+def _tell_idle_epochs(config: RunConfig, method: Method) -> None:
+    """Say where a number of epochs was set that no stage takes."""
+    usual = config.kind.default_training(method.config).get("epochs", type(config.training)().epochs)
+    if not method.stages or any(stage.epochs is None for stage in method.stages) or config.training.epochs == usual:
+        return
+    own = ", ".join(f"{stage.name} {stage.epochs}" for stage in method.stages)
+    named = ", ".join(f"method.{name}" for name in type(method.config).model_fields if name.endswith("epochs"))
+    announce(
+        f"training.epochs={config.training.epochs} changes nothing: the stages of {method.name} have epochs of their "
+        f"own ({own}), which are set by {named}"
+    )
 
 
 def _evaluate(

@@ -64,7 +64,7 @@ def write_embeddings(path: Path, corpus: Corpus, embeddings: Mapping[str, Tensor
         **({"node": pa.array(map(str, corpus.rows[ID]), pa.string())} if has_node_ids(corpus) else {}),
         **{modality: vector_column(rows, corpus.present[modality]) for modality, rows in embeddings.items()},
     }
-    about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint}
+    about = {"corpus": corpus.name, "fingerprint": corpus.fingerprint, "columns": dict(corpus.columns.items())}
     table = pa.table(columns).replace_schema_metadata({"accord": json.dumps(about)})
     with replacing(path) as partial:
         pq.write_table(table, partial, compression="zstd")

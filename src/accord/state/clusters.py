@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from accord.functional.checks import check_range, check_shape
-from accord.functional.clusters.k_means import back_translate, kmeans
+from accord.functional.clusters.k_means import kmeans
+from accord.functional.clusters.prototypes import back_translate
 from accord.functional.contrast.prototypes import prototype_loss
 from accord.functional.distributed import gather_features
 from accord.state.base import FullPrecisionState

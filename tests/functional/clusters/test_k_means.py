@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import ShapeError
-from accord.functional.clusters import k_means as clustering
-from accord.functional.clusters.k_means import (
+from accord.functional import (
     assign_to_nearest,
     back_translate,
     class_means,
@@ -23,9 +22,11 @@ from accord.functional.clusters.k_means import (
     kmeans,
     kmeans_plus_plus,
     mini_batch_kmeans,
+    principal_components,
     prototype_density,
     semi_supervised_kmeans,
 )
+from accord.functional.clusters import blocks
 from functional.tester import Case, LossTester, every
 
 Golden = Callable[[str], dict[str, Tensor]]
@@ -128,7 +129,7 @@ def test_by_inner_product_rows_belong_to_the_largest_product_and_centroids_are_m
 
 @pytest.mark.parametrize("block", [7, 1 << 20])
 def test_the_nearest_centroid_is_that_of_all_distances(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "BLOCK_ELEMENTS", block)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", block)
     generator = torch.Generator().manual_seed(0)
     x, centroids = draw(generator, 50, 4), draw(generator, 6, 4)
     labels, distance = assign_to_nearest(x, centroids)
@@ -405,19 +406,19 @@ def test_wrong_input_is_named(call: Callable[[], Any], error: type[Exception], m
 def test_principal_components_are_those_of_the_singular_value_decomposition() -> None:
     x = draw(torch.Generator().manual_seed(0), 30, 6) * torch.tensor([5.0, 1, 3, 0.1, 2, 4]) + 7
     left, values, _ = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)
-    got, want = clustering.principal_components(x, 3), (left * values)[:, :3]
+    got, want = principal_components(x, 3), (left * values)[:, :3]
     same(got.abs(), want.abs(), 1e-8)  # the direction of an axis is free
-    same(clustering.principal_components(x.float(), 3).abs(), want.abs(), 1e-4)
+    same(principal_components(x.float(), 3).abs(), want.abs(), 1e-4)
 
 
 def test_all_principal_components_keep_the_distances() -> None:
     x = draw(torch.Generator().manual_seed(1), 9, 4)
-    same(torch.cdist(clustering.principal_components(x, 4), clustering.principal_components(x, 4)), torch.cdist(x, x))
+    same(torch.cdist(principal_components(x, 4), principal_components(x, 4)), torch.cdist(x, x))
 
 
 def test_no_more_principal_components_than_dimensions() -> None:
     with pytest.raises(ValueError, match="dim = 5"):
-        clustering.principal_components(torch.zeros(3, 4), 5)
+        principal_components(torch.zeros(3, 4), 5)
 
 
 def test_semi_supervised_k_means_goes_on_from_given_centres() -> None:

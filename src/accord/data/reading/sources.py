@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,12 +69,13 @@ def announce(line: str) -> None:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
 
 
-def read_source(source: str | Path, target: str | None = None) -> Source:
+def read_source(source: str | Path, target: str | None = None, *, without: Collection[str] = ()) -> Source:
     """Read a folder, table, tar shards, ``pack:NAME`` or ``hf:NAME``, a data set of the Hugging Face hub.
 
     Args:
         source: which.
         target: in a folder of nodes and edges, the node type whose nodes are the rows.
+        without: columns of a Parquet file that need not be read.
 
     Raises:
         DataError: there is no such source or it cannot be read; says what was tried.
@@ -95,7 +96,7 @@ def read_source(source: str | Path, target: str | None = None) -> Source:
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
-        return _of_table(path.name, path, path.parent)
+        return _of_table(path.name, path, path.parent, without)
     raise DataError(_missing(text, path))
 
 
@@ -108,9 +109,9 @@ def _read_folder(folder: Path) -> Source:
     return Source(folder.name, found.rows, folder, found.columns, where=folder.name, notes=found.notes)
 
 
-def _of_table(name: str, file: Path, root: Path) -> Source:
+def _of_table(name: str, file: Path, root: Path, without: Collection[str] = ()) -> Source:
     """The rows of a table, whose paths are relative to ``root``."""
-    table, stamp = read_table(file), _stamp([file])
+    table, stamp = read_table(file, without), _stamp([file])
     return Source(name, table.rows, root, where=file.name, bad=table.bad, notes=table.notes, stamp=stamp)
 
 

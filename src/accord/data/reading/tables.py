@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -52,8 +52,12 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, without: Collection[str] = ()) -> Table:
     """Read a CSV, TSV, JSON Lines, JSON or Parquet file, see :func:`read_text_table`.
+
+    Args:
+        path: the file.
+        without: columns of a Parquet file that need not be read.
 
     Raises:
         DataError: the suffix is none of these, or the file is not what its suffix says.
@@ -64,7 +68,7 @@ def read_table(path: Path) -> Table:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (zero bytes)")
     with storage_of(path, "read"):
-        return Table(_read_parquet(path)) if kind == "parquet" else read_text_table(path, kind)
+        return Table(_read_parquet(path, without)) if kind == "parquet" else read_text_table(path, kind)
 
 
 @contextmanager
@@ -112,12 +116,16 @@ def read_text_table(path: Path, kind: str) -> Table:
 # ---- CSV ------------------------------------------------------------------------------------------------------------
 
 
-def _read_parquet(path: Path) -> datasets.Dataset:
+def _read_parquet(path: Path, without: Collection[str]) -> datasets.Dataset:
     try:
         with quiet_datasets(), indispensable():
             if not pq.read_metadata(path).num_rows:
                 raise DataError(f"{path} holds columns ({', '.join(pq.read_schema(path).names)}) and no rows")
-            rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(cache_folder("datasets")))
+            kept = [name for name in pq.read_schema(path).names if name not in without] if without else None
+            # without any column there would be no rows
+            rows = datasets.Dataset.from_parquet(
+                str(path), cache_dir=str(cache_folder("datasets")), columns=kept or None
+            )
     except AccordError:
         raise
     except Exception as error:  # pyarrow and datasets each raise their own

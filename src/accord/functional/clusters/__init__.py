@@ -12,22 +12,19 @@ from accord.functional.clusters.assignment import (
     sparsemax_temperature,
     token_relevance,
 )
+from accord.functional.clusters.axes import principal_axes
 from accord.functional.clusters.density_peaks import clusters_of, dpc_knn, merge_tokens
 from accord.functional.clusters.discovery import Discovered, Tried, discover_classes
+from accord.functional.clusters.halves import halves
 from accord.functional.clusters.k_means import (
     assign_to_nearest,
-    back_translate,
     class_means,
-    concentration,
-    halves,
     kmeans,
     kmeans_plus_plus,
-    mini_batch_kmeans,
-    principal_axes,
     principal_components,
-    prototype_density,
     semi_supervised_kmeans,
 )
+from accord.functional.clusters.mini_batch import mini_batch_kmeans
 from accord.functional.clusters.neighbours import (
     Neighbours,
     k_reciprocal_distance,
@@ -44,6 +41,7 @@ from accord.functional.clusters.niw import (
     members_of,
     split_merge_step,
 )
+from accord.functional.clusters.prototypes import back_translate, concentration, prototype_density
 
 __all__ = [
     "ClusterStatistics",

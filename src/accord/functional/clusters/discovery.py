@@ -25,13 +25,10 @@ from accord.functional.checks import (
     check_range,
     check_shape,
 )
-from accord.functional.clusters.k_means import (
-    assign_to_nearest,
-    principal_axes,
-    prototype_density,
-    semi_supervised_kmeans,
-)
+from accord.functional.clusters.axes import principal_axes
+from accord.functional.clusters.k_means import assign_to_nearest, semi_supervised_kmeans
 from accord.functional.clusters.niw import ClusterStatistics, NIWPrior, members_of, split_merge_step
+from accord.functional.clusters.prototypes import prototype_density
 
 PAPER = 0.005  # GPC's scale of the prior
 DEGREES = (0.0, *(2.0 ** (step / 2) for step in range(23)))  # of freedom beyond D + 1 that a prior is tried with

@@ -23,7 +23,8 @@ from accord.functional.checks import (
     check_shape,
     check_share,
 )
-from accord.functional.clusters.k_means import assign_to_nearest, halves
+from accord.functional.clusters.halves import halves
+from accord.functional.clusters.k_means import assign_to_nearest
 
 
 class ClusterStatistics(NamedTuple):

@@ -56,6 +56,7 @@ class Close(Method, Embeds, Classifies, Captions, Answers):
 
     name: ClassVar[str] = "close"
     Config: ClassVar[type[settings.Config]] = CloseConfig
+    in_space: ClassVar[bool] = True
     needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"}), "text": frozenset({"pooled"})}
     config: CloseConfig
     measured: Tensor

@@ -24,6 +24,7 @@ from accord.pipeline.discovery.names import terms_of, unique_names, weighed
 from accord.pipeline.discovery.sheets import write_page
 from accord.pipeline.discovery.stability import Stability, find_again
 from accord.pipeline.embedded import Embedded, is_embeddings_file, open_embedded
+from accord.pipeline.folder import require_rows
 from accord.pipeline.rows import ColumnNames
 
 DEFAULT_MODEL = "house"
@@ -82,6 +83,7 @@ def discover(
     """
     columns = _columns(columns, labelled)
     _check_numbers(classes, repeats)
+    require_rows(data, "discover")
     claim(Path(out), data)
     model = _model_for(data, run, columns)
     embedded = open_embedded(data, model, columns, device=device, workers=workers)
@@ -235,7 +237,10 @@ def _labels(corpus: Corpus, labelled: str | None) -> tuple[np.ndarray, list[str]
 def _check_rows(labels: np.ndarray, known: list[str], classes: int | None) -> None:
     free = int((labels < 0).sum())
     if free < _FEWEST:
-        raise DataError(f"only {free} rows have no label: expected at least {_FEWEST}, so that they can form a class")
+        raise DataError(
+            f"only {free} row{'s have' if free > 1 else ' has'} no label: expected at least {_FEWEST}, so that they "
+            "can form a class; empty more labels, or leave --labelled out to find classes among all rows"
+        )
     if classes is not None and not len(known) <= classes <= len(known) + free:
         raise ConfigError(
             f"classes = {classes}: expected from {max(len(known), 1)} (known classes) to {len(known) + free} (and a "
