@@ -30,12 +30,12 @@ def run(model: Model, prepared: Prepared, options: Options) -> list[Metric]:
             "equal in the two rows of a pair, and in no third"
         )
     places = torch.from_numpy(pairs)
-    vectors = [model.embed_corpus(test, name)[places] for name in (modality, "text")]
+    rows, texts = (model.embed_corpus(test, name)[places] for name in (modality, "text"))
     kinds: list[str | None] = []
     if test.labels is not None and not test.multi_label:
         named = [[test.classes[label] if label >= 0 else None for label in test.labels[pair]] for pair in pairs]
         kinds = [one if one == other else None for one, other in named]
-    return twin_metrics(*vectors, modality, kinds)
+    return twin_metrics(rows, texts, modality, kinds)
 
 
 TASK = Task(

@@ -94,4 +94,4 @@ def _sender(request: Request, shop: Workshop) -> Sender:
 def _send(shop: Workshop) -> int:
     assert shop.config.smtp_server is not None
     with Store(shop.config.papers) as store:
-        return len(send_due(store, shop.config.smtp_server, shop.config.mail_from))
+        return len(send_due(store, shop.config.smtp_server))
