@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from accord.encoders.heads import BanzhafHead, TokenLevels, TokenMerge, TokenVotes
+from accord.encoders.heads import BanzhafHead, TokenAnswers, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.functional import dpc_knn
 
 
@@ -103,3 +103,24 @@ def test_what_cannot_be_built_is_refused() -> None:
         TokenMerge(8, ratio=0.5, heads=3)
     with pytest.raises(ValueError, match="ratio = 0"):
         TokenMerge(8, ratio=0)
+
+
+def test_what_an_answer_hears_of_a_clip_hangs_on_the_question():
+    torch.manual_seed(0)
+    head = TokenAnswers(8, width=4, answers=3)
+
+    def side() -> Tokens:
+        return Tokens(torch.randn(1, 3, 8), torch.ones(1, 3, dtype=torch.bool), torch.full((1, 3), 1 / 3))
+
+    one, other, first, second = (side() for _ in range(4))
+    gains = [head(question, second) - head(question, first) for question in (one, other)]
+    assert not torch.allclose(*gains)
+
+
+def test_tokens_without_votes_answer_nothing():
+    torch.manual_seed(0)
+    head, votes = TokenAnswers(8, width=4, answers=3), torch.tensor([[0.5, 0.5, 0.0]])
+    values, mask = torch.randn(1, 3, 8), votes > 0
+    question = Tokens(torch.randn(1, 3, 8), mask, votes)
+    padded = values.masked_fill(~mask[..., None], 9.0)
+    torch.testing.assert_close(head(question, Tokens(values, mask, votes)), head(question, Tokens(padded, mask, votes)))
