@@ -93,10 +93,13 @@ CLAIM = Claim(
     },
     arms={
         HBI: Arm(),
-        LEVELS: Arm({"method.interaction_weight": 0.0, "training.epochs": ALL}, note="merged levels, without the game"),
+        LEVELS: Arm(
+            {"method.interaction_weight": 0.0, "training.epochs": ALL - WARM}, note="merged levels, without the game"
+        ),
         PLAIN: Arm(
             {
                 **{"method.merge_ratios": [], "method.interaction_weight": 0.0, "method.distill_weight": 0.0},
+                "method.warm_epochs": 0,
                 "training.epochs": ALL,
             },
             note="one level",

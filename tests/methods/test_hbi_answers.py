@@ -54,7 +54,7 @@ def batch():
 def logits_of(method: HbiAnswers, batch) -> list[Tensor]:
     """By hand: tokens pooled by their votes, a linear map each, the clip's numbers first."""
     found = []
-    for head, level in zip(method.classifiers, method.levels_in(method.towers(batch)), strict=True):
+    for head, level in zip(method.classifiers, method.levels_in(method.towers(batch), TRAIN), strict=True):
         text, video = (torch.bmm(side.votes[:, None], side.values)[:, 0] for side in level)
         found.append(head.classifier(torch.cat([head.video(video), head.text(text)], dim=1)))
     return found
@@ -62,7 +62,7 @@ def logits_of(method: HbiAnswers, batch) -> list[Tensor]:
 
 def test_the_loss_is_half_of_contrast_and_game_answers_at_all_levels_and_what_distils_them(batch):
     method = built(interaction_weight=0.5, distill_weight=3.0)
-    levels = method.levels_in(method.towers(batch))
+    levels = method.levels_in(method.towers(batch), TRAIN)
     contrast = torch.zeros(())
     for text, video in levels:
         score = weighted_interaction(text.values, video.values, text.votes, video.votes, text.mask, video.mask)

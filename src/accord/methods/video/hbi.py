@@ -10,6 +10,7 @@ everything is trained, and a head at each level learns from the teacher, so that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +42,7 @@ from accord.state import LogitScale
 
 STREAMS = {"text": "words", "video": "frames"}
 WARM, TEACHER, TRAIN = "warm", "teacher", "train"  # the stages
+_FURTHER = re.compile(r"^(teacher|readers)\.|\.merges\.|^classifiers\.[1-9]|\.votes\.[1-9]")  # than the first level
 TEMPORAL = {"temporal": "transformer", "depth": 4, "heads": 8, "frames": 12}
 
 
@@ -133,15 +135,15 @@ class Hbi(TwoTower, Rescores, TimesWords):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The teacher alone, on cosines that nobody trains; then all but the teacher. Before, if asked for, no game."""
-        if self.teacher is None:
-            return (Stage(TRAIN),)
-        cfg, own = self.config, Optimiser(lr=self.config.teacher_lr)
-        rest = [f"{part}." for part in {name.partition(".")[0]: 0 for name, _ in self.named_parameters()}]
-        trained = tuple(part for part in rest if part != "teacher.")
-        warm = Stage(WARM, epochs=cfg.warm_epochs or None, train=tuple(part for part in trained if part != "readers."))
-        teacher = Stage(TEACHER, epochs=cfg.teacher_epochs, train=("teacher.",), optimisers=(own,))
-        return *((warm,) if cfg.warm_epochs else ()), teacher, Stage(TRAIN, train=trained)
+        """The teacher alone, on cosines that nobody trains; then all but the teacher. Before, if asked for, level 1."""
+        cfg, names = self.config, [name for name, _ in self.named_parameters()]
+        found = [Stage(WARM, epochs=cfg.warm_epochs, train=tuple(name for name in names if not _FURTHER.search(name)))]
+        if not cfg.warm_epochs:
+            found = []
+        if self.teacher is not None:
+            own = Optimiser(lr=cfg.teacher_lr)
+            found.append(Stage(TEACHER, epochs=cfg.teacher_epochs, train=("teacher.",), optimisers=(own,)))
+        return *found, Stage(TRAIN, train=tuple(name for name in names if not name.startswith("teacher.")))
 
     def group(self, name: str) -> Group:
         """Pretrained weights move slowly; the transformer over frames has none."""
@@ -169,7 +171,7 @@ class Hbi(TwoTower, Rescores, TimesWords):
 
     def objective(self, towers: dict[str, Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """The teacher's error, or contrast and distillation at all levels; scores are those of all processes' rows."""
-        levels, cfg = self.levels_in(towers), self.config
+        levels, cfg = self.levels_in(towers, step), self.config
         if step.stage == TEACHER:
             loss = self._teacher_error(*levels[0], step)
             return {"total": loss, "error": loss.detach()}
@@ -179,9 +181,9 @@ class Hbi(TwoTower, Rescores, TimesWords):
             total = total + cfg.distill_weight * terms["distillation"]
         return {"total": total, **{name: value.detach() for name, value in terms.items()}}
 
-    def levels_in(self, towers: dict[str, Tensor]) -> list[tuple[Tokens, Tokens]]:
-        """Words and frames of each level."""
-        count = 1 + len(self.config.merge_ratios)
+    def levels_in(self, towers: dict[str, Tensor], step: Step) -> list[tuple[Tokens, Tokens]]:
+        """Words and frames of each level that a stage trains."""
+        count = 1 if step.stage == WARM else 1 + len(self.config.merge_ratios)
         return [(_level(towers, "text", number), _level(towers, "video", number)) for number in range(count)]
 
     def matched(

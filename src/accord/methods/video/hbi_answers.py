@@ -128,7 +128,7 @@ class HbiAnswers(Hbi, Answers):
         """The teacher's error, or half of contrast and game, and at all levels answers and their distillation."""
         if step.stage == TEACHER:
             return super().objective(towers, batch, step)
-        levels, cfg = self.levels_in(towers), self.config
+        levels, cfg = self.levels_in(towers, step), self.config
         matched, _, terms = self.matched(levels, _asked(batch), step)
         logits = self._logits(levels, step)
         terms["answers"] = torch.stack([_error(each, batch) for each in logits]).sum()
@@ -144,7 +144,7 @@ class HbiAnswers(Hbi, Answers):
         draws = step.generator(self.device)
         shape, own = (world_size() * rows, 2 * cfg.answer_width), own_rows(rows)
         found = []
-        for classify, level in zip(self.classifiers, levels, strict=True):
+        for classify, level in zip(self.classifiers[: len(levels)], levels, strict=True):
             kept = torch.rand(shape, generator=draws, device=self.device)[own] >= cfg.answer_dropout
             found.append(classify(*level, kept / (1 - cfg.answer_dropout)))
         return found

@@ -48,7 +48,7 @@ class HbiConfig(settings.Config):
     game_scale: float = Field(1000.0, gt=0, description="factor on the cosines in the game")
     coalitions: int = Field(100, ge=1, description="coalitions drawn at each step of the teacher")
     warm_epochs: int = Field(
-        0, ge=0, description="epochs without the game before the teacher's, for encoders that start at random"
+        0, ge=0, description="epochs of the first level alone before the others, for encoders that start at random"
     )
     teacher_epochs: int = Field(10, ge=1, description="epochs of the teacher alone")
     teacher_lr: float = Field(0.01, gt=0, description="its learning rate")
