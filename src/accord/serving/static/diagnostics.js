@@ -30,6 +30,7 @@ function gather(names, codeOf, rest) {
   const shades = [...colours(names.length), palette().line];
   if (rest) shades[names.length - 1] = palette().muted;
   const made = [...names, "none"].map((name, index) => ({ name, colour: shades[index], fill: 0,
+    z: index < names.length - (rest ? 1 : 0) ? 3 : 2, // what has no colour of its own lies below
     points: new Float32Array(2 * sizes[index]), members: new Int32Array(sizes[index]) }));
   for (let at = 0; at < total; at++) {
     const group = made[codeOf(at) < 0 ? names.length : codeOf(at)];
@@ -69,7 +70,7 @@ function show() {
     xAxis: { ...axis, ...bounds.x }, yAxis: { ...axis, ...bounds.y },
     dataZoom: [{ ...zoom, ...across, xAxisIndex: 0, id: "x" }, { ...zoom, ...up, yAxisIndex: 0, id: "y" }],
     series: [...groups.map((group) => ({ type: "scatter", name: group.name, data: group.points, dimensions: ["x", "y"],
-      large: true, largeThreshold: 1, progressive: 0, symbolSize: 3.2,
+      z: group.z, large: true, largeThreshold: 1, progressive: 0, symbolSize: 3.2,
       itemStyle: { color: group.colour, opacity: 0.62 } })), marked()],
   }, true);
 }
@@ -81,7 +82,7 @@ function marked() {
     held[to] = points[from]; held[to + 1] = points[from + 1];
   }));
   return { type: "scatter", id: "chosen", data: held, dimensions: ["x", "y"], large: true, largeThreshold: 1,
-    progressive: 0, silent: true, symbolSize: 4.5, itemStyle: { color: palette().ink } };
+    progressive: 0, silent: true, z: 4, symbolSize: 4.5, itemStyle: { color: palette().ink } };
 }
 
 async function recolour() {
