@@ -183,11 +183,11 @@ def test_all_of_one_reason_are_accepted_as_one_step(visitor, folder):
 @pytest.mark.parametrize(
     ("row", "word", "status"),
     [
-        (15, "accept", 400),
-        (999, "drop", 400),
+        (15, "accept", 404),
+        (999, "drop", 404),
         (1, "keep", 422),
         (1, {"caption": ""}, 422),
-        (1, {}, 400),
+        (1, {}, 409),
         (1, {"x": "y"}, 422),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_correction_needs_a_column_that_can_say_it(visitor, root):
     folder = many_doubts(root / "photos", 3)
     table, about = read_clean(folder)
     write_clean(folder, table, {**about, "columns": {"image": ["file"], "label": ["label"]}})
-    refused = decide(visitor, {1: {"caption": "a cat"}}, status=400)
+    refused = decide(visitor, {1: {"caption": "a cat"}}, status=409)
     assert "no column" in refused["detail"]
     decide(visitor, {1: {"label": "cat"}})
 

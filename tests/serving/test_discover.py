@@ -113,10 +113,10 @@ def test_a_class_is_renamed_and_called_so_everywhere(visitor, folder):
     state = decide(visitor, change="rename", number=number, name="  deep   sea ")
     assert state["undo"] == "call blue deep sea"
     assert classes(visitor)["deep sea"]["found_as"] == "blue"
-    assert "already" in decide(visitor, 400, change="rename", number=number, name="red")["detail"]
+    assert "already" in decide(visitor, 409, change="rename", number=number, name="red")["detail"]
     decide(visitor, change="rename", number=number, name="blue")
     assert "blue" in classes(visitor)
-    decide(visitor, 400, change="rename", number=99, name="x", revision=0)
+    decide(visitor, 404, change="rename", number=99, name="x", revision=0)
 
 
 def test_merged_classes_are_one_until_that_is_undone(visitor, folder):
@@ -127,9 +127,9 @@ def test_merged_classes_are_one_until_that_is_undone(visitor, folder):
     assert {name: one["rows"] for name, one in classes(visitor).items()} == {"red": 90}
     assert (
         "is part of another"
-        in decide(visitor, 400, change="merge", number=numbers["red"], into=numbers["blue"])["detail"]
+        in decide(visitor, 409, change="merge", number=numbers["red"], into=numbers["blue"])["detail"]
     )
-    assert "itself" in decide(visitor, 400, change="merge", number=numbers["red"], into=numbers["red"])["detail"]
+    assert "itself" in decide(visitor, 409, change="merge", number=numbers["red"], into=numbers["red"])["detail"]
     visitor.post(f"{API}/undo", json={})
     visitor.post(f"{API}/undo", json={})
     assert [one["rows"] for one in classes(visitor).values()] == [30, 30, 30]
@@ -139,7 +139,7 @@ def test_a_name_that_was_given_away_is_not_there_twice(visitor, folder):
     numbers = {name: one["number"] for name, one in classes(visitor).items()}
     decide(visitor, change="merge", number=numbers["blue"], into=numbers["green"])
     decide(visitor, change="rename", number=numbers["red"], name="blue")
-    assert "already" in decide(visitor, 400, change="merge", number=numbers["blue"], into=None)["detail"]
+    assert "already" in decide(visitor, 409, change="merge", number=numbers["blue"], into=None)["detail"]
     decide(visitor, change="rename", number=numbers["red"], name="red")
     decide(visitor, change="merge", number=numbers["blue"], into=None)
     assert len(classes(visitor)) == 3
@@ -151,7 +151,7 @@ def test_rows_of_what_is_no_class_have_none(visitor, folder):
     assert set(classes(visitor)) == {"red", "green"}
     assert set(classes(visitor, show="out")) == {"blue"}
     assert "30 rows have no class" in visitor.get("/discover/runs/colours").text
-    assert "no class" in move(visitor, [100], number, status=400)["detail"]
+    assert "no class" in move(visitor, [100], number, status=409)["detail"]
     decide(visitor, change="mark", number=number, real=True)
     assert classes(visitor)["blue"]["rows"] == 30
 
@@ -167,7 +167,7 @@ def test_rows_are_moved_and_go_with_their_class(visitor, folder):
     decide(visitor, change="merge", number=numbers["green"], into=numbers["blue"])
     assert classes(visitor)["blue"]["rows"] == 62
     assert "decided on row:100" in move(visitor, [100], numbers["red"], status=409)["detail"]
-    assert "no row 7" in move(visitor, [7], numbers["red"], status=400)["detail"]
+    assert "no row 7" in move(visitor, [7], numbers["red"], status=404)["detail"]
 
 
 def test_of_two_tabs_the_slower_is_told(visitor, folder):

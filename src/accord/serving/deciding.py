@@ -17,7 +17,7 @@ from starlette.responses import Response
 from accord.data.recipe import DataConfig
 from accord.errors import AccordError, ConfigError, no_such
 from accord.pipeline.folder import run_config, things_in
-from accord.serving.decisions import ConflictError, Decisions
+from accord.serving.decisions import ConflictError, Decisions, UnknownError
 from accord.serving.kept import Kept
 from accord.serving.places import RUN
 from accord.serving.rendering import page
@@ -58,11 +58,13 @@ def steps(decisions: Decisions) -> Steps:
 
 
 @contextmanager
-def conflicts() -> Iterator[None]:
-    """Tell a visitor that somebody else was faster."""
+def refusals() -> Iterator[None]:
+    """Tell a visitor what does not go together with what holds by now, or that there is nothing to decide on."""
     try:
         yield
-    except ConflictError as error:
+    except UnknownError as error:
+        raise HTTPException(404, str(error)) from error
+    except (ConflictError, ConfigError) as error:
         raise HTTPException(409, str(error)) from error
 
 

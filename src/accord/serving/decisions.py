@@ -33,6 +33,10 @@ class ConflictError(AccordError):
     """Somebody else decided meanwhile; the message says on what."""
 
 
+class UnknownError(AccordError):
+    """There is nothing of this number that could be decided on."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step, of which there may be many decisions.

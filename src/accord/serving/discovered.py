@@ -17,7 +17,7 @@ from accord.errors import ConfigError
 from accord.files import reading
 from accord.pipeline.discovery.corrections import Corrections, write_classes
 from accord.pipeline.discovery.files import ABOUT, DECIDED, ROWS
-from accord.serving.decisions import ConflictError, Decisions
+from accord.serving.decisions import ConflictError, Decisions, UnknownError
 from accord.serving.pictures import Pictures
 
 NONE = -1  # the class of a row that has none
@@ -153,7 +153,7 @@ class Discovery:
         """Positions of the rows of a class, the nearest first.
 
         Raises:
-            ConfigError: there is no such class.
+            UnknownError: there is no such class.
         """
         self._name(number)
         return self.sorted().members(number)
@@ -169,7 +169,8 @@ class Discovery:
         """Give a class another name.
 
         Raises:
-            ConfigError: there is no such class, or another has this name.
+            UnknownError: there is no such class.
+            ConfigError: another has this name.
             ConflictError: somebody else decided on it meanwhile.
         """
         own = self._name(number)
@@ -217,12 +218,13 @@ class Discovery:
             into: the class; None for none.
 
         Raises:
-            ConfigError: there is no such row or class.
+            UnknownError: there is no such row or class.
+            ConfigError: the class is merged with another, or taken for none.
             ConflictError: somebody else moved one meanwhile.
         """
         missing = [row for row in rows if row not in self._places]
         if missing:
-            raise ConfigError(f"there is no row {missing[0]} here")
+            raise UnknownError(f"there is no row {missing[0]} here")
         target = NONE if into is None else into
         name = "no class" if into is None else self._name(into)
         what = f"row {next(iter(rows))}" if len(rows) == 1 else f"{len(rows):,} rows"
@@ -249,7 +251,7 @@ class Discovery:
 
     def _name(self, number: int) -> str:
         if not 0 <= number < len(self.classes):
-            raise ConfigError(f"there is no class {number}; there are {len(self.classes)}, from 0")
+            raise UnknownError(f"there is no class {number}; there are {len(self.classes)}, from 0")
         return self.sorted().names[number]
 
     def _unchanged(self, number: int, revision: int) -> None:

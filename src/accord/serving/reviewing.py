@@ -20,7 +20,7 @@ from accord.cleaning.corrections import FIELDS, Decision, check_decision
 from accord.cleaning.table import DECIDED, doubted_first, read_clean
 from accord.errors import ConfigError
 from accord.files import write_atomically
-from accord.serving.decisions import ConflictError, Decisions
+from accord.serving.decisions import ConflictError, Decisions, UnknownError
 from accord.serving.pictures import Pictures
 
 SAVED = "decisions.json"  # what the page that needs no server saves, and accord clean apply takes
@@ -201,12 +201,13 @@ class Review:
             seen: row -> the revision that was looked at.
 
         Raises:
-            ConfigError: a row is not doubted, or this is no decision on it.
+            UnknownError: a row is not doubted.
+            ConfigError: this is no decision on it.
             ConflictError: somebody else decided meanwhile.
         """
         for row, decision in changes.items():
             if row not in self._places:
-                raise ConfigError(f"row {row} is not doubted: there is nothing to decide")
+                raise UnknownError(f"row {row} is not doubted: there is nothing to decide")
             if decision is not None:
                 check_decision(row, decision, self.about)
         return self.decisions.decide(

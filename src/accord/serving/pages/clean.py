@@ -15,7 +15,6 @@ from accord.pipeline.cleaning import apply_decisions, clean
 from accord.serving.deciding import (
     REFUSED,
     Head,
-    conflicts,
     key_of,
     new_folder,
     offered,
@@ -23,6 +22,7 @@ from accord.serving.deciding import (
     opened,
     plain_name,
     progress,
+    refusals,
     steps,
 )
 from accord.serving.decisions import Step
@@ -83,8 +83,8 @@ def rows(
 def decide(key: str, said: Decisions, shop: Shop) -> Changed:
     """Decide on rows; all of it is one step."""
     review = opened(shop.cleanings, key)
-    changes = {each.row: _plain(each.decision) for each in said.decisions}
-    with conflicts():
+    with refusals():
+        changes = {each.row: _plain(each.decision) for each in said.decisions}
         review.decide(changes, {each.row: each.revision for each in said.decisions})
     return _changed(review, list(changes))
 
@@ -93,7 +93,7 @@ def decide(key: str, said: Decisions, shop: Shop) -> Changed:
 def undo(key: str, seen: Head, shop: Shop) -> Changed:
     """Take the last step back."""
     review = opened(shop.cleanings, key)
-    with conflicts():
+    with refusals():
         return _turned(review, review.decisions.undo(seen.head))
 
 
@@ -101,7 +101,7 @@ def undo(key: str, seen: Head, shop: Shop) -> Changed:
 def redo(key: str, seen: Head, shop: Shop) -> Changed:
     """Do again what was undone last."""
     review = opened(shop.cleanings, key)
-    with conflicts():
+    with refusals():
         return _turned(review, review.decisions.redo(seen.head))
 
 
@@ -115,7 +115,7 @@ def count_all(key: str, shop: Shop, wanted: Wanted) -> Count:
 def decide_all(key: str, said: All, shop: Shop) -> Done:
     """Decide on all undecided rows that are meant, as one step."""
     review = opened(shop.cleanings, key)
-    with conflicts():
+    with refusals():
         count = review.decide_all(said.decision, said.wanted, said.expected)
     return Done(rows=count, steps=steps(review.decisions))
 

@@ -28,7 +28,6 @@ from accord.serving.deciding import (
     REFUSED,
     Head,
     Steps,
-    conflicts,
     key_of,
     new_folder,
     offered,
@@ -36,6 +35,7 @@ from accord.serving.deciding import (
     opened,
     plain_name,
     progress,
+    refusals,
     steps,
 )
 from accord.serving.discovered import Discovery
@@ -82,7 +82,8 @@ def rows(
 ) -> FoundRows:
     """Rows of a class, the nearest to its centre first."""
     found = opened(shop.discoveries, key)
-    members = found.members(number)
+    with refusals():
+        members = found.members(number)
     told = [found.row(int(position)) for position in members[start : start + limit]]
     return FoundRows.model_validate({**steps(found.decisions).model_dump(), "matching": len(members), "rows": told})
 
@@ -91,7 +92,7 @@ def rows(
 def decide(key: str, change: Change, shop: Shop) -> Steps:
     """Rename, merge or mark a class, or move rows; one step."""
     found = opened(shop.discoveries, key)
-    with conflicts():
+    with refusals():
         carry_out(found, change)
     return steps(found.decisions)
 
@@ -100,7 +101,7 @@ def decide(key: str, change: Change, shop: Shop) -> Steps:
 def undo(key: str, seen: Head, shop: Shop) -> Steps:
     """Take the last step back."""
     found = opened(shop.discoveries, key)
-    with conflicts():
+    with refusals():
         found.decisions.undo(seen.head)
     return steps(found.decisions)
 
@@ -109,7 +110,7 @@ def undo(key: str, seen: Head, shop: Shop) -> Steps:
 def redo(key: str, seen: Head, shop: Shop) -> Steps:
     """Do again what was undone last."""
     found = opened(shop.discoveries, key)
-    with conflicts():
+    with refusals():
         found.decisions.redo(seen.head)
     return steps(found.decisions)
 
@@ -211,7 +212,8 @@ def sheets(
         part = [wanted[place] for place in shown.positions]
         about |= {"sheets": [(one, *(_told(found, at) for at in found.sheet(one.number))) for one in part]}
     else:
-        members, asked = found.members(number), {"class": number}
+        with refusals():
+            members, asked = found.members(number), {"class": number}
         shown = shown_of(len(members), start, _ROWS)
         about |= {"one": class_of(found, number), "rows": _told(found, members[shown.positions].tolist())}
     return page(
