@@ -16,7 +16,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "accord"
 MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}  # where the name differs from the distribution's
-OPTIONAL = {"av", "soundfile", "torch_geometric", "pip"}  # extras, and a package client that may be absent
+OPTIONAL = {
+    "av",
+    "soundfile",
+    "torch_geometric",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "pip",
+}  # extras, and a package client that may be absent
 HEAVY = ("torch", "torchvision", "lightning", "transformers", "datasets", "timm", "lancedb", "matplotlib", "pandas")
 HELP = "import sys; sys.argv = ['accord', '--help']\nfrom accord.cli import main\ntry: main()\nexcept SystemExit: pass"
 

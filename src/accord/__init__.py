@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from accord.pipeline.judgement import zero_shot
     from accord.pipeline.probing import probe
     from accord.pipeline.transferring import transfer
+    from accord.serving import serve
 
 _VERBS = (
     "agreement",
@@ -56,6 +57,7 @@ _VERBS = (
     "transfer",
     "zero_shot",
 )
+_ELSEWHERE = {"serve": "accord.serving"}  # verbs that stand on all others
 _MODULES = ("data", "diagnostics", "encoders", "evaluation", "functional", "methods", "state")
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "methods",
     "probe",
     "search",
+    "serve",
     "state",
     "train",
     "transfer",
@@ -92,6 +95,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _VERBS or name in VERBS:
         return getattr(import_module("accord.pipeline"), renamed(name))
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
     if name in _MODULES:
         return import_module(f"accord.{name}")
     raise AttributeError(f"module 'accord' has no attribute {name!r}")

@@ -15,13 +15,13 @@ from accord import __version__
 from accord.errors import AccordError
 from accord.serving.config import ServeConfig
 from accord.serving.pages import PAGES
-from accord.serving.rendering import SHARED, STATIC, page
-from accord.serving.trust import REQUEST_ID, Trust
+from accord.serving.refusals import REFUSALS
+from accord.serving.rendering import STATICS, page
+from accord.serving.trust import JSON, REQUEST_ID, Trust
 from accord.serving.workshop import Workshop
 
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 PROVEN = ("/papers/confirm", "/papers/unsubscribe")  # links in mails, which carry a token of their own
-JSON = "/api/"  # routes for programs; the others answer with pages
 
 
 def build_app(config: ServeConfig | None = None) -> FastAPI:
@@ -39,7 +39,9 @@ def build_app(config: ServeConfig | None = None) -> FastAPI:
         finally:
             app.state.workshop.close()
 
-    app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Accord", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, responses=REFUSALS
+    )
     app.state.workshop = Workshop(settings)
     for each in PAGES:
         app.include_router(each.router)
@@ -59,12 +61,9 @@ async def _front(request: Request) -> Response:
 
 async def _static(name: str) -> Response:
     """A file that comes with the application, and no other."""
-    if name in SHARED:
-        return FileResponse(SHARED[name], headers=FOREVER)
-    path = (STATIC / name).resolve()
-    if not path.is_relative_to(STATIC.resolve()) or not path.is_file():
+    if name not in STATICS:
         raise HTTPException(404, "There is no such file.")
-    return FileResponse(path, headers=FOREVER)
+    return FileResponse(STATICS[name], headers=FOREVER)
 
 
 # ---- errors: a sentence for people on a page, the same as JSON for programs ------------------------------------------
@@ -77,7 +76,9 @@ async def _told(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = "There is nothing here." if error.detail == "Not Found" else error.detail
-    return _said(request, error.status_code, said)
+    answer = _said(request, error.status_code, said)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _misread(request: Request, error: Exception) -> Response:

@@ -41,16 +41,6 @@ class Head(BaseModel):
     head: int | None = Field(None, ge=0, le=2**53, description="number of the last step that was seen; null for any")
 
 
-class Refusal(BaseModel):
-    """Why something is not done."""
-
-    detail: str
-
-
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-REFUSED: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 403, 404, 409, 413, 422)}
-
-
 def steps(decisions: Decisions) -> Steps:
     """Where decisions stand."""
     undo, redo = decisions.next_undo(), decisions.next_redo()

@@ -20,7 +20,10 @@ from accord.searching.hit import Hit
 
 STATIC = Path(str(files("accord.serving") / "static"))
 _SHARED = {"style.css": "accord.report", "cards.css": "accord.cleaning", "cards.js": "accord.cleaning"}
-SHARED = {name: Path(str(files(package) / "templates" / name)) for name, package in _SHARED.items()}  # with reports
+STATICS = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()} | {
+    name: Path(str(files(package) / "templates" / name))
+    for name, package in _SHARED.items()  # as reports have them
+}
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
@@ -59,8 +62,7 @@ def static_address(name: str) -> str:
     >>> static_address("app.css").startswith("/static/app.css?v=")
     True
     """
-    path = SHARED.get(name, STATIC / name)
-    return f"/static/{name}?v={hashlib.blake2b(path.read_bytes(), digest_size=5).hexdigest()}"
+    return f"/static/{name}?v={hashlib.blake2b(STATICS[name].read_bytes(), digest_size=5).hexdigest()}"
 
 
 def _thumbnail(hit: Hit) -> str:

@@ -18,13 +18,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request, cookie_parser
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from accord.serving.config import LOCAL, ServeConfig
 
 log = logging.getLogger("accord.serve")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+JSON = "/api/"  # routes for programs; the others answer with pages
 SESSION, CSRF, CSRF_HEADER = "accord_session", "accord_csrf", "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 POLICY = (
@@ -106,17 +107,17 @@ class Trust:
     def _refusal(self, scope: Scope, headers: Headers, cookies: dict[str, str]) -> Response | None:
         """Why a request is not answered; None where it is."""
         if self.config.is_local and _host(headers) not in (*LOCAL, self.config.host):
-            return PlainTextResponse("Accord answers to localhost alone.\n", 400)  # whatever name leads here
+            return _said(scope, 400, "Accord answers to localhost alone.")  # whatever name leads here
         if (entered := self._entering(scope)) is not None:
             return entered
         proven = scope["path"] in self.proven
         if not proven and not self._is_known(headers, cookies):
-            return PlainTextResponse("Open the address that accord serve printed: it holds the token.\n", 401)
+            return _said(scope, 401, "Open the address that accord serve printed: it holds the token.")
         if not proven and scope["method"] not in _SAFE and not self._is_own(scope, headers, cookies):
-            return PlainTextResponse("This change does not come from a page of Accord: load the page again.\n", 403)
+            return _said(scope, 403, "This change does not come from a page of Accord: load the page again.")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.config.max_upload:
-            return PlainTextResponse(_too_large(self.config.max_upload), 413)
+            return _said(scope, 413, _too_large(self.config.max_upload))
         return None
 
     def _entering(self, scope: Scope) -> Response | None:
@@ -168,8 +169,15 @@ def _limited(receive: Receive, most: int) -> Receive:
     return counted
 
 
+def _said(scope: Scope, status: int, sentence: str) -> Response:
+    """A sentence, for programs as they read all others."""
+    if scope["path"].startswith(JSON):
+        return JSONResponse({"detail": sentence}, status)
+    return PlainTextResponse(f"{sentence}\n", status)
+
+
 def _too_large(most: int) -> str:
-    return f"The request is larger than {most / 2**20:.0f} MiB, the most that accord serve --max-upload allows.\n"
+    return f"The request is larger than {most / 2**20:.0f} MiB, the most that accord serve --max-upload allows."
 
 
 def _host(headers: Headers) -> str | None:

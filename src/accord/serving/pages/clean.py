@@ -13,7 +13,6 @@ from accord.cleaning.corrections import Corrected
 from accord.errors import AccordError, ConfigError
 from accord.pipeline.cleaning import apply_decisions, clean
 from accord.serving.deciding import (
-    REFUSED,
     Head,
     key_of,
     new_folder,
@@ -68,7 +67,7 @@ def cleanings(shop: Shop) -> list[Cleaning]:
     return _listed(shop)
 
 
-@router.get("/api/clean/{key:path}/rows", responses=REFUSED)
+@router.get("/api/clean/{key:path}/rows")
 def rows(
     key: str, shop: Shop, wanted: Wanted, start: Start = 0, limit: Annotated[int, Query(ge=1, le=200)] = PAGE
 ) -> DoubtedRows:
@@ -79,7 +78,7 @@ def rows(
     return DoubtedRows.model_validate({**_stands(review), **about, "rows": review.cards(shown.positions)})
 
 
-@router.post("/api/clean/{key:path}/decisions", responses=REFUSED)
+@router.post("/api/clean/{key:path}/decisions")
 def decide(key: str, said: Decisions, shop: Shop) -> Changed:
     """Decide on rows; all of it is one step."""
     review = opened(shop.cleanings, key)
@@ -89,7 +88,7 @@ def decide(key: str, said: Decisions, shop: Shop) -> Changed:
     return _changed(review, list(changes))
 
 
-@router.post("/api/clean/{key:path}/undo", responses=REFUSED)
+@router.post("/api/clean/{key:path}/undo")
 def undo(key: str, seen: Head, shop: Shop) -> Changed:
     """Take the last step back."""
     review = opened(shop.cleanings, key)
@@ -97,7 +96,7 @@ def undo(key: str, seen: Head, shop: Shop) -> Changed:
         return _turned(review, review.decisions.undo(seen.head))
 
 
-@router.post("/api/clean/{key:path}/redo", responses=REFUSED)
+@router.post("/api/clean/{key:path}/redo")
 def redo(key: str, seen: Head, shop: Shop) -> Changed:
     """Do again what was undone last."""
     review = opened(shop.cleanings, key)
@@ -105,13 +104,13 @@ def redo(key: str, seen: Head, shop: Shop) -> Changed:
         return _turned(review, review.decisions.redo(seen.head))
 
 
-@router.get("/api/clean/{key:path}/all", responses=REFUSED)
+@router.get("/api/clean/{key:path}/all")
 def count_all(key: str, shop: Shop, wanted: Wanted) -> Count:
     """How many undecided rows a decision on all would be on."""
     return Count(rows=len(opened(shop.cleanings, key).matching(replace(wanted, undecided=True))))
 
 
-@router.post("/api/clean/{key:path}/all", responses=REFUSED)
+@router.post("/api/clean/{key:path}/all")
 def decide_all(key: str, said: All, shop: Shop) -> Done:
     """Decide on all undecided rows that are meant, as one step."""
     review = opened(shop.cleanings, key)

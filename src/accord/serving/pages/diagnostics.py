@@ -27,8 +27,6 @@ router = APIRouter()
 HELD_OUT, OWN = "", "own"  # which rows of a run, where no other data are named
 _SHOWN = 60  # rows of a list at a time
 Answers = dict[int | str, dict[str, Any]]
-_UNKNOWN: Answers = {404: {"description": "nothing was looked at under this name"}}
-_NOT_YET: Answers = {**_UNKNOWN, 409: {"description": "it is not finished"}, 400: {"description": "it failed"}}
 _BINARY: Answers = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 _CSV: Answers = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -111,32 +109,32 @@ Places = Annotated[list[int], Body(embed=True, max_length=POINTS)]
 # ---- for programs ----------------------------------------------------------------------------------------------------
 
 
-@router.post("/api/diagnostics", status_code=202, responses={404: {"description": "there is no such model or data"}})
+@router.post("/api/diagnostics", status_code=202)
 def begin(shop: Shop, wish: Wish) -> Look:
     """Begin to look at a space, or find what was begun."""
     return _look(*_start(shop, wish))
 
 
-@router.get("/api/diagnostics/{name}", responses=_UNKNOWN)
+@router.get("/api/diagnostics/{name}")
 def found(shop: Shop, name: str) -> Look:
     """How far it is, and what was found."""
     return _look(name, _job(shop, name))
 
 
-@router.get("/api/diagnostics/{name}/points", responses={**_NOT_YET, **_BINARY}, response_class=Response)
+@router.get("/api/diagnostics/{name}/points", responses=_BINARY, response_class=Response)
 def points(shop: Shop, name: str) -> Response:
     """The points as float32, little endian: x and y of each row, modality after modality."""
     content = _seen(shop, name).points.astype("<f4").tobytes()
     return Response(content, media_type="application/octet-stream", headers=WHOLE)
 
 
-@router.get("/api/diagnostics/{name}/colours", responses=_NOT_YET)
+@router.get("/api/diagnostics/{name}/colours")
 def colours(shop: Shop, name: str, by: str) -> Colouring:
     """The value of each drawn row in one of ``colours``."""
     return Colouring(**_seen(shop, name).colouring(by)._asdict())
 
 
-@router.post("/api/diagnostics/{name}/rows", responses=_NOT_YET)
+@router.post("/api/diagnostics/{name}/rows")
 def rows(
     shop: Shop,
     name: str,
@@ -151,7 +149,7 @@ def rows(
     return Rows(ids=seen.corpus.ids[chosen].tolist(), rows=[Row(**row) for row in shown])
 
 
-@router.post("/api/diagnostics/{name}/table", responses={**_NOT_YET, **_CSV}, response_class=Response)
+@router.post("/api/diagnostics/{name}/table", responses=_CSV, response_class=Response)
 def table(shop: Shop, name: str, places: Places) -> Response:
     """The rows at these places as CSV."""
     seen = _seen(shop, name)

@@ -25,7 +25,6 @@ from accord.serving.classes import (
     unsorted,
 )
 from accord.serving.deciding import (
-    REFUSED,
     Head,
     Steps,
     key_of,
@@ -59,7 +58,7 @@ def discoveries(shop: Shop) -> list[Discovered]:
     return _listed(shop)
 
 
-@router.get("/api/discover/{key:path}/classes", responses=REFUSED)
+@router.get("/api/discover/{key:path}/classes")
 def classes(
     key: str,
     shop: Shop,
@@ -76,7 +75,7 @@ def classes(
     return FoundClasses(**stands, matching=len(wanted), classes=wanted[start : start + limit])
 
 
-@router.get("/api/discover/{key:path}/rows", responses=REFUSED)
+@router.get("/api/discover/{key:path}/rows")
 def rows(
     key: str, shop: Shop, number: Annotated[int, Query(ge=0, lt=2**31)], start: Start = 0, limit: Limit = _ROWS
 ) -> FoundRows:
@@ -88,7 +87,7 @@ def rows(
     return FoundRows.model_validate({**steps(found.decisions).model_dump(), "matching": len(members), "rows": told})
 
 
-@router.post("/api/discover/{key:path}/decisions", responses=REFUSED)
+@router.post("/api/discover/{key:path}/decisions")
 def decide(key: str, change: Change, shop: Shop) -> Steps:
     """Rename, merge or mark a class, or move rows; one step."""
     found = opened(shop.discoveries, key)
@@ -97,7 +96,7 @@ def decide(key: str, change: Change, shop: Shop) -> Steps:
     return steps(found.decisions)
 
 
-@router.post("/api/discover/{key:path}/undo", responses=REFUSED)
+@router.post("/api/discover/{key:path}/undo")
 def undo(key: str, seen: Head, shop: Shop) -> Steps:
     """Take the last step back."""
     found = opened(shop.discoveries, key)
@@ -106,7 +105,7 @@ def undo(key: str, seen: Head, shop: Shop) -> Steps:
     return steps(found.decisions)
 
 
-@router.post("/api/discover/{key:path}/redo", responses=REFUSED)
+@router.post("/api/discover/{key:path}/redo")
 def redo(key: str, seen: Head, shop: Shop) -> Steps:
     """Do again what was undone last."""
     found = opened(shop.discoveries, key)

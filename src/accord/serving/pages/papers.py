@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request, UploadFile
 from pydantic import BaseModel, Field
@@ -28,10 +28,6 @@ router = APIRouter()
 router.include_router(subscriptions.router)
 SHOWN = 24  # papers of a page
 NEAR = 6  # similar papers of one
-_MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"description": "There is no such paper.", "model": dict[str, str]},
-    422: {"description": "The question cannot be read.", "model": dict[str, str]},
-}
 
 
 class Question(BaseModel):
@@ -133,20 +129,20 @@ def take_in(request: Request, shop: Shop, feed: UploadFile) -> Response:
 # ---- for programs ----------------------------------------------------------------------------------------------------
 
 
-@router.get("/api/papers", responses={422: _MISSING[422]})
+@router.get("/api/papers")
 def list_papers(shop: Shop, asked: Asked) -> List:
     """Cards and imported papers, by a description, by filters, the newest or the most read first."""
     answer = _found(shop, asked)
     return List(how=answer.how, total=answer.total, papers=[_told(item) for item in answer.items])
 
 
-@router.get("/api/papers/{name}", responses=_MISSING)
+@router.get("/api/papers/{name}")
 def get_paper(shop: Shop, name: str) -> Told:
     """One card or imported paper."""
     return _told(_item(shop, name))
 
 
-@router.get("/api/papers/{name}/similar", responses=_MISSING)
+@router.get("/api/papers/{name}/similar")
 def similar_papers(shop: Shop, name: str) -> list[Told]:
     """What is nearest to it in meaning, the nearest first."""
     _item(shop, name)

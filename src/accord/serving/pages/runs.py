@@ -27,8 +27,6 @@ from accord.serving.workshop import Shop, Workshop
 
 router = APIRouter()
 _MOST = 12  # runs beside each other
-_REFUSED: dict[int | str, dict[str, Any]] = {404: {"description": "there is no such run"}}
-_DAMAGED: dict[int | str, dict[str, Any]] = {400: {"description": "a file of the run is damaged"}}
 
 
 class Detail(Brief):
@@ -56,20 +54,20 @@ def list_runs(shop: Shop, words: str = "", method: str = "", state: str = "") ->
     return [run.brief() for run in wanted(listed_runs(shop.places), words, method, state)]
 
 
-@router.get("/api/runs/{key:path}/curves", responses={**_REFUSED, **_DAMAGED})
+@router.get("/api/runs/{key:path}/curves")
 def curves(shop: Shop, key: str, points: Annotated[int, Query(ge=2, le=20_000)] = 800) -> dict[str, list[list[float]]]:
     """Training curves: stage/term -> [step, value], neighbours averaged so that there are at most so many."""
     found = curves_of(_run(shop, key).folder, points)
     return {name: [[step, value] for step, value in line] for name, line in found.items()}
 
 
-@router.get("/api/runs/{key:path}/metrics", responses={**_REFUSED, **_DAMAGED})
+@router.get("/api/runs/{key:path}/metrics")
 def metrics(shop: Shop, key: str) -> list[Number]:
     """What was measured on held-out rows, with intervals and levels of chance."""
     return [Number.of(metric) for metric in read_metrics(_run(shop, key).folder)]
 
 
-@router.get("/api/runs/{key:path}", responses={**_REFUSED, **_DAMAGED})
+@router.get("/api/runs/{key:path}")
 def detail(shop: Shop, key: str) -> Detail:
     """One run."""
     place = _run(shop, key)

@@ -58,22 +58,13 @@ class Kept(BaseModel):
     kind: str = Field(description="its modality")
 
 
-class Refused(BaseModel):
-    """Why something cannot be done."""
-
-    detail: str
-
-
-REFUSALS: Any = {code: {"model": Refused} for code in (400, 413, 422)}
-
-
-@router.get("/api/search", response_model=SearchAnswer, responses={202: {"model": Waiting}, **REFUSALS})
+@router.get("/api/search", response_model=SearchAnswer, responses={202: {"model": Waiting}})
 def api_search(shop: Shop, asked: Annotated[Asked, Query()]) -> Any:
     """Search by words, by rows, or by files that were uploaded before."""
     return _answer(shop, named(shop, asked))
 
 
-@router.post("/api/search", response_model=SearchAnswer, responses={202: {"model": Waiting}, **REFUSALS})
+@router.post("/api/search", response_model=SearchAnswer, responses={202: {"model": Waiting}})
 def api_search_by_files(
     shop: Shop, asked: Annotated[Asked, Query()], files: Annotated[list[UploadFile], File(max_length=5)]
 ) -> Any:
@@ -82,7 +73,7 @@ def api_search_by_files(
     return _answer(shop, named(shop, asked.model_copy(update={"file": [*asked.file, *received]})))
 
 
-@router.post("/api/uploads", response_model=Kept, responses=REFUSALS)
+@router.post("/api/uploads", response_model=Kept)
 def api_upload(shop: Shop, file: UploadFile) -> Any:
     """Take in a file, to search by it or to explain it: a picture, clip, recording or sequence, by its content."""
     upload = shop.uploads.receive(file.filename, file.file.read())
