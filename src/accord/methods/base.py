@@ -62,6 +62,7 @@ class Method(nn.Module):
     Config: ClassVar[type[Config]]
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
+    sizes_suffice: ClassVar[tuple[str, ...]] = ()  # see :class:`accord.encoders.unbuilt.Unbuilt`
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand
     resizable: ClassVar[tuple[str, ...]] = ()  # name prefixes of parameters and buffers whose shape training changes
