@@ -216,7 +216,7 @@ def _encoder(
 
 def _texts(targets: Sequence[str], corpus: Corpus) -> list[str]:
     """What a tokenizer learns from: captions and what targets say in words; without these, the names of classes."""
-    captions = [caption for row in corpus.texts() for caption in row]
+    captions = [caption for row in corpus.said() for caption in row]
     fields = dict.fromkeys(field for name in targets if (field := get_target(name).texts))
     cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
     said = [str(text) for field, cell in cells for text in listed(cell, field) if text]
@@ -326,4 +326,4 @@ def with_prepared_texts(corpus: Corpus, method: type[Method]) -> Corpus:
     """The corpus with its captions as ``method`` wants them tokenised."""
     if not corpus.columns.text or method.prepare_texts is Method.prepare_texts:
         return corpus
-    return corpus.with_texts([method.prepare_texts(captions) for captions in corpus.texts()])
+    return corpus.with_texts([method.prepare_texts(list(captions)) for captions in corpus.said()])

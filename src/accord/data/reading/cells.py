@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from accord.data.reading.media import UNDECODABLE
@@ -37,7 +37,7 @@ def read_captions(cells: Iterable[Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def caption_fault(captions: tuple[str, ...]) -> str | None:
+def caption_fault(captions: Sequence[str]) -> str | None:
     """Why a row's captions cannot be used, or None when they can.
 
     >>> caption_fault(()), caption_fault(("a cat",))

@@ -33,6 +33,7 @@ from accord.files import storage_of
 # Spellings of "no value"; NA and None stay texts, they are names of things too.
 MISSING = ["", "nan", "NaN", "NAN", "null", "NULL"]
 _SEPARATORS = ",;\t|"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+$")
 _LOOK_AT = 50  # lines from which the separator is told, and rows from which a header is
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
@@ -147,7 +148,7 @@ def _decode(value: bytes | None) -> str | None:
 
 
 def _read_csv(path: Path, text: str) -> Table:
-    head = list(islice(io.StringIO(text, newline=""), _LOOK_AT))
+    head = [line[0] for line in islice(_LINE.finditer(text), _LOOK_AT)]
     told = re.fullmatch(r"sep=(.)\s*", head[0])  # how Excel is told the separator
     separator = told[1] if told else _separator_of(head, "\t" if path.suffix.lower() == ".tsv" else ",")
     skipped = 1 if told else 0
@@ -181,8 +182,15 @@ def _well_formed(text: str, separator: str, width: int) -> list[pa.ChunkedArray]
         )
     except pa.ArrowInvalid:  # a line does not fit: which one, the slow way tells
         return None
-    trimmed = [pc.utf8_ltrim(column, characters=" ") for column in table.columns]
-    return [pc.if_else(pc.is_in(column, pa.array(MISSING)), None, column) for column in trimmed]
+    return [_without_missing(column) for column in table.columns]
+
+
+def _without_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cells without blanks before them, and without those that say that there is no value; the same where all are."""
+    if pc.any(pc.starts_with(column, " ")).as_py():
+        column = pc.utf8_ltrim(column, characters=" ")
+    missing = pc.is_in(column, pa.array(MISSING))
+    return pc.if_else(missing, None, column) if pc.any(missing).as_py() else column
 
 
 def _line_by_line(text: str, separator: str, width: int, skipped: int) -> tuple[list[pa.ChunkedArray], dict[int, str]]:
