@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -205,7 +204,7 @@ def _as_embedded(rest: pa.Table, vectors: Mapping[str, object]) -> pa.Table:
 def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None, root: Path | None) -> Corpus:
     """The rows of a table whose media nobody has to decode."""
     ids = table["id"].to_numpy() if "id" in table.column_names and pa.types.is_integer(table["id"].type) else None
-    rows = datasets.Dataset(table.replace_schema_metadata(None))
+    rows = rows_of(table.replace_schema_metadata(None))
     mapping = guess_columns(rows, columns, any_medium=False)
     labels = read_labels(table[mapping.label].to_pylist(), None, None) if mapping.label else None
     return Corpus(

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from datasets.fingerprint import generate_random_fingerprint
 
 from accord.data.cache import cache_folder, indispensable
 from accord.data.columns import is_usual
@@ -66,6 +67,11 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path} is empty (zero bytes)")
     with storage_of(path, "read"):
         return Table(_read_parquet(path)) if kind == "parquet" else read_text_table(path, kind)
+
+
+def rows_of(table: pa.Table) -> datasets.Dataset:
+    """A table in memory as rows, under a random name: to name it by its content, ``datasets`` would pickle all of it."""
+    return datasets.Dataset(table, fingerprint=generate_random_fingerprint())
 
 
 @contextmanager
@@ -165,7 +171,7 @@ def _read_csv(path: Path, text: str) -> Table:
         for place, (name, column) in enumerate(zip(names, columns, strict=True), 1)
         if name or column.null_count < len(column)
     }
-    return Table(datasets.Dataset(pa.table(kept)), bad, (*notes, *renamed))
+    return Table(rows_of(pa.table(kept)), bad, (*notes, *renamed))
 
 
 def _well_formed(text: str, separator: str, width: int) -> list[pa.ChunkedArray] | None:
@@ -351,7 +357,7 @@ def _read_json(path: Path, text: str) -> Table:
     names = dict.fromkeys(name for record in found for name in record)
     columns = {name: _harmonised(name, [record.get(name) for record in found], bad) for name in names}
     notes = [f"{path}: {note}" for _, note in columns.values() if note]
-    return Table(datasets.Dataset(pa.table({name: cells for name, (cells, _) in columns.items()})), bad, tuple(notes))
+    return Table(rows_of(pa.table({name: cells for name, (cells, _) in columns.items()})), bad, tuple(notes))
 
 
 def _whole(path: Path, text: str) -> list[Any] | None:
