@@ -20,6 +20,7 @@ from accord.data.columns import guess_columns
 from accord.data.corpus import Corpus
 from accord.data.fields import declarations
 from accord.data.reading.labels import read_labels
+from accord.data.reading.tables import rows_of
 from accord.errors import DataError
 from accord.files import reading
 from accord.methods.abilities import Embeds

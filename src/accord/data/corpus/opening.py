@@ -16,7 +16,7 @@ from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.corpus.rows import Corpus
 from accord.data.fields import text_fields
 from accord.data.quarantine import Quarantine
-from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of
+from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of, coded_cells
 from accord.data.reading.graphs import ROW, add_features, graph_of_columns
 from accord.data.reading.labels import MISSING_LABEL, Labels, read_labels
 from accord.data.reading.media import NO_VALUE
@@ -184,10 +184,10 @@ def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] 
 
 def _distinct(rows: datasets.Dataset, column: str) -> tuple[list[Any], np.ndarray | None]:
     """The different cells of a column, and which one each row has; cells that are lists one by one."""
-    if not len(rows) or not isinstance(rows.features[column], datasets.Value | datasets.ClassLabel):
+    kind = rows.features[column]
+    if not len(rows) or not isinstance(kind, datasets.Value | datasets.ClassLabel) or kind.dtype == "null":
         return list(cells_of(rows, column)), None
-    cells = rows.select_columns([column]).with_format("arrow")[:].column(column)
-    packed = cells.dictionary_encode().unify_dictionaries().combine_chunks()
+    packed = coded_cells(rows, column)
     values = [*packed.dictionary.to_pylist(), None]
     return values, packed.indices.fill_null(len(values) - 1).to_numpy()
 

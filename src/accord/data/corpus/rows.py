@@ -23,7 +23,7 @@ from accord.data.fields import declared, text_fields
 from accord.data.inputs import Input
 from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.reading.cells import cells_of, read_captions
+from accord.data.reading.cells import cells_of, coded_cells, read_captions
 from accord.data.reading.media import Unreadable, cell_name, cell_path
 from accord.data.reading.shards import SHARD
 from accord.data.targets import TARGETS, get_target
@@ -203,8 +203,7 @@ class Corpus:
         """Which file of many each row lies in, ``(N,)`` int64 in the order of the files; None where it lies in none."""
         if SHARD not in self.rows.column_names or not len(self):
             return None
-        names = self.rows.select_columns([SHARD]).with_format("arrow")[:].column(SHARD).combine_chunks()
-        return np.asarray(names.dictionary_encode().indices, dtype=np.int64)
+        return np.asarray(coded_cells(self.rows, SHARD).indices, dtype=np.int64)
 
     def sample(
         self,
