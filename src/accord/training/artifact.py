@@ -65,9 +65,7 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         save_file(tensors, partial, metadata={"format": "pt"})
 
 
-def load_model(
-    folder: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None
-) -> Model:
+def load_model(folder: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None) -> Model:
     """The model saved in ``folder``.
 
     Args:

@@ -15,9 +15,7 @@ from accord.training.artifact import load_model
 from accord.training.model import Model
 
 
-def named_model(
-    name: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None
-) -> Model:
+def named_model(name: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None) -> Model:
     """The model called ``name``, on a device.
 
     Args:

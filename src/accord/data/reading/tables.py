@@ -70,7 +70,7 @@ def read_table(path: Path) -> Table:
 
 
 def rows_of(table: pa.Table) -> datasets.Dataset:
-    """A table in memory as rows, under a random name: to name it by its content, ``datasets`` would pickle all of it."""
+    """A table in memory as rows, under a random name: for one of its content ``datasets`` would pickle all of it."""
     return datasets.Dataset(table, fingerprint=generate_random_fingerprint())
 
 
