@@ -1,7 +1,8 @@
 """What a verb costs when it is called again: processor time of its whole process, beside that of ``import torch``.
 
-The run is a small CLIP of emoji, so that next to nothing of the time is the model's. Each verb has been called once
-before, so that indexes are built and facts of the data are remembered. Given are medians.
+The run is a small CLIP of emoji, so that next to nothing of the time is the model's. MiniLM reads its texts, whose
+library takes as long to import as PyTorch; those of the model that ships are read by a small encoder of Accord's. Each
+verb has been called once before, so that indexes are built and facts of the data are remembered. Given are medians.
 
     python benchmarks/verbs.py [repeats]
 """
@@ -25,6 +26,7 @@ VERBS = (
     "papers list",
     "data list",
     "search run cat",
+    "search house red cat",
     "zero-shot run red/red.png --class cat --class dog",
     "embed run red --out embedded.parquet",
     "evaluate run",

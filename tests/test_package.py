@@ -78,6 +78,14 @@ def test_embedding_and_search_do_without_what_only_training_takes():
     assert done.stdout == "[]\n"
 
 
+def test_a_search_by_words_does_without_what_reads_pictures():
+    code = "import sys; from accord.pipeline import search; from accord.methods import get_method\n"
+    code += "import accord.encoders.text; [get_method(name) for name in ('clip', 'coca', 'tcl', 'gram')]\n"
+    code += "print([name for name in ('timm', 'torchvision', 'scipy', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> dict[str, int]:
     """Path in the wheel -> size in bytes."""

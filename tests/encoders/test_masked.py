@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from accord.encoders import build_encoder
-from accord.encoders.heads import MaskedDecoder
+from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.masked import stretched
 from accord.errors import ConfigError, WeightsError
 from accord.functional import random_masking

@@ -18,6 +18,7 @@ from contract_rows import write_graph, write_rows
 from contract_waits import waiting
 
 from accord.data.fields import declarations
+from accord.encoders.unbuilt import Unbuilt
 from accord.methods import available
 from accord.methods.abilities import Embeds
 from accord.papers import get_card, list_cards
@@ -95,6 +96,21 @@ def test_saved_and_loaded_it_embeds_the_same_bits(case):
     if able:
         with torch.inference_mode():
             assert same(able.embed(batch), Embeds.of(loaded).embed(batch)) == []
+
+
+def test_loaded_for_some_modalities_it_embeds_them_to_the_same_bits(case):
+    method, batch = case.trained.method.eval(), case.batch()
+    left_out = [name for name in method.encoders if name in method.sizes_suffice]
+    if not left_out:
+        pytest.skip("it needs all encoders")
+    save_model(case.work / "saved", method, case.run.model_dump(mode="json"))
+    for modality in left_out:
+        asked = {name: value for name, value in batch.items() if not name.startswith(modality)}
+        others = [name for name in method.encoders if name != modality]
+        part = load_model(case.work / "saved", only=others).method
+        assert [name for name, encoder in part.encoders.items() if isinstance(encoder, Unbuilt)] == [modality]
+        with torch.inference_mode():
+            assert same(Embeds.of(method).embed(asked), Embeds.of(part).embed(asked)) == []
 
 
 def test_its_state_is_tensors_under_names_that_it_declares(case):

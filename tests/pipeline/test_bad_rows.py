@@ -16,6 +16,7 @@ import accord
 from accord import pipeline
 from accord.data.corpus import open_corpus
 from accord.data.splits import Splits
+from accord.encoders import build_encoder
 from accord.errors import ConfigError, DataError
 from accord.training.fit import fit
 
@@ -226,6 +227,25 @@ def test_a_device_that_is_not_there_is_one_sentence(trained, shapes, monkeypatch
     for verb in (pipeline.evaluate, pipeline.load, pipeline.probe):
         with pytest.raises(ConfigError, match="--device cuda: PyTorch finds no cuda device on this machine"):
             verb(trained.path, device="cuda")
+
+
+def test_a_search_by_words_builds_the_network_for_pictures_only_where_they_have_to_be_embedded(
+    trained, copied, monkeypatch
+):
+    expected, built = pipeline.search(trained.path, "a green circle", k=4), []
+
+    def noted(modality, *args, **options):
+        built.append(modality)
+        return build_encoder(modality, *args, **options)
+
+    monkeypatch.setattr("accord.training.artifact.build_encoder", noted)
+    assert pipeline.search(trained.path, "a green circle", k=4) == expected
+    assert built == ["text"]
+    pipeline.search(trained.path, "a green circle", copied, k=4)
+    assert sorted(built) == ["image", "text", "text", "text"]
+    built.clear()
+    assert pipeline.search(trained.path, str(copied / "00.png"), copied, k=1)[0].rank == 1
+    assert built == ["image"]
 
 
 def test_a_model_searches(trained, shapes):

@@ -216,10 +216,10 @@ def _compared(train: Corpus, test: Corpus) -> Leakage:
 def _same_captions(train: Corpus, test: Corpus) -> Iterator[Twin]:
     """Held-out rows all of whose captions a training row has too; those that only say the class do not count."""
     classes = frozenset(map(_plain, test.classes))
-    held_out = [frozenset(map(_plain, texts)) for texts in test.texts()]
+    held_out = [frozenset(map(_plain, texts)) for texts in test.said()]
     wanted = {said for said in held_out if said and not said <= classes}
     home: dict[frozenset[str], int] = {}
-    for row, texts in zip(train.ids, train.texts(), strict=True):
+    for row, texts in zip(train.ids, train.said(), strict=True):
         said = frozenset(map(_plain, texts))
         if said in wanted:
             home.setdefault(said, int(row))

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timm.layers import QuickGELU
 from torch import Tensor, nn
 
 from accord.data.loading.features import Features
@@ -110,6 +109,8 @@ class VideoSpecificPrompt(nn.Module):
     """
 
     def __init__(self, dim: int, layers: int = 2, heads: int | None = None, alpha: float = 0.1) -> None:
+        from timm.layers import QuickGELU  # slow to import, and here alone
+
         super().__init__()
         heads = max(1, dim // 64) if heads is None else heads
         if dim % heads:

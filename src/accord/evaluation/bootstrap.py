@@ -7,13 +7,15 @@ together: pass their group and whole groups are resampled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from accord.errors import ShapeError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array  # slow to import, and Metric is of every verb
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +56,8 @@ def bootstrap_interval(
     """
     values = np.asarray(scores, dtype=np.float64)
     if statistic == "median":
+        from scipy.sparse import csr_array
+
         distinct, codes = np.unique(values, return_inverse=True)
         counts = csr_array((np.ones(len(values)), (np.arange(len(values)), codes)), shape=(len(values), len(distinct)))
         medians = bootstrap_totals(counts, seed, resamples, groups, lambda totals: _medians(distinct, totals))
@@ -89,6 +93,8 @@ def bootstrap_totals(
         array([[ 5., 10.],
                [ 5., 10.]])
     """
+    from scipy.sparse import csr_array
+
     values = _by_group(parts if isinstance(parts, csr_array) else np.asarray(parts, dtype=np.float64), groups)
     blocks = (np.asarray(weights @ rows) for weights, rows in _resamples(values, seed, resamples))
     return np.concatenate([block if statistic is None else statistic(block) for block in blocks])
@@ -115,6 +121,8 @@ def _by_group(values: Floats | csr_array, groups: ArrayLike | None) -> Floats | 
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     if len(codes) != count:
         raise ShapeError(f"groups: {len(codes)} entries for {count} scores; expected one group per score")
+    from scipy.sparse import csr_array
+
     member = csr_array((np.ones(count), (codes.reshape(-1), np.arange(count))), shape=(len(names), count))
     return member @ values
 
@@ -126,7 +134,7 @@ def _resamples(values: Floats | csr_array, seed: int, resamples: int) -> Iterato
     """
     rng = np.random.default_rng(seed)
     count, width = values.shape
-    if not isinstance(values, csr_array) and width <= _NARROW:
+    if isinstance(values, np.ndarray) and width <= _NARROW:
         kinds, sizes = np.unique(values, axis=0, return_counts=True)
         if len(kinds) * 8 <= count:
             yield rng.multinomial(count, sizes / count, size=resamples).astype(np.float64), kinds

@@ -8,13 +8,16 @@ is moved by the difference that this makes to the value.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from accord.evaluation.bootstrap import bootstrap_totals, percentile_interval
 from accord.evaluation.metric import Metric
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Area = Callable[[Floats, Floats], Floats]
@@ -106,6 +109,8 @@ def _spread(values: Floats, truth: NDArray[np.bool_]) -> Floats:
 
 def _counts(values: Floats, truth: NDArray[np.bool_], thresholds: Floats, owner: NDArray[np.int64]) -> csr_array:
     """``(N, 2T)``: positives, then negatives, of each item that a threshold lets in and the one above does not."""
+    from scipy.sparse import csr_array
+
     size = len(thresholds)
     bins = size - np.searchsorted(thresholds[::-1], values, side="right")  # the highest threshold <= value
     columns = bins + size * ~truth

@@ -62,6 +62,7 @@ class Method(nn.Module):
     Config: ClassVar[type[Config]]
     needs: Mapping[str, frozenset[str]]  # modality -> features, e.g. {"image": {"pooled"}}
     training_only: ClassVar[tuple[str, ...]] = ()
+    sizes_suffice: ClassVar[tuple[str, ...]] = ()  # see :class:`accord.encoders.unbuilt.Unbuilt`
     learns_labels: ClassVar[bool] = False  # whether each training row has to have a label
     in_space: ClassVar[bool] = False  # whether it is trained in the space of another model, which a run has to name
     mixes: ClassVar[tuple[str, ...]] = ()  # fields that `mix` changes, whose features cannot be computed beforehand

@@ -225,7 +225,7 @@ def _encoder(
 def _said(corpus: Corpus, read: Sequence[str], targets: Sequence[str]) -> list[str]:
     """What a tokenizer learns from: captions, other texts that are read and what targets say; else names of classes."""
     texts = ("text", *(field for field in text_fields() if field in read and field != "text"))
-    captions = [caption for field in texts for row in corpus.texts(field) for caption in row]
+    captions = [caption for field in texts for row in corpus.said(field) for caption in row]
     fields = dict.fromkeys(field for name in targets if (field := get_target(name).texts))
     cells = [(field, cell) for field in fields for cell in corpus.cells_of(field) if not is_empty(cell)]
     others = [str(text) for field, cell in cells for text in listed(cell, field) if text]
@@ -342,4 +342,4 @@ def with_prepared_texts(corpus: Corpus, method: type[Method]) -> Corpus:
     """The corpus with its captions as ``method`` wants them tokenised."""
     if not corpus.columns.text or method.prepare_texts is Method.prepare_texts:
         return corpus
-    return corpus.with_texts([method.prepare_texts(captions) for captions in corpus.texts()])
+    return corpus.with_texts([method.prepare_texts(list(captions)) for captions in corpus.said()])

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +22,7 @@ from accord.data.columns import guess_columns
 from accord.data.corpus import Corpus
 from accord.data.fields import declarations
 from accord.data.reading.labels import read_labels
+from accord.data.reading.tables import rows_of
 from accord.errors import DataError
 from accord.files import reading
 from accord.methods.abilities import Embeds
@@ -262,7 +262,7 @@ def _as_called(
 def _corpus(path: Path, table: pa.Table, columns: ColumnNames | None, root: Path | None) -> Corpus:
     """The rows of a table whose media nobody has to decode."""
     ids = table["id"].to_numpy() if "id" in table.column_names and pa.types.is_integer(table["id"].type) else None
-    rows = datasets.Dataset(table.replace_schema_metadata(None))
+    rows = rows_of(table.replace_schema_metadata(None))
     mapping = guess_columns(rows, columns, any_medium=False)
     labels = read_labels(table[mapping.label].to_pylist(), None, None) if mapping.label else None
     return Corpus(

@@ -5,16 +5,18 @@ Search stands above training in the house, so the model that training knows cann
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accord.encoders.unbuilt import Unbuilt
 from accord.errors import ConfigError
 from accord.methods.abilities import Embeds
 from accord.pipeline.asking import Question, ask
 from accord.pipeline.rows import ColumnNames, despite_bad_rows, open_like, own_data, require_data
 from accord.searching.index import Hit, build_index
+from accord.searching.query import query_modality
 from accord.searching.rows import row_named
 from accord.training.device import resolve_device
 from accord.training.model import Model as TrainedModel
@@ -34,7 +36,12 @@ def load(path: str | Path, device: str = "auto", workers: int | None = None) -> 
         AccordError: ``path`` is not a finished run; names what is missing.
         ConfigError: there is no such model, or this machine has no such device.
     """
-    loaded = named_model(path, resolve_device(device))
+    return _load(path, device, workers)
+
+
+def _load(path: str | Path, device: str, workers: int | None, only: Collection[str] | None = None) -> Model:
+    """:func:`load`; with ``only``, what embeds other modalities is loaded when it is asked to."""
+    loaded = named_model(path, resolve_device(device), only)
     model = Model(loaded.method, config=loaded.config, path=loaded.path)
     model.workers = workers
     return model
@@ -42,6 +49,11 @@ def load(path: str | Path, device: str = "auto", workers: int | None = None) -> 
 
 class Model(TrainedModel):
     """A trained model, see :class:`accord.training.model.Model`, that also searches."""
+
+    def _check(self, modality: str) -> None:
+        super()._check(modality)
+        if self.path is not None and isinstance(dict(self.method.encoders.items()).get(modality), Unbuilt):
+            self.method = named_model(self.path, self.method.device).method
 
     def search(
         self,
@@ -138,5 +150,12 @@ def search(
         "strength": strength,
         "together": together,
     }
-    model = load(run, device, workers)
+    words = any(isinstance(one, str) for one in (*plus, *minus))
+    model = _load(run, device, workers, only=_asked_with(query, together or {}, words))
     return model.search(query, data, k, ann=ann, candidates=candidates, columns=columns, **changes)
+
+
+def _asked_with(query: str | Path | None, together: Mapping[str, Any], words: bool) -> set[str]:
+    """The modalities of what is asked, which a search over an index that is there has to embed; none for a row."""
+    found = {*together, *(["text"] if words else [])}
+    return found if query is None else {*found, query_modality(query)}

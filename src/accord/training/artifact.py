@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 from accord.data.fields import read_by
 from accord.encoders import build_encoder
 from accord.encoders.base import Encoder
+from accord.encoders.unbuilt import Unbuilt, sizes_of
 from accord.encoders.weights import DESCRIBED
 from accord.errors import AccordError
 from accord.files import reading, replacing, write_atomically
 from accord.methods import DataInfo, Method, get_method
+from accord.training.identity import without
 from accord.training.model import Model
 
 __all__ = ["CONFIG", "ENCODERS", "WEIGHTS", "Model", "load_model", "save_model"]
@@ -41,8 +43,14 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         config: the run's configuration as plain YAML-able values.
     """
     built = {
-        modality: {"spec": encoder.spec(), "weights_from": encoder.weights_from, "frozen": encoder.frozen}  # type: ignore[operator]
+        modality: {
+            "spec": encoder.spec(),
+            "weights_from": encoder.weights_from,
+            "frozen": encoder.frozen,
+            "sizes": sizes_of(encoder),
+        }
         for modality, encoder in method.encoders.items()
+        if isinstance(encoder, Encoder)
     }
     write_atomically(folder / ENCODERS, json.dumps(built))
     record = {**config, "method": {"name": method.name, **method.config.model_dump(mode="json")}}
@@ -57,8 +65,14 @@ def save_model(folder: Path, method: Method, config: Mapping[str, Any]) -> None:
         save_file(tensors, partial, metadata={"format": "pt"})
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
+def load_model(folder: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None) -> Model:
     """The model saved in ``folder``.
+
+    Args:
+        folder: of a finished run.
+        device: where it runs.
+        only: the modalities that it is to embed; encoders of others are left out (:class:`Unbuilt`) where the method
+            can do without them. None for all.
 
     Raises:
         AccordError: the folder is not a complete artifact; names the missing or damaged file.
@@ -71,18 +85,24 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
         settings, facts = dict(config["method"]), DataInfo.parse(config["data_info"])
         name = settings.pop("name")
-    method = get_method(name)(settings, _load_encoders(folder / ENCODERS), facts)
+    kind = get_method(name)
+    unasked = () if only is None else set(kind.sizes_suffice).difference(only)
+    method = kind(settings, _load_encoders(folder / ENCODERS, unasked), facts)
     _load_weights(method, folder / WEIGHTS)
     return Model(method.to(device), config=config, path=folder)
 
 
-def _load_encoders(path: Path) -> dict[str, Encoder]:
-    """The encoders that :func:`save_model` described, still without their weights."""
+def _load_encoders(path: Path, unasked: Collection[str]) -> dict[str, Encoder]:
+    """The encoders that :func:`save_model` described, still without their weights; those ``unasked`` for unbuilt."""
     with reading(path, _WRITTEN_ANEW):
         built = json.loads(path.read_text(encoding="utf-8"))
         facts = {name: (made["spec"], made["weights_from"], made.get("frozen")) for name, made in built.items()}
+        sizes = {name: made["sizes"] for name, made in built.items() if "sizes" in made}
     encoders = {}
     for modality, (spec, weights_from, frozen) in facts.items():
+        if modality in unasked and modality in sizes:
+            encoders[modality] = cast(Encoder, Unbuilt(modality, sizes[modality]))
+            continue
         encoders[modality] = encoder = build_encoder(read_by(modality), spec, weights=False)
         encoder.weights_from = weights_from
         if frozen:
@@ -102,7 +122,7 @@ def _load_weights(method: Method, path: Path) -> None:
         AccordError: the file is damaged, or a tensor is missing, unknown or of another shape.
     """
     with reading(path, _WRITTEN_ANEW):
-        state = load_file(path)
+        state = without(load_file(path), [name for name, part in method.encoders.items() if isinstance(part, Unbuilt)])
         method.reshape(state)
         missing, unknown = method.load_state_dict(state, strict=False)
     wrong = [name for name in missing if not name.startswith(_unshipped(method))] + unknown

@@ -116,7 +116,7 @@ def feature_caches(
 def _entries(corpus: Corpus, modality: str, variants: int = 0) -> int:
     """How many features a cache holds: of every row the unchanged ones and its variants, which captions are."""
     if modality == "text":
-        return len(corpus) + sum(max(1, len(captions)) for captions in corpus.texts())
+        return len(corpus) + sum(max(1, len(captions)) for captions in corpus.said())
     return len(corpus) * (1 + variants)
 
 

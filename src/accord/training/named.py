@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from accord.training.artifact import load_model
 from accord.training.model import Model
 
 
-def named_model(name: str | Path, device: str | torch.device = "cpu") -> Model:
+def named_model(name: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None) -> Model:
     """The model called ``name``, on a device.
 
     Args:
         name: folder of a run, name of a model that ships, or that of a bundle, such as ``"clip:FOLDER"``.
         device: where it runs.
+        only: see :func:`accord.training.artifact.load_model`; of a bundle all is loaded.
 
     Raises:
         ConfigError: there is no such run or bundle.
@@ -27,7 +29,7 @@ def named_model(name: str | Path, device: str | torch.device = "cpu") -> Model:
         WeightsError: the bundle's weights are not found, damaged, or those of another model.
     """
     require_model(name)
-    return _of_bundle(str(name), device) if is_bundle(name) else load_model(run_folder(name), device)
+    return _of_bundle(str(name), device) if is_bundle(name) else load_model(run_folder(name), device, only)
 
 
 def _of_bundle(name: str, device: str | torch.device) -> Model:

@@ -39,7 +39,8 @@ def fingerprint_of(corpus: Corpus) -> str:
     """Hash of what a corpus says: mapping, cells, labels, captions, and size and time of every file."""
     digest = hashlib.blake2b(digest_size=16)
     used = sorted({column for _, columns in corpus.columns.items() for column in columns})
-    digest.update(json.dumps([corpus.columns.stamp, corpus.classes, corpus.captions]).encode())
+    captions = None if corpus.captions is None else list(corpus.captions)
+    digest.update(json.dumps([corpus.columns.stamp, corpus.classes, captions]).encode())
     if corpus.graph is not None:
         digest.update(graph_digest(corpus.graph).encode())
     for array in (corpus.ids, corpus.labels, corpus.truth):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
@@ -16,7 +16,7 @@ from accord.data.columns import NONE, Columns, describe_columns, guess_columns
 from accord.data.corpus.rows import Corpus
 from accord.data.fields import text_fields
 from accord.data.quarantine import Quarantine
-from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of
+from accord.data.reading.cells import EMPTY_TEXT, caption_fault, cells_of, coded_cells
 from accord.data.reading.graphs import ROW, add_features, graph_of_columns
 from accord.data.reading.labels import MISSING_LABEL, Labels, read_labels
 from accord.data.reading.media import NO_VALUE
@@ -174,11 +174,22 @@ def _labels_of(rows: datasets.Dataset, columns: Columns, classes: Sequence[str] 
     feature = rows.features[columns.label]
     inner = getattr(feature, "feature", feature)
     names = inner.names if isinstance(inner, datasets.ClassLabel) else None
-    values = list(cells_of(rows, columns.label))
+    values, place = _distinct(rows, columns.label)
     if names is None and classes is not None and all(isinstance(value, int | None) for value in values):
         numbers = {str(value) for value in values if value is not None}
         names = None if numbers <= set(classes) else list(classes)  # 0, 1, 2 ... index the given classes
-    return read_labels(values, names, classes)
+    found = read_labels(values, names, classes)
+    return found if place is None else found.at(place)
+
+
+def _distinct(rows: datasets.Dataset, column: str) -> tuple[list[Any], np.ndarray | None]:
+    """The different cells of a column, and which one each row has; cells that are lists one by one."""
+    kind = rows.features[column]
+    if not len(rows) or not isinstance(kind, datasets.Value | datasets.ClassLabel) or kind.dtype == "null":
+        return list(cells_of(rows, column)), None
+    packed = coded_cells(rows, column)
+    values = [*packed.dictionary.to_pylist(), None]
+    return values, packed.indices.fill_null(len(values) - 1).to_numpy()
 
 
 def _graph_of(found: Source, rows: datasets.Dataset, columns: Columns) -> HeteroData | None:
@@ -209,13 +220,13 @@ def _bad_rows(
     if not corpus.multi_label:  # -1 says that there is none
         reasons = {row: reason for row, reason in reasons.items() if reason != MISSING_LABEL}
     if corpus.columns.text:
-        faults = enumerate(map(caption_fault, map(tuple, corpus.texts())))
+        faults = enumerate(map(caption_fault, corpus.said()))
         anything = np.logical_or.reduce(list(corpus.present.values()))
         optional = (corpus.incomplete or corpus.graph is not None) & anything
         reasons |= {row: fault for row, fault in faults if fault and not (fault == EMPTY_TEXT and optional[row])}
     for field in [field for field in text_fields() if field != "text" and getattr(corpus.columns, field)]:
-        for row, texts in enumerate(corpus.texts(field)):
-            if fault := caption_fault(tuple(texts)):
+        for row, texts in enumerate(corpus.said(field)):
+            if fault := caption_fault(texts):
                 reasons.setdefault(row, f"{field}: {fault}")
     reasons |= unread
     bad = Quarantine()

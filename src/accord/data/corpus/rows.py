@@ -16,13 +16,14 @@ from PIL import Image
 
 from accord.data.check import unreadable_rows
 from accord.data.columns import Columns, describe_columns
+from accord.data.corpus.captions import Captions
 from accord.data.corpus.contents import filled, fingerprint_of
 from accord.data.draws import UNDRAWN, Draws
 from accord.data.fields import declared, text_fields
 from accord.data.inputs import Input
 from accord.data.modalities import Reading, modality_of
 from accord.data.quarantine import Quarantine, RowError
-from accord.data.reading.cells import cells_of, read_captions
+from accord.data.reading.cells import cells_of, coded_cells, read_captions
 from accord.data.reading.media import Unreadable, cell_name, cell_path
 from accord.data.reading.shards import SHARD
 from accord.data.targets import TARGETS, get_target
@@ -74,7 +75,7 @@ class Corpus:
     truth: np.ndarray | None = None
     root: Path | None = None
     where: str = ""
-    captions: tuple[tuple[str, ...], ...] | None = None
+    captions: Sequence[Sequence[str]] | None = None
     max_bad: float = 0.2
     incomplete: bool = False
     graph: HeteroData | None = None
@@ -145,7 +146,7 @@ class Corpus:
             ids=self.ids[index],
             labels=None if self.labels is None else self.labels[index],
             truth=None if self.truth is None else self.truth[index],
-            captions=None if self.captions is None else tuple(self.captions[i] for i in index),
+            captions=None if self.captions is None else Captions.of(self.captions).take(index),
         )
 
     def without(self, bad: Quarantine) -> Corpus:
@@ -165,7 +166,11 @@ class Corpus:
         Args:
             field: of texts, such as ``answers``.
         """
-        return [list(row) for row in self._said[field] or ((),) * len(self)]
+        return [list(row) for row in self.said(field)]
+
+    def said(self, field: str = "text") -> Sequence[Sequence[str]]:
+        """The same, one row after the other: all of them at once take several times the memory."""
+        return self._said[field] or ((),) * len(self)
 
     def groups(self) -> np.ndarray | None:
         """Group name of every row ``(N,)``, or None; a row without one is a group of its own."""
@@ -198,8 +203,7 @@ class Corpus:
         """Which file of many each row lies in, ``(N,)`` int64 in the order of the files; None where it lies in none."""
         if SHARD not in self.rows.column_names or not len(self):
             return None
-        names = self.rows.select_columns([SHARD]).with_format("arrow")[:].column(SHARD).combine_chunks()
-        return np.asarray(names.dictionary_encode().indices, dtype=np.int64)
+        return np.asarray(coded_cells(self.rows, SHARD).indices, dtype=np.int64)
 
     def sample(
         self,
@@ -421,7 +425,7 @@ class Corpus:
         if len(texts) != len(self):
             raise ShapeError(f"texts has {len(texts)} entries, expected one per row ({len(self)})")
         truth = self.truth if moved is None else 1 - np.asarray(moved).astype(np.int64)
-        return replace(self, captions=tuple(tuple(row) for row in texts), truth=truth)
+        return replace(self, captions=Captions.of(texts), truth=truth)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -433,12 +437,12 @@ class Corpus:
         return self.rows.select_columns(list(self.columns.media.values()))
 
     @cached_property
-    def _said(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+    def _said(self) -> dict[str, Sequence[Sequence[str]]]:
         """Field of texts -> those of every row; none where it has no column."""
-        found = {}
+        found: dict[str, Sequence[Sequence[str]]] = {}
         for field in text_fields():
             columns = [cells_of(self.rows, column) for column in dict(self.columns.items()).get(field, ())]
-            found[field] = tuple(read_captions(cells) for cells in zip(*columns, strict=True))
+            found[field] = Captions.of(read_captions(cells) for cells in zip(*columns, strict=True))
         return found if self.captions is None else {**found, "text": self.captions}
 
     def _file(self, cell: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from accord.data.reading.media import UNDECODABLE
 
@@ -21,9 +23,27 @@ def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
     >>> list(cells_of(datasets.Dataset.from_dict({"name": ["cat", None], "legs": [4, 0]}), "name"))
     ['cat', None]
     """
+    for cells in _blocks(rows, column):
+        yield from cells.to_pylist()
+
+
+def coded_cells(rows: datasets.Dataset, column: str) -> pa.DictionaryArray:
+    """The cells of a column of single values as codes: its different values in the order in which they come.
+
+    >>> import datasets
+    >>> coded = coded_cells(datasets.Dataset.from_dict({"name": ["cat", None, "ant", "cat"]}), "name")
+    >>> coded.dictionary.to_pylist(), coded.indices.to_pylist()
+    (['cat', 'ant'], [0, None, 1, 0])
+    """
+    blocks = [cells.combine_chunks().dictionary_encode() for cells in _blocks(rows, column)]
+    return pa.chunked_array(blocks).unify_dictionaries().combine_chunks()
+
+
+def _blocks(rows: datasets.Dataset, column: str) -> Iterator[pa.ChunkedArray]:
+    """A column part by part: rows that were selected are gathered one by one, and all at once they take gigabytes."""
     if len(rows):
         for table in rows.select_columns([column]).with_format("arrow").iter(batch_size=_BATCH):
-            yield from table.column(column).to_pylist()
+            yield table.column(column)
 
 
 def read_captions(cells: Iterable[Any]) -> tuple[str, ...]:
@@ -37,7 +57,7 @@ def read_captions(cells: Iterable[Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def caption_fault(captions: tuple[str, ...]) -> str | None:
+def caption_fault(captions: Sequence[str]) -> str | None:
     """Why a row's captions cannot be used, or None when they can.
 
     >>> caption_fault(()), caption_fault(("a cat",))

@@ -28,6 +28,16 @@ class Labels:
     classes: tuple[str, ...]
     bad: dict[int, str] = field(default_factory=dict)
 
+    def at(self, places: np.ndarray) -> Labels:
+        """Those of rows that have the cells at these places ``(M,)``.
+
+        >>> read_labels(["cat", None]).at(np.array([1, 0, 1]))
+        Labels(values=array([-1,  0, -1]), classes=('cat',), bad={0: 'missing label', 2: 'missing label'})
+        """
+        rows = np.flatnonzero(np.isin(places, list(self.bad)))
+        reasons = {int(row): self.bad[int(places[row])] for row in rows}
+        return Labels(self.values[places], self.classes, reasons)
+
 
 def read_labels(
     values: Sequence[Any], names: Sequence[str] | None = None, classes: Sequence[str] | None = None

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from datasets.fingerprint import generate_random_fingerprint
 
 from accord.data.cache import cache_folder, indispensable
 from accord.data.columns import is_usual
@@ -33,6 +34,7 @@ from accord.files import storage_of
 # Spellings of "no value"; NA and None stay texts, they are names of things too.
 MISSING = ["", "nan", "NaN", "NAN", "null", "NULL"]
 _SEPARATORS = ",;\t|"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+$")
 _LOOK_AT = 50  # lines from which the separator is told, and rows from which a header is
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
@@ -69,6 +71,11 @@ def read_table(path: Path, without: Collection[str] = ()) -> Table:
         raise DataError(f"{path} is empty (zero bytes)")
     with storage_of(path, "read"):
         return Table(_read_parquet(path, without)) if kind == "parquet" else read_text_table(path, kind)
+
+
+def rows_of(table: pa.Table) -> datasets.Dataset:
+    """A table in memory as rows, under a random name: for one of its content ``datasets`` would pickle all of it."""
+    return datasets.Dataset(table, fingerprint=generate_random_fingerprint())
 
 
 @contextmanager
@@ -155,7 +162,7 @@ def _decode(value: bytes | None) -> str | None:
 
 
 def _read_csv(path: Path, text: str) -> Table:
-    head = list(islice(io.StringIO(text, newline=""), _LOOK_AT))
+    head = [line[0] for line in islice(_LINE.finditer(text), _LOOK_AT)]
     told = re.fullmatch(r"sep=(.)\s*", head[0])  # how Excel is told the separator
     separator = told[1] if told else _separator_of(head, "\t" if path.suffix.lower() == ".tsv" else ",")
     skipped = 1 if told else 0
@@ -172,7 +179,7 @@ def _read_csv(path: Path, text: str) -> Table:
         for place, (name, column) in enumerate(zip(names, columns, strict=True), 1)
         if name or column.null_count < len(column)
     }
-    return Table(datasets.Dataset(pa.table(kept)), bad, (*notes, *renamed))
+    return Table(rows_of(pa.table(kept)), bad, (*notes, *renamed))
 
 
 def _well_formed(text: str, separator: str, width: int) -> list[pa.ChunkedArray] | None:
@@ -189,8 +196,15 @@ def _well_formed(text: str, separator: str, width: int) -> list[pa.ChunkedArray]
         )
     except pa.ArrowInvalid:  # a line does not fit: which one, the slow way tells
         return None
-    trimmed = [pc.utf8_ltrim(column, characters=" ") for column in table.columns]
-    return [pc.if_else(pc.is_in(column, pa.array(MISSING)), None, column) for column in trimmed]
+    return [_without_missing(column) for column in table.columns]
+
+
+def _without_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cells without blanks before them, and without those that say that there is no value; the same where all are."""
+    if pc.any(pc.starts_with(column, " ")).as_py():
+        column = pc.utf8_ltrim(column, characters=" ")
+    missing = pc.is_in(column, pa.array(MISSING))
+    return pc.if_else(missing, None, column) if pc.any(missing).as_py() else column
 
 
 def _line_by_line(text: str, separator: str, width: int, skipped: int) -> tuple[list[pa.ChunkedArray], dict[int, str]]:
@@ -351,7 +365,7 @@ def _read_json(path: Path, text: str) -> Table:
     names = dict.fromkeys(name for record in found for name in record)
     columns = {name: _harmonised(name, [record.get(name) for record in found], bad) for name in names}
     notes = [f"{path}: {note}" for _, note in columns.values() if note]
-    return Table(datasets.Dataset(pa.table({name: cells for name, (cells, _) in columns.items()})), bad, tuple(notes))
+    return Table(rows_of(pa.table({name: cells for name, (cells, _) in columns.items()})), bad, tuple(notes))
 
 
 def _whole(path: Path, text: str) -> list[Any] | None:

@@ -1,14 +1,14 @@
 """Learnable parts between an encoder and a loss: projectors, poolers, gates, grouping layers, matchers, graph layers.
 
 Each is a thin module around mathematics that is written elsewhere or in a few lines here; none knows of a method.
-Masks are True on real positions.
+Masks are True on real positions. The decoder of masked autoencoders stands apart, in ``heads.masked``: it imports timm,
+which takes longer than all the others together.
 """
 
 from accord.encoders.heads.graph_reasoning import GraphReasoning, SelfAttentionPool
 from accord.encoders.heads.graphs import MetaPathContext, SemanticAttention, SharedGCN
 from accord.encoders.heads.interaction import BanzhafHead, TokenAnswers, TokenLevels, TokenMerge, Tokens, TokenVotes
 from accord.encoders.heads.maps import PixelPropagation, SemanticGrouping
-from accord.encoders.heads.masked import MaskedDecoder
 from accord.encoders.heads.moments import ProposalConv, SparseMomentMap
 from accord.encoders.heads.pairs import Fuse, LabelMatcher, OpenGate, PairGate, PairWeightMLP
 from accord.encoders.heads.projectors import Activation, ConvHead, DINOHead, MLPHead
@@ -26,7 +26,6 @@ __all__ = [
     "GraphReasoning",
     "LabelMatcher",
     "MLPHead",
-    "MaskedDecoder",
     "MetaPathContext",
     "OpenGate",
     "PairGate",

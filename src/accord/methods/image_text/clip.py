@@ -58,6 +58,7 @@ class Clip(TwoTower):
     """
 
     name: ClassVar[str] = "clip"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("image", "text")
     Config: ClassVar[type[settings.Config]] = ClipConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled"}),

@@ -90,6 +90,7 @@ class Coca(TwoTower, Captions):
     """
 
     name: ClassVar[str] = "coca"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("image",)
     Config: ClassVar[type[settings.Config]] = CocaConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"tokens"}),

@@ -83,6 +83,7 @@ class Filip(TwoTower, Rescores, LocatesWords):
     """
 
     name: ClassVar[str] = "filip"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("image", "text")
     Config: ClassVar[type[settings.Config]] = FilipConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"tokens"}),

@@ -132,6 +132,7 @@ class ImprovedVLP(TwoTower):
     """
 
     name: ClassVar[str] = "improved_vlp_baselines"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("image", "text")
     Config: ClassVar[type[settings.Config]] = ImprovedVLPConfig
     needs: Mapping[str, frozenset[str]] = dict.fromkeys(MODALITIES, frozenset({"pooled"}))
     training_only: ClassVar[tuple[str, ...]] = ("extra.", "slow.")

@@ -127,6 +127,7 @@ class Tcl(Paired, Rescores):
     """
 
     name: ClassVar[str] = "tcl"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("image",)
     Config: ClassVar[type[settings.Config]] = TclConfig
     needs: Mapping[str, frozenset[str]] = {
         "image": frozenset({"pooled", "tokens"}),

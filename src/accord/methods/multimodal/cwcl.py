@@ -94,6 +94,7 @@ class Cwcl(TwoTower):
     """
 
     name: ClassVar[str] = "cwcl"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("audio", "image", "text")
     Config: ClassVar[type[settings.Config]] = CwclConfig
     needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"}), "text": frozenset({"pooled"})}
     config: CwclConfig

@@ -98,6 +98,7 @@ class Gram(Method, ScoresTuples, RescoresTuples):
     """
 
     name: ClassVar[str] = "gram"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("audio", "image", "text")
     Config: ClassVar[type[settings.Config]] = GramConfig
     needs: Mapping[str, frozenset[str]] = {}
     config: GramConfig

@@ -106,6 +106,7 @@ class MultiView(Method, Embeds):
     """
 
     name: ClassVar[str] = "multiview_infonce"
+    sizes_suffice: ClassVar[tuple[str, ...]] = ("audio", "image", "text", "video")
     Config: ClassVar[type[settings.Config]] = MultiViewConfig
     needs: Mapping[str, frozenset[str]] = {"image": frozenset({"pooled"})}
     config: MultiViewConfig

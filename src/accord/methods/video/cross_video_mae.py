@@ -21,8 +21,8 @@ from accord.data.augmenting.pixels import normalise
 from accord.data.augmenting.views import View
 from accord.data.modalities.image import image_input
 from accord.encoders.base import Encoder
-from accord.encoders.heads import MaskedDecoder, MLPHead
-from accord.encoders.heads.masked import Shown, as_clips, show, values_of
+from accord.encoders.heads import MLPHead
+from accord.encoders.heads.masked import MaskedDecoder, Shown, as_clips, show, values_of
 from accord.encoders.masked import MaskedViT, stretched
 from accord.errors import ConfigError
 from accord.functional import (
