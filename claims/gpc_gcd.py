@@ -271,7 +271,7 @@ CLAIM = Claim(
     },
     seeds=tuple(range(200, 208)),  # the prior was chosen on digits of the first ones
     scales={ALL: Scale(10.0, "true means"), NEW: Scale("untrained", "all labels")},
-    tune=Tuning(trials=10, seeds=(300, 301), metric=NEW),
+    tune=Tuning(trials=6, seeds=(300, 301), metric=NEW),
     questions=[
         *map(nearer, STARTS),
         Question(
