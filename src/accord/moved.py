@@ -38,7 +38,7 @@ _MOVED = {
     "functional.adaptive": "functional.contrast.adaptive",
     "functional.assignment": "functional.clusters.assignment",
     "functional.captions": "functional.text.captions",
-    "functional.clustering": "functional.clusters.k_means",
+    "functional.clustering": "functional.clusters",
     "functional.correspondence": "functional.noise.pairs",
     "functional.gap": "functional.measures.gap",
     "functional.geometry": "functional.dense.geometry",
