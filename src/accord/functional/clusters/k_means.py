@@ -202,13 +202,8 @@ def kmeans_plus_plus(x: Tensor, k: int, *, start: Tensor | None = None, seed: in
     check_finite(x=x)
     with torch.autocast(x.device.type, enabled=False):
         x = as_float(x)
-<<<<<<< HEAD
-        distances = assign_to_nearest(x, start)[1] if start is not None and len(start) else None
-        return far_rows(x, k, distances, seeded(seed))
-=======
         far = assign_to_nearest(x, start)[1] if start is not None and len(start) else None
         return far_rows(x, k, far, seeded(seed))
->>>>>>> b18
 
 
 @torch.no_grad()
