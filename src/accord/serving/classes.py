@@ -120,7 +120,7 @@ class Mark(BaseModel):
 class Moved(BaseModel):
     """A row that is moved."""
 
-    row: int = Field(ge=-(2**63), lt=2**63)
+    row: int
     revision: Revision
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +11,6 @@ from accord.serving.reviewing import Filter
 
 TOLD = 500  # rows that are named in an answer
 Word = Literal["accept", "reject", "drop"]
-Row = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Instead(BaseModel, extra="forbid"):
@@ -24,7 +23,7 @@ class Instead(BaseModel, extra="forbid"):
 class Decided(BaseModel):
     """A decision on a row, and the revision that it was made on."""
 
-    row: Row
+    row: int
     decision: Word | Instead | None = Field(description="null for none")
     revision: int = Field(ge=0, le=2**53, description="what the row's last answer said")
 
