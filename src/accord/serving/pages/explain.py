@@ -123,7 +123,7 @@ def neighbours_part(request: Request, shop: Shop, asked: Annotated[Subject, Quer
         hits = found.ask(model, question, _NEAREST, pictures=slice(_NEAREST))
         said = _cosines(model, own, texts)
     near = _prototypes(found, modality, own)
-    shown = {"hits": hits, "said": said, "prototypes": near, "title": found.title}
+    shown: dict[str, Any] = {"hits": hits, "said": said, "prototypes": near, "title": found.title}
     return page(request, "explain_neighbours", asked=asked, **shown)
 
 
