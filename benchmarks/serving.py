@@ -31,6 +31,7 @@ from accord.data.corpus import Corpus, open_corpus
 
 SECONDS, ALONE, VISITORS = 60.0, 10.0, 200
 ROWS, MORE, PAUSE = 2000, 20, 2.0  # rows at first, rows that each change adds, seconds between two
+ENDS = 60  # seconds to end in
 WORDS = ("red", "green", "a heart", "a face", "an animal", "fruit", "a building", "a flag", "a clock", "a boat")
 
 
@@ -62,7 +63,11 @@ def main(seconds: float = SECONDS) -> None:
             rows[-1]["changes"] = changing.finish()
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(30)
+            try:
+                server.wait(ENDS)
+            except subprocess.TimeoutExpired:
+                print(f"the application goes on {ENDS} seconds after it was asked to end", file=sys.stderr)
+                server.kill()
     for row in rows:
         print(row)
     print("written:", write("serving", rows, ("fastapi", "uvicorn", "faiss-cpu", "lancedb", "torch")))
