@@ -186,7 +186,7 @@ CLAIM = Claim(
             **POINTS,
         ),
     ],
-    seeds=5,
+    seeds=10,  # a seed finds the order of frames early, late or not at all
     tuning="The learning rate is that of the claim on X-CLIP, which was chosen for X-CLIP. One training of alignment "
     "and one of X-CLIP, of 600 steps on seed 99, showed that there is room; 450 are left for the record to be short.",
 )
