@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def served(shop_floor: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found, "accord serve did not say where it is"
         yield Served(found[0], folder)
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0  # it ends when it is asked to, and says nothing went wrong
 
 
@@ -135,7 +136,7 @@ def test_words_and_a_picture_find_rows_and_one_of_them_is_explained(seen, served
     page.fill("input[name=text]", "a red square")
     page.keyboard.press("Enter")
     page.wait_for_url("**text=a**")
-    assert page.get_by_role("img").count() > 3
+    assert page.locator("img").count() > 3
     page.set_input_files("#drop input[type=file]", served.folder / "data" / "00.png")
     page.wait_for_url("**file=**")
     page.get_by_text("00.png").first.wait_for()

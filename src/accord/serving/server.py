@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -40,7 +41,8 @@ def serve(config: ServeConfig, ready: Callable[[str], None] | None = None) -> No
         timeout_keep_alive=30,
     )
     server = _Server(settings, lambda: ready(address) if ready else None)
-    server.run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # which is how it is ended
+        server.run(sockets=[listening])
 
 
 def new_token() -> str:
