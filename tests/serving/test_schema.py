@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -28,13 +28,17 @@ def described(shop_floor: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     cleaned(folder / "runs" / "doubts", pictures(folder / "coloured", 24), 3)
     discovered(folder / "runs" / "found", folder / "coloured")
     config = ServeConfig(runs=(shop_floor / "runs", folder / "runs"), papers=folder / "papers.sqlite", models=())
-    return schemathesis.openapi.from_asgi("/openapi.json", build_app(config))
+    return schemathesis.openapi.from_asgi("/openapi.json", build_app(config), headers={"host": "localhost"})
 
 
-schema = schemathesis.pytest.from_fixture("described")
+ROUTES = [(verb.upper(), path) for path, verbs in build_app().openapi()["paths"].items() for verb in verbs]
 
 
-@schema.parametrize()
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_a_route_answers_as_it_is_described(case):
-    case.call_and_validate(checks=CHECKS, headers={"host": "localhost"})
+@pytest.mark.parametrize(("verb", "path"), ROUTES, ids=lambda part: part)
+def test_a_route_answers_as_it_is_described(described, verb, path):
+    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=described[path][verb].as_strategy())
+    def asked(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS, headers={"host": "localhost"})
+
+    asked()

@@ -34,6 +34,7 @@ def build_app(config: ServeConfig | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.workshop = Workshop(settings)
         try:
             yield
         finally:
@@ -42,7 +43,6 @@ def build_app(config: ServeConfig | None = None) -> FastAPI:
     app = FastAPI(
         title="Accord", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, responses=REFUSALS
     )
-    app.state.workshop = Workshop(settings)
     for each in PAGES:
         app.include_router(each.router)
     app.add_api_route("/", _front, include_in_schema=False)
