@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from accord.cli import complete
 from accord.cli.options import Device, DeviceOption
+from accord.cli.runs import known_run
 
 EXAMPLE = """Example:
 
@@ -33,7 +35,12 @@ def serve(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL", help="A model besides the runs, such as clip:FOLDER; repeatable."),
+        typer.Option(
+            metavar="MODEL",
+            callback=lambda given: [known_run(name) for name in given or ()],
+            autocompletion=complete.runs,
+            help="A model besides the runs, such as clip:FOLDER; repeatable.",
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; beyond localhost a token is asked for.")
