@@ -29,6 +29,10 @@ def test_every_public_name_has_a_signature_explained_and_an_example(name: str) -
 def test_what_a_module_shows_the_package_exports() -> None:
     internal = {
         "checks",
+        "blocks",
+        "starts",
+        "halves",
+        "mini_batch",
         "spans",
         "token_tiles",
         "cell_distance",
