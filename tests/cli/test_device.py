@@ -28,6 +28,7 @@ VERBS = {
     "detect-moments": ("house", "cat.png"),
     "export": ("house", "export"),
     "compare": ("emoji-web",),
+    "serve": ("--port", "0"),
 }
 
 

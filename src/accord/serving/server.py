@@ -13,6 +13,7 @@ import uvicorn
 from accord.errors import ConfigError
 from accord.serving.app import build_app
 from accord.serving.config import ServeConfig
+from accord.training.device import resolve_device
 
 _PATIENCE = 10  # seconds that a request may go on after the application is asked to end
 
@@ -25,8 +26,9 @@ def serve(config: ServeConfig, ready: Callable[[str], None] | None = None) -> No
         ready: is told the address as soon as it answers.
 
     Raises:
-        ConfigError: the address cannot be listened at.
+        ConfigError: the address cannot be listened at, or this machine has no such device.
     """
+    resolve_device(config.device)  # said now, and not at the first search
     listening = _listening(config)
     host = f"[{config.host}]" if ":" in config.host else config.host
     token = "" if config.token is None else f"/?token={config.token}"
