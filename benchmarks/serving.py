@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 from record import write
 
@@ -99,15 +99,15 @@ def started(root: Path, data: Path, surroundings: dict[str, str]) -> tuple[subpr
 def opened(address: str, data: Path) -> None:
     """Wait until the index is there."""
     asked = {"model": "house", "data": str(data), "text": "a heart"}
-    while httpx.get(f"{address}/api/search", params=asked, timeout=600).status_code == 202:
+    while httpx2.get(f"{address}/api/search", params=asked, timeout=600).status_code == 202:
         time.sleep(0.5)
 
 
 async def measured(address: str, data: Path, process: int, visitors: int, seconds: float) -> dict[str, Any]:
     """So many visitors for so many seconds."""
     seen, end = Seen(), time.perf_counter() + seconds
-    limits = httpx.Limits(max_connections=visitors, max_keepalive_connections=visitors)
-    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
+    limits = httpx2.Limits(max_connections=visitors, max_keepalive_connections=visitors)
+    async with httpx2.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
         memory = asyncio.create_task(resident_later(process, seconds / 4))
         await asyncio.gather(*(visit(client, data, seen, end, number) for number in range(visitors)))
         before = await memory
@@ -129,7 +129,7 @@ async def measured(address: str, data: Path, process: int, visitors: int, second
     }
 
 
-async def visit(client: httpx.AsyncClient, data: Path, seen: Seen, end: float, number: int) -> None:
+async def visit(client: httpx2.AsyncClient, data: Path, seen: Seen, end: float, number: int) -> None:
     """One visitor, until the end."""
     for turn in count(number):
         if time.perf_counter() >= end:
@@ -145,7 +145,7 @@ async def visit(client: httpx.AsyncClient, data: Path, seen: Seen, end: float, n
                 seen.errors.append(f"{answer.status_code} {answer.text[:200]}")
             else:
                 seen.rows.add(answer.json()["rows"])
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             seen.errors.append(repr(error))
 
 

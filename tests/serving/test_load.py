@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from PIL import Image
@@ -36,14 +36,14 @@ def address(floor) -> Iterator[str]:
 
 def test_many_search_at_once_while_the_index_changes(address, floor):
     asked = {"model": "runs/words", "data": str(floor / "data"), "k": 5}
-    while httpx.get(f"{address}/api/search", params={**asked, "text": "a square"}).status_code == 202:
+    while httpx2.get(f"{address}/api/search", params={**asked, "text": "a square"}).status_code == 202:
         time.sleep(0.1)
     met: Counter[int] = Counter()
     rows: set[int] = set()
     end = time.monotonic() + SECONDS
 
     def visit(number: int) -> None:
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with httpx2.Client(base_url=address, timeout=60) as client:
             while time.monotonic() < end:
                 question = {"text": f"a red square {number}"} if number % 3 else {"like": number % 20}
                 path = "/search" if number % 4 == 0 else "/api/search"
