@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from pydantic import BaseModel, Field
@@ -19,12 +20,13 @@ from accord.errors import AccordError, ConfigError, no_such
 from accord.pipeline.folder import run_config, things_in
 from accord.serving.decisions import ConflictError, Decisions, UnknownError
 from accord.serving.kept import Kept
-from accord.serving.places import RUN
+from accord.serving.places import CLEANED, DISCOVERED, RUN
 from accord.serving.rendering import page
 from accord.serving.workshop import Workshop
 
 T = TypeVar("T")
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_PAGES = {CLEANED: "/clean", DISCOVERED: "/discover"}  # where what a job makes is looked at
 
 
 class Steps(BaseModel):
@@ -138,9 +140,42 @@ def plain_name(name: str) -> str:
     return name
 
 
-def key_of(shop: Workshop, kind: str, folder: Path) -> str | None:
-    """What visitors call the place of this folder."""
-    return next((place.key for place in shop.places.all(kind) if place.folder == folder), None)
+def make(
+    request: Request, shop: Workshop, kind: str, name: str, title: str, work: Callable[[Path], object]
+) -> Response:
+    """Begin a job that makes a new folder; how far it is, see :func:`making`.
+
+    Args:
+        request: of the visitor.
+        shop: where jobs are done.
+        kind: of the place that the folder becomes, such as ``cleaning``.
+        name: of the folder.
+        title: of the job, for people.
+        work: is given the folder.
+
+    Raises:
+        ConfigError: as :func:`new_folder`.
+    """
+    folder = new_folder(shop, name)
+    key = f"{kind} {folder}"
+    shop.jobs.forget(key)
+
+    def made() -> str | None:
+        work(folder)
+        return next((place.key for place in shop.places.all(kind) if place.folder == folder), None)
+
+    shop.jobs.start(key, title, made)
+    return making(request, shop, kind, name)
+
+
+def making(request: Request, shop: Workshop, kind: str, name: str) -> Response:
+    """How far the job is that makes the folder of this name, and then the way to it."""
+    at, folder = _PAGES[kind], shop.config.runs[0].expanduser().resolve() / plain_name(name)
+
+    def done(key: str | None) -> Response:
+        return page(request, "ready", address=f"{at}/{quote(key or '')}", title=key or name)
+
+    return progress(request, shop, f"{kind} {folder}", f"{at}/begun?{urlencode({'name': name})}", done)
 
 
 def progress(request: Request, shop: Workshop, key: str, address: str, done: Callable[[Any], Response]) -> Response:

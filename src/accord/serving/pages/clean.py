@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -14,8 +15,8 @@ from accord.errors import AccordError, ConfigError
 from accord.pipeline.cleaning import apply_decisions, clean
 from accord.serving.deciding import (
     Head,
-    key_of,
-    new_folder,
+    make,
+    making,
     offered,
     offers,
     opened,
@@ -138,30 +139,16 @@ def begin(
     model: Annotated[str, Form()] = "",
 ) -> Response:
     """Begin to judge data."""
-    offer, folder = offered(shop, data), new_folder(shop, name)
-    run = shop.models.source(model) if model else None
-    key = f"clean {folder}"
-    shop.jobs.forget(key)
-
-    def work() -> str | None:
-        clean(
-            offer.source, run, out=folder, columns=offer.columns, device=shop.config.device, workers=0, progress=False
-        )
-        return key_of(shop, CLEANED, folder)
-
-    shop.jobs.start(key, f"Judging {offer.title}", work)
-    return begun(request, shop, name)
+    offer, run = offered(shop, data), shop.models.source(model) if model else None
+    how: dict[str, Any] = {"columns": offer.columns, "device": shop.config.device, "workers": 0, "progress": False}
+    work = partial(clean, offer.source, run, **how)
+    return make(request, shop, CLEANED, name, f"Judging {offer.title}", lambda folder: work(out=folder))
 
 
 @router.get("/clean/begun", include_in_schema=False)
 def begun(request: Request, shop: Shop, name: str) -> Response:
     """How far the judging is."""
-    folder = shop.config.runs[0].expanduser().resolve() / plain_name(name)
-
-    def done(key: str | None) -> Response:
-        return page(request, "ready", address=f"/clean/{quote(key or '')}", title=key or name)
-
-    return progress(request, shop, f"clean {folder}", f"/clean/begun?{urlencode({'name': name})}", done)
+    return making(request, shop, CLEANED, name)
 
 
 @router.get("/clean/{key:path}/picture/{row}", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -27,8 +28,8 @@ from accord.serving.classes import (
 from accord.serving.deciding import (
     Head,
     Steps,
-    key_of,
-    new_folder,
+    make,
+    making,
     offered,
     offers,
     opened,
@@ -134,30 +135,17 @@ def begin(
     labelled: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Begin to look for classes."""
-    offer, folder = offered(shop, data), new_folder(shop, name)
-    run = shop.models.source(model) if model else None
+    offer, run = offered(shop, data), shop.models.source(model) if model else None
     columns = {field: column for field, column in offer.columns.items() if field != "label"}
-    key = f"discover {folder}"
-    shop.jobs.forget(key)
-
-    def work() -> str | None:
-        how: dict[str, Any] = {"columns": columns, "device": shop.config.device, "workers": 0}
-        discover(offer.source, labelled.strip() or None, run=run, out=folder, **how)
-        return key_of(shop, DISCOVERED, folder)
-
-    shop.jobs.start(key, f"Classes in {offer.title}", work)
-    return begun(request, shop, name)
+    how: dict[str, Any] = {"columns": columns, "device": shop.config.device, "workers": 0}
+    work = partial(discover, offer.source, labelled.strip() or None, run=run, **how)
+    return make(request, shop, DISCOVERED, name, f"Classes in {offer.title}", lambda folder: work(out=folder))
 
 
 @router.get("/discover/begun", include_in_schema=False)
 def begun(request: Request, shop: Shop, name: str) -> Response:
     """How far the search is."""
-    folder = shop.config.runs[0].expanduser().resolve() / plain_name(name)
-
-    def done(key: str | None) -> Response:
-        return page(request, "ready", address=f"/discover/{quote(key or '')}", title=key or name)
-
-    return progress(request, shop, f"discover {folder}", f"/discover/begun?{urlencode({'name': name})}", done)
+    return making(request, shop, DISCOVERED, name)
 
 
 @router.get("/discover/{key:path}/picture/{row}", include_in_schema=False)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from accord.errors import ConfigError
 from accord.papers.catalogue import Modality, PaperCard, Purpose, Status, get_card, settings_of
-from accord.papers.feeds import read_feed
+from accord.papers.feeds import parse_feed
 from accord.papers.finding import Item, find, items, similar
 from accord.papers.headline import headline
 from accord.papers.store import Store, usual_store
@@ -114,12 +114,7 @@ def paper(request: Request, shop: Shop, name: str) -> Response:
 @router.post("/papers/import", include_in_schema=False)
 def take_in(request: Request, shop: Shop, feed: UploadFile) -> Response:
     """Import an uploaded feed."""
-    place = shop.files / "feed"
-    place.write_bytes(feed.file.read(shop.config.max_upload))
-    try:
-        read = read_feed(place)
-    finally:
-        place.unlink()
+    read = parse_feed(feed.file.read(), feed.filename or "the feed")
     with Store(shop.config.papers) as store:
         done = store.add(read)
         broken = store.quarantine()[: done.broken]
