@@ -35,6 +35,14 @@ PLACES = (
     *("/clean/runs/doubts", "/discover/runs/found", "/papers/capro", "/papers/subscribe"),
 )
 
+PASTE = """async () => {
+  const canvas = new OffscreenCanvas(32, 32);
+  canvas.getContext("2d").fillRect(0, 0, 32, 32);
+  const held = new DataTransfer();
+  held.items.add(new File([await canvas.convertToBlob()], "pasted.png", { type: "image/png" }));
+  document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held, bubbles: true }));
+}"""  # a picture from the clipboard
+
 
 @dataclass
 class Served:
@@ -140,6 +148,10 @@ def test_words_and_a_picture_find_rows_and_one_of_them_is_explained(seen, served
     page.set_input_files("#drop input[type=file]", served.folder / "data" / "00.png")
     page.wait_for_url("**file=**")
     page.get_by_text("00.png").first.wait_for()
+    page.goto("/search?model=runs/words")
+    page.evaluate(PASTE)
+    page.wait_for_url("**file=**")
+    page.get_by_text("pasted.png").first.wait_for()
     page.goto("/explain?model=runs/words&row=3&text=a+red+square")
     page.get_by_text("nearest").first.wait_for(timeout=60_000)
 

@@ -48,6 +48,16 @@ def test_the_whole_history_is_undone_and_done_again_after_a_restart(path):
         last.redo()
 
 
+def test_decisions_in_a_folder_that_cannot_be_written_are_there_to_be_looked_at(path, monkeypatch):
+    Decisions(path).decide({"1": "accept"}, "one")
+    path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whom root's rights let write everywhere
+    saved: list[Decisions] = []
+    assert Decisions(path, saved.append).values == {"1": "accept"}
+    assert saved == []
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
 def test_a_new_step_ends_what_could_be_done_again(path):
     decisions = Decisions(path)
     decisions.decide({"1": "accept"}, "one")

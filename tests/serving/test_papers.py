@@ -127,6 +127,13 @@ def test_a_subscription_is_asked_for_confirmed_and_ended(reader, store):
     assert mail.key.startswith("confirm:")
 
 
+def test_a_visitor_who_gives_one_address_after_another_is_told_to_wait(reader, store):
+    answers = [reader.post("/papers/subscribe", data={"address": f"a{n}@example.org"}).status_code for n in range(12)]
+    assert answers == [200] * 10 + [429] * 2
+    with Store(store) as opened:
+        assert len(mails(opened)) == 10
+
+
 def test_a_proof_that_nobody_gave_ends_nothing(reader):
     for page in ("confirm", "unsubscribe"):
         assert reader.post(f"/papers/{page}?token=u.1.forged").status_code == 400

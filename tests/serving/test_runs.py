@@ -205,7 +205,10 @@ def test_a_report_is_shown_in_a_cage(first, visitor):
     found = visitor.get("/runs/runs/first/files/report.html")
     assert found.headers["content-type"].startswith("text/html")
     policy = found.headers["content-security-policy"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+    caged = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+    assert policy == f"{caged}; frame-ancestors 'self'"
+    assert found.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "sandbox></iframe>" in visitor.get("/runs/runs/first").text
 
 
 def test_files_are_given_away_by_their_kind(first, visitor):

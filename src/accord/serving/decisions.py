@@ -84,11 +84,15 @@ class Decisions:
         self.cut = 0  # bytes of a line that a crash cut short
         self._lock = threading.RLock()
         self._forget()
-        if path.exists():
-            with self._alone():
-                self.cut = self._size() - self._end
-                if self._head and saved is not None:  # a crash may have come between the two files
-                    saved(self)
+        if not path.exists():
+            return
+        if not os.access(path.parent, os.W_OK):  # to be looked at only
+            self._catch_up()
+            return
+        with self._alone():
+            self.cut = self._size() - self._end
+            if self._head and saved is not None:  # a crash may have come between the two files
+                saved(self)
 
     def _forget(self) -> None:
         self._values: dict[str, Value] = {}

@@ -7,8 +7,12 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
-# What the report itself asks for, and no script, form or cookie whatever it says
-CAGED = {"content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"}
+# What the report itself asks for, and no script, form or cookie whatever it says; a page of ours may frame it
+CAGED = {
+    "content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; "
+    "frame-ancestors 'self'",
+    "x-frame-options": "SAMEORIGIN",
+}
 WHOLE = {"content-encoding": "identity"}  # what does not shrink is sent as it is
 _TEXT = frozenset({".yaml", ".json", ".jsonl", ".csv", ".md", ".txt"})
 _SHOWN = {".html": "text/html; charset=utf-8", ".png": "image/png", ".svg": "image/svg+xml"}

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from accord.cleaning.table import CLEAN
 from accord.errors import ConfigError, no_such
@@ -44,6 +46,7 @@ class Workshop:
         self._files = tempfile.TemporaryDirectory(prefix="accord-serve-")
         self.files = Path(self._files.name)  # of uploads; gone with the application
         self.uploads = Uploads(self.files, config)
+        self.pace = MovingWindowRateLimiter(MemoryStorage())  # of what a visitor may not do often
         self.searches = Searches(self.models, self.jobs, config.data)
 
     def close(self) -> None:

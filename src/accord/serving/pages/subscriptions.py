@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Query, Request
+from limits import RateLimitItemPerHour
 from starlette.responses import Response
 
 from accord.papers.mail import Sender
@@ -20,6 +21,7 @@ from accord.serving.workshop import Shop, Workshop
 
 router = APIRouter(prefix="/papers", include_in_schema=False)
 Token = Annotated[str, Query(max_length=400)]
+PACE = RateLimitItemPerHour(10)  # addresses that one visitor may give; an address itself is asked once an hour
 
 
 @router.get("/subscribe")
@@ -37,6 +39,8 @@ def ask(
     every_days: Annotated[int, Form(ge=1, le=90)] = 7,
 ) -> Response:
     """Write the mail that asks whether it was meant, and send it where a server is named."""
+    if not shop.pace.hit(PACE, request.client.host if request.client else ""):
+        raise HTTPException(429, f"You asked for {PACE.amount} digests within an hour: try again later.")
     with Store(shop.config.papers) as store:
         subscribe(store, address, _sender(request, shop), topic, every_days)
     server = shop.config.smtp_server
