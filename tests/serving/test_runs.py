@@ -17,6 +17,9 @@ METRICS = {
     "retrieval: rsum": {"value": None, "low": None, "high": None, "chance": None, "n": 0, "unit": ""},
 }
 
+LINKS = '<a href="#results">Results</a><a href="#mistakes">Mistakes</a><a href="#a-&amp;-b">A &amp; B</a>'
+REPORT = f'<h1>Report</h1><nav aria-label="Sections">{LINKS}</nav><script>alert(1)</script>'
+
 
 def make_run(folder: Path, *, epochs: int = 3, finished: bool = True, **method: Any) -> Path:
     """A folder as training leaves it."""
@@ -40,7 +43,7 @@ def make_run(folder: Path, *, epochs: int = 3, finished: bool = True, **method: 
     if finished:
         (folder / "model.safetensors").write_bytes(b"weights")
         (folder / "metrics.json").write_text(json.dumps(METRICS))
-        (folder / "report.html").write_text("<h1>Report</h1><script>alert(1)</script>")
+        (folder / "report.html").write_text(REPORT)
         (folder / "next.txt").write_text("accord search runs/first 'a cat'\n")
     return folder
 
@@ -208,7 +211,15 @@ def test_a_report_is_shown_in_a_cage(first, visitor):
     caged = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     assert policy == f"{caged}; frame-ancestors 'self'"
     assert found.headers["x-frame-options"] == "SAMEORIGIN"
-    assert "sandbox></iframe>" in visitor.get("/runs/runs/first").text
+
+
+def test_what_a_report_shows_of_its_own_is_on_the_page(first, visitor):
+    text = visitor.get("/runs/runs/first").text
+    assert '<iframe class="report" name="report" src="/runs/runs/first/files/report.html#mistakes"' in text
+    assert "sandbox></iframe>" in text
+    assert "A &amp; B</a>" in text
+    assert "report.html#results" not in text  # which the page has itself
+    assert "alert(1)" not in text
 
 
 def test_files_are_given_away_by_their_kind(first, visitor):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from datetime import datetime
 from functools import cache
+from html import unescape
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -15,6 +17,7 @@ from accord.files import write_atomically
 from accord.report import charts
 from accord.report.summary import Picture, RunSummary
 
+_ELSEWHERE = ("Comparison", "Results", "Training", "Rows left out", "Setup", "Next")
 _MATRIX_LIMIT = 40  # classes beyond which only the worst confusions are listed
 
 
@@ -43,6 +46,21 @@ def render_report(summary: RunSummary) -> str:
         version=__version__,
         written=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
     )
+
+
+def drawn_sections(report: str) -> dict[str, str]:
+    """The anchors of what a report shows of its own, and their titles; numbers, curves and settings are elsewhere too.
+
+    Args:
+        report: as :func:`render_report` gives it.
+
+    Example:
+        >>> drawn_sections('<nav aria-label="Sections"><a href="#results">Results</a><a href="#words">Words</a></nav>')
+        {'words': 'Words'}
+    """
+    links = report.partition('aria-label="Sections"')[2].partition("</nav>")[0]
+    named = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', links)
+    return {unescape(anchor): unescape(title) for anchor, title in named if title not in _ELSEWHERE}
 
 
 def environment_over(*packages: str) -> Environment:

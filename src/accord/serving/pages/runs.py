@@ -16,6 +16,7 @@ from accord.pipeline.folder import QUARANTINE
 from accord.pipeline.measured import in_words
 from accord.pipeline.record import REPORT, Record, read_metrics, read_record
 from accord.pipeline.summary import read_left_out
+from accord.report.html import drawn_sections
 from accord.report.summary import Arm, Comparison
 from accord.serving.curves import charts_of_run, charts_of_runs, curves_of
 from accord.serving.downloads import file_answer, is_offered
@@ -166,7 +167,7 @@ def run(request: Request, shop: Shop, key: str) -> Response:
     place = _place(shop, key)
     if place.kind == COMPARED:
         return page(request, "comparison", place=place, compared=read_comparison(place.folder), files=_files(place))
-    record = read_record(place.folder)
+    record, report = read_record(place.folder), place.folder / REPORT
     return page(
         request,
         "run",
@@ -176,7 +177,8 @@ def run(request: Request, shop: Shop, key: str) -> Response:
         groups=_groups(record.settings),
         left_out=read_left_out(place.folder / QUARANTINE, f"/runs/{place.key}/files/{QUARANTINE}"),
         files=_files(place),
-        report=(place.folder / REPORT).is_file(),
+        report=report.is_file(),
+        drawn=drawn_sections(report.read_text(errors="replace")) if report.is_file() else {},
         next_steps=record.next_steps(),
     )
 
