@@ -53,6 +53,7 @@ bench:  ## measure, and write benchmarks/results
 	$(PY) benchmarks/peers_graph.py
 	$(PY) benchmarks/index.py
 	$(PY) benchmarks/serving.py
+	$(PY) benchmarks/plane.py
 	$(PY) benchmarks/scale.py
 	$(PY) benchmarks/verbs.py
 	$(PY) benchmarks/mixtures.py
