@@ -177,6 +177,6 @@ CLAIM = Claim(
             **POINTS,
         ),
     ],
-    seeds=tuple(range(1, 7)),  # not that of the choice
+    seeds=(1, 2, 3, 4, 5),  # not that of the choice
     tuning="The learning rate of 2e-3 instead of 1e-3 by one training of X-CLIP each, on seed 0.",
 )
