@@ -5,8 +5,6 @@ python docs/pictures/hbi.py
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,21 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from shared import of_claim, save
+from shared import of_claim, save, train_rows
 from torch import Tensor
 
 from accord.data.corpus import Corpus
 from accord.data.inputs import TextInput
 from accord.explaining.inputs import Word, strongest, words_of
 from accord.functional import paired_similarity, token_interaction
-from accord.pipeline.build import build_method
-from accord.pipeline.config import RunConfig, merged
+from accord.pipeline.config import merged
 from accord.training.artifact import Model
-from accord.training.fit import fit
 
 CLAIM = of_claim("hbi")
 SEED, ROWS, COALITIONS = 6, 200, 2000  # a seed that the record has not
-DATA: dict[str, Any] = {"data": {"source": "digit strips"}}
 TUNED: dict[str, Any] = {  # what the record found
     "training.lr": 4e-3,
     "method.temperature": 0.03,
@@ -62,41 +57,34 @@ class Match(NamedTuple):
 def main() -> None:
     """Train, play the game of held-out clips and captions, and draw two."""
     train, test = CLAIM.digit_strips(SEED)
-    model = trained(train)
+    run = {"data": {"source": "digit strips"}, **CLAIM.CLAIM.run}
+    model = train_rows(merged(run, {**TUNED, "training.seed": SEED}), train)
     found = matches(model, test.select(range(ROWS)))
     for name in MAPS:
-        hits = [
-            match.belong[word, int(match.maps[name][word].argmax())]
-            for match in found
-            for word in np.flatnonzero(match.belong.any(axis=1))
-        ]
-        strength = [
-            np.stack([(m.maps[name].amax(dim=1)[m.belong.any(axis=1) == named]).mean() for m in found])
-            for named in (False, True)
-        ]
+        strongest_of = [match.maps[name].max(dim=1) for match in found]
+        named = np.concatenate([match.belong.any(axis=1) for match in found])
+        values = np.concatenate([each.values for each in strongest_of])
+        right = np.concatenate(
+            [
+                match.belong[np.arange(len(match.words)), each.indices]
+                for match, each in zip(found, strongest_of, strict=True)
+            ]
+        )
         print(
-            f"{name}: the strongest frame of a digit's word shows it in {100 * np.mean(hits):.1f} %; the strongest of "
-            f"another word is {strength[0].mean():.3f}, of a digit's word {strength[1].mean():.3f} on average"
+            f"{name}: of its strongest frame a digit's word has {values[named].mean():.2f} and another word "
+            f"{values[~named].mean():.2f} on average; it shows the digit in {100 * right[named].mean():.1f} %"
         )
     print(CLAIM.measure(model, train, test))
     print(save(draw(test, found), "hbi"))
 
 
-def trained(train: Corpus) -> Model:
-    """The claim's training, as it was tuned."""
-    config = RunConfig.parse(merged({**DATA, **CLAIM.CLAIM.run}, {**TUNED, "training.seed": SEED}))
-    method = build_method(config, train)
-    with TemporaryDirectory() as folder:
-        fit(method, train, config.training, Path(folder))
-    return Model(method)
-
-
 @torch.inference_mode()
 def matches(model: Model, rows: Corpus) -> list[Match]:
     """The maps of each clip with its caption, and what is merged."""
-    spec, method = model.inputs["text"], model.method
+    spec = model.inputs["text"]
     assert isinstance(spec, TextInput)
-    levels: Any = method.levels
+    method: Any = model.method
+    levels = method.levels
     sides, ids = [], []
     for name in ("text", "video"):
         tokens = model.tokens_corpus(rows, name).padded().sequence()
@@ -107,7 +95,7 @@ def matches(model: Model, rows: Corpus) -> list[Match]:
     cosines, real = paired_similarity(text.values, video.values, *masks), text.mask[:, :, None] & video.mask[:, None]
     draws = torch.Generator().manual_seed(SEED)
     game = token_interaction(cosines, text.votes, video.votes, *masks, COALITIONS, scale=100.0, generator=draws)
-    read = method.readers[0](cosines, real)  # type: ignore[index,operator]  # as trained
+    read = method.readers[0](cosines, real)
     merged = paired_similarity(phrases.values, scenes.values, phrases.mask, scenes.mask)
     found = []
     for row, (caption, digits) in enumerate(zip(rows.texts(), rows.rows["digits"], strict=True)):
@@ -124,7 +112,8 @@ def draw(test: Corpus, found: list[Match]) -> Figure:
     named = [[word.text for word in match.words if word.text in CLAIM.WORDS] for match in found]
     rows = [row for row, words in enumerate(named) if len(set(words)) == 4 and len(found[row].words) == 7][:2]
     figure = plt.figure(figsize=(12, 6.6))
-    for part, row in zip(figure.subfigures(2, 1), rows, strict=True):
+    parts: Any = figure.subfigures(2, 1)
+    for part, row in zip(parts, rows, strict=True):
         draw_match(part, list(test.sample(row, fields=("video",))["video"]), found[row])
     return figure
 

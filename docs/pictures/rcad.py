@@ -63,7 +63,8 @@ def asked(method: Rcad, test: Any) -> tuple[NDArray[np.float64], float]:
 def draw(test: Any, shares: Shares) -> Figure:
     """Four clips, each beside its shares, and how far all answers are off."""
     figure = plt.figure(figsize=(12, 5.4))
-    left, right = figure.subfigures(1, 2, width_ratios=[2.1, 1])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[2.1, 1])
+    left, right = parts
     directions = test.said[:, CLAIM.ACTION]
     grid = left.add_gridspec(2, 4, left=0.02, right=0.97, top=0.86, bottom=0.05, wspace=0.22, hspace=0.42)
     for place, direction in enumerate(SHOWN):

@@ -18,12 +18,18 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
+from accord.encoders import build_encoder
+from accord.encoders.base import Encoder
 from accord.functional import warmup_cosine_at
+from accord.methods import get_method
 from accord.methods.base import Batch, Method, Step
+from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig, merged
 from accord.pipeline.run import fit_model
 from accord.training.artifact import Model
+from accord.training.fit import fit
 
 LARGE = 250_000  # bytes
 IMAGES = Path(__file__).parents[1] / "methods" / "img"
@@ -59,6 +65,22 @@ def of_claim(slug: str) -> Any:
     module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def train_rows(run: Mapping[str, Any], train: Corpus, given: Mapping[str, Encoder] | None = None) -> Model:
+    """A model by the settings of a run, trained on these rows, with the encoders that are given as they are."""
+    config = RunConfig.parse(run)
+    method = build_method(config, train, given)
+    with TemporaryDirectory() as folder:
+        fit(method, train, config.training, Path(folder))
+    return Model(method)
+
+
+def clip_classifier(claim: Any, method: str, tower: Mapping[str, Any], **settings: Any) -> Method:
+    """A classifier of clips over one of the towers that the claim on ILA compares, at random start."""
+    text = build_encoder("text", {"name": "tiny_text", "width": 32, "depth": 1, "heads": 2}, texts=claim.ACTIONS)
+    encoders = {"text": text, "video": build_encoder("video", {**claim.SIZES, **tower}, weights=False, freeze="none")}
+    return get_method(method)({**claim.UNMIXED, **settings}, encoders, claim.DATA)
 
 
 def train_steps(method: Method, batches: Iterator[Batch], steps: int, lr: float) -> Method:
