@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from shared import save, train_rows
@@ -28,7 +28,8 @@ HELD_OUT = ("Austrian Sign Language", "Italian Sign Language", "Slovakian Sign L
 STEP, WINDOW, STRIDE = 0.04, 12, 4  # seconds; steps of a window, and from one to the next
 BLUE, GREY, TRUE = "#2f62ac", "#c9c9c9", "#d55e00"
 FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (13, 17, 18, 19, 20), (0, 17))
-OF: dict[str, Any] = {"width": 64, "depth": 1, "heads": 4, "seconds_per_step": STEP}
+SIZES = {"width": 48, "depth": 1, "heads": 4}
+OF = {"width": 64, "depth": 1, "heads": 4, "seconds_per_step": STEP}
 WINDOWS = {"name": "windows:tiny_sequence", "options": {"of": OF, "window": WINDOW, "stride": STRIDE}}
 SIGNS: dict[str, Any] = {
     "data": {"source": "letters"},
@@ -38,8 +39,8 @@ SIGNS: dict[str, Any] = {
 }
 WORDS: dict[str, Any] = {
     "data": {"source": "words"},
-    "method": {"name": "cico", "dim": 48, "width": 48, "depth": 1, "heads": 4, "temperature": 0.07},
-    "encoders": {"text": {"name": "tiny_text", "options": {"width": 48, "depth": 1, "heads": 4, "length": 16}}},
+    "method": {"name": "cico", "dim": 48, **SIZES, "temperature": 0.07},
+    "encoders": {"text": {"name": "tiny_text", "options": {**SIZES, "length": 16}}},
     "training": {"epochs": 60, "batch_size": 64, "lr": 3e-3},
 }
 
@@ -78,8 +79,7 @@ def parted(corpus: Corpus) -> tuple[Corpus, Corpus]:
 
 def steps_of(corpus: Corpus, row: int) -> NDArray[np.float32]:
     """The poses of a row ``(T, 134)``."""
-    steps: NDArray[np.float32] = corpus.sample(row, fields=("sequence",))["sequence"].values
-    return steps
+    return corpus.sample(row, fields=("sequence",))["sequence"].values
 
 
 def prefers(found: TimeExplanation, spans: list[list[float]]) -> list[bool]:
@@ -91,7 +91,7 @@ def prefers(found: TimeExplanation, spans: list[list[float]]) -> list[bool]:
 
 
 def draw(model: Model, test: Corpus, found: list[TimeExplanation]) -> Figure:
-    """The first words of six different letters in two languages."""
+    """The first words of six different letters in two languages: hands, the map below, the nearest words beside."""
     languages, rows = test.rows["language"], []
     for language in HELD_OUT[:2]:
         own = [row for row, each in enumerate(found) if languages[row] == language]
@@ -99,22 +99,17 @@ def draw(model: Model, test: Corpus, found: list[TimeExplanation]) -> Figure:
     figure = plt.figure(figsize=(12, 7.4))
     parts: Any = figure.subfigures(2, 1)
     for part, row in zip(parts, rows, strict=True):
-        draw_word(part, model, test, row, found[row])
+        grid = part.add_gridspec(2, 2, width_ratios=[3, 1], height_ratios=[1, 2], hspace=0.03, wspace=0.2)
+        part.subplots_adjust(left=0.04, right=0.99, top=0.9, bottom=0.11)
+        hands, table, near = (part.add_subplot(grid[place]) for place in (0, 2, (slice(None), 1)))
+        steps = steps_of(test, row)
+        draw_hands(hands, steps)
+        hands.set_title(f"“{test.rows['word'][row]}” in {languages[row]}", fontsize=12, loc="left")
+        draw_map(table, found[row], test.rows["moments"][row])
+        for axis in (hands, table):
+            axis.set_xlim(0, len(steps) * STEP)
+        draw_nearest(near, model, test, row)
     return figure
-
-
-def draw_word(figure: SubFigure, model: Model, test: Corpus, row: int, found: TimeExplanation) -> None:
-    """Hands over time, the map of letters and windows below, and beside both the words that are nearest."""
-    grid = figure.add_gridspec(2, 2, width_ratios=[3, 1], height_ratios=[1, 2], hspace=0.03, wspace=0.2)
-    figure.subplots_adjust(left=0.04, right=0.99, top=0.9, bottom=0.11)
-    steps, spans = steps_of(test, row), test.rows["moments"][row]
-    hands, table = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-    draw_hands(hands, steps)
-    draw_map(table, found, spans)
-    for axis in (hands, table):
-        axis.set_xlim(0, len(steps) * STEP)
-    hands.set_title(f"“{test.rows['word'][row]}” in {test.rows['language'][row]}", fontsize=12, loc="left")
-    draw_nearest(figure.add_subplot(grid[:, 1]), model, test, row)
 
 
 def draw_hands(axis: Axes, steps: NDArray[np.float32], every: int = 9) -> None:
@@ -146,11 +141,10 @@ def draw_nearest(axis: Axes, model: Model, test: Corpus, row: int, count: int = 
     """The words of the test that a sequence is nearest to."""
     asked = model.tokens_corpus(test, "sequence").padded([row])
     scores = model.rescore(asked, model.tokens_corpus(test, "text").padded(), "sequence")[0]
-    texts = ["".join(texts[0].split()) for texts in test.texts()]
-    best = {texts[at]: float(scores[at]) for at in scores.argsort().tolist()}  # a word that occurs twice once
+    texts = list(test.rows["word"])
+    best = dict(sorted(zip(texts, scores.tolist(), strict=True), key=lambda pair: pair[1]))  # the higher of two
     names = sorted(best, key=lambda word: -best[word])[:count]
-    colours = [BLUE if name == texts[row] else GREY for name in names]
-    axis.barh(names, [best[name] for name in names], color=colours)
+    axis.barh(names, [best[name] for name in names], color=[BLUE if name == texts[row] else GREY for name in names])
     axis.invert_yaxis()
     axis.set_title("score of the nearest words", fontsize=12)
     axis.spines[["top", "right"]].set_visible(False)

@@ -29,18 +29,20 @@ KINDS = {  # of actions, each with its reverse
     "grows, shrinks": ("#d55e00", "^"),
     "turns": ("#999999", "D"),
 }
-ARMS = {"messages": "mean", "x-clip": "mit"}  # what merges the frames
+MESSAGES = "messages"
+ARMS = {MESSAGES: "mean", "x-clip": "mit"}  # what merges the frames
 
 
 def main() -> None:
     """Train both towers; draw what a replaced frame does to the others, and logits for both directions of time."""
     (video, labels), (held, truth) = CLAIM.filmed(SEED, CLAIM.CLIPS, CLAIM.CLIPS // 4)
-    seen, heard, margins = fed(held), {}, {}
+    seen, margins = fed(held), {}
     for name, temporal in ARMS.items():
         torch.manual_seed(SEED)
         model = clip_classifier(CLAIM, "xclip", {"name": "cross_frame", "frames": FRAMES, "temporal": temporal})
         train_steps(model, batches(video, labels), STEPS, LR)
-        heard[name] = hearing(model, seen[:100])
+        if name == MESSAGES:
+            heard = hearing(model, seen[:100])
         margins[name] = np.stack([margin(model, clips, truth) for clips in (seen, seen.flip(1))])
         moved = np.abs(margins[name][0] - margins[name][1])
         print(f"{name}: played backwards margins move by {moved.mean():.6f} on average, {moved.max():.6f} at most")
@@ -52,8 +54,7 @@ def main() -> None:
 
 def fed(clips: Tensor, start: int = 0) -> Tensor:
     """Clips ``(N, T, S, S)`` as a network is fed: every second frame from one of the first two on."""
-    clips = clips[:, start::2]
-    return ((clips.float() / 255 - 0.1) / 0.25)[:, :, None].expand(-1, -1, 3, -1, -1)
+    return ((clips[:, start::2].float() / 255 - 0.1) / 0.25)[:, :, None].expand(-1, -1, 3, -1, -1)
 
 
 def batches(video: Tensor, labels: Tensor) -> Iterator[Batch]:
@@ -67,10 +68,7 @@ def batches(video: Tensor, labels: Tensor) -> Iterator[Batch]:
 
 @torch.inference_mode()
 def hearing(model: Any, clips: Tensor) -> NDArray[np.float64]:
-    """How much the vector of each frame changes where another clip's frame takes a place: ``(replaced, changed)``.
-
-    Over the change of the replaced frame's own vector, the mean over clips.
-    """
+    """Change of each frame's vector where another clip's frame takes a place, over the replaced one's, ``(T, T)``."""
     frames = lambda x: model.seen({"video": x}).stream("frames").values  # noqa: E731
     before, rows = frames(clips), []
     for place in range(FRAMES):
@@ -88,7 +86,7 @@ def margin(model: Any, clips: Tensor, truth: Tensor) -> NDArray[np.float64]:
     return (logits.gather(1, truth[:, None]) - logits.gather(1, truth[:, None] ^ 1))[:, 0].double().numpy()
 
 
-def draw(held: Tensor, truth: Tensor, heard: dict[str, Any], margins: dict[str, Any]) -> Figure:
+def draw(held: Tensor, truth: Tensor, heard: NDArray[np.float64], margins: dict[str, Any]) -> Figure:
     """Two clips in both directions, what a replaced frame does to the others, and the margins of all clips."""
     figure = plt.figure(figsize=(12, 7))
     parts: Any = figure.subfigures(2, 1, height_ratios=[1, 1.45])
@@ -96,7 +94,7 @@ def draw(held: Tensor, truth: Tensor, heard: dict[str, Any], margins: dict[str, 
         row = int((truth == ACTIONS.index(action)).nonzero()[0])
         draw_strips(part, held[row, ::2], action, {name: each[:, row] for name, each in margins.items()})
     axes = parts[1].subplots(1, 3)
-    draw_hearing(axes[0], heard["messages"])
+    draw_hearing(axes[0], heard)
     for axis, (name, each) in zip(axes[1:], margins.items(), strict=True):
         draw_margins(axis, each, truth.numpy() // 2, name)
     axes[1].legend(frameon=False, fontsize=9.5, loc="upper left", handletextpad=0.1)
@@ -129,8 +127,8 @@ def draw_hearing(axis: Axes, heard: NDArray[np.float64]) -> None:
         ink = "white" if row == column else "black"
         axis.text(column, row, f"{100 * share:.0f} %", ha="center", va="center", color=ink)
     names = [str(1 + place) for place in range(FRAMES)]
-    axis.set_xticks(range(FRAMES), names)
-    axis.set_yticks(range(FRAMES), names)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_ticks(range(FRAMES), names)
     axis.set(xlabel="frame whose vector changes", ylabel="frame that is replaced")
     axis.set_title("messages: what frames hear of each other", fontsize=12)
     axis.tick_params(length=0)
@@ -144,8 +142,8 @@ def draw_margins(axis: Axes, margins: NDArray[np.float64], kinds: NDArray[np.int
         line(0, color="#bbbbbb", linewidth=0.8)
     axis.axline((0, 0), slope=1, color="#bbbbbb", linestyle="--", linewidth=0.8)
     for kind, (label, (colour, marker)) in enumerate(KINDS.items()):
-        own = kinds == kind
-        axis.scatter(margins[0, own], margins[1, own], s=16, color=colour, marker=marker, label=label, linewidths=0)
+        x, y = margins[:, kinds == kind]
+        axis.scatter(x, y, s=16, color=colour, marker=marker, label=label, linewidths=0)
     axis.set(xlim=(-most, most), ylim=(-most, most), xlabel="margin forwards", ylabel="margin backwards")
     axis.set_title(name, fontsize=12)
     axis.set_box_aspect(1)
