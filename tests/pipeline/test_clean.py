@@ -203,7 +203,7 @@ def test_a_run_that_holds_verdicts_uses_them(tmp_path, shapes, monkeypatch) -> N
     assert not any("cross_entropy" in row["reason"] for row in elsewhere)
 
 
-def test_a_method_that_judges_rows_is_trained_first(shapes, tmp_path) -> None:
+def test_a_method_that_judges_rows_is_trained_first(shapes, tmp_path, capsys) -> None:
     settings = {
         "encoders.image": {"name": "tiny_convnet", "options": {"size": 32}},
         "encoders.text": {"name": "tiny_text", "options": {"width": 32, "depth": 1, "heads": 2}, "freeze": "all"},
@@ -216,12 +216,18 @@ def test_a_method_that_judges_rows_is_trained_first(shapes, tmp_path) -> None:
         "method.finetune_epochs": 0,
         "training.accelerator": "cpu",
     }
+    folder = swapped(shapes, tmp_path / "photos")
     found = pipeline.clean(
-        shapes, method="capro", out=tmp_path / "out", settings=settings, device="cpu", progress=False
+        folder, method="capro", out=tmp_path / "out", settings=settings, device="cpu", progress=False
     )
-    assert len(found.table) == 48
+    assert len(found.table) == 47
     assert any("capro" in what for what in found.shares)
-    assert found.table["captions"][0].as_py() == ["a red square"]  # as the source has it, not as the method reads it
+    captions = {row["caption"] for row in csv.DictReader((folder / "metadata.csv").open())}
+    assert found.table["captions"][0].as_py()[0] in captions  # as the source has it, not as the method reads it
+    capsys.readouterr()
+    again = pipeline.clean(folder, tmp_path / "out" / "model", out=tmp_path / "again")
+    assert any("capro" in what for what in again.shares)
+    assert capsys.readouterr().err.count("rows left out") == 1
 
 
 # ---- the corrected table ---------------------------------------------------------------------------------------------

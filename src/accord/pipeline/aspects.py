@@ -119,7 +119,7 @@ def _verdict(embedded: Embedded, model: Model, data: str | Path) -> Aspect | Non
     if str(data) not in (config.get("source"), config.get("location")) or config.get("corruption"):
         announce(f"{model.method.name} was trained on other rows than those of {data}: its verdicts do not count here")
         return None
-    learnt = held_out(model).train
+    learnt = held_out(model, quiet=True).train
     found = doubted_rows(model, learnt)
     if found is None:
         announce(f"{data} has other rows than when {model.method.name} was trained: its verdicts do not count here")

@@ -34,10 +34,14 @@ Rows = TypeVar("Rows", Corpus, Prepared)
 ColumnNames = Mapping[str, str | Sequence[str] | None]  # modality -> column name(s), over what is guessed
 
 
-def held_out(model: Model) -> Prepared:
+def held_out(model: Model, quiet: bool = False) -> Prepared:
     """The corpora of the run that made ``model``, split as it was trained.
 
     Rows that have gone bad since are left out, and said on stderr.
+
+    Args:
+        model: the model.
+        quiet: say nothing of them, where the same rows have been opened before.
 
     Raises:
         ConfigError: the model was not trained here, so that it has none.
@@ -48,7 +52,8 @@ def held_out(model: Model) -> Prepared:
     saved = None if model.path is None else model.path / SPLITS
     splits = Splits.load(saved) if saved is not None and saved.is_file() else None
     prepared = prepare_run(config, quiet=True, splits=splits)
-    say_left_out(prepared)
+    if not quiet:
+        say_left_out(prepared)
     return prepared
 
 
