@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,13 +17,19 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from accord.data.corpus import Corpus
 from accord.data.recipe import Prepared, prepare
+from accord.encoders.base import Encoder
+from accord.pipeline.build import build_method
 from accord.pipeline.config import RunConfig, merged
 from accord.pipeline.run import fit_model
 from accord.training.artifact import Model
+from accord.training.fit import fit
 
 LARGE = 250_000  # bytes
 IMAGES = Path(__file__).parents[1] / "methods" / "img"
+CLAIMS = Path(__file__).parents[2] / "claims"
+__path__ = [str(CLAIMS / "shared")]  # a claim finds there what it imports as shared.NAME
 EMOJI = {"source": "pack:emoji", "columns": {"text": ["name"], "group": "concept"}, "split": {"test": 0.2}}
 
 
@@ -44,6 +52,16 @@ def train_emoji(method: Mapping[str, Any], changes: Mapping[str, Any] | None = N
     return model, prepared
 
 
+def of_claim(slug: str) -> Any:
+    """The module of a claim, for its data and what it trains."""
+    spec = spec_from_file_location(f"claim_{slug}", CLAIMS / f"{slug}.py")
+    assert spec is not None  # it ends in .py
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def save(figure: Figure, name: str) -> Path:
     """Write ``docs/methods/img/NAME.png``, 1200 pixels wide; in 256 colours where it would be large."""
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -53,3 +71,23 @@ def save(figure: Figure, name: str) -> Path:
     if path.stat().st_size > LARGE:
         Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
     return path
+
+
+def train_arm(
+    claim: Any, arm: str, train: Corpus, seed: int = 0, encoders: Mapping[str, Encoder] | None = None
+) -> Model:
+    """A model of an arm of a claim that changes a common run.
+
+    Args:
+        claim: the module of the claim.
+        arm: its name.
+        train: its training rows.
+        seed: of its training.
+        encoders: those that no settings make.
+    """
+    changes = {**claim.CLAIM.arms[arm].changes, "data": {"source": train.name}, "training.seed": seed}
+    config = RunConfig.parse(merged(claim.CLAIM.run, changes))
+    method = build_method(config, train, encoders)
+    with TemporaryDirectory() as folder:
+        fit(method, train, config.training, Path(folder), progress=False)
+    return Model(method)
