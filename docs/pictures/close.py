@@ -37,7 +37,7 @@ def main() -> None:
     draws = torch.Generator().manual_seed(SEED)
     moved = F.normalize(unit["text"] + level * torch.randn(unit["text"].shape, generator=draws), dim=1)
     figure = plt.figure(figsize=(12, 4.4))
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.9])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.9])[0]
     axes = right.subplots(1, 2)
     draw_use(left, there)
     draw_cosines(axes[0], unit, moved)
@@ -69,7 +69,7 @@ def draw_use(figure: SubFigure, there: Any) -> None:
 
 def draw_cosines(axis: Axes, unit: dict[str, Tensor], moved: Tensor) -> None:
     """Cosines of captions with their pictures and with their moved copies."""
-    bins = np.linspace(-0.2, 1, 37)
+    bins = np.linspace(-0.2, 1, 37).tolist()
     for name, others, colour in (("its picture", unit["image"], IMAGE), ("its moved copy", moved, MOVED)):
         cosines = (unit["text"] * others).sum(dim=1)
         axis.hist(cosines, bins, histtype="step", linewidth=2, color=colour, label=f"a caption and {name}")

@@ -37,7 +37,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     again = view_of_clip(clips)
     figure = plt.figure(figsize=(12, 6.2))
-    left, right = figure.subfigures(1, 2, width_ratios=[1.85, 1])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.75, 1])[0]
     draw_filled(left, [method.fill_in({"video": version[:1]}, seed) for seed, version in enumerate((clips, again))])
     chosen = [row for action in range(len(ACTIONS)) for row in np.flatnonzero(test.actions == action)[:EACH]]
     draw_cosines(right, projected(method, clips, again), chosen)
@@ -102,8 +102,10 @@ def draw_cosines(figure: SubFigure, cosines: dict[str, Tensor], chosen: list[int
         axis.tick_params(length=0)
         axis.set_xticks([])
         axis.set_title(f"a clip and {name}", fontsize=12)
-    figure.subplots_adjust(left=0.28, right=0.86, top=0.95, bottom=0.02, hspace=0.14)
-    figure.colorbar(axes[0].images[0], cax=figure.add_axes((0.885, 0.3, 0.03, 0.38)), label="cosine")
+    figure.subplots_adjust(left=0.32, right=0.86, top=0.95, bottom=0.02, hspace=0.14)
+    bar = figure.add_axes((0.885, 0.36, 0.025, 0.26))
+    figure.colorbar(axes[0].images[0], cax=bar, ticks=[-1, 0, 1])
+    bar.set_title("cosine", fontsize=9.5)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     pictures = items.unflatten(2, (8, 8)).transpose(1, 2).flatten(2).numpy()  # (N, 8, 24)
     near = [neighbours(world, *amount) for amount in AMOUNTS]
     figure = plt.figure(figsize=(12, 5.4))
-    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.15, 1])[0]
     draw_neighbours(left, pictures, typical(near), near)
     draw_law(right.subplots(), world)
     right.subplots_adjust(left=0.13, right=0.97, top=0.93, bottom=0.105)

@@ -43,7 +43,7 @@ def main() -> None:
     CLAIM.fitted(method, later, train, SEED, warmup.epochs or 0)
     print(CLAIM.measure(method.eval(), train, test))
     figure = plt.figure(figsize=(12, 5.2))
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.75])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.75])[0]
     draw_losses(left.subplots(), losses, train)
     left.subplots_adjust(left=0.15, right=0.85, top=0.96, bottom=0.11)
     draw_borrowed(right, method, train)
@@ -62,7 +62,7 @@ def losses_of(method: Pc2, rows: Pairs) -> Tensor:
 
 def draw_losses(axis: Axes, losses: Tensor, rows: Pairs) -> None:
     """The losses of right and of wrong pairs, and what the mixture makes of a loss."""
-    clean, bins = gmm_clean_probability(losses).numpy(), np.linspace(0, float(losses.max()), 36)
+    clean, bins = gmm_clean_probability(losses).numpy(), np.linspace(0, float(losses.max()), 36).tolist()
     values = losses.numpy()
     for right, colour, name in ((True, RIGHT, "right pairs"), (False, WRONG, "wrong pairs")):
         axis.hist(values[rows.right == right], bins, color=colour, alpha=0.65, label=name)
