@@ -31,10 +31,9 @@ from accord.methods.video.grounding import asked_of, own_cosines
 from accord.training.artifact import Model
 
 CLAIM = of_claim("g2l")
-SEED = 0
 OWN, OTHER, FOUND = "#0072b2", "#e69f00", "#d55e00"
 NAMES = {OWN: "annotated", OTHER: "true as well", FOUND: "likeliest"}
-MAP, LEVELS = "Greys", Normalize(0, 1)
+SEED, MAP, LEVELS = 0, "Greys", Normalize(0, 1)
 TITLES = ("G2L: near along the graph of moments", "MMN: cosine with the sentence", "G2L: cosine with the sentence")
 
 
@@ -110,8 +109,7 @@ def draw(test: Corpus, cells: Tensor, chosen: list[tuple[Found, Found]]) -> Figu
             axis = part.add_axes((0.01 + 0.31 * number, 0.01, 0.29, 0.68))
             draw_moments(axis, cells, one.cosines if number else one.nearness, one, answered=number > 0)
             axis.set_title(title, fontsize=11.5)
-        bar = part.add_axes((0.94, 0.1, 0.011, 0.5))
-        part.colorbar(ScalarMappable(LEVELS, MAP), cax=bar, label="similarity")
+        part.colorbar(ScalarMappable(LEVELS, MAP), cax=part.add_axes((0.94, 0.1, 0.011, 0.5)), label="similarity")
     return figure
 
 
