@@ -105,7 +105,7 @@ def draw_cosines(figure: SubFigure, cosines: dict[str, Tensor], chosen: list[int
     figure.subplots_adjust(left=0.32, right=0.86, top=0.95, bottom=0.02, hspace=0.14)
     bar = figure.add_axes((0.885, 0.36, 0.025, 0.26))
     figure.colorbar(axes[0].images[0], cax=bar, ticks=[-1, 0, 1])
-    bar.set_title("cosine", fontsize=9.5)
+    bar.set_title("cosine", fontsize=9.5, loc="left")
 
 
 if __name__ == "__main__":
