@@ -72,8 +72,24 @@ def train_rows(run: Mapping[str, Any], train: Corpus, given: Mapping[str, Encode
     config = RunConfig.parse(run)
     method = build_method(config, train, given)
     with TemporaryDirectory() as folder:
-        fit(method, train, config.training, Path(folder))
+        fit(method, train, config.training, Path(folder), progress=False)
     return Model(method)
+
+
+def train_arm(
+    claim: Any, arm: str, train: Corpus, seed: int = 0, encoders: Mapping[str, Encoder] | None = None
+) -> Model:
+    """A model of an arm of a claim that changes a common run.
+
+    Args:
+        claim: the module of the claim.
+        arm: its name.
+        train: its training rows.
+        seed: of its training.
+        encoders: those that no settings make.
+    """
+    changes = {**claim.CLAIM.arms[arm].changes, "data": {"source": train.name}, "training.seed": seed}
+    return train_rows(merged(claim.CLAIM.run, changes), train, encoders)
 
 
 def clip_classifier(claim: Any, method: str, tower: Mapping[str, Any], **settings: Any) -> Method:
