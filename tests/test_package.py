@@ -22,6 +22,7 @@ OPTIONAL = {
     "torch_geometric",
     "fastapi",
     "starlette",
+    "limits",
     "uvicorn",
     "pip",
 }  # extras, and a package client that may be absent
