@@ -180,6 +180,7 @@ def test_a_method_is_found_by_what_it_is_for(seen):
     page.wait_for_url("**modality=graph**")
     page.locator("#papers-list h2 a").first.click()
     page.get_by_role("heading", name="Try it").wait_for()
+    page.get_by_role("heading", name="Near to it").wait_for(timeout=60_000)
 
 
 def test_a_digest_is_subscribed_to(seen, served):

@@ -84,6 +84,12 @@ def test_every_card_has_a_page_that_says_how_to_try_it(reader, card):
     assert ("Try it" in found.text) == (card.status != "planned")
 
 
+def test_a_page_loads_what_is_near_to_a_paper_when_it_is_there(reader):
+    assert 'hx-get="/papers/capro/near"' in reader.get("/papers/capro").text
+    assert reader.get("/papers/capro/near").text.count("<li>") >= 3
+    assert reader.get("/papers/nothing/near").status_code == 404
+
+
 def test_an_imported_feed_is_among_the_papers_and_what_is_broken_is_told(reader):
     told = imported(reader)
     assert "2 new" in told

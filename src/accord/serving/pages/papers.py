@@ -96,7 +96,7 @@ def papers(request: Request, shop: Shop, asked: Asked) -> Response:
 
 @router.get("/papers/{name}", include_in_schema=False)
 def paper(request: Request, shop: Shop, name: str) -> Response:
-    """One card, or one imported paper, with what is near it."""
+    """One card, or one imported paper."""
     item = _item(shop, name)
     card = item.card
     return page(
@@ -106,9 +106,15 @@ def paper(request: Request, shop: Shop, name: str) -> Response:
         card=card,
         settings=settings_of(card.slug) if card and card.is_method else [],
         verdicts=shipped_verdicts(),
-        similar=_near(shop, name),
         headline=headline,
     )
+
+
+@router.get("/papers/{name}/near", include_in_schema=False)
+def near(request: Request, shop: Shop, name: str) -> Response:
+    """What is near to it, for its page, which does not wait until the texts have been read."""
+    _item(shop, name)
+    return page(request, "paper_near", similar=_near(shop, name))
 
 
 @router.post("/papers/import", include_in_schema=False)
