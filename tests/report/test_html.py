@@ -27,6 +27,7 @@ from accord.report import (
     render_report,
     write_report,
 )
+from accord.report.html import drawn_sections
 
 SECTIONS = (
     "Comparison",
@@ -80,6 +81,11 @@ def test_report_has_every_section_that_the_summary_fills(full: RunSummary, title
 def test_absent_parts_leave_no_section_and_no_link() -> None:
     tags = Page(render_report(RunSummary("Bare", "clip"))).tags
     assert [tag for tag, _ in tags if tag in ("section", "a")] == []
+
+
+def test_what_sections_and_doubted_rows_show_is_told_from_what_stands_elsewhere(full: RunSummary) -> None:
+    titles = list(drawn_sections(render_report(full)).values())
+    assert titles == ["Doubted rows", *(part.title for part in full.sections)]
 
 
 def test_report_loads_nothing_from_outside(full: RunSummary) -> None:
